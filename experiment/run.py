@@ -1,0 +1,151 @@
+"""Carry out runs: one config, one folder, one record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from yacs.config import CfgNode as CN
+
+from dassl.engine import build_trainer
+from dassl.utils import set_random_seed, setup_logger
+from experiment.config import config_hash
+from experiment.record import SCHEMA, environment, write_record
+
+log = logging.getLogger(__name__)
+
+_LOGGERS = []  # upstream's logger closes the console when it is collected, so each one is kept
+
+
+class CurrentStdout:
+    """A stream for logging handlers that follows `sys.stdout`, so that log lines reach the run's log.txt too."""
+
+    def write(self, text: str) -> int:
+        """Write to whatever is standard output now."""
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        """Flush whatever is standard output now."""
+        sys.stdout.flush()
+
+
+def configure_logging() -> None:
+    """Plain log lines on standard output (and so in log.txt)."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=CurrentStdout(), force=True)
+    for noisy in ("open_clip", "root", "urllib3", "huggingface_hub", "httpx", "timm", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.INFO)
+
+
+@contextmanager
+def run_log(folder: str, quiet: bool) -> Iterator[None]:
+    """Tee standard output to the run's log.txt; `quiet`: to the file only."""
+    console = sys.stdout
+    with open(os.devnull, "w") as nowhere:
+        if quiet:
+            sys.stdout = nowhere
+        try:
+            setup_logger(folder)
+            _LOGGERS.append(sys.stdout)
+            yield
+        finally:
+            sys.stdout = console
+
+
+def run_one(
+    cfg: CN, *, eval_only: bool = False, model_dir: str = "", load_epoch: int = 0, train: bool = True
+) -> dict | None:
+    """Train, select and test as the config says.
+
+    Args:
+        cfg: frozen, with OUTPUT_DIR, SEED and TRAINER.NAME set.
+        eval_only: test the head in `model_dir` (the engine's checkpoint of `load_epoch` if given); nothing is learned.
+        train: False: build everything, then stop.
+
+    Returns:
+        The run record (also written to OUTPUT_DIR/result.json unless eval_only), or None if `train` is False.
+    """
+    start = time.perf_counter()
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    print(cfg)
+    if torch.cuda.is_available() and cfg.USE_CUDA:
+        torch.cuda.reset_peak_memory_stats()
+    trainer = build_trainer(cfg)
+    if eval_only:
+        trainer.load_model(model_dir, epoch=load_epoch or None)
+        trainer.test()
+        return make_record(cfg, trainer, time.perf_counter() - start)
+    if not train:
+        return None
+    trainer.train()
+    record = make_record(cfg, trainer, time.perf_counter() - start)
+    write_record(cfg.OUTPUT_DIR, record)
+    return record
+
+
+def make_record(cfg: CN, trainer, seconds: float) -> dict:
+    """What a finished run leaves behind; see docs/architecture.md for the meaning of each key."""
+    dataset, selection = trainer.dm.dataset, getattr(trainer, "selection", None)
+    return {
+        "schema": SCHEMA,
+        "method": cfg.TRAINER.NAME,
+        "dataset": dataset_name(cfg),
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "seed": cfg.SEED,
+        "backbone": cfg.MODEL.BACKBONE.NAME,
+        "arch": trainer.clip.arch,
+        "weights": trainer.clip.weights,
+        "weights_fingerprint": trainer.clip.fingerprint,
+        "preset": cfg.PRESET,
+        "protocol": cfg.PROTOCOL,
+        "prompts": sorted(trainer.task.prompts),
+        "split_hash": dataset.split_hash,
+        "split_origin": dataset.split_origin,
+        "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
+        "label_noise": cfg.DATASET.LABEL_NOISE,
+        "config_hash": config_hash(cfg),
+        "accuracy": trainer.accuracy[cfg.TEST.SPLIT],
+        "num_classes": trainer.num_classes,
+        "num_train": len(trainer.support.labels) if trainer.support else 0,
+        "num_val": trainer.num_val,
+        "num_test": len(dataset.test),
+        "hparams": dict(getattr(trainer.head, "hparams", {})),
+        "num_settings": trainer.num_settings,
+        "val_accuracy_per_epoch": selection.scores if selection else [],
+        "best_epoch": selection.best_epoch + 1 if selection and selection.scores else None,
+        "trainable_parameters": trainer.num_parameters,
+        "encoded_images": trainer.store.encoded_images,
+        "seconds": {**trainer.seconds, "total": seconds},
+        "peak_memory_mb": peak_memory_mb(trainer.device),
+        "device": str(trainer.device),
+        "environment": environment(),
+    }
+
+
+def dataset_name(cfg: CN) -> str:
+    """The config name (CoOp's, e.g. `oxford_pets`) under which the data set stands in records and tables."""
+    return cfg.DATASET.CONFIG or cfg.DATASET.NAME
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, float]:
+    """Peak resident memory of this process, and peak GPU memory, in MB."""
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    peak = {"host": round(host, 1)}
+    if device.type == "cuda":
+        peak["gpu"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return peak
+
+
+def run_folder(output: str | Path, cfg: CN) -> Path:
+    """output/<dataset>/<Trainer>/<backbone>_<K>shots/<config hash>/seed<S>."""
+    shots = f"{cfg.MODEL.BACKBONE.NAME}_{cfg.DATASET.NUM_SHOTS}shots"
+    return Path(output) / dataset_name(cfg) / cfg.TRAINER.NAME / shots / config_hash(cfg) / f"seed{cfg.SEED}"

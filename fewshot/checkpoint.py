@@ -1,0 +1,51 @@
+"""Learned parameters on disk: safetensors, written atomically, with what is needed to use them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a crash, sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_head(path: Path, head: nn.Module, about: dict) -> None:
+    """Save a head's state dict with a json description (class names, hyper-parameters, ...)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    try:
+        save_file(state, partial, metadata={"about": json.dumps(about)})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Read what `save_head` wrote: the state dict and the description.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of `save_head`, or damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No trained head at {path}. Train first, or point --model-dir at a finished run.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a dict
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). Train again.") from error

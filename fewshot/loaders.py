@@ -1,0 +1,68 @@
+"""Loaders that yield image features under the batch keys of Dassl's pixel loaders (`img`, `label`, `index`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+def seeded_generator(*key: object) -> torch.Generator:
+    """A CPU generator that is a function of the key (e.g. a seed, a purpose, an epoch) and of nothing else."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class SupportLoader:
+    """Shuffled training batches; epoch e reads view e mod V.
+
+    The order is a function of (seed, epoch), so a resumed run continues as an undisturbed one would.
+
+    Args:
+        features: (V, N, D), on the device where training runs.
+        labels: (N,) int64, same device.
+        batch_size: B; the last batch of an epoch is short, or dropped.
+        seed: of the run.
+        drop_last: Dassl's rule: drop a short last batch, unless it is the only one.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, batch_size: int, seed: int, drop_last: bool):
+        self.features, self.labels = features, labels
+        self.batch_size, self.seed = batch_size, seed
+        self.drop_last = drop_last and len(labels) >= batch_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        rows = len(self.labels)
+        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        order = torch.randperm(len(self.labels), generator=seeded_generator(self.seed, "train order", self.epoch))
+        view = self.features[self.epoch % len(self.features)]
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            index = order[start : start + self.batch_size].to(self.labels.device)
+            yield {"img": view[index], "label": self.labels[index], "index": index}
+
+
+class StreamLoader:
+    """Evaluation batches in order, read chunk by chunk: memory does not grow with the data set.
+
+    Args:
+        stream: called at each pass; yields features (1, n, D).
+        labels: one per image.
+    """
+
+    def __init__(self, stream: Callable[[], Iterator[Tensor]], labels: Sequence[int]):
+        self._stream, self._labels = stream, torch.as_tensor(labels)
+
+    def __len__(self) -> int:
+        return max(1, -(-len(self._labels) // 4096))
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        start = 0
+        for chunk in self._stream():
+            index = torch.arange(start, start + chunk.shape[1])
+            yield {"img": chunk[0], "label": self._labels[index], "index": index}
+            start += chunk.shape[1]

@@ -1,0 +1,97 @@
+"""Selection on validation images: which images a protocol allows, and which epoch was best."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fewshot.checkpoint import load_head, save_head, write_text_atomically
+from fewshot.head import Head
+
+ROWS = 4096  # images scored at once
+
+
+def selection_images(cfg, dataset) -> list:
+    """The images on which the protocol lets a method choose its epoch and hyper-parameters.
+
+    Raises:
+        ValueError: `full-val` on a data set that has no validation split of its own.
+    """
+    if cfg.PROTOCOL == "no-val":
+        return []
+    if cfg.PROTOCOL == "oracle-test":
+        return list(dataset.test)
+    if cfg.PROTOCOL == "full-val":
+        if dataset.full_val is None:
+            raise ValueError(
+                f"{cfg.DATASET.NAME} has no validation split of its own, so PROTOCOL full-val is not possible. (The "
+                "authors select on its test images; to do as they did, and say so in every table, use oracle-test.)"
+            )
+        return list(dataset.full_val)
+    return list(dataset.val or [])
+
+
+@torch.no_grad()
+def accuracy(head: Head, features: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy in percent. features: raw, (M, D); labels: (M,)."""
+    was_training = head.training
+    head.eval()
+    right = sum(
+        (head(f).argmax(1) == y).sum().item() for f, y in zip(features.split(ROWS), labels.split(ROWS), strict=True)
+    )
+    head.train(was_training)
+    return 100.0 * right / len(labels)
+
+
+class EpochSelection:
+    """The first epoch with the highest validation accuracy, kept on disk so that a killed run can go on.
+
+    Weights of a new best epoch are added beside those of the best before it; the older ones go only when a checkpoint
+    has passed both (`prune`). So a run that resumes from any checkpoint finds the best epoch before it.
+
+    Args:
+        folder: the run's folder.
+        start_epoch: epochs already done; scores of later ones (lost with a crash) are forgotten.
+    """
+
+    def __init__(self, folder: Path, start_epoch: int):
+        self._folder, self._scores = folder, folder / "selection.json"
+        known = json.loads(self._scores.read_text()) if self._scores.is_file() else []
+        if len(known) < start_epoch:
+            raise ValueError(
+                f"{self._scores} knows {len(known)} epochs, but the checkpoint beside it is of epoch {start_epoch}. "
+                f"Delete the folder {folder} and run again."
+            )
+        self.scores: list[float] = known[:start_epoch]
+
+    @property
+    def best_epoch(self) -> int:
+        """0-based."""
+        return self.scores.index(max(self.scores))
+
+    def add(self, head: Head, score: float) -> None:
+        """Note the score of the epoch that just ended; keep its weights if it is the first best."""
+        self.scores.append(score)
+        if self.best_epoch == len(self.scores) - 1:
+            save_head(self._weights(self.best_epoch), head, {})
+        write_text_atomically(self._scores, json.dumps(self.scores))
+
+    def prune(self) -> None:
+        """Remove the weights of all but the best epoch."""
+        for path in self._folder.glob("best-epoch*.safetensors"):
+            if path != self._weights(self.best_epoch):
+                path.unlink(missing_ok=True)
+
+    def restore(self, head: Head) -> None:
+        """Load the weights of the best epoch into the head."""
+        state, _ = load_head(self._weights(self.best_epoch))
+        head.load_state_dict(state)
+
+    def __str__(self) -> str:
+        return f"epoch {self.best_epoch + 1} of {len(self.scores)} ({max(self.scores):.2f} %)"
+
+    def _weights(self, epoch: int) -> Path:
+        return self._folder / f"best-epoch{epoch + 1}.safetensors"

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Shared by scripts/<method>/main.sh: METHOD SCRIPT DATASET SHOTS [KEY VALUE ...]
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+python="${PYTHON:-}"
+if [ -z "$python" ]; then
+  if [ -n "${VIRTUAL_ENV:-}" ]; then python="$VIRTUAL_ENV/bin/python"
+  elif [ -x "$root/.venv/bin/python" ]; then python="$root/.venv/bin/python"
+  else python=python3; fi
+fi
+if ! "$python" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ("torch", "open_clip", "dassl"))))' 2>/dev/null; then
+  echo "Error: $python has not what is needed (torch, open_clip, dassl). In $root run:" >&2
+  echo "  python3 -m venv .venv && .venv/bin/pip install -r requirements.txt" >&2
+  exit 1
+fi
+exec "$python" "$root/tools/run.py" "$@"

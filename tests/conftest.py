@@ -1,0 +1,69 @@
+"""Shared fixtures: small random CLIP models, small real image files, a few-shot task of random features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from vlm.clip import FrozenCLIP, load_clip
+
+torch.set_num_threads(1)  # tensors here are small: more threads only cost time
+
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+VISION = {
+    "test-resnet": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+    "test-vit": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+}
+
+
+@pytest.fixture(scope="session")
+def clip_checkpoints(tmp_path_factory) -> dict[str, Path]:
+    """Weights files of two small random models, whose architectures are known to open_clip by name."""
+    folder, files = tmp_path_factory.mktemp("clip"), {}
+    for name, vision in VISION.items():
+        config = folder / f"{name}.json"
+        config.write_text(json.dumps({"embed_dim": 16, "vision_cfg": vision, "text_cfg": TEXT}))
+        open_clip.add_model_config(config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            model = open_clip.create_model(name)
+        files[name] = folder / f"{name}.safetensors"
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, files[name])
+    return files
+
+
+@pytest.fixture(params=list(VISION))
+def random_clip(request, clip_checkpoints) -> FrozenCLIP:
+    """A ResNet-shaped and a ViT-shaped CLIP of random weights, width 16."""
+    return load_clip(request.param, str(clip_checkpoints[request.param]))
+
+
+@pytest.fixture
+def vit(clip_checkpoints) -> FrozenCLIP:
+    """The ViT-shaped one."""
+    return load_clip("test-vit", str(clip_checkpoints["test-vit"]))
+
+
+@pytest.fixture
+def image_files(tmp_path) -> list[str]:
+    """Twelve different small image files."""
+    return make_images(tmp_path / "images", 12)
+
+
+def make_images(folder: Path, count: int, size: int = 40) -> list[str]:
+    """Seeded noise images, one file each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    paths = []
+    for i in range(count):
+        path = folder / f"{i:03d}.png"
+        Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(path)
+        paths.append(str(path))
+    return paths

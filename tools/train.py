@@ -1,0 +1,76 @@
+"""One run, with Dassl's command line: train, resume, evaluate.
+
+    python tools/train.py --root DATA --seed 1 --trainer SimNL \\
+        --config-file configs/trainers/SimNL.yaml --dataset-config-file configs/datasets/dtd.yaml \\
+        --output-dir output/try DATASET.NUM_SHOTS 16
+
+scripts/<method>/main.sh is the short way to the same, for three seeds and with a table at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import _path  # noqa: F401 - makes the packages importable
+
+from experiment.cli import fail_politely, known, pick_device
+from experiment.config import CONFIGS, assemble
+from experiment.run import configure_logging, run_log, run_one
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Dassl's options, and --backbone-config-file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default="", help="data root, the folder of the data sets' folders")
+    parser.add_argument("--output-dir", default="", help="the run's folder (default: ./output)")
+    parser.add_argument("--resume", default="", help="continue from the checkpoints in this folder")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the few-shot draw, initial values and order")
+    parser.add_argument("--trainer", default="", help=f"one of: {', '.join(known('trainers'))}")
+    parser.add_argument("--config-file", default="", help="method yaml (default: configs/trainers/<trainer>.yaml)")
+    parser.add_argument("--dataset-config-file", required=True, help="data set yaml, see configs/datasets")
+    parser.add_argument(
+        "--backbone-config-file", default=str(CONFIGS / "backbones" / "tiny.yaml"), help="backbone yaml (default: tiny)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate the head in --model-dir")
+    parser.add_argument("--model-dir", default="", help="folder of a finished run, for --eval-only")
+    parser.add_argument("--load-epoch", type=int, default=0, help="the engine's checkpoint of this epoch")
+    parser.add_argument("--no-train", action="store_true", help="build everything (features too), then stop")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
+    return parser
+
+
+def config_from(args: argparse.Namespace):
+    """The run's config."""
+    if not args.trainer and not args.config_file:
+        raise ValueError(f"Name a method with --trainer: {', '.join(known('trainers'))}.")
+    method = args.config_file or CONFIGS / "trainers" / f"{args.trainer}.yaml"
+    settings = {
+        "TRAINER.NAME": args.trainer or Path(method).stem,
+        "DATASET.CONFIG": Path(args.dataset_config_file).stem,
+        "SEED": args.seed,
+        "USE_CUDA": pick_device(args.device),
+    }
+    for key, value in (("DATASET.ROOT", args.root), ("OUTPUT_DIR", args.output_dir), ("RESUME", args.resume)):
+        if value:
+            settings[key] = value
+    return assemble([args.backbone_config_file, args.dataset_config_file, method], args.opts, settings)
+
+
+@fail_politely
+def main() -> int:
+    """Entry point."""
+    args = build_parser().parse_args()
+    configure_logging()
+    cfg = config_from(args)
+    with run_log(cfg.OUTPUT_DIR, quiet=False):
+        run_one(
+            cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, train=not args.no_train
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""The trainer that all methods share: data, features, optimiser, selection, evaluation.
+
+The image tower is frozen, so an image is a constant feature vector. A method is a head on such features; everything
+else stands here, once. See docs/architecture.md and CONTRIBUTING.md ("Add a method").
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import abstractmethod
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from yacs.config import CfgNode as CN
+
+from dassl.data import DataManager
+from dassl.engine import TrainerX
+from dassl.optim import build_lr_scheduler, build_optimizer
+from fewshot.checkpoint import load_head, save_head
+from fewshot.head import Head, SearchableHead
+from fewshot.loaders import StreamLoader, SupportLoader
+from fewshot.search import Grid, axis, choose, count_grid
+from fewshot.selection import EpochSelection, accuracy, selection_images
+from fewshot.support import SupportSet, gather_support
+from fewshot.task import FewShotTask
+from vlm.clip import load_clip
+from vlm.prompts import encode_prompt_sets
+from vlm.store import FeatureStore
+from vlm.views import ViewSpec
+
+log = logging.getLogger(__name__)
+
+
+class VLTrainer(TrainerX):
+    """Base of all methods. A subclass gives `default_cfg` and `build_head`, and declares what it uses.
+
+    Attributes set by a subclass:
+        prompt_sets: names of the prompt sets that the method needs (`template`, `negative`, `cupl`).
+        optional_prompt_sets: used where available; the run says so where they are not.
+        uses_support: False for a method that looks at no training image.
+    """
+
+    prompt_sets: tuple[str, ...] = ("template",)
+    optional_prompt_sets: tuple[str, ...] = ()
+    uses_support: bool = True
+
+    # ------------------------------------------------------------------ what a method gives
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """Defaults of the method's own node, `cfg.TRAINER.<NAME in capitals>`."""
+        return CN()
+
+    @abstractmethod
+    def build_head(self, task: FewShotTask, cfg: CN) -> Head:
+        """The method, given the task and its own config node."""
+
+    def search_space(self, cfg: CN) -> Grid | None:
+        """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
+        if "GRID" not in cfg:
+            return None
+        return Grid({name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.GRID.items()})
+
+    # ------------------------------------------------------------------ set-up (called by the engine)
+
+    def check_cfg(self, cfg: CN) -> None:
+        """Called first by the engine: the values of the keys that this class reads."""
+        choices = {
+            "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
+            "PRESET": ("repaired", "official"),
+        }
+        for key, allowed in choices.items():
+            if cfg[key] not in allowed:
+                raise ValueError(f"{key} is '{cfg[key]}'. Choose one of {', '.join(allowed)}.")
+        self.seconds: dict[str, float] = {}
+        self.accuracy: dict[str, float] = {}
+        self.num_settings = 1
+
+    @property
+    def node(self) -> CN:
+        """The method's own config node."""
+        return self.cfg.TRAINER[type(self).__name__.upper()]
+
+    def build_data_loader(self) -> None:
+        """Data set, frozen CLIP, features; loaders that yield features under Dassl's batch keys."""
+        cfg = self.cfg
+        backbone = cfg.MODEL.BACKBONE
+        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device))
+        self.test_view = ViewSpec.test(self.clip.preprocess)
+        self.train_view = ViewSpec.random(self.clip.preprocess, cfg.INPUT.RRCROP_SCALE)
+        self.dm = DataManager(cfg, self.train_view.build(), self.test_view.build())
+        self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
+        dataset = self.dm.dataset
+        if dataset.eval_only and self.uses_support:
+            raise ValueError(
+                f"{cfg.DATASET.NAME} is for evaluation only, and {type(self).__name__} learns from training images. "
+                "Train on the source data set and evaluate there with --eval-only --model-dir."
+            )
+        self.store = FeatureStore(
+            cfg.STORE.ROOT, self.clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, progress=cfg.VERBOSE
+        )
+        with self._phase("features"):
+            self._build_loaders(dataset)
+
+    def _build_loaders(self, dataset) -> None:
+        cfg = self.cfg
+        test_paths = [item.impath for item in dataset.test]
+        self.store.warm(test_paths, self.test_view)
+        self.test_loader = StreamLoader(
+            lambda: self.store.stream(test_paths, self.test_view), [item.label for item in dataset.test]
+        )
+        self.val_loader = self.train_loader_x = self.train_loader_u = None
+        self.support: SupportSet | None = None
+        if not self.uses_support:
+            return
+        self.support = gather_support(cfg, dataset, self.store, self.train_view)
+        self.train_loader_x = SupportLoader(
+            self.support.train_features.to(self.device),
+            self.support.train_labels.to(self.device),
+            cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
+            cfg.SEED,
+            cfg.DATALOADER.TRAIN_X.DROP_LAST,
+        )
+        images = selection_images(cfg, dataset)
+        if images:
+            features = self.store.images([i.impath for i in images], self.test_view)[0]
+            self.val_features = features.to(self.device)
+            self.val_labels = torch.tensor([i.label for i in images], device=self.device)
+        self.num_val = len(images)
+
+    def build_model(self) -> None:
+        """Head, optimiser and schedule, registered with the engine under the name `head`."""
+        self.task = self._build_task()
+        self.head = self.model = self.build_head(self.task, self.node).to(self.device)
+        groups = [(factor, params) for factor, params in self.head.parameter_groups() if params]
+        self.trains = bool(groups) and self.max_epoch > 0
+        optim = sched = None
+        if self.trains:
+            o = self.cfg.OPTIM
+            optim = build_optimizer([{"params": p, "lr": o.LR * f, "eps": o.EPS} for f, p in groups], o)
+            sched = build_lr_scheduler(optim, self._schedule_cfg())
+        self.register_model("head", self.head, optim, sched)
+        self.num_parameters = sum(p.numel() for _, params in groups for p in params)
+
+    def _build_task(self) -> FewShotTask:
+        prompts = encode_prompt_sets(
+            self.cfg, self.dm.dataset, self._classnames(), self.store, self.prompt_sets, self.optional_prompt_sets
+        )
+        empty = torch.zeros(1, 0, self.clip.embed_dim), torch.zeros(0, dtype=torch.int64)
+        support = self.support or SupportSet(*empty, empty[1], *empty)
+        return FewShotTask(
+            support_features=support.features,
+            support_labels=support.labels.to(self.device),
+            support_classes=support.classes.to(self.device),
+            prompts=prompts,
+            classnames=self._classnames(),
+            num_shots=self.cfg.DATASET.NUM_SHOTS,
+            logit_scale=self.clip.logit_scale,
+            clip=self.clip,
+            device=self.device,
+        )
+
+    def _classnames(self) -> tuple[str, ...]:
+        return tuple(self.lab2cname[label] for label in range(self.num_classes))
+
+    def _schedule_cfg(self) -> CN:
+        """The schedule counts epochs, or optimisation steps where OPTIM.STEP is `batch`."""
+        cfg = self.cfg.OPTIM.clone()
+        if cfg.STEP == "batch":
+            cfg.defrost()
+            cfg.MAX_EPOCH *= len(self.train_loader_x)
+        return cfg
+
+    # ------------------------------------------------------------------ training (hooks of the engine)
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Continue an interrupted run; a method that does not train has nothing to continue."""
+        return super().resume_model_if_exist(directory) if self.trains else 0
+
+    def before_train(self) -> None:
+        """Find where to start, and what epoch selection already knows."""
+        if not self.trains:
+            self.max_epoch = 0
+        super().before_train()
+        selects = self.trains and self.num_val > 0 and self.cfg.SELECTION.EPOCH == "best"
+        self.selection = EpochSelection(Path(self.output_dir), self.start_epoch) if selects else None
+        self._train_start = time.perf_counter()
+
+    def before_epoch(self) -> None:
+        """Tell the loader which epoch it is: order and view depend on it."""
+        self.train_loader_x.epoch = self.epoch
+
+    def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """Features (B, D) and labels (B,) on the device."""
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def parse_batch_test(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """As in training."""
+        return self.parse_batch_train(batch)
+
+    def forward_backward(self, batch: dict) -> dict[str, float]:
+        """One step; returns the loss and its terms for the log."""
+        features, labels = self.parse_batch_train(batch)
+        losses = self.head.losses(features, labels)
+        loss = torch.stack(list(losses.values())).sum()
+        self.model_backward_and_update(loss)
+        if self.cfg.OPTIM.STEP == "batch" or self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        terms = {name: value.item() for name, value in losses.items()} if len(losses) > 1 else {}
+        return {"loss": loss.item(), **terms}
+
+    def after_epoch(self) -> None:
+        """Score the epoch on the selection images, then let the engine write its checkpoint."""
+        if self.selection is not None:
+            score = accuracy(self.head, self.val_features, self.val_labels)
+            self.selection.add(self.head, score)
+            self.write_scalar("val/accuracy", score, self.epoch)
+        super().after_epoch()
+        if self.selection is not None and self._checkpoint(self.epoch + 1).is_file():
+            self.selection.prune()
+
+    def _checkpoint(self, epoch: int) -> Path:
+        return Path(self.output_dir) / "head" / f"model.pth.tar-{epoch}"
+
+    def after_train(self) -> None:
+        """Deploy the selected epoch, search the hyper-parameters, keep the result; then the engine tests, once."""
+        self.seconds["train"] = time.perf_counter() - self._train_start
+        with self._phase("select"):
+            if self.selection is not None:
+                self.selection.restore(self.head)
+                log.info("Best epoch on the %s images: %s", self.cfg.PROTOCOL, self.selection)
+            self._search()
+        save_head(Path(self.output_dir) / "head.safetensors", self.head, self._about())
+        super().after_train()
+
+    def _search(self) -> None:
+        grid = self.search_space(self.node)
+        searchable = isinstance(self.head, SearchableHead) and grid is not None and self.cfg.SEARCH.ENABLED
+        if not (searchable and self.uses_support and self.num_val):
+            return
+        counts = count_grid(self.head, self.val_features, self.val_labels, grid, progress=self.cfg.VERBOSE)
+        self.num_settings = grid.size
+        initial = accuracy(self.head, self.val_features, self.val_labels)
+        best = 100.0 * counts.max().item() / self.num_val
+        if self.cfg.SEARCH.TIES == "first" or best > initial:
+            self.head.hparams.update(choose(counts, grid, self.head.hparams, self.cfg.SEARCH.TIES))
+        log.info("Searched %d settings: %.2f %% -> %.2f %%, %s", grid.size, initial, best, self.head.hparams)
+
+    def _about(self) -> dict:
+        return {
+            "method": type(self).__name__,
+            "classnames": list(self._classnames()),
+            "hparams": getattr(self.head, "hparams", {}),
+        }
+
+    # ------------------------------------------------------------------ evaluation
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate on a split (default: cfg.TEST.SPLIT); remembers the accuracy in percent."""
+        with self._phase("test"):
+            result = super().test(split)
+        self.accuracy[split or self.cfg.TEST.SPLIT] = float(result)
+        return result
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load a trained head: the deployed one, or the engine's checkpoint of an epoch.
+
+        Raises:
+            FileNotFoundError: nothing there; ValueError: another method's, or other classes.
+        """
+        if not self.trains:
+            log.info("%s learns nothing: there is no model to load.", type(self).__name__)
+            return
+        if epoch:
+            super().load_model(directory, epoch)
+            return
+        path = Path(directory) / "head.safetensors"
+        state, about = load_head(path)
+        for key, ours in self._about().items():
+            if key != "hparams" and about.get(key) != ours:
+                raise ValueError(f"{path} does not fit this run: its {key} is {about.get(key)}, here it is {ours}.")
+        self.head.load_state_dict(state)
+        if isinstance(self.head, SearchableHead):
+            self.head.hparams.update(about["hparams"])
+
+    @contextmanager
+    def _phase(self, name: str):
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -1,0 +1,289 @@
+"""SimNL: positive and negative learning on both modalities of a frozen CLIP.
+
+Four adapters, each a residual on a frozen tensor: positive and negative text classifiers, positive and negative cache
+keys. A negative classifier scores the absence of a class, so one minus its cosine speaks for the class.
+
+    R = s f.m                        positive text      m_c = (1 - w) norm(T_c + rho_T) + w norm(U_c + rho_U)
+    P = sum_n w_n exp(-beta (1 - f.k_n))    positive cache     k_n = norm(F_n + r_pos), rows of class c
+    Q = g s (1 - f.v)                negative text      v_c = norm(V_c + rho_V)
+    N = sum_n w_n exp(-beta f.q_n)   negative cache     q_n = norm(F-_n + r_neg)
+    logits = lambda (R + alpha P) + (1 - lambda) (Q + alpha N)
+    loss   = CE + L_rank + 8 L_cons  (+ L_neg, Eq. 14/18 of the paper, an option)
+
+T, U, V: classifiers of the templates, the CuPL sentences and the negative templates; F: cache keys; F-: their negative
+counterparts; w_n: instance weights (label refinement); s: the model's logit scale.
+
+Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
+arXiv:2403.12964, and the authors' released code.
+Differences from the authors' code: one shot gives weight 1 (theirs divides 0 by 0); parameters of no effect are left
+out; the quirks that move numbers are named switches in configs/trainers/SimNL.yaml (preset `official` turns them on,
+`repaired` off). Parity: tests/parity/test_simnl.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.cache import (
+    class_negative_keys,
+    class_sum,
+    instance_weights,
+    residual_affinity,
+    shots_if_equal,
+    slot_negative_keys,
+)
+from fewshot.head import SearchableHead
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+
+
+@dataclass(frozen=True)
+class SimNLOptions:
+    """Constants of the method. Each is documented, with its source, in configs/trainers/SimNL.yaml."""
+
+    cupl_weight: float = 0.55
+    negative_text_scale: float = 0.15
+    tau: float = 1.0
+    reweight_positive: bool = True
+    reweight_negative: bool = True
+    reweight_size: str = "rows"  # rows | shots
+    negative_keys: str = "class"  # class | slot
+    rerank_weight: float = 1.0
+    rerank_scale: float = 4.0
+    rerank_neighbours: int = 3
+    consistency_weight: float = 8.0
+    consistency_axis: str = "class"  # class | channel
+    negative_loss: str = "none"  # none | eq18
+    negative_loss_weight: float = 1.0
+    negative_lr_factor: float = 5.0
+    precision: str = "fp32"  # fp32 | fp16: type of the learned parameters and of the optimiser's state
+
+    def __post_init__(self):
+        choices = {
+            "reweight_size": ("rows", "shots"),
+            "negative_keys": ("class", "slot"),
+            "consistency_axis": ("class", "channel"),
+            "negative_loss": ("none", "eq18"),
+            "precision": ("fp32", "fp16"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"TRAINER.SIMNL.{name.upper()} is '{getattr(self, name)}'. Choose one of {allowed}.")
+
+
+class SimNLHead(SearchableHead):
+    """The four adapters. Learned: 5 residuals of shape (C, D), 4 without CuPL, all zero at the start.
+
+    Args:
+        template, negative: unit text classifiers (C, D); cupl: the same, or None (then templates alone).
+        cache_keys: unit rows (N, D), sorted by `classes`.
+        labels: (N,) label of each row; they weigh the rows and say to which class a row's affinity counts.
+        classes: (N,) sorted; the class whose residual moves a row. Equal to the labels but for the authors'
+            treatment of noisy labels.
+        logit_scale: s.
+        num_shots: K, used where the authors' code uses it instead of a label's number of rows.
+        options: constants.
+        beta, alpha, lam: the initial hyper-parameters.
+    """
+
+    STAGE = ("beta",)
+    MIXING = ("lam",)
+
+    def __init__(
+        self,
+        *,
+        template: Tensor,
+        cupl: Tensor | None,
+        negative: Tensor,
+        cache_keys: Tensor,
+        labels: Tensor,
+        classes: Tensor,
+        logit_scale: float,
+        num_shots: int,
+        options: SimNLOptions,
+        beta: float,
+        alpha: float,
+        lam: float,
+    ):
+        super().__init__(beta=beta, alpha=alpha, lam=lam)
+        self.options, self.logit_scale = options, logit_scale
+        self.num_classes = len(template)
+        self.cupl_weight = options.cupl_weight if cupl is not None else 0.0
+        self.search_width = len(cache_keys)
+        for name, tensor in (("template", template), ("negative", negative), ("keys", cache_keys), ("labels", labels)):
+            self.frozen_buffer(name, tensor)
+        self.frozen_buffer("cupl", cupl if cupl is not None else template)
+        self.frozen_buffer("classes", classes)
+        self.block_shots = shots_if_equal(classes, self.num_classes)  # K if all blocks are equal, else None
+        self.label_shots = shots_if_equal(labels, self.num_classes)
+        self._init_weights(num_shots)
+        self._init_negative_keys()
+        self._init_residuals()
+
+    def _init_weights(self, num_shots: int) -> None:
+        size = num_shots if self.options.reweight_size == "shots" else None
+        weights = instance_weights(self.keys, self.labels, self.num_classes, self.options.tau, size)
+        ones = torch.ones_like(weights)
+        self.frozen_buffer("positive_weights", weights if self.options.reweight_positive else ones)
+        self.frozen_buffer("negative_weights", weights if self.options.reweight_negative else ones)
+
+    def _init_negative_keys(self) -> None:
+        """`slot`: (N, D) keys, one per row. `class`: (C, D), one per class, weighed by the sum of its rows' weights."""
+        if self.options.negative_keys == "class":
+            keys = class_negative_keys(self.keys, self.classes, self.num_classes)
+            weights = class_sum(self.negative_weights, self.labels, self.num_classes, None)
+            rows, self.negative_shots = torch.arange(self.num_classes, device=keys.device), 1
+            self.frozen_buffer("negative_weights", weights)
+        elif self.block_shots is not None:
+            keys = slot_negative_keys(self.keys, self.num_classes, self.block_shots)
+            rows, self.negative_shots = self.classes, self.block_shots
+        else:
+            raise ValueError(
+                "Slot-wise negative keys need the same number of images in every class, and here some class has fewer "
+                "than the others. Set TRAINER.SIMNL.NEGATIVE_KEYS to 'class' (or PRESET to 'repaired')."
+            )
+        self.frozen_buffer("negative_keys", keys)
+        self.frozen_buffer("negative_classes", rows)
+
+    def _init_residuals(self) -> None:
+        dtype = torch.float16 if self.options.precision == "fp16" else torch.float32
+        names = ["res_template", "res_cupl", "res_keys", "res_negative", "res_negative_keys"]
+        for name in names if self.cupl_weight else [n for n in names if n != "res_cupl"]:
+            self.register_parameter(name, nn.Parameter(torch.zeros_like(self.template, dtype=dtype)))
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """The negative branch learns faster by `negative_lr_factor`."""
+        is_negative = {name: name.startswith("res_negative") for name, _ in self.named_parameters()}
+        positive = [p for name, p in self.named_parameters() if not is_negative[name]]
+        negative = [p for name, p in self.named_parameters() if is_negative[name]]
+        return [(1.0, positive), (self.options.negative_lr_factor, negative)]
+
+    # ------------------------------------------------------------------ formulas
+
+    def residual(self, name: str) -> Tensor:
+        """A learned residual (C, D) in the type in which everything is computed."""
+        return getattr(self, name).to(self.keys.dtype)
+
+    def positive_text(self) -> Tensor:
+        """m, (C, D): the mixture of template and CuPL classifiers; its rows are shorter than 1."""
+        template = F.normalize(self.template + self.residual("res_template"), dim=-1)
+        if not self.cupl_weight:
+            return template
+        cupl = F.normalize(self.cupl + self.residual("res_cupl"), dim=-1)
+        return (1 - self.cupl_weight) * template + self.cupl_weight * cupl
+
+    def negative_text(self) -> Tensor:
+        """v, (C, D), unit rows."""
+        return F.normalize(self.negative + self.residual("res_negative"), dim=-1)
+
+    def terms(self, features: Tensor) -> Mapping[str, Tensor]:
+        """R, Q `(B, C)` and the affinities f.k `(B, N)`, f.q `(B, N)` or `(B, C)`."""
+        f = F.normalize(features, dim=-1)
+        return {
+            "positive_text": self.logit_scale * f @ self.positive_text().T,
+            "negative_text": self.options.negative_text_scale * self.logit_scale * (1 - f @ self.negative_text().T),
+            "positive_affinity": residual_affinity(f, self.keys, self.residual("res_keys"), self.classes, self.block_shots),
+            "negative_affinity": residual_affinity(
+                f, self.negative_keys, self.residual("res_negative_keys"), self.negative_classes, self.negative_shots
+            ),
+        }
+
+    def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
+        """P and N `(B, C)` at a sharpness beta, beside R and Q."""
+        positive = self.positive_weights * torch.exp(-beta * (1 - terms["positive_affinity"]))
+        negative = self.negative_weights * torch.exp(-beta * terms["negative_affinity"])
+        if self.options.negative_keys == "slot":
+            negative = class_sum(negative, self.labels, self.num_classes, self.label_shots)
+        return {
+            "R": terms["positive_text"],
+            "Q": terms["negative_text"],
+            "P": class_sum(positive, self.labels, self.num_classes, self.label_shots),
+            "N": negative,
+        }
+
+    def affine(self, stage: Mapping[str, Tensor], *, lam: float) -> tuple[Tensor, Tensor]:
+        """logits = [lambda R + (1 - lambda) Q] + alpha [lambda P + (1 - lambda) N]."""
+        base = lam * stage["R"] + (1 - lam) * stage["Q"]
+        return base, lam * stage["P"] + (1 - lam) * stage["N"]
+
+    # ------------------------------------------------------------------ losses
+
+    def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy, re-ranking and consistency, and where asked for the negative-learning risk."""
+        o, text = self.options, self.positive_text()
+        losses = {
+            "ce": F.cross_entropy(self(features), labels),
+            "rerank": o.rerank_weight * self.rerank_loss(F.normalize(features, dim=-1), text, labels),
+            "consistency": o.consistency_weight * self.consistency_loss(text),
+        }
+        if o.negative_loss == "eq18":
+            losses["negative"] = o.negative_loss_weight * self.negative_loss(F.normalize(features, dim=-1), labels)
+        return losses
+
+    def rerank_loss(self, f: Tensor, text: Tensor, labels: Tensor) -> Tensor:
+        """Adaptive re-ranking: the label's text should be nearer than the nearest others by a margin of how alike
+        they are not: mean over the nearest neighbours j of max(0, |f - m_y| + (1 - m_j.m_y) / scale - |f - m_j|).
+
+        f: unit (B, D); text: m, (C, D); labels: (B,).
+        """
+        distance = (1 + text.square().sum(-1) - 2 * f @ text.T).clamp(min=1e-12).sqrt()
+        near = distance.topk(min(self.options.rerank_neighbours, self.num_classes), largest=False)
+        margin = (1 - (text[near.indices] * text[labels].unsqueeze(1)).sum(-1)) / self.options.rerank_scale
+        anchor = distance.gather(1, labels[:, None])
+        return (anchor + margin - near.values).clamp(min=0).mean()
+
+    def consistency_loss(self, text: Tensor) -> Tensor:
+        """Keep m near the frozen classifiers: (1-w)(1 - cos(m, T)) + w(1 - cos(m, U)).
+
+        Axis `class`: one cosine per class, over channels. `channel`: one per channel, over classes, as in the
+        authors' code.
+        """
+        dim = 1 if self.options.consistency_axis == "class" else 0
+        to_template = 1 - F.cosine_similarity(text, self.template, dim=dim, eps=1e-7)
+        to_cupl = 1 - F.cosine_similarity(text, self.cupl, dim=dim, eps=1e-7)
+        return ((1 - self.cupl_weight) * to_template + self.cupl_weight * to_cupl).mean()
+
+    def negative_loss(self, f: Tensor, labels: Tensor) -> Tensor:
+        """Negative-learning risk, Eq. 14/18: -log(1 - p_y), p = softmax(s f.v): an image of y is no 'not y'."""
+        log_p = (self.logit_scale * f @ self.negative_text().T).log_softmax(-1)
+        return -log_p.scatter(1, labels[:, None], -torch.inf).logsumexp(-1).mean()
+
+
+@TRAINER_REGISTRY.register()
+class SimNL(VLTrainer):
+    """The paper's method as a trainer. Prompts: templates, CuPL (optional), negative templates."""
+
+    prompt_sets = ("template", "negative")
+    optional_prompt_sets = ("cupl",)
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """Initial hyper-parameters and every constant of `SimNLOptions`."""
+        node = CN({name.upper(): value for name, value in SimNLOptions().__dict__.items()})
+        node.BETA, node.ALPHA, node.LAM = 1.0, 1.0, 0.75
+        node.GRID = CN({"BETA": [0.0, 7.0, 200], "ALPHA": [0.0, 7.0, 40], "LAM": [0.6, 1.0, 20]})
+        return node
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> SimNLHead:
+        """Hand the head its tensors and numbers."""
+        return SimNLHead(
+            template=task.text_features("template"),
+            cupl=task.text_features("cupl") if "cupl" in task.prompts else None,
+            negative=task.text_features("negative"),
+            cache_keys=task.cache_keys(),
+            labels=task.support_labels,
+            classes=task.support_classes,
+            logit_scale=task.logit_scale,
+            num_shots=task.num_shots,
+            options=SimNLOptions(**{name: cfg[name.upper()] for name in SimNLOptions.__dataclass_fields__}),
+            beta=cfg.BETA,
+            alpha=cfg.ALPHA,
+            lam=cfg.LAM,
+        )

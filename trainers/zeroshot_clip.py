@@ -1,0 +1,66 @@
+"""Zero-shot CLIP: the class whose text is nearest to the image.
+
+    logits = s f W^T,   f the unit image feature, W the unit text classifier, s the model's logit scale
+
+Nothing is learned and no training image is looked at. PROMPTS says which text classifier: `template` (CoOp's
+templates; the ImageNet ensemble of seven for ImageNet), `cupl` (CuPL sentences alone), `pool` (both in one list, as in
+CuPL's "both" and APE), `mixture` (0.45 template + 0.55 CuPL, not normalised again: SimNL's classifier before training).
+
+Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
+arXiv:2103.00020; Pratt et al., "What does a platypus look like?", ICCV 2023, arXiv:2209.03320 (CuPL).
+Differences from the official code: none known. Parity: tests/unit/test_zeroshot.py.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.head import Head
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+
+PROMPTS = {"template": ("template",), "cupl": ("cupl",), "pool": ("template", "cupl"), "mixture": ("template", "cupl")}
+
+
+class ZeroshotHead(Head):
+    """Cosine with a fixed classifier (C, D), times the logit scale."""
+
+    def __init__(self, classifier: Tensor, logit_scale: float):
+        super().__init__()
+        self.logit_scale = logit_scale
+        self.frozen_buffer("classifier", classifier)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C)."""
+        return self.logit_scale * F.normalize(features, dim=-1) @ self.classifier.T
+
+
+@TRAINER_REGISTRY.register()
+class ZeroshotCLIP(VLTrainer):
+    """Zero-shot CLIP as a trainer without training."""
+
+    uses_support = False
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """PROMPTS: template | cupl | pool | mixture; CUPL_WEIGHT: share of CuPL in the mixture."""
+        return CN({"PROMPTS": "template", "CUPL_WEIGHT": 0.55})
+
+    @property
+    def prompt_sets(self) -> tuple[str, ...]:
+        """Depends on the config."""
+        if self.node.PROMPTS not in PROMPTS:
+            raise ValueError(f"TRAINER.ZEROSHOTCLIP.PROMPTS is '{self.node.PROMPTS}'. Choose one of {list(PROMPTS)}.")
+        return PROMPTS[self.node.PROMPTS]
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> ZeroshotHead:
+        """The classifier that PROMPTS names."""
+        if cfg.PROMPTS == "mixture":
+            share = cfg.CUPL_WEIGHT
+            classifier = (1 - share) * task.text_features("template") + share * task.text_features("cupl")
+        else:
+            classifier = task.text_features(*PROMPTS[cfg.PROMPTS])
+        return ZeroshotHead(classifier, task.logit_scale)

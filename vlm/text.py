@@ -1,0 +1,110 @@
+"""Text classifiers from prompts: templates, negative templates and CuPL sentences.
+
+The three ways in which the field turns the prompts of a class into one weight vector are kept apart by name
+(`AVERAGING`), since they give different classifiers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+AVERAGING = {
+    "normalize-mean-normalize": "unit prompts, mean, unit length: Tip-Adapter, APE, SimNL, CuPL, LP++",
+    "mean-normalize": "mean of raw prompts, unit length: cross-modal adaptation",
+    "mean": "mean of raw prompts, raw length: TaskRes, CLAP, GraphAdapter",
+}
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The prompts of all classes in one list.
+
+    prompts: P sentences, grouped by class; classes: the class index of each sentence, length P.
+    """
+
+    prompts: tuple[str, ...]
+    classes: tuple[int, ...]
+
+    @classmethod
+    def from_templates(cls, templates: Sequence[str], classnames: Sequence[str]) -> PromptSet:
+        """Fill each template with each class name (underscores read as spaces)."""
+        if not templates:
+            raise ValueError("No prompt template is set (PROMPTS.POSITIVE, PROMPTS.NEGATIVE in the data set's yaml).")
+        bad = [t for t in templates if t.count("{}") != 1]
+        if bad:
+            raise ValueError(f"A prompt template holds the placeholder {{}} exactly once; not so this one: {bad[0]!r}.")
+        return cls.from_sentences([[t.format(readable(name)) for t in templates] for name in classnames])
+
+    @classmethod
+    def from_sentences(cls, sentences: Sequence[Sequence[str]]) -> PromptSet:
+        """One list of sentences per class, in class order."""
+        prompts = tuple(s for group in sentences for s in group)
+        classes = tuple(c for c, group in enumerate(sentences) for _ in group)
+        return cls(prompts, classes)
+
+    def __add__(self, other: PromptSet) -> PromptSet:
+        """One pool of both sets (APE's classifier; CuPL's 'both')."""
+        return PromptSet(self.prompts + other.prompts, self.classes + other.classes)
+
+
+@dataclass(frozen=True)
+class PromptFeatures:
+    """Raw text features of a set of prompts, (P, D), and the class of each, (P,) int64."""
+
+    features: Tensor
+    classes: Tensor
+
+
+def readable(classname: str) -> str:
+    """The class name as prompts spell it: underscores become spaces."""
+    return classname.replace("_", " ")
+
+
+def read_cupl(path: Path, classnames: Sequence[str]) -> PromptSet:
+    """Read a CuPL file: json, class name (with spaces) -> list of sentences. Source: Pratt et al., ICCV 2023.
+
+    Raises:
+        ValueError: not json, or a class without sentences; the message names the file and the classes.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"CuPL file {path} is not valid json: {error}. Fetch it again.") from error
+    if not isinstance(table, dict):
+        raise ValueError(f"CuPL file {path} must map class names to sentences, it holds a {type(table).__name__}.")
+    by_name = {readable(name): sentences for name, sentences in table.items()}
+    missing = [name for name in map(readable, classnames) if not by_name.get(name)]
+    if missing:
+        raise ValueError(
+            f"CuPL file {path} has no sentence for {len(missing)} of {len(classnames)} classes, e.g. {missing[:3]}. "
+            "Use the file of this data set, or set PROMPTS.CUPL to '' to run with templates alone."
+        )
+    return PromptSet.from_sentences([by_name[readable(name)] for name in classnames])
+
+
+def class_weights(prompt_features: Tensor, classes: Tensor, num_classes: int, averaging: str) -> Tensor:
+    """Average the prompts of each class into a classifier.
+
+    Args:
+        prompt_features: raw text features of the prompts, (P, D).
+        classes: class index of each prompt, (P,) int64.
+        num_classes: C; every class has at least one prompt.
+        averaging: a key of `AVERAGING`.
+
+    Returns:
+        (C, D); unit rows unless averaging is `mean`.
+    """
+    if averaging not in AVERAGING:
+        raise ValueError(f"Unknown averaging rule '{averaging}'. Choose one of {sorted(AVERAGING)}.")
+    if averaging == "normalize-mean-normalize":
+        prompt_features = F.normalize(prompt_features, dim=-1)
+    totals = prompt_features.new_zeros(num_classes, prompt_features.shape[1]).index_add_(0, classes, prompt_features)
+    weights = totals / torch.bincount(classes, minlength=num_classes).unsqueeze(1)
+    return weights if averaging == "mean" else F.normalize(weights, dim=-1)

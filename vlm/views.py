@@ -1,0 +1,99 @@
+"""What is done to an image before it is encoded: the test view, and seeded random views.
+
+A random view is a function of (image content, view number) and of nothing else, so it does not depend on the order
+of the images, the batch size or the number of workers, and every method, seed and shot count shares it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import open_clip
+import torch
+from torchvision import transforms as T
+
+INTERPOLATION = {"bicubic": T.InterpolationMode.BICUBIC, "bilinear": T.InterpolationMode.BILINEAR}
+
+
+@dataclass(frozen=True)
+class ViewSpec:
+    """How views are made. `crop_scale` None: the model's own test transform (resize, centre crop), one view only.
+
+    crop_scale: share of the image's area that a RandomResizedCrop keeps, (min, max).
+    flip: probability of a horizontal flip.
+    """
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    resize_mode: str
+    crop_scale: tuple[float, float] | None = None
+    flip: float = 0.0
+
+    @classmethod
+    def test(cls, preprocess: dict) -> ViewSpec:
+        """The model's own test transform; `preprocess` is open_clip's preprocessing config of the model."""
+        size = preprocess["size"]
+        return cls(
+            size=size if isinstance(size, int) else max(size),
+            mean=tuple(preprocess["mean"]),
+            std=tuple(preprocess["std"]),
+            interpolation=preprocess.get("interpolation", "bicubic"),
+            resize_mode=preprocess.get("resize_mode", "shortest"),
+        )
+
+    @classmethod
+    def random(cls, preprocess: dict, crop_scale: tuple[float, float], flip: float = 0.5) -> ViewSpec:
+        """RandomResizedCrop and flip, the augmentation of the CoOp family (0.08, 1) and the Tip family (0.5, 1)."""
+        return cls(**{**asdict(cls.test(preprocess)), "crop_scale": tuple(crop_scale), "flip": flip})
+
+    @property
+    def digest(self) -> str:
+        """Names the transform; part of the key under which features are stored."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def build(self):
+        """The torchvision transform, PIL image -> (3, size, size) float32."""
+        if self.crop_scale is None:
+            return open_clip.image_transform(
+                self.size,
+                is_train=False,
+                mean=self.mean,
+                std=self.std,
+                interpolation=self.interpolation,
+                resize_mode=self.resize_mode,
+            )
+        return T.Compose(
+            [
+                T.RandomResizedCrop(self.size, scale=self.crop_scale, interpolation=INTERPOLATION[self.interpolation]),
+                T.RandomHorizontalFlip(self.flip),
+                T.ToTensor(),
+                T.Normalize(self.mean, self.std),
+            ]
+        )
+
+
+def view_seed(content: bytes, view: int) -> int:
+    """Seed of one view of one image: 63 bits of a hash of the image's content digest and the view's number."""
+    return int.from_bytes(hashlib.blake2b(content + view.to_bytes(4, "little"), digest_size=8).digest(), "little") >> 1
+
+
+@contextmanager
+def seeded(seed: int):
+    """Run the block with every generator that a torchvision transform may use seeded, then restore them all."""
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
