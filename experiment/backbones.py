@@ -10,6 +10,7 @@ import open_clip
 import yaml
 
 from experiment.config import CONFIGS, ConfigError
+from vlm.clip import WeightsUnavailable, fetch_weights
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,13 @@ def resolve_auto(dataset: str) -> str:
         return TINY_BACKBONE
     body = yaml.safe_load((CONFIGS / "backbones" / f"{PAPER_BACKBONE}.yaml").read_text())["MODEL"]["BACKBONE"]
     try:
-        open_clip.download_pretrained(open_clip.get_pretrained_cfg(body["ARCH"], body["WEIGHTS"]))
-    except (OSError, RuntimeError) as error:
+        fetch_weights(body["ARCH"], body["WEIGHTS"])
+    except WeightsUnavailable as error:
         log.warning(
-            "\n*** The weights of %s are not on this machine and could not be downloaded (%s).\n"
+            "\n*** %s\n"
             "*** This run uses the BUNDLED TINY CLIP instead: it shows that everything works, its accuracies mean "
             "nothing.\n*** With the weights in a file: WEIGHTS=/path/to/RN50.pt BACKBONE=rn50. To use the tiny CLIP "
             "without this warning: BACKBONE=tiny.\n",
-            body["NAME"],
             str(error).splitlines()[0],
         )
         return TINY_BACKBONE

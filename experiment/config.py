@@ -81,8 +81,11 @@ def default_cache() -> str:
 
 def base_config() -> CN:
     """Engine defaults, plugin keys, and the node of every trainer of this program."""
+    import datasets
     import trainers  # noqa: F401 - importing registers every method
     from trainers.base import VLTrainer
+
+    datasets.import_all()
 
     cfg = get_cfg_default()
     plugin_defaults(cfg)
@@ -230,15 +233,19 @@ def _nearest(cfg: CN, key: str) -> str:
     return f" Did you mean {hint[0]}?" if hint else ""
 
 
+def relevant(cfg: CN) -> dict[str, object]:
+    """Dotted keys and values of a config, without the nodes of other trainers."""
+    mine = f"TRAINER.{cfg.TRAINER.NAME.upper()}."
+    pairs = _flatten(cfg)
+    return {k: v for k, v in pairs if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(mine)}
+
+
 def config_hash(cfg: CN) -> str:
     """Eight hex digits that change with every key that can change a run's figures."""
-    mine = cfg.TRAINER.NAME.upper()
-    skipped = set(NOT_HASHED)
     kept = {
         key: value
-        for key, value in _flatten(cfg)
-        if not any(key == s or key.startswith(f"{s}.") for s in skipped)
-        and not (key.startswith("TRAINER.") and key != "TRAINER.NAME" and not key.startswith(f"TRAINER.{mine}."))
+        for key, value in relevant(cfg).items()
+        if not any(key == skipped or key.startswith(f"{skipped}.") for skipped in NOT_HASHED)
     }
     weights = Path(cfg.MODEL.BACKBONE.WEIGHTS)
     if weights.is_file():

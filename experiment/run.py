@@ -16,11 +16,12 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
-from experiment.config import config_hash
+from experiment.config import config_hash, relevant
 from experiment.record import SCHEMA, environment, write_record
 
 log = logging.getLogger(__name__)
 
+OWN_PACKAGES = ("datasets", "dassl", "experiment", "fewshot", "trainers", "vlm")
 _LOGGERS = []  # upstream's logger closes the console when it is collected, so each one is kept
 
 
@@ -37,11 +38,10 @@ class CurrentStdout:
 
 
 def configure_logging() -> None:
-    """Plain log lines on standard output (and so in log.txt)."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=CurrentStdout(), force=True)
-    for noisy in ("open_clip", "root", "urllib3", "huggingface_hub", "httpx", "timm", "PIL"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger().setLevel(logging.INFO)
+    """Plain log lines of this program on standard output (and so in log.txt); of others only warnings."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=CurrentStdout(), force=True)
+    for package in OWN_PACKAGES:
+        logging.getLogger(package).setLevel(logging.INFO)
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def run_one(
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    print(cfg)
+    print("\n".join(f"{key}: {value}" for key, value in sorted(relevant(cfg).items())))
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.cuda.reset_peak_memory_stats()
     trainer = build_trainer(cfg)

@@ -189,7 +189,9 @@ class SimNLHead(SearchableHead):
         return {
             "positive_text": self.logit_scale * f @ self.positive_text().T,
             "negative_text": self.options.negative_text_scale * self.logit_scale * (1 - f @ self.negative_text().T),
-            "positive_affinity": residual_affinity(f, self.keys, self.residual("res_keys"), self.classes, self.block_shots),
+            "positive_affinity": residual_affinity(
+                f, self.keys, self.residual("res_keys"), self.classes, self.block_shots
+            ),
             "negative_affinity": residual_affinity(
                 f, self.negative_keys, self.residual("res_negative_keys"), self.negative_classes, self.negative_shots
             ),

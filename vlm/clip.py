@@ -10,10 +10,13 @@ import difflib
 import functools
 import hashlib
 import logging
+import urllib.error
+import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import huggingface_hub
 import open_clip
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,8 @@ from vlm import tiny_clip
 log = logging.getLogger(__name__)
 
 TINY = "tiny-clip"  # the architecture name of the bundled model
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip asks the hub for
+HUB_TIMEOUT = 5.0  # seconds
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -164,14 +169,44 @@ def _build_from_tag(arch: str, tag: str) -> nn.Module:
             f"'{tag}' (MODEL.BACKBONE.WEIGHTS) is neither a file nor a weights tag of {arch}. Its tags: {tags}."
         )
     _check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")
+    fetch_weights(arch, tag)
+    return open_clip.create_model(arch, pretrained=tag)
+
+
+def fetch_weights(arch: str, tag: str) -> str:
+    """Path of the weights file of a tag, downloaded on first use.
+
+    Raises:
+        WeightsUnavailable: not on this machine, and the download failed; at once where there is no network.
+    """
+    source = open_clip.get_pretrained_cfg(arch, tag)
     try:
-        return open_clip.create_model(arch, pretrained=tag)
+        if source.get("hf_hub") and not _in_hub_cache(source["hf_hub"]):
+            _check_hub()  # the hub's client would retry for most of a minute
+        return open_clip.download_pretrained(source)
     except (RuntimeError, OSError) as error:
         raise WeightsUnavailable(
-            f"Could not get the weights '{tag}' of {arch}: {error}\nWith a network they are downloaded on first use. "
-            "Without one, copy the checkpoint here and give its path (WEIGHTS=/path/to/file), or try the program "
-            "with the bundled model (BACKBONE=tiny)."
+            f"Could not get the weights '{tag}' of {arch}: {str(error).splitlines()[0]}\nWith a network they are "
+            "downloaded on first use. Without one, copy the checkpoint here and give its path (WEIGHTS=/path/to/file), "
+            "or try the program with the bundled model (BACKBONE=tiny)."
         ) from error
+
+
+def _in_hub_cache(location: str) -> bool:
+    repository, file = location.rsplit("/", 1)
+    names = [file] if file else list(HUB_FILES)
+    return any(isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names)
+
+
+def _check_hub() -> None:
+    """Raise OSError if the model hub does not answer (proxies are respected; any answer will do)."""
+    endpoint = huggingface_hub.constants.ENDPOINT
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT).close()
+    except urllib.error.HTTPError:
+        return
+    except OSError as error:
+        raise OSError(f"{endpoint} does not answer ({error})") from error
 
 
 def _build_from_file(arch: str, path: str) -> nn.Module:

@@ -14,7 +14,9 @@ from trainers.simnl import SimNLOptions
 
 
 def unit_rows(rows: int, width: int = 6, seed: int = 0) -> torch.Tensor:
-    return F.normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1)
+    return F.normalize(
+        torch.randn(rows, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"negative_keys": "slot"}, {"reweight_negative": False, "tau": 0.1}])
@@ -121,7 +123,12 @@ def test_unequal_classes_train_and_noisy_labels_are_grouped_by_label():
     ).double()  # fmt: skip
     losses = head.losses(torch.randn(6, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 4, 0]))
     sum(losses.values()).backward()
-    assert {name for name, _ in head.named_parameters()} == {"res_template", "res_keys", "res_negative", "res_negative_keys"}
+    assert {name for name, _ in head.named_parameters()} == {
+        "res_template",
+        "res_keys",
+        "res_negative",
+        "res_negative_keys",
+    }
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in head.parameters())
     with pytest.raises(ValueError, match="NEGATIVE_KEYS"):
         type(full)(
@@ -132,7 +139,7 @@ def test_unequal_classes_train_and_noisy_labels_are_grouped_by_label():
 
 
 def test_limits_of_the_hyper_parameters():
-    """methods 23.5: beta = 0 makes both caches K everywhere; alpha = 0 leaves text; lambda = 1 the positive branch."""
+    """Beta = 0 makes both caches K everywhere; alpha = 0 leaves text; lambda = 1 the positive branch."""
     head = make_head()
     x = torch.randn(3, 8, dtype=torch.float64)
     with torch.no_grad():
@@ -159,7 +166,10 @@ def naive_losses(head, x, labels, axis):
         row = text[i] if axis == 1 else text[:, i]
         template = head.template[i] if axis == 1 else head.template[:, i]
         cupl = head.cupl[i] if axis == 1 else head.cupl[:, i]
-        cosines.append(0.45 * (1 - row @ template / row.norm() / template.norm()) + 0.55 * (1 - row @ cupl / row.norm() / cupl.norm()))
+        cosines.append(
+            0.45 * (1 - row @ template / row.norm() / template.norm())
+            + 0.55 * (1 - row @ cupl / row.norm() / cupl.norm())
+        )
     ce = sum(-head(x)[b].log_softmax(0)[labels[b]] for b in range(len(x))) / len(x)
     return {"ce": ce, "rerank": sum(hinge) / len(hinge), "consistency": 8 * sum(cosines) / len(cosines)}
 
@@ -181,9 +191,12 @@ def test_losses_and_gradients_equal_a_naive_evaluation(name, axis):
 
 
 def test_consistency_ignores_scale_along_its_own_axis_only():
-    """methods 23.6: a sharp test that the axis is the intended one."""
+    """A sharp test that the axis is the intended one."""
     scale = torch.rand(8, dtype=torch.float64) + 0.5
-    for name, invariant, other in (("channel", scale, torch.rand(5, 1) + 0.5), ("class", torch.rand(5, 1) + 0.5, scale)):
+    for name, invariant, other in (
+        ("channel", scale, torch.rand(5, 1) + 0.5),
+        ("class", torch.rand(5, 1) + 0.5, scale),
+    ):
         head = make_head(consistency_axis=name)
         text = head.positive_text()
         reference = head.consistency_loss(text)
@@ -217,7 +230,7 @@ def test_parameter_count_and_groups():
 
 
 def test_half_precision_adamw_behaves_as_described():
-    """methods 23.7: first steps of half AdamW, lr 1e-4, eps 1e-3; weight decay is inert."""
+    """First steps of half AdamW, lr 1e-4, eps 1e-3; weight decay is inert."""
     for grad, step in ((1e-3, -1.0e-4), (5e-3, -5.0e-4), (1e-2, -8.4e-5)):
         p = torch.nn.Parameter(torch.zeros(1, dtype=torch.float16))
         p.grad = torch.full_like(p, grad)

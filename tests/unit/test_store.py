@@ -288,7 +288,9 @@ def test_pixels_held_while_encoding_do_not_grow(tmp_path, vit, monkeypatch):
     encode = type(vit).encode_image
     monkeypatch.setattr(type(vit), "encode_image", lambda self, x: (batches.append(len(x)), encode(self, x))[1])
     for count in (30, 120):
-        store_at(tmp_path / f"store{count}", vit, batch_size=8).images(make_images(tmp_path / str(count), count), plain(vit))
+        store_at(tmp_path / f"store{count}", vit, batch_size=8).images(
+            make_images(tmp_path / str(count), count), plain(vit)
+        )
     assert max(batches) == 8
 
 

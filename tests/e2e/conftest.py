@@ -1,0 +1,53 @@
+"""End-to-end runs share one cache folder, so that the features of `shapes` are encoded once per session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from e2e_tools import REPO
+
+VARIABLES = ("DATA", "OUTPUT", "CACHE", "BACKBONE", "WEIGHTS", "SEEDS", "PRESET", "PROTOCOL", "DEVICE", "DEBUG")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def shell(cache, tmp_path):
+    """Run a command in bash from the repository's root, as a user types it; returns the finished process."""
+
+    def run(command: str, **variables: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=REPO,
+            env=environment(cache, tmp_path, variables),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(cache, tmp_path):
+    """The same without waiting, in a process group of its own."""
+
+    def run(command: str, **variables: object) -> subprocess.Popen:
+        env = environment(cache, tmp_path, variables)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        return subprocess.Popen(["bash", "-c", command], cwd=REPO, env=env, **quiet)
+
+    return run
+
+
+def environment(cache: Path, tmp_path: Path, variables: dict) -> dict[str, str]:
+    env = {k: v for k, v in os.environ.items() if k not in VARIABLES}
+    env |= {"PYTHON": sys.executable, "CACHE": str(cache), "OUTPUT": str(tmp_path / "output"), "OMP_NUM_THREADS": "2"}
+    return env | {k: str(v) for k, v in variables.items()}

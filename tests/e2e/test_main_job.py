@@ -1,0 +1,236 @@
+"""The README's main job and its neighbours, as a user types them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from e2e_tools import REPO, records
+
+FIGURES = ("accuracy", "hparams", "best_epoch", "val_accuracy_per_epoch", "num_val", "num_test")
+
+
+def figures(record: dict) -> dict:
+    return {key: record[key] for key in FIGURES}
+
+
+def test_simnl_beats_zero_shot_on_shapes(shell, tmp_path):
+    ours = shell("bash scripts/simnl/main.sh shapes 16")
+    assert ours.returncode == 0, ours.stdout + ours.stderr
+    zero = shell("bash scripts/zeroshot/main.sh shapes 16", SEEDS="1")
+    assert zero.returncode == 0, zero.stdout + zero.stderr
+    by_method = {r["method"]: r for r in records(tmp_path / "output")}
+    assert {r["seed"] for r in records(tmp_path / "output") if r["method"] == "SimNL"} == {1, 2, 3}
+    assert 35 <= by_method["ZeroshotCLIP"]["accuracy"] <= 75
+    for record in records(tmp_path / "output"):
+        if record["method"] == "SimNL":
+            assert record["accuracy"] >= by_method["ZeroshotCLIP"]["accuracy"] + 8
+            assert (record["shots"], record["preset"], record["protocol"]) == (16, "repaired", "fewshot-val")
+            assert record["num_settings"] == 200 * 40 * 20
+            assert record["prompts"] == ["cupl", "negative", "template"]
+    table = ours.stdout[ours.stdout.index("accuracy (95 % CI)") :]
+    assert re.search(r"shapes +SimNL +tiny +16 .*\d\d\.\d\d ± \d", table)
+    assert "1 2 3" in table
+
+    again = shell("bash scripts/simnl/main.sh shapes 16")
+    assert again.stdout.count("done before, skipped") == 3
+    assert table.splitlines()[2] in again.stdout  # the same row of figures
+    for fmt, mark in (("markdown", "| shapes"), ("latex", r"\begin{tabular}"), ("csv", "shapes,SimNL,tiny,16")):
+        made = shell(f"$PYTHON tools/table.py $OUTPUT --format {fmt}")
+        assert made.returncode == 0
+        assert mark in made.stdout
+    folder = next((tmp_path / "output").rglob("seed1"))
+    assert {"result.json", "log.txt", "tensorboard", "head.safetensors", "head"} <= {p.name for p in folder.iterdir()}
+    log = next(p for p in (tmp_path / "output").rglob("log.txt") if "SimNL" in str(p)).read_text()
+    for line in (
+        "Loading trainer: SimNL",
+        "Loading dataset: Shapes",
+        "Finish training",
+        "=> result",
+        "* accuracy: ",
+        "epoch [1/",
+    ):
+        assert line in log
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_low_shots(shell, tmp_path, shots):
+    done = shell(f"bash scripts/simnl/main.sh shapes {shots} OPTIM.MAX_EPOCH 3", SEEDS="1")
+    assert done.returncode == 0, done.stderr
+    (record,) = records(tmp_path / "output")
+    assert 35 < record["accuracy"] < 100
+
+
+@pytest.mark.parametrize("options", [("official", "full-val"), ("repaired", "no-val"), ("official", "oracle-test")])
+def test_presets_and_protocols(shell, tmp_path, options):
+    preset, protocol = options
+    done = shell("bash scripts/simnl/main.sh shapes 4 OPTIM.MAX_EPOCH 3", PRESET=preset, PROTOCOL=protocol, SEEDS="2")
+    assert done.returncode == 0, done.stderr
+    (record,) = records(tmp_path / "output")
+    assert (record["preset"], record["protocol"]) == options
+    assert (record["num_val"] == 0) == (protocol == "no-val")
+    assert (record["num_settings"] == 1) == (protocol == "no-val")
+    if protocol == "oracle-test":
+        assert record["num_val"] == record["num_test"]
+
+
+def test_workers_change_no_figure(shell, tmp_path):
+    runs = []
+    for workers in (0, 2):  # each from a cold store
+        place = {"OUTPUT": tmp_path / f"out{workers}", "CACHE": tmp_path / f"cache{workers}", "SEEDS": "1"}
+        done = shell(f"bash scripts/simnl/main.sh shapes 1 OPTIM.MAX_EPOCH 5 DATALOADER.NUM_WORKERS {workers}", **place)
+        assert done.returncode == 0, done.stderr
+        runs += records(tmp_path / f"out{workers}")
+    assert figures(runs[0]) == figures(runs[1])
+
+
+def test_killed_at_any_moment_it_finishes_with_the_same_figures(shell, start, tmp_path):
+    command = "bash scripts/simnl/main.sh shapes 2 TRAIN.CHECKPOINT_FREQ 2"
+    undisturbed = shell(command, SEEDS="1", OUTPUT=tmp_path / "undisturbed")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    cold = tmp_path / "cold"
+    for delay in (5, 9, 12, 15):
+        process = start(command, SEEDS="1", CACHE=cold)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = shell(command, SEEDS="1", CACHE=cold)
+    assert finished.returncode == 0, finished.stderr
+    assert figures(records(tmp_path / "output")[0]) == figures(records(tmp_path / "undisturbed")[0])
+
+
+def test_help_and_wrong_arguments(shell):
+    explained = shell("bash scripts/simnl/main.sh --help")
+    assert explained.returncode == 0
+    for word in ("DATASET", "SHOTS", "PROTOCOL", "BACKBONE", "oxford_flowers", "shapes", "[1 2 3]"):
+        assert word in explained.stdout
+    for arguments, words in {
+        "": ("DATASET and SHOTS are needed", "usage:", "imagenet_sketch"),
+        "shapes": ("usage:",),
+        "shape 16": ("Unknown data set 'shape'. Did you mean shapes?",),
+        "shapes many": ("SHOTS is 'many'",),
+        "shapes 16 OPTIM.LRR 1": ("unknown key OPTIM.LRR", "Did you mean OPTIM.LR?"),
+        "shapes 16 OPTIM.LR": ("has no value",),
+    }.items():
+        failed = shell(f"bash scripts/simnl/main.sh {arguments}")
+        assert failed.returncode == 1, arguments
+        for word in words:
+            assert word in failed.stderr, (arguments, failed.stderr)
+        assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "word"),
+    [
+        ({"PROTOCOL": "test"}, "no-val, fewshot-val"),
+        ({"PRESET": "mine"}, "repaired, official"),
+        ({"SEEDS": "one"}, "SEEDS is 'one'"),
+        ({"DEVICE": "tpu"}, "auto, cpu, cuda"),
+        ({"BACKBONE": "rn5"}, "Did you mean rn50"),
+        ({"BACKBONE": "rn50", "WEIGHTS": "opnai"}, "openai"),
+    ],
+)
+def test_wrong_environment(shell, variables, word):
+    failed = shell("bash scripts/simnl/main.sh shapes 16", **variables)
+    assert failed.returncode == 1
+    assert word in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_missing_data_says_what_is_missing(shell, tmp_path):
+    for dataset, folder in (("imagenet", "imagenet"), ("dtd", "dtd")):
+        failed = shell(f"bash scripts/simnl/main.sh {dataset} 16", DATA=tmp_path / "nothing", BACKBONE="tiny")
+        assert failed.returncode == 1
+        assert str(tmp_path / "nothing") in failed.stderr
+        assert folder in failed.stderr
+        assert "Traceback" not in failed.stderr
+    assert not list((tmp_path / "output").rglob("result.json"))
+
+
+def test_train_py_with_dassls_options(shell, tmp_path):
+    options = "--trainer SimNL --dataset-config-file configs/datasets/shapes.yaml --seed 3"
+    train = (
+        f"$PYTHON tools/train.py {options} --output-dir $OUTPUT DATASET.NUM_SHOTS 2 OPTIM.MAX_EPOCH 4 STORE.ROOT $CACHE"
+    )
+    done = shell(train)
+    assert done.returncode == 0, done.stderr
+    (record,) = records(tmp_path / "output")
+    assert record["seed"] == 3
+    evaluate = (
+        f"$PYTHON tools/train.py {options} --output-dir $OUTPUT-eval --eval-only --model-dir $OUTPUT {{}} "
+        "DATASET.NUM_SHOTS 2 STORE.ROOT $CACHE"
+    )
+    for extra in ("", "--load-epoch 4"):
+        result = shell(evaluate.format(extra))
+        assert result.returncode == 0, result.stderr
+        (accuracy,) = re.findall(r"\* accuracy: ([\d.]+)%", result.stdout)
+        if not extra:  # the deployed head: best epoch, searched hyper-parameters
+            assert float(accuracy) == pytest.approx(record["accuracy"], abs=0.051)
+    prepared = shell(
+        f"$PYTHON tools/train.py {options} --output-dir $OUTPUT-none --no-train DATASET.NUM_SHOTS 2 STORE.ROOT $CACHE"
+    )
+    assert prepared.returncode == 0, prepared.stderr
+    assert not (tmp_path / "output-none" / "result.json").exists()
+    wrong = shell("$PYTHON tools/train.py --trainer SimNL --dataset-config-file configs/datasets/shaps.yaml")
+    assert wrong.returncode == 1
+    assert "no such file" in wrong.stderr
+
+
+def test_test_labels_decide_nothing(cache, tmp_path, monkeypatch):
+    """Permuting the test labels changes no trained weight and no chosen hyper-parameter."""
+    import torch
+
+    from datasets.base import FewShotDataset
+    from experiment.config import CONFIGS, assemble
+    from experiment.run import run_one
+    from fewshot.checkpoint import load_head
+
+    def run(name: str) -> tuple[dict, dict]:
+        files = [
+            CONFIGS / "backbones" / "tiny.yaml",
+            CONFIGS / "datasets" / "shapes.yaml",
+            CONFIGS / "trainers" / "SimNL.yaml",
+        ]
+        settings = {"TRAINER.NAME": "SimNL", "OUTPUT_DIR": str(tmp_path / name), "STORE.ROOT": str(cache), "SEED": 1}
+        cfg = assemble(files, ["DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "3"], settings)
+        return run_one(cfg), load_head(tmp_path / name / "head.safetensors")[0]
+
+    plain, head = run("plain")
+    test = FewShotDataset.test.fget
+
+    def permuted(self):
+        items = test(self)
+        return [type(item)(item.impath, (item.label + 1) % self.num_classes, 0, item.classname) for item in items]
+
+    monkeypatch.setattr(FewShotDataset, "test", property(permuted))
+    changed, changed_head = run("permuted")
+    assert changed["accuracy"] != plain["accuracy"]
+    for key in ("hparams", "best_epoch", "val_accuracy_per_epoch"):
+        assert changed[key] == plain[key]
+    assert all(torch.equal(head[name], changed_head[name]) for name in head)
+
+
+def test_only_upstreams_names_are_imported():
+    """The plugin must run on upstream Dassl too: contract section 1."""
+    allowed = {
+        "dassl.config": {"get_cfg_default"},
+        "dassl.data": {"DataManager", "DatasetWrapper"},
+        "dassl.data.datasets": {"DATASET_REGISTRY", "Datum", "DatasetBase", "build_dataset"},
+        "dassl.engine": {"TRAINER_REGISTRY", "TrainerX", "build_trainer"},
+        "dassl.metrics": {"compute_accuracy"},
+        "dassl.optim": {"build_optimizer", "build_lr_scheduler"},
+        "dassl.utils": {"setup_logger", "set_random_seed", "listdir_nohidden", "read_json", "write_json"},
+    }
+    found = 0
+    for folder in ("vlm", "fewshot", "trainers", "datasets", "experiment", "tools"):
+        for path in Path(REPO / folder).rglob("*.py"):
+            for module, names in re.findall(r"^\s*from (dassl[\w.]*) import \(?([\w, \n]+)", path.read_text(), re.M):
+                for name in re.findall(r"\w+", names.split("\n\n")[0].split("\nfrom")[0].split("\nimport")[0]):
+                    assert name in allowed.get(module, set()), f"{path}: {name} from {module}"
+                    found += 1
+            assert not re.search(r"^\s*import dassl", path.read_text(), re.M), path
+    assert found > 10

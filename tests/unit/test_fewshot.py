@@ -1,0 +1,119 @@
+"""Loaders, epoch selection, the task."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fewshot.checkpoint import load_head, save_head
+from fewshot.head import Head, SearchableHead
+from fewshot.loaders import StreamLoader, SupportLoader
+from fewshot.selection import EpochSelection, accuracy
+
+
+def loader(rows=10, views=3, batch=4, seed=1, drop_last=False) -> SupportLoader:
+    features = torch.arange(views * rows, dtype=torch.float32).view(views, rows, 1)
+    return SupportLoader(features, torch.arange(rows), batch, seed, drop_last)
+
+
+def epoch_of(loader: SupportLoader, epoch: int) -> tuple[list[int], list[float]]:
+    loader.epoch = epoch
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    return torch.cat([b["index"] for b in batches]).tolist(), torch.cat([b["img"] for b in batches]).flatten().tolist()
+
+
+def test_each_epoch_is_a_permutation_of_one_view():
+    ours = loader()
+    for epoch in range(4):
+        index, features = epoch_of(ours, epoch)
+        assert sorted(index) == list(range(10))
+        assert features == [10 * (epoch % 3) + i for i in index]
+    assert epoch_of(ours, 0)[0] != epoch_of(ours, 1)[0]
+
+
+def test_the_order_depends_on_seed_and_epoch_only():
+    assert epoch_of(loader(), 2) == epoch_of(loader(), 2)
+    assert epoch_of(loader(seed=2), 2) != epoch_of(loader(), 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "drop", "lengths"),
+    [(47, 256, True, [47]), (752, 256, True, [256, 256]), (752, 256, False, [256, 256, 240]), (4, 4, True, [4])],
+)
+def test_drop_last_arithmetic(rows, batch, drop, lengths):
+    assert [len(b["label"]) for b in loader(rows, 1, batch, drop_last=drop)] == lengths
+
+
+def test_the_stream_loader_keeps_order():
+    chunks = [torch.ones(1, 2, 3), 2 * torch.ones(1, 1, 3)]
+    batches = list(StreamLoader(lambda: iter(chunks), [5, 6, 7]))
+    assert torch.cat([b["label"] for b in batches]).tolist() == [5, 6, 7]
+    assert torch.cat([b["index"] for b in batches]).tolist() == [0, 1, 2]
+    assert batches[1]["img"].tolist() == [[2, 2, 2]]
+
+
+class OneNumber(Head):
+    """Predicts class 1 where the feature is above a learned number."""
+
+    def __init__(self, value: float):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+        self.frozen_buffer("derived", torch.zeros(3))
+
+    def forward(self, features):
+        return torch.cat([torch.zeros_like(features), features - self.value], 1)
+
+
+def test_accuracy_and_default_loss():
+    head, x, y = OneNumber(0.5), torch.tensor([[0.0], [1.0], [2.0], [0.2]]), torch.tensor([0, 1, 0, 1])
+    assert accuracy(head, x, y) == 50.0
+    assert head.training
+    torch.testing.assert_close(head.losses(x, y)["ce"], F.cross_entropy(head(x), y))
+    assert list(head.state_dict()) == ["value"]
+
+
+def test_the_first_best_epoch_is_kept_and_survives_a_crash(tmp_path):
+    selection = EpochSelection(tmp_path, 0)
+    for epoch, score in enumerate([50.0, 60.0, 60.0, 55.0]):
+        selection.add(OneNumber(float(epoch)), score)
+    assert selection.best_epoch == 1
+    restored = OneNumber(-1.0)
+    selection.restore(restored)
+    assert restored.value.item() == 1.0
+    # A checkpoint existed after epoch 1 only: the crash lost epochs 2 to 4, but the best of epoch 1 is still there.
+    resumed = EpochSelection(tmp_path, 1)
+    assert resumed.scores == [50.0]
+    resumed.restore(restored)
+    assert restored.value.item() == 0.0
+    selection.prune()
+    assert len(list(tmp_path.glob("best-epoch*"))) == 1
+
+
+def test_scores_that_do_not_reach_the_checkpoint_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Delete the folder"):
+        EpochSelection(tmp_path, 3)
+
+
+def test_heads_on_disk(tmp_path):
+    path = tmp_path / "head.safetensors"
+    save_head(path, OneNumber(2.5), {"classnames": ["a", "b"]})
+    state, about = load_head(path)
+    assert state["value"].item() == 2.5
+    assert about == {"classnames": ["a", "b"]}
+    assert [p.name for p in tmp_path.iterdir()] == ["head.safetensors"]
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="damaged"):
+        load_head(path)
+    with pytest.raises(FileNotFoundError, match="Train first"):
+        load_head(tmp_path / "none")
+
+
+def test_a_searchable_head_refuses_unknown_hyper_parameters():
+    class Cache(SearchableHead):
+        """Needs beta and alpha."""
+
+    with pytest.raises(ValueError, match="alpha"):
+        Cache(beta=1.0, gamma=2.0)

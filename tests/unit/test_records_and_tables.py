@@ -1,0 +1,103 @@
+"""Run records, statistics over seeds, tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+
+import pytest
+
+from experiment.record import FILE, SCHEMA, is_done, read_record, write_record
+from experiment.stats import interval, mean
+from experiment.tables import find_records, render, summarise
+
+BASE = {
+    "schema": SCHEMA, "method": "SimNL", "dataset": "dtd", "shots": 16, "seed": 1, "backbone": "RN50",
+    "preset": "repaired", "protocol": "fewshot-val", "config_hash": "abc", "accuracy": 60.0,
+    "prompts": ["cupl", "template"], "split_origin": "standard",
+}  # fmt: skip
+
+
+def put(folder, **changes):
+    record = {**BASE, **changes}
+    path = folder / record["dataset"] / record["method"] / record["config_hash"] / f"seed{record['seed']}"
+    return write_record(path, record)
+
+
+def test_round_trip_and_skipping(tmp_path):
+    path = put(tmp_path)
+    assert read_record(path) == BASE
+    assert is_done(path.parent, "abc")
+    assert not is_done(path.parent, "abd")
+    assert not is_done(tmp_path, "abc")
+    assert [p.name for p in path.parent.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", json.dumps({**BASE, "accuracy": "high"}), json.dumps({**BASE, "schema": 0})]
+)
+def test_a_bad_record_is_named_and_does_not_count_as_done(tmp_path, content):
+    path = put(tmp_path)
+    path.write_text(content)
+    assert not is_done(path.parent, "abc")
+    with pytest.raises(ValueError, match="run again"):
+        find_records([tmp_path])
+
+
+def test_an_incomplete_record_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="'accuracy' is missing"):
+        write_record(tmp_path, {k: v for k, v in BASE.items() if k != "accuracy"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_intervals_against_textbook_values():
+    values = [60.0, 61.0, 63.5]
+    s, n = statistics.stdev(values), 3
+    assert interval(values) == pytest.approx(4.302652729911275 * s / n**0.5)  # t(0.975, 2)
+    assert interval(values, "normal") == pytest.approx(1.96 * statistics.pstdev(values) / n**0.5)
+    assert mean(values) == pytest.approx(statistics.fmean(values))
+    assert interval([60.0]) is None
+    with pytest.raises(ValueError, match="normal"):
+        interval(values, "bootstrap")
+
+
+def test_rows_gather_seeds_and_nothing_else(tmp_path):
+    for seed, accuracy in ((1, 60.0), (2, 61.0), (3, 63.5)):
+        put(tmp_path, seed=seed, accuracy=accuracy)
+    put(tmp_path, seed=1, accuracy=70.0, preset="official", config_hash="def")
+    put(tmp_path, seed=1, accuracy=80.0, protocol="oracle-test", config_hash="fed")
+    put(tmp_path, seed=1, accuracy=50.0, split_origin="generated", config_hash="eee")
+    rows = summarise(find_records([tmp_path]))
+    assert len(rows) == 4
+    row = next(r for r in rows if r["seeds"] == "1 2 3")
+    assert row["accuracy"] == pytest.approx(61.5)
+    assert row["ci95"] == pytest.approx(4.478, abs=1e-3)
+    assert "fewshot-val (own split)" in {r["protocol"] for r in rows}
+
+
+def test_every_format(tmp_path):
+    put(tmp_path, seed=1, accuracy=60.0)
+    put(tmp_path, seed=2, accuracy=61.0)
+    put(tmp_path, seed=1, dataset="oxford_pets", accuracy=80.0)
+    rows = summarise(find_records([tmp_path]))
+    markdown = render(rows, "markdown")
+    assert "| dtd" in markdown
+    assert "60.50 ± 6.35" in markdown
+    assert "80.00 " in markdown
+    latex = render(rows, "latex")
+    assert r"oxford\_pets" in latex
+    assert r"$60.50 \pm 6.35$" in latex
+    parsed = list(csv.DictReader(io.StringIO(render(rows, "csv"))))
+    assert float(parsed[0]["accuracy"]) == 60.5
+    assert parsed[1]["ci95"] == ""
+    with pytest.raises(ValueError, match="markdown"):
+        render(rows, "html")
+
+
+def test_nothing_to_show_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"main\.sh shapes 16"):
+        find_records([tmp_path])
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        find_records([tmp_path / "nothing"])
