@@ -1,0 +1,186 @@
+"""`ImageFolder`: one's own images, without code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import datasets.imagefolder
+
+
+@pytest.fixture
+def flat(root):
+    """One level of class folders with 10, 11 and 12 images; the folder of the last is named like a part."""
+    for number, name in enumerate(("cat", "steam engine", "train")):
+        for image in range(10 + number):
+            path = root / "mine" / name / f"{image}.PNG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4)).save(path, "PNG")
+    (root / "mine" / "cat" / "notes.txt").write_text("not an image")
+    (root / "mine" / ".hidden").mkdir()
+    return root / "mine"
+
+
+def parts(data) -> list[list[tuple[str, int]]]:
+    return [
+        [(d.impath.rpartition("/mine/")[2], d.label) for d in part or ()]
+        for part in (data.train_x, data.full_val, data.test)
+    ]
+
+
+def test_folder_is_split_once(flat, load):
+    first = load("ImageFolder", NUM_SHOTS=-1)
+    assert first.classnames == ["cat", "steam engine", "train"]
+    counts = [Counter(label for _, label in part) for part in parts(first)]
+    assert [list(count.values()) for count in counts] == [[5, 6, 6], [2, 2, 2], [3, 3, 4]]
+    assert first.split_origin == "generated"
+    assert (flat / "split.json").is_file()
+    second = load("ImageFolder", NUM_SHOTS=-1, SEED=3)
+    assert (parts(second), second.split_hash) == (parts(first), first.split_hash)
+    assert len({path for part in parts(first) for path, _ in part}) == 33
+
+
+def test_stored_split_stays_and_says_so(flat, load, caplog):
+    first = load("ImageFolder", NUM_SHOTS=-1)
+    assert not caplog.records
+    shutil.copy(flat / "cat" / "0.PNG", flat / "cat" / "new.PNG")
+    second = load("ImageFolder", NUM_SHOTS=-1, TEST_FRACTION=0.5)
+    assert parts(second) == parts(first)
+    assert "1 images are not in" in caplog.text
+    assert "cat/new.PNG" in caplog.text
+    assert "keeps its test_fraction, 0.3, not 0.5" in caplog.text
+    gone = Path(first.test[0].impath)
+    gone.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf"1 of 10 images that .*split.json lists .* cat/{gone.name}"
+    ):
+        load("ImageFolder")
+
+
+def test_name_of_a_file_that_cannot_be_stored(flat, load):
+    (flat / "cat" / "0.PNG").rename(flat / "cat" / "a\nb.PNG")
+    with pytest.raises(ValueError, match="has characters that no file name should: rename it"):
+        load("ImageFolder")
+
+
+def test_absolute_folder_needs_no_root(flat, load):
+    data = load("ImageFolder", ROOT="", FOLDER=str(flat))
+    assert data.root == flat
+    assert [sum(d.label == label for d in data.train_x) for label in range(3)] == [2, 2, 2]
+
+
+def test_fractions(flat, load):
+    data = load("ImageFolder", NUM_SHOTS=-1, VAL_FRACTION=0.0, TEST_FRACTION=0.5)
+    assert data.full_val is None
+    assert [len(part) for part in parts(data)] == [17, 0, 16]
+    assert load("ImageFolder", NUM_SHOTS=2).val is not None  # from the training images that were not drawn
+
+
+def test_own_split_file(flat, load, tmp_path):
+    own = {
+        part: [[f"{name}/{number}.PNG", label, name] for label, name in enumerate(("cat", "train"))]
+        for number, part in enumerate(("train", "val", "test"))
+    }
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(own))
+    data = load("ImageFolder", SPLIT_FILE=str(path))
+    assert data.split_origin == "standard"
+    assert parts(data) == [
+        [(path, label) for path, label, _ in own[part]] for part in ("train", "val", "test")
+    ]
+    assert not (flat / "split.json").exists()
+
+
+def test_new_split_is_written_where_split_file_says(flat, load, tmp_path):
+    load("ImageFolder", SPLIT_FILE=str(tmp_path / "elsewhere.json"))
+    assert (tmp_path / "elsewhere.json").is_file()
+    assert not (flat / "split.json").exists()
+
+
+def test_read_only_folder(flat, load, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(datasets.imagefolder, "write_split", refuse)
+    with pytest.raises(PermissionError, match=r"read-only, set DATASET.SPLIT_FILE"):
+        load("ImageFolder")
+
+
+def test_damaged_split(flat, load):
+    (flat / "split.json").write_text('{"train": [')
+    with pytest.raises(ValueError, match=r"mine/split.json is not valid json"):
+        load("ImageFolder")
+
+
+def test_classnames(flat, load):
+    load("ImageFolder")
+    (flat / "classnames.txt").write_text("steam engine   locomotive of old\n\ncat\tdomestic cat\n")
+    data = load("ImageFolder")
+    assert data.classnames == ["domestic cat", "locomotive of old", "train"]
+    for text, message in (
+        ("dog pup\n", "line 1"),
+        ("cat a\ncat b\n", "line 2: cat was named before"),
+        ("cat\n", "line 1"),
+    ):
+        (flat / "classnames.txt").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load("ImageFolder")
+
+
+def test_longest_folder_name_counts(flat, load):
+    shutil.copytree(flat / "cat", flat / "steam")
+    (flat / "classnames.txt").write_text("steam engine loco\nsteam vapour\n")
+    assert load("ImageFolder").classnames == ["cat", "vapour", "loco", "train"]
+
+
+def test_empty_class(flat, load):
+    (flat / "dog").mkdir()
+    with pytest.raises(FileNotFoundError, match="no image in the class folder .*mine/dog holds nothing"):
+        load("ImageFolder")
+
+
+def test_too_few_images(flat, load):
+    for path in list((flat / "cat").glob("*.PNG"))[1:]:
+        path.unlink()
+    with pytest.raises(ValueError, match=r"class 'cat' has 1 image\(s\), too few"):
+        load("ImageFolder")
+
+
+def test_no_folder(load, root):
+    root.mkdir()
+    with pytest.raises(ValueError, match=r"needs DATASET.FOLDER"):
+        load("ImageFolder", FOLDER="")
+    with pytest.raises(FileNotFoundError, match="no folder .*/absent"):
+        load("ImageFolder", FOLDER="absent")
+    (root / "mine").mkdir()
+    with pytest.raises(FileNotFoundError, match="no class folder"):
+        load("ImageFolder")
+
+
+# ------------------------------------------------------------------------------------ three folders
+def test_three_folders_without_validation(build, load):
+    built = build("ImageFolder")
+    shutil.rmtree(built.images / "val")
+    data = load("ImageFolder", NUM_SHOTS=2)
+    assert data.full_val is None
+    assert len(data.val) == 4
+    assert {Path(d.impath).parents[1].name for d in data.val} == {"train"}
+
+
+def test_three_folders_need_training_and_test(build, load):
+    built = build("ImageFolder")
+    shutil.rmtree(built.images / "test")
+    with pytest.raises(FileNotFoundError, match="no test folder"):
+        load("ImageFolder")
+
+
+def test_three_folders_with_a_class_too_many(build, load):
+    built = build("ImageFolder")
+    shutil.copytree(built.images / "test" / "x1", built.images / "test" / "x2")
+    with pytest.raises(ValueError, match="test: x2 not in train/"):
+        load("ImageFolder")
