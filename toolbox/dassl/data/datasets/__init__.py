@@ -1,0 +1,8 @@
+"""Base classes of data sets, and their registry. Data sets themselves come with the plugins."""
+
+from __future__ import annotations
+
+from .base_dataset import DatasetBase, Datum
+from .build import DATASET_REGISTRY, build_dataset
+
+__all__ = ["DATASET_REGISTRY", "DatasetBase", "Datum", "build_dataset"]

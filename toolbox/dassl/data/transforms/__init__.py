@@ -1,0 +1,35 @@
+"""Image transforms from `cfg.INPUT`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from yacs.config import CfgNode
+
+__all__ = ["INTERPOLATION_MODES", "build_transform"]
+
+# torchvision takes longer to import than the rest of the engine, and not every use needs it: it is imported
+# on use.
+
+
+def build_transform(cfg: CfgNode, is_train: bool = True, choices: Sequence[str] | None = None) -> Any:
+    """The transform of `cfg.INPUT`; see `transforms.build_transform`."""
+    from .transforms import build_transform as build
+
+    return build(cfg, is_train, choices)
+
+
+def build_transform_img0(cfg: CfgNode) -> Any:
+    """The transform without augmentation that gives `img0`; see `transforms.build_transform_img0`."""
+    from .transforms import build_transform_img0 as build
+
+    return build(cfg)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "INTERPOLATION_MODES":
+        from .transforms import INTERPOLATION_MODES
+
+        return INTERPOLATION_MODES
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,25 @@
+"""The registry of trainers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yacs.config import CfgNode
+
+from dassl.utils import Registry, check_availability
+
+__all__ = ["TRAINER_REGISTRY", "build_trainer"]
+
+TRAINER_REGISTRY = Registry("TRAINER")
+
+
+def build_trainer(cfg: CfgNode) -> Any:
+    """Build the trainer `cfg.TRAINER.NAME` by calling its class with `cfg`.
+
+    Raises:
+        ValueError: no trainer of this name is registered.
+    """
+    check_availability(cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
+    if cfg.VERBOSE:
+        print(f"Loading trainer: {cfg.TRAINER.NAME}")
+    return TRAINER_REGISTRY.get(cfg.TRAINER.NAME)(cfg)

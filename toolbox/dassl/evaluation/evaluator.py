@@ -1,0 +1,143 @@
+"""Accuracy, macro F1, figures per class, and the confusion matrix."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from dassl.utils.errors import CheckError
+from dassl.utils.tools import atomic_write
+
+from .build import EVALUATOR_REGISTRY
+
+__all__ = ["Classification", "EvaluatorBase"]
+
+
+class EvaluatorBase:
+    """Interface: `reset`, `process` for each batch, `evaluate` at the end."""
+
+    def __init__(self, cfg: CfgNode):
+        self.cfg = cfg
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        raise NotImplementedError
+
+    def process(self, mo: Any, gt: Any) -> None:
+        """Take in a batch: model output and ground truth."""
+        raise NotImplementedError
+
+    def evaluate(self) -> OrderedDict[str, float]:
+        """Name -> figure; trainers compare and return the first."""
+        raise NotImplementedError
+
+
+@EVALUATOR_REGISTRY.register()
+class Classification(EvaluatorBase):
+    """Evaluator of classification.
+
+    Args:
+        cfg: configuration; TEST.PER_CLASS_RESULT and TEST.COMPUTE_CMAT are read.
+        lab2cname: label -> class name; needed for figures per class.
+
+    Raises:
+        CheckError: figures per class without `lab2cname`.
+    """
+
+    def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs: Any):
+        super().__init__(cfg)
+        if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
+            raise CheckError("TEST.PER_CLASS_RESULT needs lab2cname, the names of the classes")
+        self._lab2cname = lab2cname
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._y_true: list[np.ndarray] = []
+        self._y_pred: list[np.ndarray] = []
+
+    def process(self, mo: Tensor, gt: Tensor) -> None:
+        """Take in a batch: logits (B, C) and labels (B,). Of equal maxima, the first class counts."""
+        self._y_true.append(gt.cpu().numpy())
+        self._y_pred.append(mo.max(1)[1].cpu().numpy())
+
+    def evaluate(self) -> OrderedDict[str, float]:
+        """Print and return the figures, in percent.
+
+        Returns:
+            `accuracy`, `error_rate`, `macro_f1` (mean over the classes that occur in the labels), and, if
+            configured, `perclass_accuracy` (mean over the same classes).
+
+        Raises:
+            CheckError: nothing was processed.
+        """
+        if not self._y_true:
+            raise CheckError("Nothing to evaluate: the loader gave no batch")
+        y_true, y_pred = np.concatenate(self._y_true), np.concatenate(self._y_pred)
+        total, correct = len(y_true), int((y_true == y_pred).sum())
+        accuracy = 100.0 * correct / total
+        results = OrderedDict(
+            accuracy=accuracy, error_rate=100.0 - accuracy, macro_f1=100.0 * _macro_f1(y_true, y_pred)
+        )
+        print(
+            "=> result\n"
+            f"* total: {total:,}\n"
+            f"* correct: {correct:,}\n"
+            f"* accuracy: {accuracy:.1f}%\n"
+            f"* error: {results['error_rate']:.1f}%\n"
+            f"* macro_f1: {results['macro_f1']:.1f}%"
+        )
+        if self.cfg.TEST.PER_CLASS_RESULT:
+            results["perclass_accuracy"] = self._evaluate_classes(y_true, y_pred)
+        if self.cfg.TEST.COMPUTE_CMAT:
+            self._save_confusion_matrix(y_true, y_pred)
+        return results
+
+    def _evaluate_classes(self, y_true: np.ndarray, y_pred: np.ndarray) -> float:
+        print("=> per-class result")
+        accuracies = []
+        for label in np.unique(y_true).tolist():
+            mine = y_true == label
+            total, correct = int(mine.sum()), int((y_pred[mine] == label).sum())
+            accuracies.append(100.0 * correct / total)
+            print(
+                f"* class: {label} ({self._lab2cname[label]})\t"
+                f"total: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%"
+            )
+        average = float(np.mean(accuracies))
+        print(f"* average: {average:.1f}%")
+        return average
+
+    def _save_confusion_matrix(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
+        path = osp.join(self.cfg.OUTPUT_DIR, "cmat.pt")
+        with atomic_write(path) as file:
+            torch.save(torch.from_numpy(_confusion_matrix(y_true, y_pred)), file)
+        print(f"Confusion matrix is saved to {path}")
+
+
+def _macro_f1(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Mean F1 over the classes that occur in `y_true`, in [0, 1]."""
+    labels, codes = np.unique(np.concatenate([y_true, y_pred]), return_inverse=True)
+    true, pred = codes[: len(y_true)], codes[len(y_true) :]
+    positives, predicted, hits = (
+        np.bincount(c, minlength=len(labels)) for c in (true, pred, true[true == pred])
+    )
+    occurring = positives > 0
+    return float(np.mean(2.0 * hits[occurring] / (positives + predicted)[occurring]))
+
+
+def _confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    """Share of predictions (column) per true class (row), float64; classes are those that occur, in order.
+
+    The row of a class that is only ever predicted is zero.
+    """
+    labels, codes = np.unique(np.concatenate([y_true, y_pred]), return_inverse=True)
+    true, pred = codes[: len(y_true)], codes[len(y_true) :]
+    counts = np.bincount(true * len(labels) + pred, minlength=len(labels) ** 2).reshape(len(labels), -1)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
