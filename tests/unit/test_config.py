@@ -21,16 +21,16 @@ def simnl(*options: str, dataset: Path = DTD, **settings):
     return assemble([BACKBONE, dataset, SIMNL], options, {**NAME, **settings})
 
 
-@pytest.mark.parametrize("preset", ["repaired", "official"])
-def test_every_trainer_dataset_backbone_loads(preset):
-    for trainer, dataset, backbone in itertools.product(known("trainers"), known("datasets"), known("backbones")):
-        files = [
-            CONFIGS / kind / f"{n}.yaml"
-            for kind, n in zip(("backbones", "datasets", "trainers"), (backbone, dataset, trainer), strict=True)
-        ]
-        cfg = assemble(files, ["PRESET", preset], {"TRAINER.NAME": trainer})
+@pytest.mark.parametrize("trainer", known("trainers"))
+def test_every_trainer_dataset_backbone_loads(trainer):
+    method = CONFIGS / "trainers" / f"{trainer}.yaml"
+    for dataset, backbone in itertools.product(known("datasets"), known("backbones")):
+        files = [CONFIGS / "backbones" / f"{backbone}.yaml", CONFIGS / "datasets" / f"{dataset}.yaml", method]
+        cfg = assemble(files, [], {"TRAINER.NAME": trainer})
         assert cfg.DATASET.NAME
         assert trainer.upper() in cfg.TRAINER
+        if backbone == "rn50":
+            assemble(files, ["PRESET", "official"], {"TRAINER.NAME": trainer})
 
 
 def test_merge_order(tmp_path):
@@ -120,6 +120,14 @@ def test_the_hash_follows_what_changes_figures_only(tmp_path):
     one = config_hash(simnl("MODEL.BACKBONE.WEIGHTS", str(weights)))
     weights.write_bytes(b"two")
     assert config_hash(simnl("MODEL.BACKBONE.WEIGHTS", str(weights))) != one
+
+
+def test_new_bundled_weights_make_new_runs(tmp_path, monkeypatch):
+    tiny = assemble([CONFIGS / "backbones" / "tiny.yaml", DTD, SIMNL], [], NAME)
+    before = config_hash(tiny)
+    monkeypatch.setattr("experiment.config.BUNDLED_WEIGHTS", tmp_path / "weights.safetensors")
+    (tmp_path / "weights.safetensors").write_bytes(b"other weights")
+    assert config_hash(tiny) != before
 
 
 def test_backbones_by_any_spelling():
