@@ -1,0 +1,127 @@
+"""ProKeR: kernel ridge regression of the labels, drawn towards the zero-shot function. Training-free.
+
+Of all functions f the one that minimises |f(X) - alpha Y|^2 + lambda |f - f_zs|_H^2, H the kernel's space:
+
+    f(x)   = f_zs(x) + k(x, X) (K + lambda I)^-1 (alpha Y - f_zs(X)),   logits = s f
+    k(x,z) = exp(-beta |x - z|^2 / 2) = exp(-beta (1 - x.z)),           K = k(X, X)
+
+x: unit image feature; X: cache keys (unit means over the augmented views of each support image), (N, D); Y: one-hot
+labels, (N, C); f_zs(x) = x W^T: cosines with the text classifier of the templates; s: the model's logit scale.
+Tip-Adapter is the same with the identity for (K + lambda I)^-1 and nothing for f_zs(X); where a query is like no
+support image, f is f_zs. alpha, the target of the right class, is 1 unless TRAINER.PROKER.GRID.ALPHA has more values.
+beta and lambda are searched, both as parts of the stage: each pair costs a Cholesky factorisation, O(N^3), in float64.
+
+Source: Bendou et al., "ProKeR: A Kernel Perspective on Few-Shot Adaptation of Large Vision-Language Models", CVPR 2025,
+arXiv:2501.11175.
+Differences from the official code: not compared. This is written from the formula alone; the scale of f_zs (cosines)
+and the grid are ours. tests/unit/test_proker.py checks the formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.head import SearchableHead
+from fewshot.search import Grid, axis
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+
+
+class ProKeRHead(SearchableHead):
+    """Zero-shot function plus a kernel regression of what it lacks on the support images.
+
+    Args:
+        text: unit text classifier, (C, D).
+        cache_keys: unit rows, (N, D).
+        labels: (N,) int64, any order.
+        logit_scale: s.
+        beta, lam, alpha: the initial hyper-parameters; lam > 0.
+    """
+
+    STAGE = ("beta", "lam")
+
+    def __init__(
+        self,
+        *,
+        text: Tensor,
+        cache_keys: Tensor,
+        labels: Tensor,
+        logit_scale: float,
+        beta: float,
+        lam: float,
+        alpha: float,
+    ):
+        super().__init__(beta=beta, lam=lam, alpha=alpha)
+        self.logit_scale, self.search_width = logit_scale, len(cache_keys)
+        targets = torch.cat([cache_keys @ text.T, F.one_hot(labels, len(text)).to(text.dtype)], dim=1)
+        for name, tensor in (("text", text), ("cache_keys", cache_keys), ("targets", targets)):
+            self.frozen_buffer(name, tensor)
+        self._solved: tuple[tuple, Tensor] | None = None
+
+    def coefficients(self, beta: float, lam: float) -> Tensor:
+        """(K + lambda I)^-1 [f_zs(X), Y], (N, 2 C) float64; the last solution is kept.
+
+        Raises:
+            ValueError: lam is not positive.
+        """
+        if lam <= 0:
+            raise ValueError(f"ProKeR's ridge lambda must be positive, got {lam} (TRAINER.PROKER.LAM, or its GRID).")
+        key = (beta, lam, self.cache_keys.device)
+        if self._solved is None or self._solved[0] != key:
+            keys = self.cache_keys.double()
+            gram = torch.exp(-beta * (1 - keys @ keys.T))
+            gram.diagonal().add_(lam)
+            solution = torch.cholesky_solve(self.targets.double(), torch.linalg.cholesky(gram))
+            self._solved = (key, solution)
+        return self._solved[1]
+
+    def terms(self, features: Tensor) -> Mapping[str, Tensor]:
+        """Zero-shot cosines (B, C) and affinities x.k (B, N)."""
+        f = F.normalize(features, dim=-1)
+        return {"text": f @ self.text.T, "affinity": f @ self.cache_keys.T}
+
+    def stage(self, terms: Mapping[str, Tensor], *, beta: float, lam: float) -> Mapping[str, Tensor]:
+        """The smoothed f_zs and Y of the support images, k(x, X) (K + lambda I)^-1 [f_zs(X), Y], both (B, C)."""
+        kernel = torch.exp(-beta * (1 - terms["affinity"].double()))
+        smoothed = (kernel @ self.coefficients(beta, lam)).to(terms["text"].dtype)
+        zeroshot, labels = smoothed.chunk(2, dim=1)
+        return {"text": terms["text"], "zeroshot": zeroshot, "labels": labels}
+
+    def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """logits = s [f_zs(x) - smoothed f_zs] + alpha s [smoothed labels]."""
+        return self.logit_scale * (stage["text"] - stage["zeroshot"]), self.logit_scale * stage["labels"]
+
+
+@TRAINER_REGISTRY.register()
+class ProKeR(VLTrainer):
+    """The method as a trainer. Prompts: templates."""
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """Initial hyper-parameters; the grid holds the decimal logarithms of beta and lambda."""
+        grid = CN({"LOG10_BETA": [-1.0, 1.5, 10], "LOG10_LAM": [-3.0, 1.5, 9], "ALPHA": [1.0, 2.0, 1]})
+        return CN({"BETA": 1.0, "LAM": 1.0, "ALPHA": 1.0, "GRID": grid})
+
+    def search_space(self, cfg: CN) -> Grid:
+        """Powers of ten for beta and lambda."""
+        axes = {name: axis(low, high, int(steps)) for name, (low, high, steps) in cfg.GRID.items()}
+        beta, lam = ([10.0**power for power in axes[name]] for name in ("LOG10_BETA", "LOG10_LAM"))
+        return Grid({"beta": beta, "lam": lam, "alpha": axes["ALPHA"]})
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> ProKeRHead:
+        """Hand the head its tensors and numbers."""
+        return ProKeRHead(
+            text=task.text_features("template"),
+            cache_keys=task.cache_keys(),
+            labels=task.support_labels,
+            logit_scale=task.logit_scale,
+            beta=cfg.BETA,
+            lam=cfg.LAM,
+            alpha=cfg.ALPHA,
+        )
