@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,16 +38,42 @@ class CurrentStdout:
         sys.stdout.flush()
 
 
-def configure_logging() -> None:
-    """Plain log lines of this program on standard output (and so in log.txt); of others only warnings."""
+class Once(logging.Filter):
+    """Lets each message through once: the runs of several seeds warn of the same things."""
+
+    def __init__(self):
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for a message that came before."""
+        text = record.getMessage()
+        is_new = text not in self._seen
+        self._seen.add(text)
+        return is_new
+
+
+def configure_logging(quiet: bool = False) -> None:
+    """Plain log lines of this program on standard output (and so in log.txt); of others only warnings.
+
+    Args:
+        quiet: standard output goes to log.txt alone, so warnings are shown on standard error too, each once.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=CurrentStdout(), force=True)
     for package in OWN_PACKAGES:
         logging.getLogger(package).setLevel(logging.INFO)
+    if quiet:
+        logging.getLogger().handlers[0].addFilter(lambda record: sys.stdout is not sys.__stdout__)  # within a run only
+        console = logging.StreamHandler(sys.stderr)
+        console.setLevel(logging.WARNING)
+        console.setFormatter(logging.Formatter("Note: %(message)s"))
+        console.addFilter(Once())
+        logging.getLogger().addHandler(console)
 
 
 @contextmanager
 def run_log(folder: str, quiet: bool) -> Iterator[None]:
-    """Tee standard output to the run's log.txt; `quiet`: to the file only."""
+    """Tee standard output to the run's log.txt, and the traceback of a failure; `quiet`: to the file only."""
     console = sys.stdout
     with open(os.devnull, "w") as nowhere:
         if quiet:
@@ -55,6 +82,9 @@ def run_log(folder: str, quiet: bool) -> Iterator[None]:
             setup_logger(folder)
             _LOGGERS.append(sys.stdout)
             yield
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+            raise
         finally:
             sys.stdout = console
 

@@ -16,7 +16,7 @@ def seeded_generator(*key: object) -> torch.Generator:
 
 
 class SupportLoader:
-    """Shuffled training batches; epoch e reads view e mod V.
+    """Shuffled training batches; epoch e reads view e mod V, or rows of all views.
 
     The order is a function of (seed, epoch), so a resumed run continues as an undisturbed one would.
 
@@ -26,12 +26,21 @@ class SupportLoader:
         batch_size: B; the last batch of an epoch is short, or dropped.
         seed: of the run.
         drop_last: Dassl's rule: drop a short last batch, unless it is the only one.
+        order: `cycle`: an epoch is a permutation of one view. `pool`: an epoch has as many batches, filled with the
+            first rows of a permutation of all V * N (CLAP): no batch is short unless V * N rows do not fill it.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor, batch_size: int, seed: int, drop_last: bool):
+    ORDERS = ("cycle", "pool")
+
+    def __init__(
+        self, features: Tensor, labels: Tensor, batch_size: int, seed: int, drop_last: bool, order: str = "cycle"
+    ):
+        if order not in self.ORDERS:
+            raise ValueError(f"VIEWS.ORDER is '{order}'. Choose one of {', '.join(self.ORDERS)}.")
         self.features, self.labels = features, labels
         self.batch_size, self.seed = batch_size, seed
         self.drop_last = drop_last and len(labels) >= batch_size
+        self.order = order
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -39,11 +48,14 @@ class SupportLoader:
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        order = torch.randperm(len(self.labels), generator=seeded_generator(self.seed, "train order", self.epoch))
-        view = self.features[self.epoch % len(self.features)]
+        views, rows = self.features.shape[:2]
+        pooled = self.order == "pool"
+        generator = seeded_generator(self.seed, "train order", self.epoch)
+        order = torch.randperm(views * rows if pooled else rows, generator=generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            index = order[start : start + self.batch_size].to(self.labels.device)
-            yield {"img": view[index], "label": self.labels[index], "index": index}
+            row = order[start : start + self.batch_size].to(self.labels.device)
+            view, index = (row // rows, row % rows) if pooled else (self.epoch % views, row)
+            yield {"img": self.features[view, index], "label": self.labels[index], "index": index}
 
 
 class StreamLoader:

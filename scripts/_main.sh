@@ -9,7 +9,7 @@ if [ -z "$python" ]; then
   else python=python3; fi
 fi
 if ! "$python" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ("torch", "open_clip", "dassl"))))' 2>/dev/null; then
-  echo "Error: $python has not what is needed (torch, open_clip, dassl). In $root run:" >&2
+  echo "Error: $python lacks packages that are needed (torch, open_clip, dassl). In $root run:" >&2
   echo "  python3 -m venv .venv && .venv/bin/pip install -r requirements.txt" >&2
   exit 1
 fi

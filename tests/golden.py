@@ -9,10 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from experiment.config import CONFIGS, assemble
+
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared" / "golden"
 BUNDLED = REPO / "tests" / "goldens" / "simnl"  # K = 4 of the same set: the suite proves itself without SHARED
-SETTINGS = ["bundled-4", "shared-1", "shared-2", "shared-4", "shared-8", "shared-16"]
+SHARED_SETTINGS = [f"shared-{shots}" for shots in (1, 2, 4, 8, 16)]
+SETTINGS = ["bundled-4", *SHARED_SETTINGS]
 
 
 class Golden:
@@ -45,3 +48,11 @@ class Golden:
         for start in range(0, len(order), rows):
             for part in order[start : start + rows].split(batch_size):
                 yield views[part[:, 0], part[:, 1]], labels[part[:, 1]]
+
+
+def official_cfg(trainer: str, **options):
+    """The config of a trainer's `official` preset; options are keys of OPTIM, e.g. the step size of the golden run."""
+    files = [CONFIGS / "backbones" / "rn50.yaml", CONFIGS / "datasets" / "dtd.yaml"]
+    pairs = [text for key, value in options.items() for text in (f"OPTIM.{key}", str(value))]
+    settings = {"TRAINER.NAME": trainer, "PRESET": "official"}
+    return assemble([*files, CONFIGS / "trainers" / f"{trainer}.yaml"], pairs, settings)

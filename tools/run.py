@@ -29,6 +29,7 @@ Environment variables (value in brackets: the default)
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -87,6 +88,18 @@ def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, lis
     return dataset, int(shots), options
 
 
+def check_data(dataset: str, options: list[str]) -> None:
+    """Fail on missing data before any weights are downloaded."""
+    from dassl.data.datasets import build_dataset
+    from experiment.config import CONFIGS, assemble
+
+    settings = {"DATASET.ROOT": setting("DATA", "data"), "VERBOSE": False, "TRAINER.NAME": "ZeroshotCLIP"}
+    if os.environ.get("CACHE"):
+        settings["STORE.ROOT"] = os.environ["CACHE"]
+    with contextlib.redirect_stdout(None):
+        build_dataset(assemble([CONFIGS / "datasets" / f"{dataset}.yaml"], options, settings))
+
+
 def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> list:
     """One frozen config per seed."""
     from experiment.backbones import backbone_settings, resolve_auto
@@ -96,6 +109,7 @@ def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> 
     cuda = pick_device(setting("DEVICE", "auto"))
     backbone, weights = setting("BACKBONE", "auto"), setting("WEIGHTS", "")
     if backbone == "auto":
+        check_data(dataset, options)
         backbone = "rn50" if weights else resolve_auto(dataset)
     files, settings = backbone_settings(backbone, weights)
     settings |= {
@@ -160,7 +174,7 @@ def main() -> int:
     from experiment.run import configure_logging
     from experiment.tables import find_records, render, summarise
 
-    configure_logging()
+    configure_logging(quiet=True)
     configs = build_configs(method, dataset, shots, options)
     folders = run_all(configs)
     print(f"\n{render(summarise(find_records(folders)), 'terminal')}\n")

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision import transforms as T
 from yacs.config import CfgNode as CN
 
 from dassl.data import DataManager
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils import load_checkpoint
 from fewshot.checkpoint import load_head, save_head
 from fewshot.head import Head, SearchableHead
 from fewshot.loaders import StreamLoader, SupportLoader
@@ -64,6 +66,10 @@ class VLTrainer(TrainerX):
             return None
         return Grid({name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.GRID.items()})
 
+    def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
+        """The optimiser of the head's parameter groups; by default the one that OPTIM names."""
+        return build_optimizer(groups, self.cfg.OPTIM)
+
     # ------------------------------------------------------------------ set-up (called by the engine)
 
     def check_cfg(self, cfg: CN) -> None:
@@ -87,17 +93,17 @@ class VLTrainer(TrainerX):
     def build_data_loader(self) -> None:
         """Data set, frozen CLIP, features; loaders that yield features under Dassl's batch keys."""
         cfg = self.cfg
+        self.dm = DataManager(cfg, T.ToTensor(), T.ToTensor())  # missing data is told before weights are fetched
         backbone = cfg.MODEL.BACKBONE
         self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device))
         self.test_view = ViewSpec.test(self.clip.preprocess)
         self.train_view = ViewSpec.random(self.clip.preprocess, cfg.INPUT.RRCROP_SCALE)
-        self.dm = DataManager(cfg, self.train_view.build(), self.test_view.build())
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         dataset = self.dm.dataset
         if dataset.eval_only and self.uses_support:
             raise ValueError(
-                f"{cfg.DATASET.NAME} is for evaluation only, and {type(self).__name__} learns from training images. "
-                "Train on the source data set and evaluate there with --eval-only --model-dir."
+                f"{cfg.DATASET.NAME} has test images only, and {type(self).__name__} learns from training images. "
+                "Train on the data set that it is a variant of; zero-shot CLIP runs on both."
             )
         self.store = FeatureStore(
             cfg.STORE.ROOT, self.clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, progress=cfg.VERBOSE
@@ -124,6 +130,7 @@ class VLTrainer(TrainerX):
             cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
             cfg.SEED,
             cfg.DATALOADER.TRAIN_X.DROP_LAST,
+            cfg.VIEWS.ORDER,
         )
         images = selection_images(cfg, dataset)
         if images:
@@ -141,7 +148,7 @@ class VLTrainer(TrainerX):
         optim = sched = None
         if self.trains:
             o = self.cfg.OPTIM
-            optim = build_optimizer([{"params": p, "lr": o.LR * f, "eps": o.EPS} for f, p in groups], o)
+            optim = self.build_optim([{"params": p, "lr": o.LR * f, "eps": o.EPS} for f, p in groups])
             sched = build_lr_scheduler(optim, self._schedule_cfg())
         self.register_model("head", self.head, optim, sched)
         self.num_parameters = sum(p.numel() for _, params in groups for p in params)
@@ -275,11 +282,12 @@ class VLTrainer(TrainerX):
         Raises:
             FileNotFoundError: nothing there; ValueError: another method's, or other classes.
         """
-        if not self.trains:
+        if not (self.trains or isinstance(self.head, SearchableHead)):
             log.info("%s learns nothing: there is no model to load.", type(self).__name__)
             return
         if epoch:
-            super().load_model(directory, epoch)
+            checkpoint = load_checkpoint(str(Path(directory) / "head" / f"model.pth.tar-{epoch}"))
+            self.head.load_state_dict(checkpoint["state_dict"])
             return
         path = Path(directory) / "head.safetensors"
         state, about = load_head(path)

@@ -147,7 +147,7 @@ def _check_arch(arch: str) -> None:
 
 def _build_tiny() -> nn.Module:
     _register_tiny()
-    model = open_clip.create_model(TINY, require_pretrained=False)
+    model = _without_weights(TINY)
     model.load_state_dict(tiny_clip.load_state_dict())
     preprocess = {**model.visual.preprocess_cfg, "mean": tiny_clip.IMAGE_MEAN, "std": tiny_clip.IMAGE_STD}
     model.visual.preprocess_cfg = preprocess
@@ -214,13 +214,24 @@ def _build_from_file(arch: str, path: str) -> nn.Module:
         _check_activation(arch, True, f"OpenAI checkpoint {path}")
         state = torch.jit.load(path, map_location="cpu").state_dict()
         state = {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
-        model = open_clip.create_model(arch)
+        model = _without_weights(arch)
         _load_strictly(model, state, arch, path)
         return model
     try:
         return open_clip.create_model(arch, pretrained=path)
     except RuntimeError as error:
         raise ValueError(f"{path} does not hold the weights of {arch}: {error}") from error
+
+
+def _without_weights(arch: str) -> nn.Module:
+    """A model whose weights are loaded next; open_clip's warning that it has none is not shown."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        return open_clip.create_model(arch)
+    finally:
+        root.setLevel(level)
 
 
 def _load_strictly(model: nn.Module, state: dict[str, Tensor], arch: str, path: str) -> None:
