@@ -1,0 +1,47 @@
+"""Looking for images that cannot be decoded. Imports little, as every worker process imports it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+from PIL import Image
+from tqdm import tqdm
+
+POOL_FROM = 2000  # images; for fewer, starting processes takes longer than it saves
+
+
+def decode(path: str) -> str:
+    """What is wrong with an image; "" where it decodes as the program will decode it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, which do not matter
+            with Image.open(path) as image:
+                image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, on damaged files
+        return str(error) or type(error).__name__
+    return ""
+
+
+def unreadable(paths: Sequence[str], name: str, workers: int = 0) -> list[tuple[str, str]]:
+    """(path, reason) of those that cannot be decoded, in order. `workers` 0: as many as there are cores."""
+    with tqdm(desc=f"decode {name}", total=len(paths), unit=" images", disable=None) as bar:
+        found = []
+        for path, problem in zip(paths, _problems(paths, workers), strict=True):
+            bar.update()
+            if problem:
+                found.append((path, problem))
+    return found
+
+
+def _problems(paths: Sequence[str], workers: int) -> Iterator[str]:
+    workers = workers or os.cpu_count() or 1
+    if workers == 1 or len(paths) < POOL_FROM:
+        yield from map(decode, paths)
+        return
+    # Spawned, not forked: the parent may have threads of its own.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(decode, paths, chunksize=64)

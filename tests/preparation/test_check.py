@@ -1,0 +1,140 @@
+"""The check's verdicts, on data sets in miniature."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from preparation import decode
+from preparation.catalogue import SOURCES
+from preparation.check import check, render
+
+CONFIG = {
+    "Caltech101": "caltech101",
+    "ImageNet": "imagenet",
+    "ImageNetA": "imagenet_a",
+    "FGVCAircraft": "fgvc_aircraft",
+}
+
+
+@pytest.fixture
+def pets(build, miniature, root, helpers, monkeypatch):
+    """OxfordPets in miniature, right in every way."""
+    built = build("OxfordPets", root)
+    miniature("OxfordPets", built)
+    md5 = helpers.md5((built.folder / "split_zhou_OxfordPets.json").read_bytes())
+    images, split = SOURCES["oxford_pets"].pieces
+    pieces = (images, replace(split, remote=replace(split.remote, md5=md5)))
+    monkeypatch.setitem(SOURCES, "oxford_pets", replace(SOURCES["oxford_pets"], pieces=pieces))
+    return built
+
+
+def test_right(pets, root, tool):
+    code, output, _ = tool("check_data", "oxford_pets", "--root", root, "--deep")
+    assert code == 0
+    assert re.search(r"oxford_pets +right +3 / 3 +18 / 18 +15 / 15 +6 / 6 +[0-9a-f]{12} \(published\) *$", output, re.M)
+    assert "prepare_data" not in output
+
+
+@pytest.mark.parametrize("registered", CONFIG)
+def test_right_with_other_splits_and_without_parts(build, miniature, root, registered, monkeypatch):
+    built = build(registered, root)
+    miniature(registered, built)
+    name = CONFIG[registered]
+    if SOURCES[name].piece("split_zhou_Caltech101.json"):  # nothing to compare the split with
+        monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], pieces=()))
+    report = check(name, root, deep=True)
+    assert report.right, report
+    assert report.split_note == ""
+    assert len(report.split) == 64
+    counts = [len(built.parts.get(part, ())) for part in ("train", "val", "test")]
+    assert [report.found.train, report.found.val, report.found.test] == counts
+
+
+def test_miniature_against_the_published_sizes(build, root, tool):
+    build("DescribableTextures", root)
+    code, output, _ = tool("check_data", "dtd", "--root", root)
+    assert code == 1
+    assert "wrong class count" in output
+    assert "3 / 47" in output
+    assert "dtd: 3 classes, not 47" in output
+
+
+def test_wrong_image_count(pets, root, monkeypatch):
+    from datasets.oxford_pets import OxfordPets
+
+    monkeypatch.setattr(OxfordPets, "published", replace(OxfordPets.published, test=7))
+    report = check("oxford_pets", root)
+    assert report.state == "wrong image count"
+    assert report.problem == "6 test images, not 7"
+    assert "6 / 7" in render([report])
+
+
+def test_nothing_there(root, tool):
+    code, output, _ = tool("check_data", "oxford_pets", "dtd", "--root", root)
+    assert code == 1
+    for name in ("oxford_pets", "dtd"):
+        assert re.search(rf"{name} +missing .*python tools/prepare_data.py {name} --root {root}", output)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_missing_image_of_any_part(pets, root, part):
+    path = pets.parts[part][1][0]
+    (pets.images / path).unlink()
+    report = check("oxford_pets", root)
+    assert report.state == "images missing"
+    assert path in report.problem
+    assert "prepare_data.py oxford_pets" in report.fix
+
+
+def test_missing_and_damaged_split(pets, root):
+    split = pets.folder / "split_zhou_OxfordPets.json"
+    split.write_text('{"train": [')
+    damaged = check("oxford_pets", root)
+    assert damaged.state == "damaged"
+    assert "not valid json" in damaged.problem
+    split.unlink()
+    missing = check("oxford_pets", root)
+    assert missing.state == "missing"
+    assert "no split file" in missing.problem
+
+
+def test_other_split_of_the_same_size(pets, root):
+    split = pets.folder / "split_zhou_OxfordPets.json"
+    parts = json.loads(split.read_text())
+    parts["train"].reverse()  # draws depend on the order
+    split.write_text(json.dumps(parts))
+    report = check("oxford_pets", root)
+    assert (report.state, report.split_note) == ("other split", "other")
+    assert not report.right
+
+
+def test_deep_finds_what_cannot_be_decoded(pets, root, tool):
+    cut, empty = (pets.images / pets.parts[part][0][0] for part in ("val", "test"))
+    cut.write_bytes(cut.read_bytes()[:-60])
+    empty.write_bytes(b"")
+    assert tool("check_data", "oxford_pets", "--root", root)[0] == 0  # only a deep look can tell
+    code, output, _ = tool("check_data", "oxford_pets", "--root", root, "--deep")
+    assert code == 1
+    assert "unreadable images" in output
+    assert "2 unreadable: " in output
+    assert str(cut) in output
+    assert str(empty) in output
+
+
+def test_processes_find_the_same(pets, monkeypatch):
+    paths = sorted(str(path) for path in pets.images.iterdir())
+    (pets.images / paths[3]).write_bytes(b"no image")
+    alone = decode.unreadable(paths, "pets", workers=1)
+    monkeypatch.setattr(decode, "POOL_FROM", 1)
+    assert decode.unreadable(paths, "pets", workers=2) == alone
+    assert [path for path, _ in alone] == [paths[3]]
+
+
+def test_all_has_fifteen_rows(root, tool):
+    code, output, _ = tool("check_data", "--all", "--root", root)
+    assert code == 1
+    assert len(re.findall(r"^\w+ +missing ", output, re.M)) == 15

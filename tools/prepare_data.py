@@ -1,0 +1,108 @@
+"""Get data sets and put them into the layout that the program reads; what cannot be got is explained.
+
+python tools/prepare_data.py caltech101 oxford_pets --root data
+python tools/prepare_data.py --all --root data --dry-run          # what would be done
+
+Safe to stop at any moment and to run again: what is there and right is skipped, downloads are continued. Images that
+are below the root in another layout (torchvision's, Kaggle's) are linked, never moved or copied. Downloads are kept in
+ROOT/.downloads until they are in place; whatever is left there may be removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+import _path  # noqa: F401 - makes the packages importable
+from filelock import FileLock, Timeout
+
+from experiment.cli import USER_ERRORS, describe, fail_politely
+
+
+@fail_politely
+def main() -> int:
+    """Entry point; 0 only where every data set asked for is complete and right."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
+    parser.add_argument("--all", action="store_true", help="all fifteen data sets")
+    parser.add_argument("--root", required=True, help="folder that holds, or will hold, the data sets' folders")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--keep", action="store_true", help="keep the archives after they are unpacked")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("datasets").setLevel(logging.ERROR)  # the table says what its warnings say
+    from preparation.names import chosen
+    from preparation.sources import DOWNLOADS
+
+    names, root = chosen(args.names, args.all), Path(args.root).expanduser().absolute()
+    if args.dry_run:
+        return dry_run(names, root)
+    (root / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / DOWNLOADS / ".lock", timeout=0):
+            left = {name: prepare(name, root, args.keep) for name in names}
+    except Timeout:
+        raise RuntimeError(f"Another prepare_data is at work below {root}: wait for it, or stop it.") from None
+    return report(names, root, left)
+
+
+def short(text: str, root: Path) -> str:
+    """The text with paths that start at the root."""
+    return text.replace(f"{root}{os.sep}", "")
+
+
+def dry_run(names: list[str], root: Path) -> int:
+    """Print the steps that are left; 0 where there are none."""
+    from preparation.catalogue import SOURCES
+    from preparation.prepare import plan
+
+    left = False
+    for name in names:
+        steps = plan(SOURCES[name], root)
+        left |= bool(steps)
+        lines = [f"  would {short(step.text, root)}" if step.run else f"  by hand: {step.text}" for step in steps]
+        print("\n".join([f"{name}:", *(lines or ["  all of it is there"])]))
+    return int(left)
+
+
+def prepare(name: str, root: Path, keep: bool) -> list[str]:
+    """Run the steps of a data set; returns what failed and what is by hand. One failure does not stop the others."""
+    from preparation.catalogue import SOURCES
+    from preparation.prepare import plan, tidy
+
+    print(f"{name}:", flush=True)
+    tidy(SOURCES[name], root)
+    left = []
+    for step in plan(SOURCES[name], root, keep):
+        if step.run is None:
+            left.append(f"By hand: {step.text}")
+            continue
+        print(f"  {short(step.text, root)}", flush=True)
+        try:
+            step.run()
+        except USER_ERRORS as error:
+            left.append(describe(error))
+    for text in left:
+        print("  " + text.replace("\n", "\n  "), flush=True)
+    return left
+
+
+def report(names: list[str], root: Path, left: dict[str, list[str]]) -> int:
+    """Print the check's table; 0 where all is right."""
+    from preparation.check import check, render
+
+    reports = [check(name, root) for name in names]
+    print(f"\n{render(reports)}")
+    unfinished = [report.name for report in reports if not report.right]
+    if unfinished:
+        waiting = [name for name in unfinished if left[name]]
+        hint = f" See above for what is left to do for {', '.join(waiting)}." if waiting else ""
+        print(f"\nNot complete: {', '.join(unfinished)}.{hint}", file=sys.stderr)
+    return int(bool(unfinished))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
