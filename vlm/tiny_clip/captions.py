@@ -107,7 +107,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 def vocabulary() -> set[str]:
     """Return every word that a caption can contain, without punctuation."""
     texts = [*OPENINGS, *NEGATIONS, *NAMES.values(), *PATTERNS, *COLOURS]
-    texts.append("small large shape with and on the left right top bottom")
+    texts.append("small large shape with on the left right top bottom")
     texts += [trait for traits in TRAITS.values() for trait in traits]
     return {word.strip(".,{}") for text in texts for word in text.split()} - {""}
 

@@ -1,0 +1,123 @@
+"""ZS-LP and CLAP: a linear probe that starts from the text classifier, and its constrained form.
+
+    logits = s f . norm(w_c)                       f the unit image feature, s the model's logit scale
+    loss   = CE                                    ZSLP
+    loss   = CE + mean_c lambda_c |w_c - b_c|^2    CLAP
+
+Learned: the prototypes w (C, D), which start at b. Frozen: b, the mean of the raw text features of a class (not brought
+to unit length), and lambda, which says how far zero-shot CLIP is to be trusted: the mean probability that it gives to
+the true class of a class's support images. Without a constraint (ZSLP) few shots let w drift from what the text knew.
+
+Source: Silva-Rodriguez et al., "A Closer Look at the Few-Shot Adaptation of Large Vision-Language Models", CVPR 2024,
+arXiv:2312.12730, and the authors' released code.
+Differences from the authors' code: lambda is never updated (their option, off in the paper's setting); a label that has
+no support image gets lambda 1; underscores of class names are spaces in prompts. Parity: tests/parity/test_clap.py.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.head import Head
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+
+MULTIPLIERS = ("zero-shot", "corrected", "constant", "balanced")
+
+
+def class_multipliers(features: Tensor, labels: Tensor, base: Tensor, logit_scale: float, rule: str) -> Tensor:
+    """lambda, the weight of each class's constraint.
+
+    Args:
+        features: raw features of V views of the support images, (V, N, D).
+        labels: (N,) int64.
+        base: b, (C, D).
+        logit_scale: s.
+        rule: `zero-shot`: mean probability of the true class over the class's rows (the paper); `corrected`: the same,
+            with mean 1; `constant`: its mean for all classes; `balanced`: 1.
+
+    Returns:
+        (C,); 1 where a label has no row.
+    """
+    if rule not in MULTIPLIERS:
+        raise ValueError(f"TRAINER.CLAP.MULTIPLIERS is '{rule}'. Choose one of {', '.join(MULTIPLIERS)}.")
+    ones = base.new_ones(len(base))
+    if rule == "balanced":
+        return ones
+    classifier, trust = F.normalize(base, dim=-1), base.new_zeros(len(base))
+    for view in features:
+        logits = logit_scale * F.normalize(view, dim=-1) @ classifier.T
+        trust.index_add_(0, labels, logits.softmax(-1).gather(1, labels[:, None]).squeeze(1))
+    counts = torch.bincount(labels, minlength=len(base)) * len(features)
+    trust = torch.where(counts > 0, trust / counts.clamp(min=1), ones)
+    if rule == "corrected":
+        return trust * len(trust) / trust.sum()
+    return trust.mean() * ones if rule == "constant" else trust
+
+
+class ZSLPHead(Head):
+    """A cosine classifier whose prototypes start at the text features. Learned: `prototypes` (C, D).
+
+    Args:
+        base: b, raw text features, (C, D).
+        logit_scale: s.
+    """
+
+    def __init__(self, base: Tensor, logit_scale: float):
+        super().__init__()
+        self.logit_scale = logit_scale
+        self.prototypes = nn.Parameter(base.detach().clone())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C)."""
+        return self.logit_scale * F.normalize(features, dim=-1) @ F.normalize(self.prototypes, dim=-1).T
+
+
+class CLAPHead(ZSLPHead):
+    """ZS-LP with a pull of each prototype to its text feature.
+
+    Args:
+        base: b, raw text features, (C, D).
+        logit_scale: s.
+        multipliers: lambda, (C,).
+    """
+
+    def __init__(self, base: Tensor, logit_scale: float, multipliers: Tensor):
+        super().__init__(base, logit_scale)
+        self.frozen_buffer("base", base)
+        self.frozen_buffer("multipliers", multipliers)
+
+    def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy and the constraint."""
+        distance = (self.prototypes - self.base).square().sum(-1)
+        return {**super().losses(features, labels), "constraint": (self.multipliers * distance).mean()}
+
+
+@TRAINER_REGISTRY.register()
+class ZSLP(VLTrainer):
+    """The unconstrained probe as a trainer, on templates."""
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> ZSLPHead:
+        """Prototypes at the raw text base."""
+        return ZSLPHead(task.text_features("template", averaging="mean"), task.logit_scale)
+
+
+@TRAINER_REGISTRY.register()
+class CLAP(VLTrainer):
+    """The constrained probe as a trainer, on templates."""
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """MULTIPLIERS: how lambda is made."""
+        return CN({"MULTIPLIERS": "zero-shot"})
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> CLAPHead:
+        """Prototypes at the raw text base, lambda from all cached views."""
+        base = task.text_features("template", averaging="mean")
+        features = task.support_features.to(task.device)
+        multipliers = class_multipliers(features, task.support_labels, base, task.logit_scale, cfg.MULTIPLIERS)
+        return CLAPHead(base, task.logit_scale, multipliers)

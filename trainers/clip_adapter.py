@@ -1,0 +1,84 @@
+"""CLIP-Adapter: a small bottleneck network on the image feature, blended with the feature itself.
+
+    a(x)   = ReLU(W2 ReLU(W1 x))            x the raw image feature, W1 (D/4, D), W2 (D, D/4), no bias
+    logits = s norm(r a(x) + (1 - r) x) . t_c
+    loss   = CE
+
+Frozen: the unit text classifier t. Learned: W1 and W2, D^2 / 2 numbers, whatever the number of classes. They start at
+random, as torch's linear layers do, from a generator seeded with the run's seed.
+
+Source: Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Adapters", IJCV 2024, arXiv:2110.04544,
+and the module in the authors' released code, which takes its training recipe from CoOp.
+Differences from the authors' code: the width is the model's (theirs is fixed at 1024); the text classifier is computed
+once, not in each step. Parity: no recorded outputs; formulas in tests/unit/test_clip_adapter.py.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.head import Head
+from fewshot.loaders import seeded_generator
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+
+
+class CLIPAdapterHead(Head):
+    """The adapter. Learned: `down` (D // REDUCTION, D) and `up` (D, D // REDUCTION).
+
+    Args:
+        text: t, unit rows, (C, D).
+        logit_scale: s.
+        ratio: r, the share of the adapter's output, in [0, 1].
+        reduction: how many times narrower than D the hidden layer is.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, text: Tensor, logit_scale: float, ratio: float, reduction: int, seed: int):
+        super().__init__()
+        width = text.shape[1]
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"TRAINER.CLIPADAPTER.RATIO is {ratio}: a share between 0 and 1 is needed (authors: 0.2).")
+        if not 1 <= reduction <= width:
+            raise ValueError(
+                f"TRAINER.CLIPADAPTER.REDUCTION is {reduction}: choose 1 to {width}, the width of the features."
+            )
+        self.logit_scale, self.ratio = logit_scale, ratio
+        self.frozen_buffer("text", text)
+        self.down = nn.Parameter(_linear_weight(width // reduction, width, seed, "down"))
+        self.up = nn.Parameter(_linear_weight(width, width // reduction, seed, "up"))
+
+    def adapter(self, features: Tensor) -> Tensor:
+        """a(x): raw image features (B, D) to (B, D), nowhere negative."""
+        return F.relu(F.relu(features @ self.down.T) @ self.up.T)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C)."""
+        blend = self.ratio * self.adapter(features) + (1 - self.ratio) * features
+        return self.logit_scale * F.normalize(blend, dim=-1) @ self.text.T
+
+
+def _linear_weight(rows: int, columns: int, seed: int, name: str) -> Tensor:
+    """(rows, columns), uniform within 1 / sqrt(columns) of 0: the start of torch's linear layer."""
+    bound = columns**-0.5
+    return torch.empty(rows, columns).uniform_(-bound, bound, generator=seeded_generator(seed, "CLIPAdapter", name))
+
+
+@TRAINER_REGISTRY.register()
+class CLIPAdapter(VLTrainer):
+    """The method as a trainer, on templates."""
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """RATIO: r; REDUCTION: D over the hidden width."""
+        return CN({"RATIO": 0.2, "REDUCTION": 4})
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> CLIPAdapterHead:
+        """The adapter before the template classifier."""
+        return CLIPAdapterHead(
+            task.text_features("template"), task.logit_scale, cfg.RATIO, cfg.REDUCTION, self.cfg.SEED
+        )

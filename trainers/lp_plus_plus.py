@@ -1,0 +1,126 @@
+"""LP++: a linear probe whose class weights are blended with text, with step sizes taken from the data.
+
+    logits = f . w_c + bias_c + alpha_c (f . t_c)      f the unit image feature; no logit scale
+    loss   = CE
+
+Frozen: the unit text classifier t. Learned: w (C, D), bias (C,) and one blending factor per class, alpha (C,).
+At the start w_c is the sum of the class's unit support features, bias is 0, and alpha_c = 250 mean_i (f_i . t_yi).
+Block descent on the full batch of N features F: w and bias move in each iteration (momentum 0.9), alpha in each tenth,
+by a plain step. Step sizes follow from bounds on the curvature, so none is tuned:
+
+    eta_w = 4 N / eigmax(F^T F),    eta_alpha = N / (4 max_c sum_{i in c} (f_i . t_c)^2)
+
+With V views of each image, sums over i are means over views. Training reads one view of all images per iteration.
+
+Source: Huang et al., "LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP", CVPR 2024, arXiv:2404.02285, and the
+authors' released code.
+Differences from the authors' code: float32 (theirs: half); bias starts at 0 (theirs: random within 1 / sqrt(D)). Their
+code never clears alpha's gradient, so that its step at iteration 10 m sums the gradients of all 10 m iterations; the
+switch ALPHA_GRADIENT keeps this (`accumulated`, preset `official`) or mends it (`current`).
+Parity: no recorded outputs; formulas and steps in tests/unit/test_lp_plus_plus.py.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.cache import class_sum
+from fewshot.head import Head
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+
+ALPHA_GRADIENTS = ("current", "accumulated")
+
+
+class LPPlusPlusHead(Head):
+    """The blended probe. Learned: `weight` (C, D), `bias` (C,), `alpha` (C,).
+
+    Args:
+        text: t, unit rows, (C, D).
+        features: raw features of V views of the support images, (V, N, D).
+        labels: (N,) int64.
+        alpha_scale: alpha at the start, over the mean cosine of an image with its label's text.
+    """
+
+    def __init__(self, text: Tensor, features: Tensor, labels: Tensor, alpha_scale: float):
+        super().__init__()
+        classes, views = len(text), len(features)
+        unit = F.normalize(features, dim=-1)
+        cosines = (unit * text[labels]).sum(-1)  # (V, N)
+        self.frozen_buffer("text", text)
+        self.weight = nn.Parameter(class_sum(unit.mean(0).T, labels, classes, None).T.contiguous())
+        self.bias = nn.Parameter(text.new_zeros(classes))
+        self.alpha = nn.Parameter(alpha_scale * cosines.mean() * text.new_ones(classes))
+        rows = unit.flatten(0, 1).double()
+        curvature = torch.linalg.eigvalsh(rows.T @ rows)[-1].item() / views
+        squares = class_sum(cosines.square().mean(0), labels, classes, None).max().item()
+        self.step_sizes = 4 * len(labels) / curvature, len(labels) / (4 * squares)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C)."""
+        f = F.normalize(features, dim=-1)
+        return f @ self.weight.T + self.bias + self.alpha * (f @ self.text.T)
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """The two blocks with their step sizes, as factors on a learning rate of 1."""
+        return [(self.step_sizes[0], [self.weight, self.bias]), (self.step_sizes[1], [self.alpha])]
+
+
+class BlockDescent(torch.optim.Optimizer):
+    """Gradient descent in blocks: each parameter group has its own rhythm.
+
+    Args:
+        groups: parameter groups with `lr`, `momentum` (0: none), `period` (a step in each period-th iteration) and
+            `accumulate` (True: the gradient of a step is the sum of those of all iterations so far).
+    """
+
+    def __init__(self, groups: list[dict]):
+        super().__init__(groups, {"lr": 1.0, "momentum": 0.0, "period": 1, "accumulate": False})
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        """One iteration."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["step"] = state.get("step", 0) + 1
+                gradient = p.grad
+                if group["accumulate"]:
+                    gradient = state["sum"] = state.get("sum", 0) + gradient
+                if group["momentum"]:
+                    gradient = state["velocity"] = group["momentum"] * state.get("velocity", 0) + gradient
+                if state["step"] % group["period"] == 0:
+                    p.sub_(group["lr"] * gradient)
+
+
+@TRAINER_REGISTRY.register()
+class LPPlusPlus(VLTrainer):
+    """The method as a trainer, on templates."""
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """ALPHA_SCALE: of the initial alpha; ALPHA_PERIOD: iterations per step of alpha; ALPHA_GRADIENT: see above."""
+        return CN({"ALPHA_SCALE": 250.0, "ALPHA_PERIOD": 10, "ALPHA_GRADIENT": "current"})
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> LPPlusPlusHead:
+        """The probe at its data-driven start."""
+        features = task.support_features.to(task.device)
+        return LPPlusPlusHead(task.text_features("template"), features, task.support_labels, cfg.ALPHA_SCALE)
+
+    def build_optim(self, groups: list[dict]) -> BlockDescent:
+        """Momentum for w and bias; alpha's own rhythm."""
+        cfg = self.node
+        if cfg.ALPHA_GRADIENT not in ALPHA_GRADIENTS:
+            raise ValueError(
+                f"TRAINER.LPPLUSPLUS.ALPHA_GRADIENT is '{cfg.ALPHA_GRADIENT}'. "
+                f"Choose one of {', '.join(ALPHA_GRADIENTS)}."
+            )
+        if cfg.ALPHA_PERIOD < 1:
+            raise ValueError(f"TRAINER.LPPLUSPLUS.ALPHA_PERIOD is {cfg.ALPHA_PERIOD}: at least 1 is needed.")
+        probe, alpha = groups
+        rhythm = {"period": cfg.ALPHA_PERIOD, "accumulate": cfg.ALPHA_GRADIENT == "accumulated"}
+        return BlockDescent([{**probe, "momentum": self.cfg.OPTIM.MOMENTUM}, {**alpha, **rhythm}])
