@@ -1,0 +1,108 @@
+"""What every registered method must do: a new one is tested by existing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dassl.engine import TRAINER_REGISTRY
+from experiment.cli import known
+from experiment.config import CONFIGS, assemble
+from fewshot.head import Head, SearchableHead
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+from vlm.text import PromptFeatures
+
+CLASSES, WIDTH, VIEWS = 5, 16, 3
+METHODS = known("trainers")
+
+
+def make_task(shots: int) -> FewShotTask:
+    """Clustered random features: images, and text near their class means."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    centres, labels = noise(CLASSES, WIDTH), torch.arange(CLASSES).repeat_interleave(shots)
+    prompts = {
+        name: PromptFeatures(centres.repeat(2, 1) + 0.5 * noise(2 * CLASSES, WIDTH), torch.arange(CLASSES).repeat(2))
+        for name in ("template", "negative", "cupl")
+    }
+    images = centres[labels] + 0.5 * noise(VIEWS, len(labels), WIDTH)
+    names = tuple(f"class {c}" for c in range(CLASSES))
+    clip = SimpleNamespace(embed_dim=WIDTH)
+    return FewShotTask(images, labels, labels, prompts, names, shots, 50.0, clip, torch.device("cpu"))
+
+
+def make_head(method: str, shots: int) -> tuple[Head, FewShotTask]:
+    trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
+    files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "dtd.yaml"]
+    trainer.cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], [], {"TRAINER.NAME": method, "SEED": 1})
+    task = make_task(shots)
+    return trainer.build_head(task, trainer.node), task
+
+
+def test_every_config_is_a_registered_method():
+    registered = [n for n in TRAINER_REGISTRY.registered_names() if issubclass(TRAINER_REGISTRY.get(n), VLTrainer)]
+    assert sorted(registered) == METHODS
+
+
+@pytest.mark.parametrize("shots", [1, 4])
+@pytest.mark.parametrize("method", METHODS)
+def test_logits_and_losses(method, shots):
+    head, task = make_head(method, shots)
+    features = task.support_features[0]
+    logits = head(features)
+    assert logits.shape == (len(features), CLASSES)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(head(3.0 * features).argmax(1), logits.argmax(1))  # the image's length means nothing
+    losses = head.losses(features, task.support_labels)
+    assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
+    assert (logits.argmax(1) == task.support_labels).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_checkpoint_is_what_was_learned(method):
+    head, task = make_head(method, 4)
+    assert set(head.state_dict()) == {name for name, _ in head.named_parameters()}
+    other, _ = make_head(method, 4)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(0.01 * torch.randn(parameter.shape))
+    other.load_state_dict(head.state_dict(), strict=True)
+    features = task.support_features[1]
+    assert torch.equal(head(features), other(features))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_reach_every_parameter_and_nothing_else(method):
+    head, task = make_head(method, 4)
+    learned = [p for _, group in head.parameter_groups() for p in group]
+    assert {id(p) for p in learned} == {id(p) for p in head.parameters()}
+    if not learned:
+        return
+    before = [f.features.clone() for f in task.prompts.values()]
+    for _ in range(2):  # some residuals start where their gradient is zero
+        losses = head.losses(task.support_features[1], task.support_labels)
+        grads = torch.autograd.grad(sum(losses.values()), learned)
+        with torch.no_grad():
+            for parameter, grad in zip(learned, grads, strict=True):
+                parameter.sub_(0.01 * grad)
+    assert all(grad.isfinite().all() for grad in grads)
+    assert any(grad.abs().sum() > 0 for grad in grads)
+    assert all(torch.equal(f.features, b) for f, b in zip(task.prompts.values(), before, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_searchable_head_gives_the_same_in_parts(method):
+    head, task = make_head(method, 4)
+    if not isinstance(head, SearchableHead):
+        return
+    features = F.normalize(task.support_features[2], dim=-1)
+    stage = head.stage(head.terms(features), **{k: head.hparams[k] for k in head.STAGE})
+    base, slope = head.affine(stage, **{k: head.hparams[k] for k in head.MIXING})
+    torch.testing.assert_close(base + head.hparams["alpha"] * slope, head(features))
