@@ -39,7 +39,7 @@ def templates(name: str) -> dict[str, list[str]]:
     content = read(name)
     found = {sign: content["PROMPTS"][sign] for sign in ("POSITIVE", "NEGATIVE")}
     for override in content.get("OVERRIDES", []):
-        assert override["WHEN"] == {"PRESET": ["official"]}
+        assert override["WHEN"] == {"PRESET": ["official"], "TRAINER.NAME": ["SimNL"]}
         found |= {f"official {key.removeprefix('PROMPTS.')}": value for key, value in override["SET"].items()}
     return found
 

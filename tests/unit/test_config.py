@@ -57,6 +57,15 @@ def test_overrides_depend_on_preset_dataset_and_shots(tmp_path):
     assert assemble([BACKBONE, DTD, shots], ["DATASET.NUM_SHOTS", "4"], NAME).OPTIM.LR != 0.25
 
 
+def test_simnls_own_templates_reach_no_other_method():
+    ucf = CONFIGS / "datasets" / "ucf101.yaml"
+    assert len(simnl("PRESET", "official", dataset=ucf).PROMPTS.NEGATIVE) == 2
+    assert len(simnl(dataset=ucf).PROMPTS.NEGATIVE) == 1
+    tip = CONFIGS / "trainers" / "TipAdapter.yaml"
+    other = assemble([BACKBONE, ucf, tip], ["PRESET", "official"], {"TRAINER.NAME": "TipAdapter"})
+    assert len(other.PROMPTS.POSITIVE) == 1
+
+
 def test_the_authors_grids():
     cfg = simnl(dataset=CONFIGS / "datasets" / "imagenet.yaml")
     assert cfg.TRAINER.SIMNL.GRID == {"BETA": [0.0, 4.0, 200], "ALPHA": [0.0, 4.0, 40], "LAM": [0.6, 0.9, 20]}
