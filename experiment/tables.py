@@ -43,6 +43,12 @@ def find_records(paths: Iterable[str | Path]) -> list[dict]:
     return records
 
 
+def comparable(records: Sequence[dict], to: dict) -> list[dict]:
+    """The records that may stand in one table with a record: same data, shots, model, preset and protocol."""
+    keys = ("dataset", "shots", "weights_fingerprint", "preset", "protocol", "split_hash", "label_noise")
+    return [r for r in records if all(r.get(key) == to.get(key) for key in keys)]
+
+
 def summarise(records: Sequence[dict], ci: str = "t") -> list[dict]:
     """One row per setting: mean accuracy over the seeds and the half width of its 95 % interval (None for n = 1)."""
     groups = defaultdict(list)

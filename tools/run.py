@@ -1,7 +1,8 @@
 """usage: bash scripts/{script}/main.sh DATASET SHOTS [KEY VALUE ...]
 
-Runs {method} on DATASET with SHOTS training images per class, once per seed, and prints a table.
-Finished runs are skipped, interrupted ones continue. Examples:
+Runs {method} on DATASET with SHOTS training images per class, once per seed, and prints a table, beside whatever else
+was run on the same data, shots, weights, preset and protocol. Finished runs are skipped, interrupted ones continue.
+Examples:
 
   bash scripts/{script}/main.sh shapes 16                    # offline: bundled data and bundled tiny CLIP
   DATA=/data bash scripts/{script}/main.sh dtd 4             # the paper's ResNet-50
@@ -172,12 +173,14 @@ def main() -> int:
     print(f"{method} on {dataset}, {shots} shots", flush=True)
 
     from experiment.run import configure_logging
-    from experiment.tables import find_records, render, summarise
+    from experiment.tables import comparable, find_records, render, summarise
 
     configure_logging(quiet=True)
     configs = build_configs(method, dataset, shots, options)
     folders = run_all(configs)
-    print(f"\n{render(summarise(find_records(folders)), 'terminal')}\n")
+    mine = find_records(folders)[0]
+    others = find_records([Path(setting("OUTPUT", "output")) / dataset])
+    print(f"\n{render(summarise(comparable(others, mine)), 'terminal')}\n")
     print(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)")
     print(f"Tables of everything: python tools/table.py {setting('OUTPUT', 'output')}")
     return 0

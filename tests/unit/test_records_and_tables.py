@@ -11,7 +11,7 @@ import pytest
 
 from experiment.record import FILE, SCHEMA, is_done, read_record, write_record
 from experiment.stats import interval, mean
-from experiment.tables import find_records, render, summarise
+from experiment.tables import comparable, find_records, render, summarise
 
 BASE = {
     "schema": SCHEMA, "method": "SimNL", "dataset": "dtd", "shots": 16, "seed": 1, "backbone": "RN50",
@@ -75,6 +75,18 @@ def test_rows_gather_seeds_and_nothing_else(tmp_path):
     assert row["accuracy"] == pytest.approx(61.5)
     assert row["ci95"] == pytest.approx(4.478, abs=1e-3)
     assert "fewshot-val (own split)" in {r["protocol"] for r in rows}
+
+
+def test_only_comparable_runs_share_a_table(tmp_path):
+    put(tmp_path, weights_fingerprint="w")
+    put(tmp_path, weights_fingerprint="w", method="ZeroshotCLIP", accuracy=50.0)
+    put(tmp_path, weights_fingerprint="w", shots=4, config_hash="b")
+    put(tmp_path, weights_fingerprint="v", config_hash="c")
+    put(tmp_path, weights_fingerprint="w", protocol="oracle-test", config_hash="d")
+    records = find_records([tmp_path])
+    mine = next(r for r in records if r["config_hash"] == "abc" and r["method"] == "SimNL")
+    assert {r["method"] for r in comparable(records, mine)} == {"SimNL", "ZeroshotCLIP"}
+    assert len(comparable(records, mine)) == 2
 
 
 def test_every_format(tmp_path):
