@@ -100,7 +100,8 @@ def run_one(
         train: False: build everything, then stop.
 
     Returns:
-        The run record (also written to OUTPUT_DIR/result.json unless eval_only), or None if `train` is False.
+        The run record (also written to OUTPUT_DIR/result.json unless eval_only), or None if nothing was
+        tested (`train` False, or TEST.NO_TEST).
     """
     start = time.perf_counter()
     if cfg.SEED >= 0:
@@ -117,6 +118,8 @@ def run_one(
     if not train:
         return None
     trainer.train()
+    if cfg.TEST.NO_TEST:
+        return None
     record = make_record(cfg, trainer, time.perf_counter() - start)
     write_record(cfg.OUTPUT_DIR, record)
     return record

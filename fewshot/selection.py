@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from fewshot.checkpoint import load_head, save_head, write_text_atomically
 from fewshot.head import Head
+
+log = logging.getLogger(__name__)
 
 ROWS = 4096  # images scored at once
 
@@ -31,6 +34,13 @@ def selection_images(cfg, dataset) -> list:
                 "authors select on its test images; to do as they did, and say so in every table, use oracle-test.)"
             )
         return list(dataset.full_val)
+    if not dataset.val:
+        log.warning(
+            "No validation images are left beside the %d shots of %s: nothing is selected (last epoch, initial "
+            "hyper-parameters).",
+            cfg.DATASET.NUM_SHOTS,
+            cfg.DATASET.NAME,
+        )
     return list(dataset.val or [])
 
 

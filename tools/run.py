@@ -149,6 +149,9 @@ def run_all(configs: list) -> list[Path]:
         start = time.perf_counter()
         with run_log(cfg.OUTPUT_DIR, quiet=True):
             record = run_one(cfg)
+        if record is None:
+            print(f"seed {cfg.SEED}: trained, not tested (TEST.NO_TEST)")
+            continue
         print(f"seed {cfg.SEED}: {record['accuracy']:.2f} % in {time.perf_counter() - start:.1f} s {_details(record)}")
     return [Path(cfg.OUTPUT_DIR) for cfg in configs]
 

@@ -77,10 +77,14 @@ class VLTrainer(TrainerX):
         choices = {
             "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
             "PRESET": ("repaired", "official"),
+            "TEST.SPLIT": ("test",),
+            "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected here, by SELECTION.EPOCH, not by the engine
         }
         for key, allowed in choices.items():
-            if cfg[key] not in allowed:
-                raise ValueError(f"{key} is '{cfg[key]}'. Choose one of {', '.join(allowed)}.")
+            *path, leaf = key.split(".")
+            value = (cfg[path[0]] if path else cfg)[leaf]
+            if value not in allowed:
+                raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
         self.seconds: dict[str, float] = {}
         self.accuracy: dict[str, float] = {}
         self.num_settings = 1

@@ -52,6 +52,7 @@ def test_imagenet_layout(shell, tmp_path, shots, num_train, num_val):
     assert done.returncode == 0, done.stderr
     (record,) = records(tmp_path / "output")
     assert (record["num_train"], record["num_val"], record["num_test"]) == (num_train, num_val, 12)
+    assert ("nothing is selected" in done.stderr) == (num_val == 0)
     assert not list((tmp_path / "data").rglob("*.json"))  # nothing is written into the data root
     refused = shell(
         "bash scripts/simnl/main.sh imagenet 2", DATA=tmp_path / "data", BACKBONE="tiny", PROTOCOL="full-val"

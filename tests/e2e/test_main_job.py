@@ -118,6 +118,7 @@ def test_help_and_wrong_arguments(shell):
         "shapes many": ("SHOTS is 'many'",),
         "shapes 16 OPTIM.LRR 1": ("unknown key OPTIM.LRR", "Did you mean OPTIM.LR?"),
         "shapes 16 OPTIM.LR": ("has no value",),
+        "shapes 16 TEST.FINAL_MODEL best_val": ("TEST.FINAL_MODEL is 'best_val'",),
     }.items():
         failed = shell(f"bash scripts/simnl/main.sh {arguments}")
         assert failed.returncode == 1, arguments
