@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import yaml
 from yacs.config import CfgNode as CN
 
+from dassl.data.datasets import build_dataset
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
-from experiment.config import config_hash, relevant
+from experiment.cli import check_name
+from experiment.config import CONFIGS, config_hash, relevant
 from experiment.record import SCHEMA, environment, write_record
 
 log = logging.getLogger(__name__)
@@ -117,12 +120,26 @@ def run_one(
         return make_record(cfg, trainer, time.perf_counter() - start)
     if not train:
         return None
+    targets = build_targets(cfg)
     trainer.train()
     if cfg.TEST.NO_TEST:
         return None
-    record = make_record(cfg, trainer, time.perf_counter() - start)
+    targets = {name: trainer.test_on(dataset) for name, dataset in targets.items()}
+    record = make_record(cfg, trainer, time.perf_counter() - start) | {"targets": targets}
     write_record(cfg.OUTPUT_DIR, record)
     return record
+
+
+def build_targets(cfg: CN) -> dict:
+    """The data sets of TEST.TARGETS by config name; missing data is told before anything is trained."""
+    targets = {}
+    for name in cfg.TEST.TARGETS:
+        body = yaml.safe_load((CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml").read_text())
+        target = cfg.clone()
+        target.defrost()
+        target.DATASET.NAME = body["DATASET"]["NAME"]
+        targets[name] = build_dataset(target)
+    return targets
 
 
 def make_record(cfg: CN, trainer, seconds: float) -> dict:

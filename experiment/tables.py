@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -43,6 +44,12 @@ def find_records(paths: Iterable[str | Path]) -> list[dict]:
     return records
 
 
+def with_targets(record: dict) -> list[dict]:
+    """The record, and one like it for each shifted data set that the run was tested on."""
+    targets = record.get("targets", {})
+    return [record, *({**record, "dataset": f"{record['dataset']} -> {t}", "accuracy": a} for t, a in targets.items())]
+
+
 def comparable(records: Sequence[dict], to: dict) -> list[dict]:
     """The records that may stand in one table with a record: same data, shots, model, preset and protocol."""
     keys = ("dataset", "shots", "weights_fingerprint", "preset", "protocol", "split_hash", "label_noise")
@@ -52,7 +59,7 @@ def comparable(records: Sequence[dict], to: dict) -> list[dict]:
 def summarise(records: Sequence[dict], ci: str = "t") -> list[dict]:
     """One row per setting: mean accuracy over the seeds and the half width of its 95 % interval (None for n = 1)."""
     groups = defaultdict(list)
-    for record in records:
+    for record in itertools.chain.from_iterable(map(with_targets, records)):
         groups[tuple(record.get(key) for key in SAME)].append(record)
     rows = []
     for group in groups.values():

@@ -24,6 +24,7 @@ Environment variables (value in brackets: the default)
   PRESET    repaired: the authors' mistakes mended; official: kept     [repaired]
   PROTOCOL  what hyper-parameters are selected on: no-val, fewshot-val (min(K,4) images per class), full-val (the
             whole validation split, as the authors do) or oracle-test (the test set)   [fewshot-val]
+  TARGETS   shifted data sets to test on too: config names, or `variants` for all variants of DATASET   []
   DEVICE    auto, cpu, cuda or cuda:N                                  [auto]
   DEBUG     1: show tracebacks                                         []
 """
@@ -89,6 +90,20 @@ def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, lis
     return dataset, int(shots), options
 
 
+def targets_of(dataset: str, text: str) -> list[str]:
+    """The data sets that TARGETS names; `variants`: those whose config name starts with the data set's.
+
+    Raises:
+        ValueError: an unknown name, or a data set without variants.
+    """
+    if text != "variants":
+        return [check_name("datasets", name) for name in text.replace(",", " ").split()]
+    variants = [name for name in known("datasets") if name.startswith(dataset) and name != dataset]
+    if not variants:
+        raise ValueError(f"{dataset} has no shifted variants; imagenet and shapes have.")
+    return variants
+
+
 def check_data(dataset: str, options: list[str]) -> None:
     """Fail on missing data before any weights are downloaded."""
     from dassl.data.datasets import build_dataset
@@ -108,6 +123,7 @@ def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> 
     from experiment.run import run_folder
 
     cuda = pick_device(setting("DEVICE", "auto"))
+    targets = targets_of(dataset, setting("TARGETS", ""))
     backbone, weights = setting("BACKBONE", "auto"), setting("WEIGHTS", "")
     if backbone == "auto":
         check_data(dataset, options)
@@ -121,6 +137,7 @@ def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> 
         "PRESET": setting("PRESET", "repaired"),
         "PROTOCOL": setting("PROTOCOL", "fewshot-val"),
         "USE_CUDA": cuda,
+        "TEST.TARGETS": targets,
     }
     if os.environ.get("CACHE"):
         settings["STORE.ROOT"] = os.environ["CACHE"]

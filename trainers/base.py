@@ -88,6 +88,7 @@ class VLTrainer(TrainerX):
         self.seconds: dict[str, float] = {}
         self.accuracy: dict[str, float] = {}
         self.num_settings = 1
+        self.target_columns: list[int] | None = None
 
     @property
     def node(self) -> CN:
@@ -117,11 +118,7 @@ class VLTrainer(TrainerX):
 
     def _build_loaders(self, dataset) -> None:
         cfg = self.cfg
-        test_paths = [item.impath for item in dataset.test]
-        self.store.warm(test_paths, self.test_view)
-        self.test_loader = StreamLoader(
-            lambda: self.store.stream(test_paths, self.test_view), [item.label for item in dataset.test]
-        )
+        self.test_loader = self._stream(dataset)
         self.val_loader = self.train_loader_x = self.train_loader_u = None
         self.support: SupportSet | None = None
         self.num_val = 0
@@ -142,6 +139,12 @@ class VLTrainer(TrainerX):
             self.val_features = features.to(self.device)
             self.val_labels = torch.tensor([i.label for i in images], device=self.device)
         self.num_val = len(images)
+
+    def _stream(self, dataset) -> StreamLoader:
+        """The test images of a data set, encoded now and read batch by batch later."""
+        paths = [item.impath for item in dataset.test]
+        self.store.warm(paths, self.test_view)
+        return StreamLoader(lambda: self.store.stream(paths, self.test_view), [item.label for item in dataset.test])
 
     def build_model(self) -> None:
         """Head, optimiser and schedule, registered with the engine under the name `head`."""
@@ -279,6 +282,33 @@ class VLTrainer(TrainerX):
             result = super().test(split)
         self.accuracy[split or self.cfg.TEST.SPLIT] = float(result)
         return result
+
+    def test_on(self, dataset) -> float:
+        """Accuracy in percent on another data set of the same classes, or of some of them (domain generalisation).
+
+        The logits of all classes are computed and the target's columns kept (`dataset.class_indices`), so nothing
+        of the head or of its hyper-parameters depends on the target.
+
+        Raises:
+            ValueError: the target has other classes.
+        """
+        if dataset.class_indices is None and dataset.num_classes != self.num_classes:
+            raise ValueError(
+                f"{type(dataset).__name__} has {dataset.num_classes} classes, the head {self.num_classes}: it is no "
+                "shifted version of the data that the head was trained on."
+            )
+        source = self.test_loader
+        self.test_loader, self.target_columns = self._stream(dataset), dataset.class_indices
+        try:
+            with self._phase("targets"):
+                return float(super().test())
+        finally:
+            self.test_loader, self.target_columns = source, None
+
+    def model_inference(self, features: Tensor) -> Tensor:
+        """Logits (B, C), or those of a target's classes."""
+        logits = self.head(features)
+        return logits if self.target_columns is None else logits[:, self.target_columns]
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a trained head: the deployed one, or the engine's checkpoint of an epoch.

@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 from e2e_tools import REPO
 
-VARIABLES = ("DATA", "OUTPUT", "CACHE", "BACKBONE", "WEIGHTS", "SEEDS", "PRESET", "PROTOCOL", "DEVICE", "DEBUG")
+VARIABLES = (
+    "DATA",
+    "OUTPUT",
+    "CACHE",
+    "BACKBONE",
+    "WEIGHTS",
+    "SEEDS",
+    "PRESET",
+    "PROTOCOL",
+    "TARGETS",
+    "DEVICE",
+    "DEBUG",
+)
 
 
 @pytest.fixture(scope="session")

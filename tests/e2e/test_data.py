@@ -72,3 +72,42 @@ def test_your_own_images(shell, tmp_path):
     missing = shell(command.format(tmp_path / "nothing"), BACKBONE="tiny")
     assert missing.returncode == 1
     assert "nothing" in missing.stderr
+
+
+def test_shifted_data_sets(shell, tmp_path):
+    """What a head gives on a target equals what the same classifier, built for the target alone, gives there."""
+    small = "OPTIM.MAX_EPOCH 2 TRAINER.SIMNL.GRID.BETA '[0, 20, 4]'"
+    trained = shell(f"bash scripts/simnl/dg.sh shapes 2 {small}", SEEDS="1")
+    assert trained.returncode == 0, trained.stderr
+    zero = shell("bash scripts/zeroshot/dg.sh shapes 2", SEEDS="1")
+    assert zero.returncode == 0, zero.stderr
+    by_method = {r["method"]: r for r in records(tmp_path / "output")}
+    variants = {"shapes_outline", "shapes_inverted", "shapes_noise"}
+    assert set(by_method["SimNL"]["targets"]) == set(by_method["ZeroshotCLIP"]["targets"]) == variants
+    assert "shapes -> shapes_outline" in zero.stdout
+    alone = shell("bash scripts/zeroshot/main.sh shapes_outline 2", SEEDS="1", OUTPUT=tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    assert records(tmp_path / "alone")[0]["accuracy"] == by_method["ZeroshotCLIP"]["targets"]["shapes_outline"]
+    refused = shell("bash scripts/simnl/main.sh shapes_outline 2")
+    assert refused.returncode == 1
+    assert "test images only" in refused.stderr
+    none = shell("bash scripts/simnl/dg.sh dtd 2")
+    assert none.returncode == 1
+    assert "no shifted variants" in none.stderr
+
+
+def test_a_target_with_some_of_the_classes(shell, tmp_path):
+    """As ImageNet-A and -R: the logits of the target's classes, by WordNet id, out of all."""
+    make_imagenet(tmp_path / "data")
+    for c in (1, 3):
+        folder = tmp_path / "data" / "imagenet-adversarial" / "imagenet-a" / f"n0000000{c}"
+        shutil.copytree(tmp_path / "data" / "imagenet" / "images" / "val" / f"n0000000{c}", folder)
+    shutil.copy(tmp_path / "data" / "imagenet" / "classnames.txt", tmp_path / "data" / "imagenet-adversarial")
+    place = {"DATA": tmp_path / "data", "BACKBONE": "tiny", "SEEDS": "1"}
+    both = shell("bash scripts/zeroshot/dg.sh imagenet 2", TARGETS="imagenet_a", **place)
+    assert both.returncode == 0, both.stderr
+    alone = shell("bash scripts/zeroshot/main.sh imagenet_a 2", OUTPUT=tmp_path / "alone", **place)
+    assert alone.returncode == 0, alone.stderr
+    (source,), (target,) = records(tmp_path / "output"), records(tmp_path / "alone")
+    assert (source["num_classes"], target["num_classes"]) == (4, 2)
+    assert source["targets"]["imagenet_a"] == target["accuracy"]
