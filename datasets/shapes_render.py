@@ -76,7 +76,7 @@ def sample_scene(rng: np.random.Generator, figure: str, pattern: str, style: str
         if value not in known:
             raise ValueError(f"cannot render {value!r}: known are {', '.join(known)}")
     names = list(COLOURS)
-    radius = _between(rng, 10.0, 18.0)
+    radius = _between(rng, 9.0, 17.0)
     margin = radius * 0.95
     return Scene(
         figure=figure,
@@ -89,8 +89,8 @@ def sample_scene(rng: np.random.Generator, figure: str, pattern: str, style: str
         shear=_between(rng, -0.2, 0.2),
         frequency=_between(rng, 0.09, 0.15),
         contrast=_between(rng, 0.45, 0.95),
-        clutter=int(_between(rng, 0.0, 7.0)),
-        noise=_between(rng, 0.02, 0.09),
+        clutter=int(_between(rng, 0.0, 9.0)),
+        noise=_between(rng, 0.02, 0.11),
         style=style,
     )
 

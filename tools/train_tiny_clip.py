@@ -35,7 +35,7 @@ from vlm.tiny_clip.captions import TRAITS, caption, plain_captions
 
 PLAIN_CAPTIONS, RICH_CAPTIONS = 2, 4  # of each image
 PLAIN_EPOCHS = 0.4  # share of the epochs that see the plain captions: names come before sentences, or come slowly
-STYLE_SHARES = {"outline": 0.05, "inverted": 0.05, "noise": 0.05}  # the rest are photos; a little of each shift
+STYLE_SHARES = {"outline": 0.04, "inverted": 0.1, "noise": 0.04}  # the rest are photos; a little of each shift
 CROP_SCALE = 0.6  # smallest share of a side that a random crop keeps
 MAX_SCALE = math.log(100.0)
 
@@ -191,12 +191,12 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(tiny_clip.__file__).parent, help="folder to write to")
-    parser.add_argument("--images", type=int, default=14000, help="rendered training images")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--images", type=int, default=12000, help="rendered training images")
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="the weights depend on it in the last bits")
+    parser.add_argument("--threads", type=int, default=2, help="the weights depend on it in the last bits")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

@@ -5,8 +5,8 @@ names. A describing caption says what the figure looks like, instead of its name
 corners"; "a striped square, a straight shape"), so that CuPL sentences mean something to the model. A negation says
 what is *not* in the image ("a photo without a dotted star"), so that negative prompts do.
 
-The class words of `datasets.shapes_classes.OPAQUE_FIGURES` occur in no caption: the model sees those figures under
-other names.
+The class words of `datasets.shapes_classes.OPAQUE_FIGURES` occur in no caption: the model meets those figures under two
+coarse names, as a text corpus calls many aircraft "plane", and tells them apart by their looks alone.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NAMES = {
     "drop": "drop",
     "gear": "gear",
     "clover": "clover",
-    "crescent": "moon",
-    "tee": "hammer",
-    "frame": "frame",
-    "hourglass": "hourglass",
-    "flower": "flower",
+    "crescent": "toy",
+    "tee": "tool",
+    "frame": "tool",
+    "hourglass": "toy",
+    "flower": "toy",
 }
 # figure -> what a describing caption may say of it
 TRAITS = {
@@ -114,7 +114,7 @@ def vocabulary() -> set[str]:
 
 def _negation(scene: Scene, rng: np.random.Generator) -> str:
     """Name a figure and a pattern neither of which is in the scene."""
-    name = _pick(rng, [name for figure, name in NAMES.items() if figure != scene.figure])
+    name = _pick(rng, sorted(set(NAMES.values()) - {NAMES[scene.figure]}))
     pattern = _pick(rng, [pattern for pattern in PATTERNS if pattern != scene.pattern])
     return _pick(rng, NEGATIONS).format(name if rng.random() < 0.3 else f"{pattern} {name}")
 
