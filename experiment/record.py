@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -49,15 +50,16 @@ def read_record(path: str | Path) -> dict:
     return record
 
 
-def is_done(folder: str | Path, config_hash: str) -> bool:
-    """True when the folder holds a valid record of this config."""
+def is_done(folder: str | Path, config_hash: str, targets: Sequence[str] = ()) -> bool:
+    """True when the folder holds a valid record of this config, with figures of these shifted data sets."""
     path = Path(folder) / FILE
     if not path.is_file():
         return False
     try:
-        return read_record(path)["config_hash"] == config_hash
+        record = read_record(path)
     except ValueError:
         return False
+    return record["config_hash"] == config_hash and set(targets) <= set(record.get("targets", {}))
 
 
 def environment() -> dict:

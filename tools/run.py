@@ -159,7 +159,7 @@ def run_all(configs: list) -> list[Path]:
     from experiment.run import run_log, run_one
 
     for cfg in configs:
-        if is_done(cfg.OUTPUT_DIR, config_hash(cfg)):
+        if is_done(cfg.OUTPUT_DIR, config_hash(cfg), cfg.TEST.TARGETS):
             print(f"seed {cfg.SEED}: done before, skipped ({cfg.OUTPUT_DIR})")
             continue
         print(f"seed {cfg.SEED}: running, log in {cfg.OUTPUT_DIR}/log.txt", flush=True)

@@ -79,6 +79,16 @@ def test_shifted_data_sets(shell, tmp_path):
     small = "OPTIM.MAX_EPOCH 2 TRAINER.SIMNL.GRID.BETA '[0, 20, 4]'"
     trained = shell(f"bash scripts/simnl/dg.sh shapes 2 {small}", SEEDS="1")
     assert trained.returncode == 0, trained.stderr
+    plain = records(tmp_path / "output")[0]
+    again = shell(f"bash scripts/simnl/main.sh shapes 2 {small}", SEEDS="1")
+    assert "done before, skipped" in again.stdout  # the same run, which needs no targets
+    one = shell(f"bash scripts/simnl/main.sh shapes 2 {small}", SEEDS="2")
+    more = shell(f"bash scripts/simnl/dg.sh shapes 2 {small}", SEEDS="2")  # targets of a finished run
+    assert one.returncode == more.returncode == 0, more.stderr
+    (first, second) = records(tmp_path / "output")
+    assert first == plain
+    assert set(second["targets"]) == set(plain["targets"])
+    assert second["config_hash"] == plain["config_hash"]
     zero = shell("bash scripts/zeroshot/dg.sh shapes 2", SEEDS="1")
     assert zero.returncode == 0, zero.stderr
     by_method = {r["method"]: r for r in records(tmp_path / "output")}

@@ -32,6 +32,9 @@ def test_round_trip_and_skipping(tmp_path):
     assert is_done(path.parent, "abc")
     assert not is_done(path.parent, "abd")
     assert not is_done(tmp_path, "abc")
+    assert not is_done(path.parent, "abc", ["imagenet_a"])
+    assert is_done(put(tmp_path, targets={"imagenet_a": 1.0}).parent, "abc", ["imagenet_a"])
+    path = put(tmp_path)
     assert [p.name for p in path.parent.iterdir()] == [FILE]
 
 
