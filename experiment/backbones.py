@@ -34,7 +34,7 @@ def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
         ConfigError: no such backbone, or an open_clip architecture without weights.
     """
     settings = {"MODEL.BACKBONE.WEIGHTS": weights} if weights else {}
-    slug = name.lower().replace("/", "").replace("-", "_").replace("vit_", "vit_")
+    slug = name.lower().replace("/", "").replace("-", "_")
     by_slug = {stem.replace("_", ""): stem for stem in backbone_names()}
     if slug.replace("_", "") in by_slug:
         return [CONFIGS / "backbones" / f"{by_slug[slug.replace('_', '')]}.yaml"], settings

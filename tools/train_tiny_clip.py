@@ -1,7 +1,7 @@
 """Train the bundled tiny CLIP on rendered images and captions, and measure it on the `shapes` benchmark.
 
     python tools/train_tiny_clip.py            # writes vlm/tiny_clip/{weights.safetensors,metrics.json}
-    python tools/train_tiny_clip.py --output /tmp/tiny --epochs 2
+    python tools/train_tiny_clip.py --output my_tiny_clip --epochs 2
 
 Contrastive learning as CLIP does it (Radford et al., ICML 2021), in float32 on a CPU. Captions that are word for word
 equal count as the same text, so that a small caption language does not make false negatives.
