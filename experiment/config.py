@@ -19,6 +19,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from experiment.contents import apply_templates, digests
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -29,7 +30,12 @@ YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten tim
 # Keys that do not change a run's figures: they are left out of its hash.
 NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
-    "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ",
+    "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
+)  # fmt: skip
+# Keys that a run record names anyway: they are no `options` of a run.
+TOLD_ELSEWHERE = (
+    "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
+    "DATASET.LABEL_NOISE", "PRESET", "PROTOCOL",
 )  # fmt: skip
 
 
@@ -39,6 +45,7 @@ class ConfigError(ValueError):
 
 def plugin_defaults(cfg: CN) -> None:
     """Add the keys that this program has beyond the engine's. Values here suit the Tip-Adapter family."""
+    cfg.OPTIONS = []  # [KEY, value] of the command line; filled by `assemble`
     cfg.PRESET = "repaired"  # repaired | official: the authors' quirks mended, or kept
     cfg.PROTOCOL = "fewshot-val"  # no-val | fewshot-val | full-val | oracle-test: what a method may select on
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
@@ -48,6 +55,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new
     cfg.DATASET.SPLIT_FILE = ""  # path of a split json; empty: the data set's own
     cfg.DATASET.NEW_SPLIT = False  # make a new split where the standard one is missing
+    cfg.DATASET.CLASSNAMES_FILE = ""  # text file, one `class, name for prompts` per line; empty: the data set's own names
     cfg.DATASET.FOLDER = ""  # ImageFolder: the folder, absolute or below ROOT
     cfg.DATASET.VAL_FRACTION = 0.2  # ImageFolder: share of each class
     cfg.DATASET.TEST_FRACTION = 0.3
@@ -58,8 +66,11 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.PROMPTS = CN()
     cfg.PROMPTS.POSITIVE = []
     cfg.PROMPTS.NEGATIVE = []
+    cfg.PROMPTS.POSITIVE_FILE = ""  # text file with one template per line, in place of POSITIVE
+    cfg.PROMPTS.NEGATIVE_FILE = ""
     cfg.PROMPTS.CUPL = ""  # file name or path
     cfg.VIEWS = CN()
+    cfg.VIEWS.KIND = "random"  # random | centre | centre+flip: how training images are transformed
     cfg.VIEWS.CACHE = 10  # augmented views averaged into a cache key
     cfg.VIEWS.TRAIN = 10  # augmented views to train on, view = epoch mod this; 0: one per epoch
     cfg.VIEWS.ORDER = "cycle"  # cycle: an epoch is one view of all images | pool: as many rows, of any view
@@ -69,6 +80,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.STORE.BATCH_SIZE = 256  # views encoded at once
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last
+    cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
     cfg.SEARCH = CN()
     cfg.SEARCH.ENABLED = True
     cfg.SEARCH.TIES = "nearest"  # nearest | first: among equally good settings
@@ -114,7 +126,8 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
     """
     cfg = base_config()
     problems: list[str] = []
-    last = [*(settings or {}).items(), *_pairs(options, problems)]
+    typed = _pairs(options, problems)
+    last = [*(settings or {}).items(), *typed]
     bodies = [(str(path), *_read(Path(path), problems)) for path in files]
     for path, body, _ in bodies:
         _merge(cfg, _flatten(body), path, problems)
@@ -125,10 +138,26 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
             if _applies(cfg, override, where, problems):
                 _merge(cfg, _flatten(override.get("SET", {})), where, problems)
     _merge(cfg, last, "command line", [])
+    apply_templates(cfg, {key for key, _ in last}, problems)
     if problems:
         raise ConfigError("\n".join(["The config has problems:", *(f"  {p}" for p in dict.fromkeys(problems))]))
+    cfg.OPTIONS = [[key, _value(cfg, key)] for key in sorted({key for key, _ in typed}) if _is_option(key)]
     cfg.freeze()
     return cfg
+
+
+def _is_option(key: str) -> bool:
+    """True for a key that changes figures and that no other key of the run record tells."""
+    return key not in TOLD_ELSEWHERE and not _not_hashed(key)
+
+
+def _not_hashed(key: str) -> bool:
+    return any(key == skipped or key.startswith(f"{skipped}.") for skipped in NOT_HASHED)
+
+
+def _value(cfg: CN, key: str) -> object:
+    node, leaf = find_key(cfg, key)
+    return node[leaf]
 
 
 def _pairs(options: Sequence[str], problems: list[str]) -> list[tuple[str, str]]:
@@ -171,7 +200,7 @@ def _applies(cfg: CN, override: dict, where: str, problems: list[str]) -> bool:
     """True when each key of WHEN has one of the values listed for it."""
     result = True
     for key, allowed in _flatten(override["WHEN"]):
-        node, leaf = _find(cfg, key)
+        node, leaf = find_key(cfg, key)
         if node is None:
             problems.append(f"{where}: unknown key {key} in WHEN.{_nearest(cfg, key)}")
             return False
@@ -181,7 +210,7 @@ def _applies(cfg: CN, override: dict, where: str, problems: list[str]) -> bool:
 
 def _merge(cfg: CN, pairs: Sequence[tuple[str, object]], where: str, problems: list[str]) -> None:
     for key, value in pairs:
-        node, leaf = _find(cfg, key)
+        node, leaf = find_key(cfg, key)
         if node is None:
             problems.append(f"{where}: unknown key {key}.{_nearest(cfg, key)}")
             continue
@@ -222,7 +251,8 @@ def _literal(text: str) -> object:
         return text
 
 
-def _find(cfg: CN, key: str) -> tuple[CN | None, str]:
+def find_key(cfg: CN, key: str) -> tuple[CN | None, str]:
+    """The node and the leaf name of a dotted key; (None, leaf) for an unknown one."""
     *path, leaf = key.split(".")
     node = cfg
     for part in path:
@@ -247,13 +277,10 @@ def relevant(cfg: CN) -> dict[str, object]:
 
 def config_hash(cfg: CN) -> str:
     """Eight hex digits that change with every key that can change a run's figures."""
-    kept = {
-        key: value
-        for key, value in relevant(cfg).items()
-        if not any(key == skipped or key.startswith(f"{skipped}.") for skipped in NOT_HASHED)
-    }
+    kept = {key: value for key, value in relevant(cfg).items() if not _not_hashed(key)}
     bundled = cfg.MODEL.BACKBONE.WEIGHTS == "bundled"
     weights = BUNDLED_WEIGHTS if bundled else Path(cfg.MODEL.BACKBONE.WEIGHTS)
     if weights.is_file():  # a path says little about what is in the file
         kept["MODEL.BACKBONE.WEIGHTS"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    kept |= digests(cfg)
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()[:8]

@@ -22,9 +22,11 @@ from dassl.utils import set_random_seed, setup_logger
 from experiment.cli import check_name
 from experiment.config import CONFIGS, config_hash, relevant
 from experiment.record import SCHEMA, environment, write_record
+from experiment.sweep import sweep, with_settings
 
 log = logging.getLogger(__name__)
 
+NEW_CLASSES = "new"  # the target that stands for the classes that SUBSAMPLE_CLASSES base leaves out
 OWN_PACKAGES = ("datasets", "dassl", "experiment", "fewshot", "trainers", "vlm")
 _LOGGERS = []  # upstream's logger closes the console when it is collected, so each one is kept
 
@@ -107,39 +109,70 @@ def run_one(
         tested (`train` False, or TEST.NO_TEST).
     """
     start = time.perf_counter()
-    if cfg.SEED >= 0:
-        print(f"Setting fixed seed: {cfg.SEED}")
-        set_random_seed(cfg.SEED)
     print("\n".join(f"{key}: {value}" for key, value in sorted(relevant(cfg).items())))
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.cuda.reset_peak_memory_stats()
-    trainer = build_trainer(cfg)
     if eval_only:
+        trainer = seeded_trainer(cfg)
         trainer.load_model(model_dir, epoch=load_epoch or None)
         trainer.test()
         return make_record(cfg, trainer, time.perf_counter() - start)
     if not train:
+        seeded_trainer(cfg)
         return None
     targets = build_targets(cfg)
+    chosen, settings, tried = sweep(cfg, validation_score)
+    trainer = seeded_trainer(chosen)
     trainer.train()
     if cfg.TEST.NO_TEST:
         return None
-    targets = {name: trainer.test_on(dataset) for name, dataset in targets.items()}
-    record = make_record(cfg, trainer, time.perf_counter() - start) | {"targets": targets}
+    accuracies = {name: test_on(trainer, name, dataset) for name, dataset in targets.items()}
+    record = make_record(cfg, trainer, time.perf_counter() - start) | {"targets": accuracies, "swept": settings}
+    record["num_settings"] = max(tried, record["num_settings"])
     write_record(cfg.OUTPUT_DIR, record)
     return record
+
+
+def seeded_trainer(cfg: CN):
+    """The trainer of a config, with the global generators set to its seed."""
+    if cfg.SEED >= 0:
+        print(f"Setting fixed seed: {cfg.SEED}")
+        set_random_seed(cfg.SEED)
+    return build_trainer(cfg)
+
+
+def validation_score(cfg: CN) -> tuple[float | None, int]:
+    """Train without a test; (accuracy in percent on the selection images, number of settings that were tried)."""
+    trainer = seeded_trainer(with_settings(cfg, {"TEST.NO_TEST": True}, cfg.OUTPUT_DIR))
+    if not trainer.num_val:
+        return None, 0
+    trainer.train()
+    return trainer.validation_accuracy(), trainer.num_settings
 
 
 def build_targets(cfg: CN) -> dict:
     """The data sets of TEST.TARGETS by config name; missing data is told before anything is trained."""
     targets = {}
     for name in cfg.TEST.TARGETS:
-        body = yaml.safe_load((CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml").read_text())
         target = cfg.clone()
         target.defrost()
-        target.DATASET.NAME = body["DATASET"]["NAME"]
+        if name == NEW_CLASSES:
+            if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
+                raise ValueError(
+                    f"The target '{NEW_CLASSES}' needs a run on the other half of the classes: set "
+                    f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES})."
+                )
+            target.DATASET.SUBSAMPLE_CLASSES = "new"
+        else:
+            body = yaml.safe_load((CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml").read_text())
+            target.DATASET.NAME = body["DATASET"]["NAME"]
         targets[name] = build_dataset(target)
     return targets
+
+
+def test_on(trainer, name: str, dataset) -> float:
+    """Accuracy in percent on a target of TEST.TARGETS."""
+    return trainer.test_on_new(dataset) if name == NEW_CLASSES else trainer.test_on(dataset)
 
 
 def make_record(cfg: CN, trainer, seconds: float) -> dict:
@@ -163,6 +196,7 @@ def make_record(cfg: CN, trainer, seconds: float) -> dict:
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
         "label_noise": cfg.DATASET.LABEL_NOISE,
         "config_hash": config_hash(cfg),
+        "options": dict(cfg.OPTIONS),
         "accuracy": trainer.accuracy[cfg.TEST.SPLIT],
         "num_classes": trainer.num_classes,
         "num_train": len(trainer.support.labels) if trainer.support else 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,10 +12,9 @@ from torch import Tensor
 
 from fewshot.checkpoint import load_head, save_head, write_text_atomically
 from fewshot.head import Head
+from fewshot.loaders import LabelledFeatures
 
 log = logging.getLogger(__name__)
-
-ROWS = 4096  # images scored at once
 
 
 def selection_images(cfg, dataset) -> list:
@@ -44,16 +44,23 @@ def selection_images(cfg, dataset) -> list:
     return list(dataset.val or [])
 
 
-@torch.no_grad()
 def accuracy(head: Head, features: Tensor, labels: Tensor) -> float:
     """Top-1 accuracy in percent. features: raw, (M, D); labels: (M,)."""
+    return accuracy_over(head, LabelledFeatures(features, labels), features.device)
+
+
+@torch.no_grad()
+def accuracy_over(head: Head, batches: Iterable[Mapping[str, Tensor]], device: torch.device) -> float:
+    """Top-1 accuracy in percent over batches of `img` (features or pixels) and `label`."""
     was_training = head.training
     head.eval()
-    right = sum(
-        (head(f).argmax(1) == y).sum().item() for f, y in zip(features.split(ROWS), labels.split(ROWS), strict=True)
-    )
+    right = total = 0
+    for batch in batches:
+        labels = batch["label"].to(device)
+        right += (head(batch["img"].to(device)).argmax(1) == labels).sum().item()
+        total += len(labels)
     head.train(was_training)
-    return 100.0 * right / len(labels)
+    return 100.0 * right / total
 
 
 class EpochSelection:

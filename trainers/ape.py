@@ -214,6 +214,7 @@ def shared_arguments(task: FewShotTask, cfg: CN) -> dict:
 class APE(VLTrainer):
     """The training-free method. Prompts: templates and CuPL (optional) in one pool."""
 
+    training_free = True
     optional_prompt_sets = ("cupl",)
 
     @classmethod

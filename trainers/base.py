@@ -1,7 +1,8 @@
 """The trainer that all methods share: data, features, optimiser, selection, evaluation.
 
-The image tower is frozen, so an image is a constant feature vector. A method is a head on such features; everything
-else stands here, once. See docs/architecture.md and CONTRIBUTING.md ("Add a method").
+Where the image tower is frozen, an image is a constant feature vector. A method is a head on such features (or, where
+it changes the tower, on pixels); everything else stands here, once. See docs/architecture.md and CONTRIBUTING.md ("Add
+a method").
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from dassl.data import DataManager
 from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
+from fewshot.capabilities import refusal
 from fewshot.checkpoint import load_head, save_head
 from fewshot.head import Head, SearchableHead
-from fewshot.loaders import StreamLoader, SupportLoader
+from fewshot.inputs import FeatureInputs, PixelInputs
 from fewshot.search import Grid, axis, choose, count_grid
-from fewshot.selection import EpochSelection, accuracy, selection_images
-from fewshot.support import SupportSet, gather_support
+from fewshot.selection import EpochSelection, accuracy_over, selection_images
+from fewshot.support import SupportSet
 from fewshot.task import FewShotTask
 from vlm.clip import load_clip
 from vlm.prompts import encode_prompt_sets
 from vlm.store import FeatureStore
-from vlm.views import ViewSpec
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,21 @@ class VLTrainer(TrainerX):
         prompt_sets: names of the prompt sets that the method needs (`template`, `negative`, `cupl`).
         optional_prompt_sets: used where available; the run says so where they are not.
         uses_support: False for a method that looks at no training image.
+        training_free: nothing is optimised.
+        image_encoder_frozen: False for a method that changes the image tower: its head gets pixels.
+        needs_vit: the image tower must be a vision transformer.
+        base_to_new: what is learned depends on no class, so that it works for classes not seen in training.
+
+    experiment/capabilities.py turns these into reasons why a method cannot do something.
     """
 
     prompt_sets: tuple[str, ...] = ("template",)
     optional_prompt_sets: tuple[str, ...] = ()
     uses_support: bool = True
+    training_free: bool = False
+    image_encoder_frozen: bool = True
+    needs_vit: bool = False
+    base_to_new: bool = False
 
     # ------------------------------------------------------------------ what a method gives
 
@@ -65,6 +76,9 @@ class VLTrainer(TrainerX):
         if "GRID" not in cfg:
             return None
         return Grid({name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.GRID.items()})
+
+    def fit(self) -> None:
+        """Called once after the epochs, before the search: for methods with a solver of their own."""
 
     def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimiser of the head's parameter groups; by default the one that OPTIM names."""
@@ -101,54 +115,36 @@ class VLTrainer(TrainerX):
         self.dm = DataManager(cfg, T.ToTensor(), T.ToTensor())  # missing data is told before weights are fetched
         backbone = cfg.MODEL.BACKBONE
         self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device))
-        self.test_view = ViewSpec.test(self.clip.preprocess)
-        self.train_view = ViewSpec.random(self.clip.preprocess, cfg.INPUT.RRCROP_SCALE)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         dataset = self.dm.dataset
-        if dataset.eval_only and self.uses_support:
-            raise ValueError(
-                f"{cfg.DATASET.NAME} has test images only, and {type(self).__name__} learns from training images. "
-                "Train on the data set that it is a variant of; zero-shot CLIP runs on both."
-            )
+        reason = refusal(type(self), arch=self.clip.arch, eval_only=dataset.eval_only)
+        if reason:
+            raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
         self.store = FeatureStore(
             cfg.STORE.ROOT, self.clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, progress=cfg.VERBOSE
         )
+        inputs = FeatureInputs if self.image_encoder_frozen else PixelInputs
+        self.inputs = inputs(cfg, self.store, self.clip.preprocess, self.device)
         with self._phase("features"):
             self._build_loaders(dataset)
 
     def _build_loaders(self, dataset) -> None:
-        cfg = self.cfg
-        self.test_loader = self._stream(dataset)
-        self.val_loader = self.train_loader_x = self.train_loader_u = None
+        self.test_loader = self.inputs.stream(dataset.test)
+        self.val_loader = self.train_loader_x = self.train_loader_u = self.validation = None
         self.support: SupportSet | None = None
         self.num_val = 0
         if not self.uses_support:
             return
-        self.support = gather_support(cfg, dataset, self.store, self.train_view)
-        self.train_loader_x = SupportLoader(
-            self.support.train_features.to(self.device),
-            self.support.train_labels.to(self.device),
-            cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
-            cfg.SEED,
-            cfg.DATALOADER.TRAIN_X.DROP_LAST,
-            cfg.VIEWS.ORDER,
-        )
-        images = selection_images(cfg, dataset)
-        if images:
-            features = self.store.images([i.impath for i in images], self.test_view)[0]
-            self.val_features = features.to(self.device)
-            self.val_labels = torch.tensor([i.label for i in images], device=self.device)
+        self.support = self.inputs.support(dataset)
+        self.train_loader_x = self.inputs.train_loader(self.support)
+        images = selection_images(self.cfg, dataset)
         self.num_val = len(images)
-
-    def _stream(self, dataset) -> StreamLoader:
-        """The test images of a data set, encoded now and read batch by batch later."""
-        paths = [item.impath for item in dataset.test]
-        self.store.warm(paths, self.test_view)
-        return StreamLoader(lambda: self.store.stream(paths, self.test_view), [item.label for item in dataset.test])
+        if images:
+            self.validation = self.inputs.validation(images)
 
     def build_model(self) -> None:
         """Head, optimiser and schedule, registered with the engine under the name `head`."""
-        self.task = self._build_task()
+        self.task = self._build_task(self.dm.dataset, self._classnames(), self.support)
         self.head = self.model = self.build_head(self.task, self.node).to(self.device)
         groups = [(factor, params) for factor, params in self.head.parameter_groups() if params]
         self.trains = bool(groups) and self.max_epoch > 0
@@ -160,18 +156,17 @@ class VLTrainer(TrainerX):
         self.register_model("head", self.head, optim, sched)
         self.num_parameters = sum(p.numel() for _, params in groups for p in params)
 
-    def _build_task(self) -> FewShotTask:
+    def _build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         prompts = encode_prompt_sets(
-            self.cfg, self.dm.dataset, self._classnames(), self.store, self.prompt_sets, self.optional_prompt_sets
+            self.cfg, dataset, classnames, self.store, self.prompt_sets, self.optional_prompt_sets
         )
-        empty = torch.zeros(1, 0, self.clip.embed_dim), torch.zeros(0, dtype=torch.int64)
-        support = self.support or SupportSet(*empty, empty[1], *empty)
+        support = support or SupportSet.empty(self.clip.embed_dim)
         return FewShotTask(
             support_features=support.features,
             support_labels=support.labels.to(self.device),
             support_classes=support.classes.to(self.device),
             prompts=prompts,
-            classnames=self._classnames(),
+            classnames=classnames,
             num_shots=self.cfg.DATASET.NUM_SHOTS,
             logit_scale=self.clip.logit_scale,
             clip=self.clip,
@@ -230,12 +225,16 @@ class VLTrainer(TrainerX):
     def after_epoch(self) -> None:
         """Score the epoch on the selection images, then let the engine write its checkpoint."""
         if self.selection is not None:
-            score = accuracy(self.head, self.val_features, self.val_labels)
+            score = self.validation_accuracy()
             self.selection.add(self.head, score)
             self.write_scalar("val/accuracy", score, self.epoch)
         super().after_epoch()
         if self.selection is not None and self._checkpoint(self.epoch + 1).is_file():
             self.selection.prune()
+
+    def validation_accuracy(self) -> float:
+        """Percent, on the images that the protocol lets a method select on."""
+        return accuracy_over(self.head, self.validation, self.device)
 
     def _checkpoint(self, epoch: int) -> Path:
         return Path(self.output_dir) / "head" / f"model.pth.tar-{epoch}"
@@ -247,6 +246,7 @@ class VLTrainer(TrainerX):
             if self.selection is not None:
                 self.selection.restore(self.head)
                 log.info("Best epoch on the %s images: %s", self.cfg.PROTOCOL, self.selection)
+            self.fit()
             self._search()
         save_head(Path(self.output_dir) / "head.safetensors", self.head, self._about())
         print("Finish training")  # Dassl's line, after which its log parsers look for the accuracy
@@ -259,9 +259,10 @@ class VLTrainer(TrainerX):
         searchable = isinstance(self.head, SearchableHead) and grid is not None and self.cfg.SEARCH.ENABLED
         if not (searchable and self.uses_support and self.num_val):
             return
-        counts = count_grid(self.head, self.val_features, self.val_labels, grid, progress=self.cfg.VERBOSE)
+        images = self.validation
+        counts = count_grid(self.head, images.features, images.labels, grid, progress=self.cfg.VERBOSE)
         self.num_settings = grid.size
-        initial = accuracy(self.head, self.val_features, self.val_labels)
+        initial = self.validation_accuracy()
         best = 100.0 * counts.max().item() / self.num_val
         if self.cfg.SEARCH.TIES == "first" or best > initial:
             self.head.hparams.update(choose(counts, grid, self.head.hparams, self.cfg.SEARCH.TIES))
@@ -298,12 +299,34 @@ class VLTrainer(TrainerX):
                 "shifted version of the data that the head was trained on."
             )
         source = self.test_loader
-        self.test_loader, self.target_columns = self._stream(dataset), dataset.class_indices
+        self.test_loader, self.target_columns = self.inputs.stream(dataset.test), dataset.class_indices
         try:
             with self._phase("targets"):
                 return float(super().test())
         finally:
             self.test_loader, self.target_columns = source, None
+
+    def test_on_new(self, dataset) -> float:
+        """Accuracy in percent on classes that training never saw (base-to-new generalisation).
+
+        What was learned is put into a head for the new classes; nothing is learned or selected on them.
+
+        Raises:
+            ValueError: what the method learns belongs to the classes that it was trained on.
+        """
+        reason = refusal(type(self), task="base2new")
+        if reason:
+            raise ValueError(f"{type(self).__name__}: {reason}.")
+        classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
+        head = self.build_head(self._build_task(dataset, classnames, None), self.node).to(self.device).eval()
+        head.load_state_dict(self.head.state_dict())
+        source = self.head, self.test_loader
+        self.head, self.test_loader = head, self.inputs.stream(dataset.test)
+        try:
+            with self._phase("targets"):
+                return float(super().test())
+        finally:
+            self.head, self.test_loader = source
 
     def model_inference(self, features: Tensor) -> Tensor:
         """Logits (B, C), or those of a target's classes."""
@@ -316,7 +339,7 @@ class VLTrainer(TrainerX):
         Raises:
             FileNotFoundError: nothing there; ValueError: another method's, or other classes.
         """
-        if not (self.trains or isinstance(self.head, SearchableHead)):
+        if not (self.head.state_dict() or isinstance(self.head, SearchableHead)):
             log.info("%s learns nothing: there is no model to load.", type(self).__name__)
             return
         if epoch:

@@ -72,6 +72,8 @@ def _linear_weight(rows: int, columns: int, seed: int, name: str) -> Tensor:
 class CLIPAdapter(VLTrainer):
     """The method as a trainer, on templates."""
 
+    base_to_new = True
+
     @classmethod
     def default_cfg(cls) -> CN:
         """RATIO: r; REDUCTION: D over the hidden width."""

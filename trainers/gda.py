@@ -95,6 +95,8 @@ class GDAHead(SearchableHead):
 class GDA(VLTrainer):
     """The method as a trainer. Prompts: templates."""
 
+    training_free = True
+
     @classmethod
     def default_cfg(cls) -> CN:
         """Initial alpha; the grid holds its decimal logarithm."""

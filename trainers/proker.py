@@ -102,6 +102,8 @@ class ProKeRHead(SearchableHead):
 class ProKeR(VLTrainer):
     """The method as a trainer. Prompts: templates."""
 
+    training_free = True
+
     @classmethod
     def default_cfg(cls) -> CN:
         """Initial hyper-parameters; the grid holds the decimal logarithms of beta and lambda."""

@@ -44,6 +44,14 @@ from fewshot.task import FewShotTask
 from trainers.base import VLTrainer
 
 
+ADAPTERS = {  # and their residuals
+    "positive-text": ("res_template", "res_cupl"),
+    "positive-cache": ("res_keys",),
+    "negative-text": ("res_negative",),
+    "negative-cache": ("res_negative_keys",),
+}
+
+
 @dataclass(frozen=True)
 class SimNLOptions:
     """Constants of the method. Each is documented, with its source, in configs/trainers/SimNL.yaml."""
@@ -64,6 +72,7 @@ class SimNLOptions:
     negative_loss_weight: float = 1.0
     negative_lr_factor: float = 5.0
     precision: str = "fp32"  # fp32 | fp16: type of the learned parameters and of the optimiser's state
+    adapters: tuple[str, ...] = tuple(ADAPTERS)  # those that learn; the residuals of the others stay zero
 
     def __post_init__(self):
         choices = {
@@ -76,6 +85,8 @@ class SimNLOptions:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"TRAINER.SIMNL.{name.upper()} is '{getattr(self, name)}'. Choose one of {allowed}.")
+        if not set(self.adapters) <= set(ADAPTERS):
+            raise ValueError(f"TRAINER.SIMNL.ADAPTERS is {list(self.adapters)}. Choose from {', '.join(ADAPTERS)}.")
 
 
 class SimNLHead(SearchableHead):
@@ -154,15 +165,17 @@ class SimNLHead(SearchableHead):
 
     def _init_residuals(self) -> None:
         dtype = torch.float16 if self.options.precision == "fp16" else torch.float32
+        learns = {name for adapter in self.options.adapters for name in ADAPTERS[adapter]}
         names = ["res_template", "res_cupl", "res_keys", "res_negative", "res_negative_keys"]
         for name in names if self.cupl_weight else [n for n in names if n != "res_cupl"]:
-            self.register_parameter(name, nn.Parameter(torch.zeros_like(self.template, dtype=dtype)))
+            zeros = torch.zeros_like(self.template, dtype=dtype)
+            self.register_parameter(name, nn.Parameter(zeros, requires_grad=name in learns))
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """The negative branch learns faster by `negative_lr_factor`."""
-        is_negative = {name: name.startswith("res_negative") for name, _ in self.named_parameters()}
-        positive = [p for name, p in self.named_parameters() if not is_negative[name]]
-        negative = [p for name, p in self.named_parameters() if is_negative[name]]
+        learned = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        positive = [p for name, p in learned.items() if not name.startswith("res_negative")]
+        negative = [p for name, p in learned.items() if name.startswith("res_negative")]
         return [(1.0, positive), (self.options.negative_lr_factor, negative)]
 
     # ------------------------------------------------------------------ formulas

@@ -83,6 +83,7 @@ class TipAdapterHead(SearchableHead):
 class TipAdapter(VLTrainer):
     """The training-free cache. Prompts: templates."""
 
+    training_free = True
     learn_keys = False
 
     @classmethod
@@ -108,4 +109,5 @@ class TipAdapter(VLTrainer):
 class TipAdapterF(TipAdapter):
     """The same with learned keys."""
 
+    training_free = False
     learn_keys = True

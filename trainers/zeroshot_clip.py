@@ -43,6 +43,8 @@ class ZeroshotCLIP(VLTrainer):
     """Zero-shot CLIP as a trainer without training."""
 
     uses_support = False
+    training_free = True
+    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import open_clip
@@ -25,7 +25,7 @@ class ViewSpec:
     """How views are made. `crop_scale` None: the model's own test transform (resize, centre crop), one view only.
 
     crop_scale: share of the image's area that a RandomResizedCrop keeps, (min, max).
-    flip: probability of a horizontal flip.
+    flip: probability of a horizontal flip; 0 or 1 with the test transform.
     """
 
     size: int
@@ -53,6 +53,23 @@ class ViewSpec:
         """RandomResizedCrop and flip, the augmentation of the CoOp family (0.08, 1) and the Tip family (0.5, 1)."""
         return cls(**{**asdict(cls.test(preprocess)), "crop_scale": tuple(crop_scale), "flip": flip})
 
+    @classmethod
+    def of_training(cls, preprocess: dict, kind: str, crop_scale: tuple[float, float]) -> list[ViewSpec]:
+        """The transforms of training images: `random`, `centre` (the test transform), `centre+flip` (and mirrored).
+
+        Raises:
+            ValueError: another kind (VIEWS.KIND).
+        """
+        centre = cls.test(preprocess)
+        kinds = {
+            "random": [cls.random(preprocess, crop_scale)],
+            "centre": [centre],
+            "centre+flip": [centre, replace(centre, flip=1.0)],
+        }
+        if kind not in kinds:
+            raise ValueError(f"VIEWS.KIND is '{kind}'. Choose one of {', '.join(kinds)}.")
+        return kinds[kind]
+
     @property
     def digest(self) -> str:
         """Names the transform; part of the key under which features are stored."""
@@ -61,7 +78,7 @@ class ViewSpec:
     def build(self):
         """The torchvision transform, PIL image -> (3, size, size) float32."""
         if self.crop_scale is None:
-            return open_clip.image_transform(
+            centre = open_clip.image_transform(
                 self.size,
                 is_train=False,
                 mean=self.mean,
@@ -69,6 +86,7 @@ class ViewSpec:
                 interpolation=self.interpolation,
                 resize_mode=self.resize_mode,
             )
+            return T.Compose([T.RandomHorizontalFlip(1.0), centre]) if self.flip else centre
         return T.Compose(
             [
                 T.RandomResizedCrop(self.size, scale=self.crop_scale, interpolation=INTERPOLATION[self.interpolation]),

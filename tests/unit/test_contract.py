@@ -66,6 +66,15 @@ def test_logits_and_losses(method, shots):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_what_a_method_declares_is_what_it_is(method):
+    trainer = TRAINER_REGISTRY.get(method)
+    head, _ = make_head(method, 2)
+    assert trainer.training_free == (not list(head.parameters()))
+    if trainer.base_to_new:  # what it learns does not depend on the classes
+        assert all(CLASSES not in p.shape for p in head.parameters())
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_the_checkpoint_is_what_was_learned(method):
     head, task = make_head(method, 4)
     assert set(head.state_dict()) == {name for name, _ in head.named_parameters()}

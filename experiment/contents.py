@@ -1,0 +1,79 @@
+"""What stands in the files that a config names: templates are read here, and a run's name depends on the content.
+
+A path says little: the file behind it can change, and the same file can lie elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+from yacs.config import CfgNode as CN
+
+from datasets.imagefolder import content_digest, folder_of
+
+FILE_KEYS = (
+    "DATASET.SPLIT_FILE", "DATASET.CLASSNAMES_FILE", "PROMPTS.POSITIVE_FILE", "PROMPTS.NEGATIVE_FILE",
+)  # fmt: skip
+TEMPLATE_FILES = {"POSITIVE": "templates.txt", "NEGATIVE": "negative_templates.txt"}  # in a folder of one's own images
+
+
+def apply_templates(cfg: CN, given: set[str], problems: list[str]) -> None:
+    """Put templates that stand in text files into PROMPTS.POSITIVE and PROMPTS.NEGATIVE.
+
+    The files are PROMPTS.POSITIVE_FILE and NEGATIVE_FILE; for ImageFolder also `TEMPLATE_FILES` in the folder, unless
+    the command line says otherwise.
+
+    Args:
+        cfg: not frozen yet.
+        given: keys of the command line.
+        problems: what is wrong is added here.
+    """
+    from vlm.text import read_templates
+
+    for sign, own in TEMPLATE_FILES.items():
+        key, file_key = f"PROMPTS.{sign}", f"PROMPTS.{sign}_FILE"
+        path = cfg.PROMPTS[f"{sign}_FILE"]
+        if path and key in given:
+            problems.append(f"command line: {key} and {file_key} both give templates: leave one out")
+            continue
+        if not path and key not in given and _own_folder(cfg) and (folder_of(cfg) / own).is_file():
+            path = str(folder_of(cfg) / own)
+        if path:
+            try:
+                cfg.PROMPTS[sign] = read_templates(Path(path).expanduser())
+            except (OSError, ValueError) as error:
+                problems.append(f"{file_key}: {error}")
+
+
+def digests(cfg: CN) -> dict[str, str]:
+    """SHA-256, by key, of the content behind the paths of a config; keys whose file does not exist are left out."""
+    from vlm.prompts import find_cupl
+
+    found = {}
+    for key in FILE_KEYS:
+        *above, leaf = key.split(".")
+        node = cfg
+        for part in above:
+            node = node[part]
+        found[key] = Path(node[leaf]).expanduser() if node[leaf] else None
+    found["PROMPTS.CUPL"] = find_cupl(cfg, _place(cfg))[0]
+    sums = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in found.items() if path and path.is_file()}
+    if _own_folder(cfg):
+        sums["DATASET.FOLDER"] = content_digest(cfg)
+    return sums
+
+
+def _own_folder(cfg: CN) -> bool:
+    return cfg.DATASET.NAME == "ImageFolder" and bool(cfg.DATASET.FOLDER) and folder_of(cfg).is_dir()
+
+
+def _place(cfg: CN) -> SimpleNamespace:
+    """Where the data set of a config lies, without reading it."""
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    known = cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
+    kind = DATASET_REGISTRY.get(cfg.DATASET.NAME) if known else None
+    own = folder_of(cfg) if cfg.DATASET.FOLDER else Path(cfg.DATASET.ROOT).expanduser() / getattr(kind, "dataset_dir", "")
+    return SimpleNamespace(root=own, bundled_dir=getattr(kind, "bundled_dir", None))

@@ -1,0 +1,37 @@
+"""What a method can do, and the reason where it cannot."""
+
+from __future__ import annotations
+
+TASKS = ("few-shot", "dg", "base2new")
+
+
+def refusal(trainer: type, *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
+    """Why a method cannot do something; None if it can.
+
+    Args:
+        trainer: a `VLTrainer` class; its declarations are read (`uses_support`, `needs_vit`, `base_to_new`).
+        task: few-shot: train and test on one data set; dg: test on shifted versions as well; base2new: test on classes
+            that training never saw.
+        arch: open_clip architecture; empty: not known yet.
+        eval_only: the data set has test images only.
+
+    Raises:
+        ValueError: unknown task.
+    """
+    if task not in TASKS:
+        raise ValueError(f"Unknown task '{task}'. Choose one of {', '.join(TASKS)}.")
+    if eval_only and trainer.uses_support:
+        return (
+            "the data set has test images only, and the method learns from training images; train on the data set "
+            "that it is a variant of (zero-shot CLIP runs on both)"
+        )
+    if trainer.needs_vit and arch and not is_vit(arch):
+        return f"it changes a vision transformer, and {arch} is none; choose a ViT backbone"
+    if task == "base2new" and not trainer.base_to_new:
+        return "what it learns belongs to the classes of training, so it says nothing about new ones"
+    return None
+
+
+def is_vit(arch: str) -> bool:
+    """True for an open_clip architecture whose image tower is a vision transformer of open_clip's own."""
+    return arch.startswith("ViT")
