@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import open_clip
+
 TASKS = ("few-shot", "dg", "base2new")
 
 
@@ -33,5 +35,7 @@ def refusal(trainer: type, *, task: str = "few-shot", arch: str = "", eval_only:
 
 
 def is_vit(arch: str) -> bool:
-    """True for an open_clip architecture whose image tower is a vision transformer of open_clip's own."""
-    return arch.startswith("ViT")
+    """True for an open_clip architecture whose image tower is open_clip's own vision transformer."""
+    config = open_clip.get_model_config(arch) or {}
+    vision = config.get("vision_cfg", {})
+    return isinstance(vision.get("layers"), int) and not vision.get("timm_model_name")

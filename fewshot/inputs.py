@@ -67,8 +67,17 @@ class PixelInputs(FeatureInputs):
         return gather_support(self.cfg, dataset, self.store, self.train_specs, encode=False)
 
     def train_loader(self, support: SupportSet):
-        """Shuffled batches of pixels (B, 3, H, W)."""
+        """Shuffled batches of pixels (B, 3, H, W).
+
+        Raises:
+            ValueError: VIEWS asks for several transforms, or for rows of several views at once.
+        """
         cfg = self.cfg
+        if len(self.train_specs) > 1 or cfg.VIEWS.ORDER != "cycle":
+            raise ValueError(
+                f"VIEWS.KIND is '{cfg.VIEWS.KIND}' and VIEWS.ORDER '{cfg.VIEWS.ORDER}'. A method that trains from "
+                "pixels reads one view of each image per pass: choose KIND random or centre, and ORDER cycle."
+            )
         return PixelLoader(
             self.store,
             support.train_items,
@@ -77,7 +86,8 @@ class PixelInputs(FeatureInputs):
             cfg.DATALOADER.NUM_WORKERS,
             seed=cfg.SEED,
             drop_last=cfg.DATALOADER.TRAIN_X.DROP_LAST,
-            views=train_views(cfg),
+            first_view=train_views(cfg).start,
+            num_views=cfg.VIEWS.TRAIN,
         )
 
     def validation(self, items: Sequence):

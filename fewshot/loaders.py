@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from vlm.store import FeatureStore, FileDigests, PendingViews
-from vlm.views import ViewSpec
+from vlm.store import FeatureStore, FileDigests, read_image
+from vlm.views import ViewSpec, seeded, view_seed
 
 ROWS = 4096  # images scored at once
 
@@ -100,8 +101,9 @@ class StreamLoader:
 class PixelLoader:
     """Batches of pixels (B, 3, H, W), for methods that change the image tower.
 
-    Views are drawn by the generators of the feature store, a function of (image, view); the order is a function of
-    (seed, epoch). So neither depends on the number of workers, and a resumed run continues as an undisturbed one would.
+    Batches are those of endless passes over the images, cut into epochs. Views are drawn by the generators of the
+    feature store, a function of (image, view); the order is a function of (seed, pass). So neither depends on the
+    number of workers, and a resumed run continues as an undisturbed one would.
 
     Args:
         store: its folder remembers the digests of files.
@@ -110,8 +112,12 @@ class PixelLoader:
         batch_size: B.
         num_workers: processes that decode images.
         seed: of the order; None: in order.
-        drop_last: Dassl's rule: drop a short last batch, unless it is the only one.
-        views: numbers of the views; epoch e reads the (e mod V)-th.
+        drop_last: Dassl's rule: drop a short last batch of a pass, unless it is the only one.
+        first_view, num_views: pass p reads view first_view + p mod num_views; 0: a new view in every pass.
+
+    Attributes:
+        epoch: number of the epoch, from 0.
+        steps: batches of an epoch; 0: those of one pass.
     """
 
     def __init__(
@@ -123,35 +129,67 @@ class PixelLoader:
         num_workers: int,
         seed: int | None = None,
         drop_last: bool = False,
-        views: Sequence[int] = (0,),
+        first_view: int = 0,
+        num_views: int = 1,
     ):
-        self._paths, self._spec = [item.impath for item in items], spec
-        self._contents = FileDigests(store.root).of(self._paths)
+        self._views = ImageViews([item.impath for item in items], spec, store.root)
         self._labels = torch.tensor([item.label for item in items], dtype=torch.int64)
-        self.batch_size, self.num_workers, self.seed, self.views = batch_size, num_workers, seed, views
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.first_view, self.num_views = first_view, num_views
         self.drop_last = drop_last and len(items) >= batch_size
-        self.epoch = 0
+        self.epoch = self.steps = 0
 
     def __len__(self) -> int:
-        return len(self._labels) // self.batch_size if self.drop_last else -(-len(self._labels) // self.batch_size)
+        return self.steps or self._pass_length
+
+    @property
+    def _pass_length(self) -> int:
+        rows = len(self._labels)
+        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        order = torch.arange(len(self._labels))
-        if self.seed is not None:
-            order = torch.randperm(len(order), generator=seeded_generator(self.seed, "train order", self.epoch))
-        view = self.views[self.epoch % len(self.views)]
-        pending = PendingViews(self._paths, self._contents, self._spec, [(i, view) for i in order.tolist()])
         own = torch.Generator()  # else the loader would draw from, and so change, the global generator
-        loader = DataLoader(
-            pending,
-            self.batch_size,
+        yield from DataLoader(
+            self._views,
+            batch_sampler=list(self._batches()),
             num_workers=self.num_workers,
-            drop_last=self.drop_last,
-            collate_fn=self._batch,
+            collate_fn=self._collate,
             generator=own,
         )
-        yield from loader
 
-    def _batch(self, items: list) -> dict[str, Tensor]:
-        index = torch.tensor([position for keys, _ in items for position, _ in keys])
-        return {"img": torch.cat([p for _, p in items]), "label": self._labels[index], "index": index}
+    def _batches(self) -> Iterator[list[tuple[int, int]]]:
+        """The (position, view) pairs of each batch of this epoch."""
+        first, known = self.epoch * len(self), None
+        for number in range(first, first + len(self)):
+            turn, place = divmod(number, self._pass_length)
+            if turn != known:
+                order, known = self._order(turn), turn
+                view = self.first_view + (turn % self.num_views if self.num_views else turn)
+            yield [(i, view) for i in order[place * self.batch_size : (place + 1) * self.batch_size]]
+
+    def _order(self, turn: int) -> list[int]:
+        rows = len(self._labels)
+        if self.seed is None:
+            return list(range(rows))
+        return torch.randperm(rows, generator=seeded_generator(self.seed, "train order", turn)).tolist()
+
+    def _collate(self, items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+        index = torch.tensor([position for _, position in items])
+        return {"img": torch.stack([pixels for pixels, _ in items]), "label": self._labels[index], "index": index}
+
+
+class ImageViews(Dataset):
+    """Views of image files by (position, view): pixels (3, H, W) and the position. root: where digests are kept."""
+
+    def __init__(self, paths: Sequence[str], spec: ViewSpec, root: Path):
+        self._paths, self._transform = paths, spec.build()
+        random = spec.crop_scale is not None  # else nothing is drawn, and no file need be read to seed it
+        self._contents = FileDigests(root).of(paths) if random else [b""] * len(paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        position, view = key
+        with seeded(view_seed(self._contents[position], view)):
+            return self._transform(read_image(self._paths[position])), position

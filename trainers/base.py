@@ -46,6 +46,7 @@ class VLTrainer(TrainerX):
         uses_support: False for a method that looks at no training image.
         training_free: nothing is optimised.
         image_encoder_frozen: False for a method that changes the image tower: its head gets pixels.
+        text_features_cached: False for a method that runs the text tower in training (learned prompts).
         needs_vit: the image tower must be a vision transformer.
         base_to_new: what is learned depends on no class, so that it works for classes not seen in training.
 
@@ -57,6 +58,7 @@ class VLTrainer(TrainerX):
     uses_support: bool = True
     training_free: bool = False
     image_encoder_frozen: bool = True
+    text_features_cached: bool = True
     needs_vit: bool = False
     base_to_new: bool = False
 
@@ -83,6 +85,10 @@ class VLTrainer(TrainerX):
     def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimiser of the head's parameter groups; by default the one that OPTIM names."""
         return build_optimizer(groups, self.cfg.OPTIM)
+
+    def build_schedule(self, optim: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        """The schedule of the learning rate; by default the one that OPTIM names."""
+        return build_lr_scheduler(optim, self._schedule_cfg())
 
     # ------------------------------------------------------------------ set-up (called by the engine)
 
@@ -113,13 +119,12 @@ class VLTrainer(TrainerX):
         """Data set, frozen CLIP, features; loaders that yield features under Dassl's batch keys."""
         cfg = self.cfg
         self.dm = DataManager(cfg, T.ToTensor(), T.ToTensor())  # missing data is told before weights are fetched
-        backbone = cfg.MODEL.BACKBONE
-        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device))
-        self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
-        dataset = self.dm.dataset
-        reason = refusal(type(self), arch=self.clip.arch, eval_only=dataset.eval_only)
+        backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
+        reason = refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only)
         if reason:
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
+        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device))
+        self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self.store = FeatureStore(
             cfg.STORE.ROOT, self.clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, progress=cfg.VERBOSE
         )
@@ -152,7 +157,7 @@ class VLTrainer(TrainerX):
         if self.trains:
             o = self.cfg.OPTIM
             optim = self.build_optim([{"params": p, "lr": o.LR * f, "eps": o.EPS} for f, p in groups])
-            sched = build_lr_scheduler(optim, self._schedule_cfg())
+            sched = self.build_schedule(optim)
         self.register_model("head", self.head, optim, sched)
         self.num_parameters = sum(p.numel() for _, params in groups for p in params)
 
@@ -204,7 +209,7 @@ class VLTrainer(TrainerX):
         self.train_loader_x.epoch = self.epoch
 
     def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
-        """Features (B, D) and labels (B,) on the device."""
+        """Features (B, D), or pixels (B, 3, H, W), and labels (B,) on the device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
     def parse_batch_test(self, batch: dict) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@
 f: unit image feature; W: text classifier of the templates; k_n: unit mean over the augmented views of support image n;
 s: the model's logit scale. Tip-Adapter learns nothing. Tip-Adapter-F learns the keys, (N, D), from the cache's own
 (later they need not have unit length), with cross-entropy at the initial alpha and beta. Both search alpha and beta
-afterwards.
+afterwards. Tip-Adapter-F can carry SimNL's negative branch (`NEGATIVE` in its config node, fewshot/negative.py), whose
+negative cache then has the same alpha and beta.
 
 Source: Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022,
 arXiv:2207.09519 (arXiv:2111.03930), and the authors' released code.
@@ -27,6 +28,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from fewshot.cache import class_sum, shots_if_equal
 from fewshot.head import SearchableHead
+from fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from fewshot.task import FewShotTask
 from trainers.base import VLTrainer
 
@@ -41,6 +43,7 @@ class TipAdapterHead(SearchableHead):
         logit_scale: s.
         learn_keys: True for Tip-Adapter-F: the keys are a parameter, (N, D).
         beta, alpha: the initial hyper-parameters.
+        negative: what speaks against a class; None: the plain method.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class TipAdapterHead(SearchableHead):
         learn_keys: bool,
         beta: float,
         alpha: float,
+        negative: NegativeBranch | None = None,
     ):
         super().__init__(beta=beta, alpha=alpha)
         self.logit_scale, self.num_classes, self.search_width = logit_scale, len(text), len(cache_keys)
@@ -63,16 +67,29 @@ class TipAdapterHead(SearchableHead):
             self.cache_keys = nn.Parameter(cache_keys.detach().clone())
         else:
             self.frozen_buffer("cache_keys", cache_keys)
+        self.negative = negative
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """The negative branch has a learning rate of its own."""
+        return with_negative(super().parameter_groups(), self.negative)
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
-        """Text logits (B, C) and affinities f.k (B, N)."""
+        """Text logits (B, C) and affinities f.k (B, N); those of the negative branch (B, C), if it has a cache."""
         f = F.normalize(features, dim=-1)
-        return {"text": self.logit_scale * f @ self.text.T, "affinity": f @ self.cache_keys.T}
+        terms = {"text": self.logit_scale * f @ self.text.T, "affinity": f @ self.cache_keys.T}
+        if self.negative is not None:
+            terms["text"] = terms["text"] + self.negative.text_logits(f)
+            if self.negative.has_cache:
+                terms["negative"] = self.negative.affinity(f)
+        return terms
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """Cache logits (B, C) at a sharpness beta, beside the text logits."""
         weights = torch.exp(-beta * (1 - terms["affinity"]))
-        return {"text": terms["text"], "cache": class_sum(weights, self.labels, self.num_classes, self.shots)}
+        cache = class_sum(weights, self.labels, self.num_classes, self.shots)
+        if "negative" in terms:
+            cache = cache + self.negative.cache_logits(terms["negative"], beta)
+        return {"text": terms["text"], "cache": cache}
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """logits = text + alpha cache."""
@@ -102,12 +119,25 @@ class TipAdapter(VLTrainer):
             learn_keys=self.learn_keys,
             beta=cfg.BETA,
             alpha=cfg.ALPHA,
+            negative=NegativeBranch.of(task, cfg.NEGATIVE) if self.learn_keys else None,
         )
 
 
 @TRAINER_REGISTRY.register()
 class TipAdapterF(TipAdapter):
-    """The same with learned keys."""
+    """The same with learned keys. Prompts: templates, and negative ones where NEGATIVE is on."""
 
     training_free = False
     learn_keys = True
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """As Tip-Adapter's, and the negative branch, off."""
+        node = super().default_cfg()
+        node.NEGATIVE = CN(NegativeOptions.defaults(without=("alpha", "beta")))
+        return node
+
+    @property
+    def prompt_sets(self) -> tuple[str, ...]:
+        """Depends on the config."""
+        return negative_prompts(super().prompt_sets, self.node.NEGATIVE)

@@ -57,13 +57,13 @@ class FrozenCLIP:
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels `(B, 3, H, W)` float32 to raw features `(B, D)` float32."""
-        with self._autocast():
+        with self.autocast():
             return self.model.encode_image(pixels.to(self.device)).float()
 
     @torch.no_grad()
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Token ids `(B, L)` int64 to raw features `(B, D)` float32."""
-        with self._autocast():
+        with self.autocast():
             return self.model.encode_text(tokens.to(self.device)).float()
 
     def tokenize(self, prompts: list[str]) -> Tensor:
@@ -75,7 +75,8 @@ class FrozenCLIP:
         name = "ViT-B-32" if self.arch == TINY else self.arch  # the tiny CLIP uses CLIP's own byte-pair encoding
         return open_clip.get_tokenizer(name, context_length=self.context_length)
 
-    def _autocast(self):
+    def autocast(self):
+        """The context in which the towers run: autocast to their precision, or nothing for fp32."""
         dtype = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
@@ -219,7 +220,7 @@ def _build_from_file(arch: str, path: str) -> nn.Module:
         return model
     try:
         return open_clip.create_model(arch, pretrained=path)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # open_clip asserts some of the shapes
         raise ValueError(f"{path} does not hold the weights of {arch}: {error}") from error
 
 

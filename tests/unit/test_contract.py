@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
+import tiny_vit
 import torch
 import torch.nn.functional as F
 
@@ -14,14 +13,20 @@ from experiment.config import CONFIGS, assemble
 from fewshot.head import Head, SearchableHead
 from fewshot.task import FewShotTask
 from trainers.base import VLTrainer
+from vlm.clip import load_clip
 from vlm.text import PromptFeatures
 
-CLASSES, WIDTH, VIEWS = 5, 16, 3
+CLIP = load_clip("tiny-clip", "bundled")
+CLASSES, WIDTH, VIEWS = 5, CLIP.embed_dim, 3
 METHODS = known("trainers")
+SILENT = ("LinearProbe", "CoOp", "CoCoOp")  # says nothing before training: of the features of this test, at least
 
 
-def make_task(shots: int) -> FewShotTask:
-    """Clustered random features: images, and text near their class means."""
+def make_task(shots: int, pixels: bool = False) -> FewShotTask:
+    """Clustered random features: images, and text near their class means.
+
+    pixels: in the place of image features (V, N, D), noise images (V, N, 3, H, W) and a CLIP that takes them.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape):
@@ -32,9 +37,11 @@ def make_task(shots: int) -> FewShotTask:
         name: PromptFeatures(centres.repeat(2, 1) + 0.5 * noise(2 * CLASSES, WIDTH), torch.arange(CLASSES).repeat(2))
         for name in ("template", "negative", "cupl")
     }
-    images = centres[labels] + 0.5 * noise(VIEWS, len(labels), WIDTH)
+    images = centres[labels] + 2.0 * noise(VIEWS, len(labels), WIDTH)
     names = tuple(f"class {c}" for c in range(CLASSES))
-    clip = SimpleNamespace(embed_dim=WIDTH)
+    clip = CLIP
+    if pixels:
+        images, clip = noise(VIEWS, len(labels), 3, tiny_vit.SIZE, tiny_vit.SIZE), tiny_vit.load()
     return FewShotTask(images, labels, labels, prompts, names, shots, 50.0, clip, torch.device("cpu"))
 
 
@@ -42,7 +49,7 @@ def make_head(method: str, shots: int) -> tuple[Head, FewShotTask]:
     trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
     files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "dtd.yaml"]
     trainer.cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], [], {"TRAINER.NAME": method, "SEED": 1})
-    task = make_task(shots)
+    task = make_task(shots, pixels=not trainer.image_encoder_frozen)
     return trainer.build_head(task, trainer.node), task
 
 
@@ -59,10 +66,13 @@ def test_logits_and_losses(method, shots):
     logits = head(features)
     assert logits.shape == (len(features), CLASSES)
     assert logits.isfinite().all()
-    torch.testing.assert_close(head(3.0 * features).argmax(1), logits.argmax(1))  # the image's length means nothing
     losses = head.losses(features, task.support_labels)
     assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
-    assert (logits.argmax(1) == task.support_labels).float().mean() > 0.5
+    if not TRAINER_REGISTRY.get(method).image_encoder_frozen:
+        return  # noise images, seen by a model of random weights
+    torch.testing.assert_close(head(3.0 * features).argmax(1), logits.argmax(1))  # the image's length means nothing
+    if method not in SILENT:
+        assert (logits.argmax(1) == task.support_labels).float().mean() > 0.5
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -84,7 +94,7 @@ def test_the_checkpoint_is_what_was_learned(method):
             parameter.add_(0.01 * torch.randn(parameter.shape))
     other.load_state_dict(head.state_dict(), strict=True)
     features = task.support_features[1]
-    assert torch.equal(head(features), other(features))
+    assert torch.equal(head.eval()(features), other.eval()(features))
 
 
 @pytest.mark.parametrize("method", METHODS)

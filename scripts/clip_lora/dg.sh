@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# Domain generalisation of CLIP-LoRA: trained on DATASET (imagenet, shapes), tested on it and on its shifted variants.
+# bash scripts/clip_lora/dg.sh DATASET SHOTS [KEY VALUE ...] (--help explains)
+TARGETS="${TARGETS:-variants}" exec bash "$(dirname "${BASH_SOURCE[0]}")/../_main.sh" CLIPLoRA clip_lora "$@"

@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# Domain generalisation of CoOp: trained on DATASET (imagenet, shapes), tested on it and on its shifted variants.
+# bash scripts/coop/dg.sh DATASET SHOTS [KEY VALUE ...] (--help explains)
+TARGETS="${TARGETS:-variants}" exec bash "$(dirname "${BASH_SOURCE[0]}")/../_main.sh" CoOp coop "$@"

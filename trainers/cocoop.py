@@ -1,0 +1,118 @@
+"""CoCoOp: CoOp whose context is moved by each image.
+
+    pi(f)   = W2 ReLU(W1 f + b1) + b2       a small network, W1 (D/16, D), W2 (W, D/16)
+    t_c(f)  = norm(text([v_1 + pi(f)] ... [v_M + pi(f)] [class c] .))
+    logits  = s f . t_c(f)                  f the unit image feature, s the model's logit scale
+    loss    = CE
+
+Frozen: both towers. Learned: M context vectors of the text tower's width W, which start at given words, and pi: M W +
+D (D/16) + D/16 + W (D/16) + W numbers, whatever the number of classes. Every image needs its own C prompts, which is
+what the method costs: B C prompts go through the text tower in a step.
+
+Source: Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, arXiv:2203.05557, and the
+authors' released code.
+Differences from the authors' code: float32 where theirs is half precision. Parity: no recorded outputs;
+tests/unit/test_cocoop.py compares with the text tower itself.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.head import Head
+from fewshot.loaders import seeded_generator
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+from trainers.coop import initial_context
+from vlm.prompt_learning import LearnedPrompts, TextTower
+
+
+class CoCoOpHead(Head):
+    """Cosine with prompts made for each image. Learned: `context` (M, W) and `meta`, the network pi.
+
+    Args:
+        prompts: the prompts of all classes.
+        context: the vectors at the start, (M, W).
+        logit_scale: s.
+        width: D.
+        reduction: D over the hidden width of pi.
+        chunk: prompts encoded at once (memory).
+        seed: of the initial weights of pi.
+    """
+
+    def __init__(
+        self,
+        prompts: LearnedPrompts,
+        context: Tensor,
+        logit_scale: float,
+        *,
+        width: int,
+        reduction: int,
+        chunk: int,
+        seed: int,
+    ):
+        super().__init__()
+        if not 1 <= reduction <= width:
+            raise ValueError(
+                f"TRAINER.COCOOP.REDUCTION is {reduction}: choose 1 to {width}, the width of the features."
+            )
+        self.prompts, self.logit_scale, self.chunk = prompts, logit_scale, chunk
+        self.context = nn.Parameter(context.clone())
+        self.meta = nn.Sequential(
+            nn.Linear(width, width // reduction), nn.ReLU(), nn.Linear(width // reduction, context.shape[-1])
+        )
+        self._init_meta(seed)
+
+    @torch.no_grad()
+    def _init_meta(self, seed: int) -> None:
+        """torch's own start of linear layers, uniform within 1 / sqrt(inputs), from a generator of the seed."""
+        for name, layer in (("down", self.meta[0]), ("up", self.meta[2])):
+            generator, bound = seeded_generator(seed, "CoCoOp", name), layer.in_features**-0.5
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C); images are taken a few at a time (`chunk`)."""
+        images = max(1, self.chunk // len(self.prompts.tokens))
+        return torch.cat([self._logits(part) for part in F.normalize(features, dim=-1).split(images)])
+
+    def _logits(self, f: Tensor) -> Tensor:
+        p = self.prompts
+        context = self.context + self.meta(f).unsqueeze(1)  # (B, M, W)
+        embeddings = p.embeddings(context.unsqueeze(1)).flatten(0, 1)  # (B * C, L, W)
+        text = F.normalize(p.tower.encode(p.tokens.repeat(len(f), 1), embeddings, self.chunk), dim=-1)
+        return self.logit_scale * torch.einsum("bd,bcd->bc", f, text.view(len(f), -1, text.shape[-1]))
+
+
+@TRAINER_REGISTRY.register()
+class CoCoOp(VLTrainer):
+    """The method as a trainer. Prompts: its own."""
+
+    prompt_sets = ()
+    text_features_cached = False
+    base_to_new = True
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """N_CTX: M where no words are given; CTX_INIT: words; REDUCTION: D over pi's hidden width; CHUNK: prompts at
+        once."""
+        return CN({"N_CTX": 4, "CTX_INIT": "a photo of a", "POSITION": "end", "REDUCTION": 16, "CHUNK": 1024})
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> CoCoOpHead:
+        """Prompts of the class names around the initial context."""
+        tower = TextTower(task.clip)
+        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
+        prompts = LearnedPrompts(tower, task.classnames, len(context), cfg.POSITION)
+        return CoCoOpHead(
+            prompts,
+            context,
+            task.logit_scale,
+            width=task.clip.embed_dim,
+            reduction=cfg.REDUCTION,
+            chunk=cfg.CHUNK,
+            seed=self.cfg.SEED,
+        )

@@ -1,0 +1,122 @@
+"""CoOp: the words around the class name are learned.
+
+    t_c    = norm(text([v_1] ... [v_M] [class c] .))
+    logits = s f . t_c                     f the unit image feature, s the model's logit scale
+    loss   = CE
+
+Frozen: both towers. Learned: M context vectors of the text tower's width W, one set for all classes (M W numbers) or
+one per class (CSC, C M W). They start at N(0, 0.02^2), or at the embeddings of given words. In each step the text tower
+runs once for all classes; image features come from the store. CoOp can carry SimNL's negative branch (`NEGATIVE` in
+its config node, fewshot/negative.py): prompt learning beside what speaks against a class.
+
+Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, arXiv:2109.01134, and the authors'
+released code.
+Differences from the authors' code: the vectors are float32 (theirs are half precision); with initial words the number
+of vectors is that of the words' tokens. Parity: no recorded outputs; tests/unit/test_coop.py compares with the text
+tower itself.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.head import Head
+from fewshot.loaders import seeded_generator
+from fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+from vlm.prompt_learning import LearnedPrompts, TextTower, context_from_words
+
+
+def initial_context(tower: TextTower, words: str, num_context: int, seed: int) -> Tensor:
+    """(M, W): the embeddings of the words, or N(0, 0.02^2) where there are none."""
+    if words:
+        return context_from_words(tower, words)
+    return 0.02 * torch.randn(num_context, tower.width, generator=seeded_generator(seed, "context"))
+
+
+class CoOpHead(Head):
+    """Cosine with the text features of learned prompts. Learned: `context` (M, W), or (C, M, W).
+
+    Args:
+        prompts: the prompts of all classes.
+        context: the vectors at the start.
+        logit_scale: s.
+        chunk: classes encoded at once (memory), 0: all.
+        negative: what speaks against a class; None: the plain method.
+    """
+
+    def __init__(
+        self,
+        prompts: LearnedPrompts,
+        context: Tensor,
+        logit_scale: float,
+        chunk: int,
+        negative: NegativeBranch | None = None,
+    ):
+        super().__init__()
+        self.prompts, self.logit_scale, self.chunk = prompts, logit_scale, chunk
+        self.context = nn.Parameter(context.clone())
+        self.negative = negative
+        self._known: tuple[int, Tensor] | None = None
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """The negative branch has a learning rate of its own."""
+        return with_negative(super().parameter_groups(), self.negative)
+
+    def text_features(self) -> Tensor:
+        """t, unit rows (C, D); without gradients they are computed once for each state of the context."""
+        if torch.is_grad_enabled():
+            return self._encode()
+        if self._known is None or self._known[0] != self.context._version:
+            self._known = self.context._version, self._encode()
+        return self._known[1]
+
+    def _encode(self) -> Tensor:
+        p = self.prompts
+        return F.normalize(p.tower.encode(p.tokens, p.embeddings(self.context), self.chunk), dim=-1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C)."""
+        logits = self.logit_scale * F.normalize(features, dim=-1) @ self.text_features().T
+        return logits if self.negative is None else logits + self.negative(features)
+
+
+@TRAINER_REGISTRY.register()
+class CoOp(VLTrainer):
+    """The method as a trainer. Prompts: its own, and negative templates where NEGATIVE is on."""
+
+    text_features_cached = False
+    base_to_new = True  # with one context for all classes
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """N_CTX: M; CTX_INIT: words; CSC: a context per class; POSITION of the name; CHUNK: classes at once."""
+        node = CN({"N_CTX": 16, "CTX_INIT": "", "CSC": False, "POSITION": "end", "CHUNK": 256})
+        node.NEGATIVE = CN(NegativeOptions.defaults())
+        return node
+
+    @property
+    def prompt_sets(self) -> tuple[str, ...]:
+        """Depends on the config."""
+        return negative_prompts((), self.node.NEGATIVE)
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> CoOpHead:
+        """Prompts of the class names around the initial context."""
+        tower = TextTower(task.clip)
+        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
+        prompts = LearnedPrompts(tower, task.classnames, len(context), cfg.POSITION)
+        if cfg.CSC:
+            context = context.expand(task.num_classes, *context.shape)
+        negative = NegativeBranch.of(task, cfg.NEGATIVE)
+        return CoOpHead(prompts, context, task.logit_scale, cfg.CHUNK, negative)
+
+    def test_on_new(self, dataset) -> float:
+        """As in the base; refused for class-specific contexts."""
+        if self.node.CSC:
+            raise ValueError("With TRAINER.COOP.CSC each class has its own context, so there is none for new classes.")
+        return super().test_on_new(dataset)

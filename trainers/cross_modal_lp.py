@@ -1,0 +1,135 @@
+"""CrossModalLP: a linear probe that is trained on images and on sentences alike.
+
+    logits = s norm(x) . w_c       x a raw image or sentence feature, s the model's logit scale
+    loss   = CE over a batch, one half image features, one half features of prompts
+
+Frozen: both towers. Learned: w (C, D), from the unit mean of the raw prompt features of a class, where the method is
+zero-shot CLIP; its length is free. Every view of a support image, and every sentence of a class, is a training sample.
+An epoch is EPOCH_STEPS steps: the authors count steps, and look at the validation images after each hundred. WISE_FT
+mixes the start into the result: w <- (1 - WISE_FT) w + WISE_FT w_0.
+
+Source: Lin et al., "Multimodality Helps Unimodality: Cross-Modal Few-Shot Learning with Multimodal Models", CVPR 2023,
+arXiv:2301.06267, and the authors' released code: its linear probe that starts at the text classifier.
+Differences from that code: the scale is the model's (theirs: 100); batches of images and of sentences are drawn by
+generators that are functions of the run's seed; a half that has fewer samples than its batch size is used whole (theirs
+leaves that batch size out); the start itself is no candidate of the selection. `repaired` has a shorter schedule and
+the views that all methods share; `official` has theirs, the centre crop and its mirror image.
+Parity: no recorded outputs; tests/unit/test_cross_modal_lp.py has references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count, islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from fewshot.head import Head
+from fewshot.loaders import SupportLoader
+from fewshot.support import SupportSet
+from fewshot.task import FewShotTask
+from trainers.base import VLTrainer
+
+TEXT_ORDER = "sentences"  # with the seed: sentences are drawn in another order than images
+
+
+class CrossModalLoader:
+    """Batches of images with as many sentences; batch i of epoch e is number e * steps + i of two endless streams.
+
+    A stream is pass after pass over its samples, each in an order that is a function of (seed, pass). So a resumed run
+    goes on as an undisturbed one, and how steps are cut into epochs changes nothing.
+
+    Args:
+        images, texts: loaders whose batches make one half each.
+        steps: batches of an epoch.
+    """
+
+    def __init__(self, images: SupportLoader, texts: SupportLoader, steps: int):
+        self.images, self.texts, self.steps = images, texts, steps
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        start = self.epoch * self.steps
+        pairs = zip(_stream(self.images, start), _stream(self.texts, start), strict=True)
+        for image, text in islice(pairs, self.steps):
+            yield {key: torch.cat([image[key], text[key]]) for key in ("img", "label")}
+
+
+def _stream(loader: SupportLoader, start: int) -> Iterator[dict[str, Tensor]]:
+    """The batches of endless passes over a loader, from number `start`."""
+    first, skip = divmod(start, len(loader))
+    for number in count(first):
+        loader.epoch = number
+        yield from islice(loader, skip, None)
+        skip = 0
+
+
+class CrossModalHead(Head):
+    """A linear classifier of unit features. Learned: `weight` (C, D).
+
+    Args:
+        classifier: w_0, unit rows, (C, D).
+        logit_scale: s.
+    """
+
+    def __init__(self, classifier: Tensor, logit_scale: float):
+        super().__init__()
+        self.logit_scale = logit_scale
+        self.frozen_buffer("zero_shot", classifier)
+        self.weight = nn.Parameter(classifier.detach().clone())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw features (B, D), of images or of sentences, to logits (B, C)."""
+        return self.logit_scale * F.normalize(features, dim=-1) @ self.weight.T
+
+    @torch.no_grad()
+    def mix_zero_shot(self, share: float) -> None:
+        """WiSE-FT: move the weights towards the zero-shot classifier; share: 0 leaves them, 1 ends there."""
+        self.weight.lerp_(self.zero_shot, share)
+
+
+@TRAINER_REGISTRY.register()
+class CrossModalLP(VLTrainer):
+    """The probe as a trainer, on templates."""
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """See configs/trainers/CrossModalLP.yaml."""
+        return CN({"EPOCH_STEPS": 100, "WISE_FT": 0.0})
+
+    def check_cfg(self, cfg: CN) -> None:
+        """As in the base, and the values of the method's own keys."""
+        super().check_cfg(cfg)
+        node = cfg.TRAINER.CROSSMODALLP
+        if node.EPOCH_STEPS < 1:
+            raise ValueError(f"TRAINER.CROSSMODALLP.EPOCH_STEPS is {node.EPOCH_STEPS}: an epoch has 1 step or more.")
+        if not 0 <= node.WISE_FT <= 1:
+            raise ValueError(f"TRAINER.CROSSMODALLP.WISE_FT is {node.WISE_FT}: a share lies in 0 to 1 (authors: 0.5).")
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> CrossModalHead:
+        """The probe at the text classifier."""
+        return CrossModalHead(task.text_features("template", averaging="mean-normalize"), task.logit_scale)
+
+    def _build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
+        """Sentences are known now: join them to the images."""
+        task = super()._build_task(dataset, classnames, support)
+        loader, seed, views = self.cfg.DATALOADER.TRAIN_X, self.cfg.SEED, support.train_features
+        images = views.flatten(0, 1)[None], support.train_labels.repeat(len(views))
+        texts = task.prompts["template"].features[None], task.prompts["template"].classes
+        halves = [
+            SupportLoader(x.to(self.device), y.to(self.device), loader.BATCH_SIZE, key, loader.DROP_LAST)
+            for (x, y), key in ((images, seed), (texts, f"{TEXT_ORDER} {seed}"))
+        ]
+        self.train_loader_x = CrossModalLoader(*halves, self.node.EPOCH_STEPS)
+        return task
+
+    def fit(self) -> None:
+        """After the epochs: WiSE-FT."""
+        self.head.mix_zero_shot(self.node.WISE_FT)
