@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dassl.data.datasets import DatasetBase, Datum
 
+from .classnames import read_names
 from .draws import Draw, DrawSpec, DrawStore, Noise
 from .files import describe, find_missing, list_folders, list_images, some
 from .splits import PARTS, Item, Split, make_split, read_split, write_split
@@ -70,7 +72,7 @@ class FewShotDataset(DatasetBase):
         self.image_root = self.root / self.image_dir
         if not self.image_root.is_dir():
             raise FileNotFoundError(self.help(f"no image folder {self.image_root}", self.image_root))
-        self._split = self.load_split(cfg)
+        self._split = self.name_classes(self.load_split(cfg), cfg)
         self.split_hash = self._split.sha256
         self.split_origin = self._split.origin
         self._compare_with_published()
@@ -87,6 +89,7 @@ class FewShotDataset(DatasetBase):
             self.clean_labels = [datum.label for datum in test]
             return {"train_x": test, "val": None, "test": test}
         drawn = self._drawn(cfg.SEED)
+        self._warn_of_thin_classes(cfg)
         self.clean_labels = [self._kept[item.label] for item in drawn.train if item.label in self._kept]
         train = self._datums(drawn.train, drawn.labels)
         return {"train_x": train, "val": self._datums(drawn.val) or None, "test": test}
@@ -119,9 +122,7 @@ class FewShotDataset(DatasetBase):
     def draw_train(self, seed: int) -> list[Datum]:
         """The K-shot training draw of another seed: same rules, classes and label noise."""
         if self.eval_only:
-            raise ValueError(
-                f"{type(self).__name__} has test images only: there is nothing to draw for training."
-            )
+            raise ValueError(f"{type(self).__name__} has test images only: there is nothing to draw for training.")
         drawn = self._drawn(seed)
         return self._datums(drawn.train, drawn.labels)
 
@@ -129,17 +130,13 @@ class FewShotDataset(DatasetBase):
     def find_root(self, cfg) -> Path:
         """`<DATASET.ROOT>/<dataset_dir>`, or DATASET.ROOT itself where that is the data set's folder."""
         if not cfg.DATASET.ROOT:
-            raise ValueError(
-                f"DATASET.ROOT is empty: name the folder that holds {self.dataset_dir}/ (--root FOLDER)."
-            )
+            raise ValueError(f"DATASET.ROOT is empty: name the folder that holds {self.dataset_dir}/ (--root FOLDER).")
         top = Path(os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT)))
         root = top / self.dataset_dir
         if root.is_dir():
             return root
         own_files = [name for name in (self.image_dir, self.split_file) if name and name != "."]
-        if top.name == self.dataset_dir or (
-            self.split_file and all((top / name).exists() for name in own_files)
-        ):
+        if top.name == self.dataset_dir or (self.split_file and all((top / name).exists() for name in own_files)):
             return top
         raise FileNotFoundError(self.help(f"no folder {root}", top))
 
@@ -162,11 +159,28 @@ class FewShotDataset(DatasetBase):
         given = cfg.DATASET.SPLIT_FILE
         return Path(os.path.abspath(os.path.expanduser(given))) if given else self.root / self.split_file
 
+    def names_file(self, cfg) -> Path | None:
+        """Where other class names stand: DATASET.CLASSNAMES_FILE; None for the data set's own."""
+        given = cfg.DATASET.CLASSNAMES_FILE
+        return Path(os.path.abspath(os.path.expanduser(given))) if given else None
+
+    def name_classes(self, split: Split, cfg) -> Split:
+        """The split with the class names of `names_file`, where there is one."""
+        path = self.names_file(cfg)
+        if path is None:
+            return split
+        names = read_names(path, split.classnames)
+        logger.info("%s: class names from %s.", type(self).__name__, path)
+        parts = {
+            part: [item._replace(classname=names[item.classname]) for item in items]
+            for part in PARTS
+            if (items := getattr(split, part))
+        }
+        return replace(split, **parts)
+
     def new_split(self, cfg) -> Split:
         """A random 50/20/30 split of the images at hand: the same for the same images. It is stored, too."""
-        made = make_split(
-            str(self.image_root), self.list_classes(), NEW_SPLIT_SEED, NEW_SPLIT_VAL, NEW_SPLIT_TEST
-        )
+        made = make_split(str(self.image_root), self.list_classes(), NEW_SPLIT_SEED, NEW_SPLIT_VAL, NEW_SPLIT_TEST)
         name = f"{type(self).__name__}-{made.sha256[:12]}.json"
         path = Path(cfg.STORE.ROOT).expanduser() / "splits" / name
         write_split(path, made)
@@ -236,13 +250,31 @@ class FewShotDataset(DatasetBase):
                 )
             )
 
+    def _warn_of_thin_classes(self, cfg) -> None:
+        """Say which classes have fewer training images than shots, or no test image."""
+        have = {part: Counter(item.label for item in getattr(self._split, part)) for part in ("train", "test")}
+        names = self._split.classnames
+        short = [
+            f"{names[label]} ({have['train'][label]})"
+            for label in self._kept
+            if have["train"][label] < cfg.DATASET.NUM_SHOTS
+        ]
+        if short:
+            logger.warning(
+                "%s: fewer than %d training images, so all of them, in: %s",
+                type(self).__name__,
+                cfg.DATASET.NUM_SHOTS,
+                some(short),
+            )
+        untested = [names[label] for label in self._kept if not have["test"][label]]
+        if untested:
+            logger.warning("%s: no test image of: %s", type(self).__name__, some(untested))
+
     def _compare_with_published(self) -> None:
         split = self._split
         found = Sizes(len(split.classnames), *(len(getattr(split, part) or ()) for part in PARTS))
         if self.published is not None and self.split_origin == "standard" and found != self.published:
-            logger.warning(
-                "%s: %s, while the published data set has %s.", type(self).__name__, found, self.published
-            )
+            logger.warning("%s: %s, while the published data set has %s.", type(self).__name__, found, self.published)
 
 
 def subset_labels(count: int, subsample: str) -> list[int]:

@@ -48,9 +48,7 @@ class Noise:
         if not 0 <= self.p <= 1:
             raise ValueError(f"DATASET.LABEL_NOISE must be a probability between 0 and 1, not {self.p}.")
         if len(self.labels) < 2:
-            raise ValueError(
-                "DATASET.LABEL_NOISE needs at least two classes: there is no other label to give."
-            )
+            raise ValueError("DATASET.LABEL_NOISE needs at least two classes: there is no other label to give.")
 
     def relabel(self, item: Item) -> int:
         """The label of `item` under the repaired rule."""
@@ -59,9 +57,7 @@ class Noise:
     def _decide(self, label: int, generator: random.Random) -> int:
         if label not in self.labels or generator.random() >= self.p:
             return label
-        other = generator.choice(
-            range(len(self.labels) - 1)
-        )  # one call, as a choice from the list without `label`
+        other = generator.choice(range(len(self.labels) - 1))  # one call, as a choice from the list without `label`
         return self.labels[other + (other >= self.labels.index(label))]
 
     def draw_interleaved(self, items: Sequence[Item], shots: int) -> tuple[list[Item], list[int]]:

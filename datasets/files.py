@@ -2,35 +2,68 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from atomic import write_text_atomically
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 _SHOWN = 6
 
 
 def list_folders(folder: Path) -> list[str]:
-    """Names of the folders in `folder`, sorted by code point; hidden ones are left out."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    """Names of the folders in `folder`, sorted by code point; hidden ones are left out.
+
+    Raises:
+        ValueError: a name that is not UTF-8, which no split or prompt could hold.
+    """
+    return sorted(_checked(folder, name) for name in _entries(folder, os.DirEntry.is_dir))
 
 
 def list_images(folder: Path | str) -> list[str]:
     """Names of the image files in `folder`, sorted by code point; hidden files and other types are left out.
 
     The kind of an entry comes with the directory listing, so no file is looked at one by one.
+
+    Raises:
+        ValueError: a name that is not UTF-8.
     """
+    names = (name for name in _entries(folder, os.DirEntry.is_file) if name.lower().endswith(IMAGE_SUFFIXES))
+    return sorted(_checked(folder, name) for name in names)
+
+
+def list_others(folder: Path | str) -> list[str]:
+    """Names of the files in `folder` that `list_images` leaves out for their endings; hidden files do not count."""
+    names = _entries(folder, os.DirEntry.is_file)
+    return sorted(name for name in names if not name.lower().endswith(IMAGE_SUFFIXES))
+
+
+def _entries(folder: Path | str, wanted: Callable[[os.DirEntry], bool]) -> Iterator[str]:
+    """Names of the entries of a kind that are not hidden; a link that leads to itself is of no kind."""
     with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(IMAGE_SUFFIXES)
-            and not entry.name.startswith(".")
-            and entry.is_file()
-        )
+        for entry in entries:
+            if not entry.name.startswith(".") and _holds(entry, wanted):
+                yield entry.name
+
+
+def _holds(entry: os.DirEntry, question: Callable[[os.DirEntry], bool]) -> bool:
+    try:
+        return question(entry)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def _checked(folder: Path | str, name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{os.fspath(folder)}: the name {ascii(name)} in it is not UTF-8: rename it.") from error
+    return name
 
 
 def describe(folder: Path) -> str:
@@ -42,7 +75,7 @@ def describe(folder: Path) -> str:
         return f"{folder} does not exist" + (f"; {describe(parent)}" if parent else "")
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in entries)
+            names = sorted(entry.name + "/" * _holds(entry, os.DirEntry.is_dir) for entry in entries)
     except PermissionError:
         return f"{folder} may not be read (permission denied)"
     return f"{folder} holds " + (some(names) if names else "nothing")
@@ -74,7 +107,7 @@ def find_missing(root: Path, paths: Iterable[str]) -> list[str]:
 def _file_names(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+            return {entry.name for entry in entries if _holds(entry, os.DirEntry.is_file)}
     except (FileNotFoundError, NotADirectoryError):
         return set()
 
@@ -91,14 +124,5 @@ def read_text(path: Path) -> str:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as json so that readers see the whole file or none (temporary file, then a rename)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            json.dump(value, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write `value` as json, whole or not at all."""
+    write_text_atomically(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import NEW_SPLIT_SEED, FewShotDataset
-from .files import describe, list_folders, list_images, read_text, some
-from .splits import PARTS, Item, Split, check_items, make_split, read_split, write_split
+from .files import describe, list_folders, list_images, list_others, some
+from .splits import GENERATED, PARTS, Item, Split, check_items, make_split, read_split, write_split
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ class ImageFolder(FewShotDataset):
                                                stored as <folder>/split.json or as DATASET.SPLIT_FILE says
       <folder>/{train,val,test}/<class>/*.jpg  taken as they are; val/ may be absent
 
-    An optional <folder>/classnames.txt gives class names, one `folder name` per line; the folder's name is
-    the default.
+    An optional <folder>/classnames.txt gives class names, one `folder, name` per line; the folder's name is the
+    default.
     """
 
     split_file = "split.json"
@@ -39,8 +39,7 @@ class ImageFolder(FewShotDataset):
             raise ValueError(
                 "ImageFolder needs DATASET.FOLDER: a folder of class folders, absolute or below DATASET.ROOT."
             )
-        above, folder = (os.path.expanduser(path) for path in (cfg.DATASET.ROOT, cfg.DATASET.FOLDER))
-        root = Path(os.path.abspath(os.path.join(above, folder)))
+        root = folder_of(cfg)
         if not root.is_dir():
             raise FileNotFoundError(self.help(f"no folder {root} (DATASET.FOLDER)", root))
         return root
@@ -58,13 +57,12 @@ class ImageFolder(FewShotDataset):
         split = read_split(path, val_required=False)
         if split.how:
             self._warn_where_stale(cfg, split, folders)
-        names = self._names(_folder(item) for part in (split.train, split.test) for item in part)
-        parts = {
-            part: [item._replace(classname=names.get(_folder(item), item.classname)) for item in items]
-            for part in PARTS
-            if (items := getattr(split, part))
-        }
-        return replace(split, **parts)
+        return split
+
+    def names_file(self, cfg) -> Path | None:
+        """DATASET.CLASSNAMES_FILE, else `classnames.txt` in the folder, if there is one."""
+        own = self.root / CLASSNAMES_FILE
+        return super().names_file(cfg) or (own if own.is_file() else None)
 
     def _store_new_split(self, cfg, path: Path, folders: list[str]) -> None:
         val, test = cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION
@@ -95,55 +93,56 @@ class ImageFolder(FewShotDataset):
             raise FileNotFoundError(self.help(f"no {' and no '.join(absent)} folder", self.root))
         classes = list_folders(self.root / "train")
         if not classes:
-            raise FileNotFoundError(
-                self.help(f"no class folder in {self.root / 'train'}", self.root / "train")
-            )
-        names = self._names(classes)
-        parts = {part: self._part(part, classes, names) for part in PARTS if part in folders}
+            raise FileNotFoundError(self.help(f"no class folder in {self.root / 'train'}", self.root / "train"))
+        parts = {part: self._part(part, classes) for part in PARTS if part in folders}
         check_items(str(self.root), parts)
         return Split(parts["train"], parts.get("val"), parts["test"], source=str(self.root), listed=True)
 
-    def _part(self, part: str, classes: list[str], names: dict[str, str]) -> list[Item]:
+    def _part(self, part: str, classes: list[str]) -> list[Item]:
         found = list_folders(self.root / part)
         unknown = sorted(set(found) - set(classes))
         if unknown or not found:
             problem = f"{some(unknown)} not in train/" if unknown else "no class folder"
             raise ValueError(f"ImageFolder: {self.root / part}: {problem}.")
-        return [
-            Item(path, classes.index(name), names.get(name, name))
-            for name in found
-            for path in self._images(f"{part}/{name}")
-        ]
+        return [Item(path, classes.index(name), name) for name in found for path in self._images(f"{part}/{name}")]
 
     def _images(self, folder: str) -> list[str]:
         images = list_images(self.root / folder)
         if not images:
-            raise FileNotFoundError(
-                f"ImageFolder: no image in the class folder ({describe(self.root / folder)})."
+            raise FileNotFoundError(f"ImageFolder: no image in the class folder ({describe(self.root / folder)}).")
+        others = list_others(self.root / folder)
+        if others:
+            logger.warning(
+                "%s: left out, as their endings are not those of images: %s", self.root / folder, some(others)
             )
         return [f"{folder}/{image}" for image in images]
 
-    def _names(self, folders: Iterable[str]) -> dict[str, str]:
-        """Class name by folder from `classnames.txt`. Folders may hold spaces; the longest fit counts."""
-        path = self.root / CLASSNAMES_FILE
-        if not path.is_file():
-            return {}
-        known = sorted(set(folders), key=len, reverse=True)
-        names: dict[str, str] = {}
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
-            if not line.strip():
-                continue
-            folder = next((name for name in known if line.startswith((f"{name} ", f"{name}\t"))), None)
-            if folder is None or not line[len(folder) :].strip():
-                raise ValueError(
-                    f"{path}, line {number}: expected `folder name` with a class folder, found {line!r}."
-                )
-            if folder in names:
-                raise ValueError(f"{path}, line {number}: {folder} was named before.")
-            names[folder] = line[len(folder) :].strip()
-        return names
+
+def folder_of(cfg) -> Path:
+    """The folder of one's own images: DATASET.FOLDER, absolute or below DATASET.ROOT."""
+    above, folder = (os.path.expanduser(path) for path in (cfg.DATASET.ROOT, cfg.DATASET.FOLDER))
+    return Path(os.path.abspath(os.path.join(above, folder)))
 
 
-def _folder(item: Item) -> str:
-    """Name of the class folder that an image lies in."""
-    return item.path.rpartition("/")[0].rpartition("/")[2]
+def content_digest(cfg) -> str:
+    """SHA-256 of what decides labels and parts of one's own images: names of class folders and images, their
+    `classnames.txt`, and a `split.json` that was not made here (one made here follows from the rest)."""
+    root = folder_of(cfg)
+    digest = hashlib.sha256()
+    for above in (root, *(root / part for part in PARTS if (root / part).is_dir())):
+        for folder in list_folders(above):
+            digest.update(f"{above.name}/{folder}\n".encode(errors="surrogateescape"))
+            for name in list_images(above / folder):
+                digest.update(f"{name}\n".encode(errors="surrogateescape"))
+    for name in (CLASSNAMES_FILE, ImageFolder.split_file):
+        if (root / name).is_file():
+            content = (root / name).read_bytes()
+            digest.update(b"" if name == ImageFolder.split_file and _made_here(content) else content)
+    return digest.hexdigest()
+
+
+def _made_here(content: bytes) -> bool:
+    try:
+        return GENERATED in json.loads(content)
+    except (ValueError, TypeError, RecursionError):
+        return False

@@ -43,14 +43,10 @@ class ImageNetV2(WnidFolders):
     def _to_wnids(self, folders: Sequence[str], source: Sequence[str] | None) -> list[str]:
         wnids = self._wnids(source)
         if wnids is None:
-            raise FileNotFoundError(
-                self.help("no classnames.txt, which says what the numbered folders are", self.root)
-            )
+            raise FileNotFoundError(self.help("no classnames.txt, which says what the numbered folders are", self.root))
         beyond = [name for name in folders if int(name) >= len(wnids)]
         if beyond:
-            raise ValueError(
-                f"{self.image_root / beyond[0]}: only {len(wnids)} ImageNet classes are listed here."
-            )
+            raise ValueError(f"{self.image_root / beyond[0]}: only {len(wnids)} ImageNet classes are listed here.")
         return [wnids[int(name)] for name in folders]
 
     def _wnids(self, source: Sequence[str] | None) -> Sequence[str] | None:

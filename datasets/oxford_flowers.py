@@ -31,9 +31,7 @@ class OxfordFlowers(FewShotDataset):
         try:
             names = {int(key): name for key, name in json.loads(read_text(files["cat_to_name.json"])).items()}
         except (ValueError, AttributeError) as error:
-            raise ValueError(
-                f"{files['cat_to_name.json']} must map label numbers to names: {error}."
-            ) from error
+            raise ValueError(f"{files['cat_to_name.json']} must map label numbers to names: {error}.") from error
         classes: dict[int, list[str]] = {}
         for number, label in enumerate(load_mat(files["imagelabels.mat"], "labels"), start=1):
             classes.setdefault(int(label), []).append(f"image_{number:05d}.jpg")

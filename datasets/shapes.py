@@ -7,14 +7,13 @@ meets old images.
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 from pathlib import Path
 
 from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
+from atomic import replacing
 from dassl.data.datasets import DATASET_REGISTRY
 
 from . import shapes_classes, shapes_figures, shapes_render
@@ -92,17 +91,8 @@ class Shapes(FewShotDataset):
             missing = find_missing(root, plan)
             for path in tqdm(missing, desc=f"Rendering {self.config_name}", unit="image", leave=False):
                 _, part, kind, index = plan[path]
-                _write_png(render_image(part, kind, index, self.style), root / path)
-
-
-def _write_png(image: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        image.save(temporary, format="PNG", compress_level=1)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+                with replacing(root / path) as temporary:
+                    render_image(part, kind, index, self.style).save(temporary, format="PNG", compress_level=1)
 
 
 class _ShiftedShapes(Shapes):

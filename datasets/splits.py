@@ -81,17 +81,13 @@ def read_split(path: Path, *, val_required: bool = True) -> Split:
     """
     content = _read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: expected an object with the keys train, val and test, found {_kind(content)}."
-        )
+        raise ValueError(f"{path}: expected an object with the keys train, val and test, found {_kind(content)}.")
     unknown = sorted(set(content) - {*PARTS, GENERATED})
     absent = [part for part in PARTS if part not in content and (val_required or part != "val")]
     if unknown or absent:
         raise ValueError(
             f"{path}: expected the keys train, val and test; "
-            + "; ".join(
-                [f"{some(absent)} missing"] * bool(absent) + [f"{some(unknown)} unknown"] * bool(unknown)
-            )
+            + "; ".join([f"{some(absent)} missing"] * bool(absent) + [f"{some(unknown)} unknown"] * bool(unknown))
             + "."
         )
     parts = {part: _read_part(path, part, content.get(part, [])) for part in PARTS}
@@ -114,9 +110,7 @@ def _read_json(path: Path) -> object:
     except ValueError as error:
         if str(path) in str(error):
             raise
-        raise ValueError(
-            f"{path} is not valid json ({error}): cut short or damaged? Fetch it again."
-        ) from error
+        raise ValueError(f"{path} is not valid json ({error}): cut short or damaged? Fetch it again.") from error
 
 
 def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -133,9 +127,7 @@ def _kind(value: object) -> str:
 
 def _read_part(path: Path, part: str, entries: object) -> list[Item]:
     if not isinstance(entries, list):
-        raise ValueError(
-            f"{path}: {part!r} must be a list of [path, label, class name], found {_kind(entries)}."
-        )
+        raise ValueError(f"{path}: {part!r} must be a list of [path, label, class name], found {_kind(entries)}.")
     items = []
     for number, entry in enumerate(entries):
         ok = (
@@ -147,8 +139,7 @@ def _read_part(path: Path, part: str, entries: object) -> list[Item]:
         if not ok:
             shown = ascii(entry)[:120]
             raise ValueError(
-                f"{path}: {part}[{number}] must be [path, label, class name], the label a whole number; "
-                f"found {shown}."
+                f"{path}: {part}[{number}] must be [path, label, class name], the label a whole number; found {shown}."
             )
         items.append(Item(*entry))
     return items
@@ -173,20 +164,15 @@ def check_items(source: str, parts: dict[str, Sequence[Item]]) -> None:
             name, first = names.setdefault(item.label, (item.classname, place))
             if name != item.classname:
                 raise ValueError(
-                    f"{source}: label {item.label} has two names, "
-                    f"{name!r} ({first}) and {item.classname!r} ({place})."
+                    f"{source}: label {item.label} has two names, {name!r} ({first}) and {item.classname!r} ({place})."
                 )
     _check_labels(source, names, {item.label for item in parts["train"]})
 
 
 def _checked_path(source: str, place: str, path: str) -> str:
-    outside = (
-        ".." in re.split(r"[/\\]", path) or path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", path)
-    )
+    outside = ".." in re.split(r"[/\\]", path) or path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", path)
     if not _printable(path):
-        raise ValueError(
-            f"{source}: {ascii(path)} ({place}) has characters that no file name should: rename it."
-        )
+        raise ValueError(f"{source}: {ascii(path)} ({place}) has characters that no file name should: rename it.")
     normal = posixpath.normpath(path)
     if outside or normal == "." or path.endswith("/"):
         raise ValueError(f"{source}: the path {path!r} of {place} must name a file inside the image folder.")

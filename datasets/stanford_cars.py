@@ -19,9 +19,7 @@ class StanfordCars(FewShotDataset):
     dataset_dir = "stanford_cars"
     split_file = "split_zhou_StanfordCars.json"
     published = Sizes(196, 6509, 1635, 8041)
-    source = (
-        "copies of the original archives (the official links are dead: github.com/pytorch/vision/issues/7545)"
-    )
+    source = "copies of the original archives (the official links are dead: github.com/pytorch/vision/issues/7545)"
 
     def list_classes(self) -> list[tuple[str, list[str]]]:
         """From the annotations of both image folders: `devkit/*.mat` and `cars_test_annos_withlabels.mat`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import FewShotDataset, Sizes
@@ -22,16 +24,19 @@ class SUN397(FewShotDataset):
     def list_classes(self) -> list[tuple[str, list[str]]]:
         """A class is every folder with images; its name drops the letter and turns the rest round."""
         classes = []
-        for folder in self._folders_below(""):
+        for folder in self._folders_below("", ()):
             images = list_images(self.image_root / folder)
             if images:
                 name = " ".join(reversed(folder.split("/")[1:]))
                 classes.append((name, [f"{folder}/{image}" for image in images]))
         return classes
 
-    def _folders_below(self, folder: str) -> list[str]:
+    def _folders_below(self, folder: str, above: tuple[str, ...]) -> list[str]:
+        """All folders in `folder`; links back to it or to one `above` it are left out."""
+        above += (os.path.realpath(self.image_root / folder),)
         found = []
         for name in list_folders(self.image_root / folder):
             path = f"{folder}/{name}" if folder else name
-            found += [path, *self._folders_below(path)]
+            if os.path.realpath(self.image_root / path) not in above:
+                found += [path, *self._folders_below(path, above)]
         return found

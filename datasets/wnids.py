@@ -54,9 +54,7 @@ class WnidFolders(FewShotDataset):
         if not cfg.DATASET.SPLIT_FILE:
             return self.list_split()
         if self.eval_only:
-            raise ValueError(
-                f"{type(self).__name__} is read from its folders: leave DATASET.SPLIT_FILE empty."
-            )
+            raise ValueError(f"{type(self).__name__} is read from its folders: leave DATASET.SPLIT_FILE empty.")
         return super().load_split(cfg)
 
     def list_split(self) -> Split:
@@ -85,9 +83,7 @@ class WnidFolders(FewShotDataset):
         for label, (name, classname) in enumerate(zip(folders, names, strict=True)):
             images = list_images(folder / name)
             if not images:
-                raise FileNotFoundError(
-                    self.help(f"no image in the class folder {folder / name}", folder / name)
-                )
+                raise FileNotFoundError(self.help(f"no image in the class folder {folder / name}", folder / name))
             items += [Item(f"{prefix}{name}/{image}", label, classname) for image in images]
         return items
 
@@ -103,8 +99,17 @@ class WnidFolders(FewShotDataset):
         path = self.classnames_file()
         return sorted(read_classnames(path)) if path else None
 
+    def name_classes(self, split: Split, cfg) -> Split:
+        """Unchanged where folders are listed: `names_of` has read DATASET.CLASSNAMES_FILE in place of
+        `classnames.txt`."""
+        return split if split.listed else super().name_classes(split, cfg)
+
     def classnames_file(self) -> Path | None:
-        """`classnames.txt` in the data set's own folder, else in ImageNet's beside it."""
+        """DATASET.CLASSNAMES_FILE (one `wnid name` per line), else `classnames.txt` in the data set's own folder,
+        else in ImageNet's beside it."""
+        given = self.names_file(self.cfg)
+        if given is not None:
+            return given
         paths = [folder / CLASSNAMES_FILE for folder in (self.root, self.root.parent / IMAGENET_DIR)]
         return next((path for path in paths if path.is_file()), None)
 

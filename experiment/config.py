@@ -55,7 +55,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new
     cfg.DATASET.SPLIT_FILE = ""  # path of a split json; empty: the data set's own
     cfg.DATASET.NEW_SPLIT = False  # make a new split where the standard one is missing
-    cfg.DATASET.CLASSNAMES_FILE = ""  # text file, one `class, name for prompts` per line; empty: the data set's own names
+    cfg.DATASET.CLASSNAMES_FILE = ""  # text file of `class, name for prompts` lines; empty: the data set's own
     cfg.DATASET.FOLDER = ""  # ImageFolder: the folder, absolute or below ROOT
     cfg.DATASET.VAL_FRACTION = 0.2  # ImageFolder: share of each class
     cfg.DATASET.TEST_FRACTION = 0.3

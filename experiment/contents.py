@@ -14,8 +14,11 @@ from yacs.config import CfgNode as CN
 from datasets.imagefolder import content_digest, folder_of
 
 FILE_KEYS = (
-    "DATASET.SPLIT_FILE", "DATASET.CLASSNAMES_FILE", "PROMPTS.POSITIVE_FILE", "PROMPTS.NEGATIVE_FILE",
-)  # fmt: skip
+    ("DATASET", "SPLIT_FILE"),
+    ("DATASET", "CLASSNAMES_FILE"),
+    ("PROMPTS", "POSITIVE_FILE"),
+    ("PROMPTS", "NEGATIVE_FILE"),
+)
 TEMPLATE_FILES = {"POSITIVE": "templates.txt", "NEGATIVE": "negative_templates.txt"}  # in a folder of one's own images
 
 
@@ -51,15 +54,10 @@ def digests(cfg: CN) -> dict[str, str]:
     """SHA-256, by key, of the content behind the paths of a config; keys whose file does not exist are left out."""
     from vlm.prompts import find_cupl
 
-    found = {}
-    for key in FILE_KEYS:
-        *above, leaf = key.split(".")
-        node = cfg
-        for part in above:
-            node = node[part]
-        found[key] = Path(node[leaf]).expanduser() if node[leaf] else None
-    found["PROMPTS.CUPL"] = find_cupl(cfg, _place(cfg))[0]
-    sums = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in found.items() if path and path.is_file()}
+    found = {f"{node}.{leaf}": Path(cfg[node][leaf]).expanduser() for node, leaf in FILE_KEYS if cfg[node][leaf]}
+    cupl = find_cupl(cfg, _place(cfg))[0]
+    found |= {"PROMPTS.CUPL": cupl} if cupl else {}
+    sums = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in found.items() if path.is_file()}
     if _own_folder(cfg):
         sums["DATASET.FOLDER"] = content_digest(cfg)
     return sums
@@ -75,5 +73,7 @@ def _place(cfg: CN) -> SimpleNamespace:
 
     known = cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
     kind = DATASET_REGISTRY.get(cfg.DATASET.NAME) if known else None
-    own = folder_of(cfg) if cfg.DATASET.FOLDER else Path(cfg.DATASET.ROOT).expanduser() / getattr(kind, "dataset_dir", "")
-    return SimpleNamespace(root=own, bundled_dir=getattr(kind, "bundled_dir", None))
+    below = Path(cfg.DATASET.ROOT).expanduser() / getattr(kind, "dataset_dir", "")
+    return SimpleNamespace(
+        root=folder_of(cfg) if cfg.DATASET.FOLDER else below, bundled_dir=getattr(kind, "bundled_dir", None)
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from fewshot.checkpoint import write_text_atomically
+from atomic import write_text_atomically
 
 SCHEMA = 1
 FILE = "result.json"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
+from atomic import write_text_atomically
 from experiment.config import ConfigError, find_key
-from fewshot.checkpoint import write_text_atomically
 
 log = logging.getLogger(__name__)
 

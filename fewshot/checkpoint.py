@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+from atomic import replacing
 
 
 def save_head(path: Path, head: nn.Module, about: dict) -> None:
     """Save a head's state dict with a json description (class names, hyper-parameters, ...)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    try:
-        save_file(state, partial, metadata={"about": json.dumps(about)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        save_file(state, temporary, metadata={"about": json.dumps(about)})
 
 
 def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fewshot.checkpoint import load_head, save_head, write_text_atomically
+from atomic import write_text_atomically
+from fewshot.checkpoint import load_head, save_head
 from fewshot.head import Head
 from fewshot.loaders import LabelledFeatures
 

@@ -4,6 +4,8 @@ DATASETS.md and torchvision give them; the layout is CoOp's.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .sources import Piece, Remote, Source
 
 VGG = "https://www.robots.ox.ac.uk/~vgg/data"
@@ -12,6 +14,26 @@ HENDRYCKS = "https://people.eecs.berkeley.edu/~hendrycks"
 SPLITS_COPY = (
     "https://raw.githubusercontent.com/linzhiqiu/cross_modal_adaptation/c7e7e68ae4eeadfab98e7886b2d6c9cf48a7ceb5/splits"
 )
+# CuPL sentences (Pratt et al., ICCV 2023) as SuS-X and APE publish them, pinned to one commit each. SimNL's authors
+# use the same files, but for stray punctuation in UCF101's.
+CUPL_IMAGENET = (
+    "https://raw.githubusercontent.com/vishaal27/SuS-X/09106832f3cc43df0d9c51ec1e3829f5eabc0a62/gpt3_prompts"
+)
+CUPL_OTHERS = (
+    "https://raw.githubusercontent.com/yangyangyang127/APE/8cd042c095c4190f7acecb5f59bb2c5d4de24659/gpt3_prompts"
+)
+CUPL_CHECKSUMS = {  # md5 and bytes, of those at hand
+    "caltech101": ("55c9a8840e4ed47d627fbff738d3d343", 314962),
+    "dtd": ("640b7035e0945f15e2af92c024147f63", 244279),
+    "oxfordpets": ("a46b5717828f860c0d3d15eb3d25177b", 119757),
+}
+CUPL_NAMES = {  # where the file's name is not the config's
+    "fgvc_aircraft": "fgvcaircraft",
+    "oxford_flowers": "flowers102",
+    "oxford_pets": "oxfordpets",
+    "stanford_cars": "stanfordcars",
+    **dict.fromkeys(("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"), "imagenet"),
+}
 
 CARS_BY_HAND = (
     "The official links of Stanford Cars (ai.stanford.edu/~jkrause) have been dead since 2023. Get the original images "
@@ -37,6 +59,19 @@ def split_file(name: str, drive: str, md5: str = "", size: int = 0, elsewhere: t
     """A small file of CoOp's: the pinned copy, where it has one, then CoOp's own on Google Drive."""
     urls = (f"{SPLITS_COPY}/{name}",) if md5 else ()
     return Piece(name, Remote(name, urls, drive, md5, size), elsewhere=elsewhere)
+
+
+def cupl_file(name: str) -> Piece:
+    """The CuPL sentences of a data set, `gpt3_prompts/CuPL_prompts_<name>.json` below the data root."""
+    file = f"CuPL_prompts_{name}.json"
+    folder = CUPL_IMAGENET if name == "imagenet" else CUPL_OTHERS
+    md5, size = CUPL_CHECKSUMS.get(name, ("", 0))
+    return Piece(
+        f"gpt3_prompts/{file}",
+        Remote(file, (f"{folder}/{file}",), "", md5, size),
+        elsewhere=(f"cupl/{file}",),
+        above=True,
+    )
 
 
 def _caltech101() -> Source:
@@ -193,7 +228,7 @@ def _variants() -> tuple[Source, ...]:
 
 
 SOURCES: dict[str, Source] = {
-    source.name: source
+    source.name: replace(source, pieces=(*source.pieces, cupl_file(CUPL_NAMES.get(source.name, source.name))))
     for source in (
         _caltech101(),
         _dtd(),

@@ -17,6 +17,8 @@ from experiment.config import CONFIGS, assemble
 
 from .catalogue import SOURCES
 from .decode import unreadable
+from .layout import elsewhere, present
+from .sources import Source
 
 RIGHT = "right"
 PARTS = ("classes", "train", "val", "test")
@@ -28,7 +30,8 @@ class Report:
 
     `state` is "right", "missing", "images missing", "damaged", "wrong class count", "wrong image count", "other split"
     or "unreadable images". `found` is None where the data set could not be read. `split` is the sha256 of the split's
-    content, `split_note` says whether it is the published one.
+    content, `split_note` says whether it is the published one. `cupl`: whether the CuPL sentences are there; a data set
+    is right without them.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Report:
     split_note: str = ""
     problem: str = ""
     fix: str = ""
+    cupl: bool = False
 
     @property
     def right(self) -> bool:
@@ -56,22 +60,32 @@ def check(name: str, root: Path, deep: bool = False, workers: int = 0) -> Report
 
     kind = DATASET_REGISTRY.get(cfg.DATASET.NAME)
     command = f"python tools/prepare_data.py {name} --root {shlex.quote(str(root))}"
+    cupl = has_cupl(SOURCES[name], root)
     try:
         dataset = kind(cfg)
         found = sizes_of(dataset)  # looks for the validation images, too
     except (OSError, ValueError) as error:
         state = _state_of(error, kind, Path(root))
         problem = describe(error).splitlines()[0].split(" It comes from ")[0].split(" Run `python")[0]
-        return Report(name, state, kind.published, problem=problem, fix=_advice(state, command))
+        return Report(name, state, kind.published, problem=problem, fix=_advice(state, command), cupl=cupl)
     note = _split_note(name, dataset)
     state, problem = _compare(found, kind.published, note, dataset.split_file)
-    if state == RIGHT or state == "wrong image count":
-        broken = unreadable(image_paths(dataset), name, workers) if deep else []
-        if broken:
-            shown = some(f"{path} ({why})" for path, why in broken)
-            state = "unreadable images" if state == RIGHT else f"{state}, unreadable images"
-            problem = "; ".join(filter(None, [problem, f"{len(broken)} unreadable: {shown}"]))
-    return Report(name, state, kind.published, found, dataset.split_hash, note, problem, _advice(state, command))
+    broken = unreadable(image_paths(dataset), name, workers) if deep else []
+    if broken:
+        shown = some(f"{path} ({why})" for path, why in broken)
+        state = "unreadable images" if state == RIGHT else f"{state}, unreadable images"
+        problem = "; ".join(filter(None, [problem, f"{len(broken)} unreadable: {shown}"]))
+    fix = _advice(state, command)
+    return Report(name, state, kind.published, found, dataset.split_hash, note, problem, fix, cupl)
+
+
+def has_cupl(source: Source, root: Path) -> bool:
+    """Whether the CuPL sentences of a data set are where runs look for them."""
+    return any(
+        present(source.path(root, piece)) or elsewhere(root, source, piece) is not None
+        for piece in source.pieces
+        if piece.above
+    )
 
 
 def sizes_of(dataset: FewShotDataset) -> Sizes:
@@ -138,8 +152,8 @@ def render(reports: Sequence[Report]) -> str:
             for part in PARTS
         ]
         split = " ".join(filter(None, [report.split[:12], f"({report.split_note})" if report.split_note else ""]))
-        rows.append([report.name, report.state, *counts, split, report.fix])
-    headers = ["data set\n(found / expected)", "state", *PARTS, "split hash", "fix"]
+        rows.append([report.name, report.state, *counts, split, "yes" if report.cupl else "no", report.fix])
+    headers = ["data set\n(found / expected)", "state", *PARTS, "split hash", "CuPL", "fix"]
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
     problems = [f"{report.name}: {report.problem}" for report in reports if report.problem]
     return "\n".join([table, *([""] if problems else []), *problems])

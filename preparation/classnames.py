@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from atomic import write_text_atomically
 from datasets.wnids import IMAGENET_CLASSES, clip_classnames
 
 
@@ -21,7 +21,4 @@ def imagenet_wnids() -> list[str]:
 def write_classnames(path: Path) -> None:
     """One `wnid name` per line, 1000 lines, whole or not at all."""
     lines = [f"{wnid} {name}\n" for wnid, name in zip(imagenet_wnids(), clip_classnames(), strict=True)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text_atomically(path, "".join(lines))

@@ -130,6 +130,12 @@ def _complete(url: str, part: Path, remote: Remote) -> str:
             problem = f"the server answers {error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             problem = f"{getattr(error, 'reason', error) or type(error).__name__}"
+        except OSError as error:
+            if error.errno is None:  # says all of it already
+                raise
+            raise OSError(
+                f"{part} could not be written ({error}). Mend that and run this again: it is continued."
+            ) from error
         grown = part.exists() and part.stat().st_size > before
         attempts = 1 if grown else attempts + 1
         if attempts >= ATTEMPTS:

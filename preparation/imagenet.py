@@ -14,14 +14,17 @@ from pathlib import Path
 
 from torchvision.datasets import imagenet as official
 
-from datasets.files import list_folders, list_images
+from datasets.files import list_folders, list_images, read_text
+from datasets.matlab import load_mat
 
 from .layout import link, make_way, present
 from .sources import DOWNLOADS
 from .unpack import TEMPORARY, remove_leftovers
 
+DEVKIT = "ILSVRC2012_devkit_t12/data"  # the devkit's archive, unpacked
 KAGGLE = "ILSVRC/Data/CLS-LOC"
 SOLUTION = "LOC_val_solution.csv"
+GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 Task = tuple[str, Callable[[], None] | None]  # what is to be done, in words; None: by a person
 
 
@@ -62,7 +65,7 @@ class Builder:
             if has_classes(place):
                 return [(f"link {target} to {place}", partial(link, target, place))]
         for place in self._places("val"):
-            labels = self._solution() or devkit
+            labels = self._solution() or devkit or self._unpacked_devkit()
             if labels and place.is_dir() and list_images(place):
                 words = f"link the images of {place} into class folders in {target}, after {labels.name}"
                 return [(words, partial(self._sort, place, labels, target))]
@@ -80,6 +83,10 @@ class Builder:
         name = official.ARCHIVE_META[kind][0]
         paths = (folder / name for folder in (self.folder, self.root, self.root / DOWNLOADS))
         return next((path for path in paths if path.is_file()), None)
+
+    def _unpacked_devkit(self) -> Path | None:
+        paths = (folder / place for folder in (self.folder, self.root) for place in (DEVKIT, "."))
+        return next((path for path in paths if (path / GROUND_TRUTH).is_file()), None)
 
     def _solution(self) -> Path | None:
         paths = (folder / SOLUTION for folder in (self.folder, self.root, self.folder / "ILSVRC", self.root / "ILSVRC"))
@@ -130,15 +137,30 @@ def has_classes(folder: Path) -> bool:
 
 
 def devkit_wnids(devkit: Path) -> list[str]:
-    """WordNet ids of the validation images in the order of their names, from the devkit's archive.
+    """WordNet ids of the validation images in the order of their names, from the devkit's archive or its `data` folder.
 
     Raises:
-        RuntimeError: the archive's md5 is not the published one.
+        RuntimeError: the archive's md5 is not the published one. FileNotFoundError, ValueError: the folder has no
+        `meta.mat`, or its list holds something else than the numbers of classes.
     """
+    if devkit.is_dir():
+        return _ground_truth(devkit)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, devkit.name).symlink_to(devkit.resolve())  # the parser writes beside the archive
         official.parse_devkit_archive(folder, devkit.name)
         return list(official.load_meta_file(folder)[1])
+
+
+def _ground_truth(folder: Path) -> list[str]:
+    meta, truth = folder / "meta.mat", folder / GROUND_TRUTH
+    if not meta.is_file():
+        raise FileNotFoundError(f"{truth} numbers the classes, and {meta}, which names them, is missing: put it there.")
+    wnids = {str(row.ILSVRC2012_ID): str(row.WNID) for row in load_mat(meta, "synsets")}
+    lines = read_text(truth).split()
+    unknown = next((line for line in lines if line not in wnids), None)
+    if unknown is not None:
+        raise ValueError(f"{truth}: {unknown!r} is no class number of {meta}.")
+    return [wnids[line] for line in lines]
 
 
 def solution_wnids(path: Path, images: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ def present(path: Path) -> bool:
 
 def elsewhere(root: Path, source: Source, piece: Piece) -> Path | None:
     """Where else below `root` the piece is; None where nowhere."""
-    target = root / source.folder / piece.target
+    target = source.path(root, piece)
     places = (root / place for place in piece.elsewhere)
     return next((place for place in places if present(place) and not _same(place, target)), None)
 

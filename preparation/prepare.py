@@ -15,6 +15,8 @@ from pathlib import Path
 
 from torchvision.datasets.utils import calculate_md5
 
+from atomic import replacing
+
 from . import classnames, fetch, imagenet, layout, unpack
 from .sources import DOWNLOADS, Piece, Remote, Source
 
@@ -61,7 +63,7 @@ def tidy(source: Source, root: Path) -> None:
 
 def _without_download(source: Source, piece: Piece, root: Path) -> Step | str:
     """The step for what is on the disk or can be made here; "there" where there is nothing to do, "" otherwise."""
-    target = root / source.folder / piece.target
+    target = source.path(root, piece)
     if layout.present(target):
         entries = layout.unlinked_in_nested(target)
         if entries:
@@ -79,7 +81,7 @@ def _without_download(source: Source, piece: Piece, root: Path) -> Step | str:
 def _other_file(piece: Piece, target: Path) -> Step | None:
     """A file that is there, but is not the published one, is the user's to remove."""
     remote = piece.remote
-    if not remote or piece.member or not remote.md5:
+    if not remote or piece.member or not remote.md5 or piece.above:  # one's own CuPL sentences are welcome
         return None
     md5 = calculate_md5(target)
     if md5 == remote.md5:
@@ -91,7 +93,7 @@ def _other_file(piece: Piece, target: Path) -> Step | None:
 
 
 def _words(source: Source, root: Path, remote: Remote, pieces: list[Piece]) -> str:
-    targets = ", ".join(str(root / source.folder / piece.target) for piece in pieces)
+    targets = ", ".join(str(source.path(root, piece)) for piece in pieces)
     size = f" ({remote.size / 1e6:.1f} MB)" if remote.size else ""
     if (root / DOWNLOADS / remote.name).is_file():
         return f"check {root / DOWNLOADS / remote.name} and make {targets} of it"
@@ -112,7 +114,7 @@ def _get(source: Source, root: Path, remote: Remote, pieces: tuple[Piece, ...], 
                 path.unlink()  # no checksum told: only a new download can mend it
             raise
     else:
-        _place(path, folder / pieces[0].target)
+        _place(path, source.path(root, pieces[0]))
     if remote.address and not keep:  # without an address it is the user's own file
         path.unlink()
 
@@ -127,7 +129,6 @@ def _unpack(path: Path, folder: Path, remote: Remote, pieces: tuple[Piece, ...])
 
 def _place(path: Path, target: Path) -> None:
     """Copy, then rename: the data set's folder may be on another disk than the downloads."""
-    temporary = target.with_name(f".{target.name}.tmp")
     layout.make_way(target)
-    shutil.copyfile(path, temporary)
-    os.replace(temporary, target)
+    with replacing(target) as temporary:
+        shutil.copyfile(path, temporary)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path
 
 DOWNLOADS = ".downloads"  # folder below the data root for what is being fetched
 
@@ -41,6 +41,7 @@ class Piece:
         member: path in the unpacked archive; "" where the download is the file itself.
         elsewhere: other places below the data root where people have it; it is linked from there.
         generated: it is written by this program (`classnames.txt`), not fetched.
+        above: it lies below the data root itself, not in the data set's folder (CuPL sentences).
     """
 
     target: str
@@ -48,11 +49,7 @@ class Piece:
     member: str = ""
     elsewhere: tuple[str, ...] = ()
     generated: bool = False
-
-    @property
-    def name(self) -> str:
-        """Last part of `target`."""
-        return PurePosixPath(self.target).name
+    above: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,10 @@ class Source:
     folder: str
     pieces: tuple[Piece, ...]
     by_hand: str = ""
+
+    def path(self, root: Path, piece: Piece) -> Path:
+        """Where a piece belongs below the data root."""
+        return root / piece.target if piece.above else root / self.folder / piece.target
 
     def piece(self, target: str) -> Piece | None:
         """The piece at `target`, if there is one."""

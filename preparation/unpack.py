@@ -56,7 +56,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Extract a tar (any compression) or zip file into `folder`. ValueError as in `unpacked`."""
+    """Extract a tar (any compression) or zip file into `folder`. ValueError as in `unpacked`, OSError: full disk."""
     try:
         if tarfile.is_tarfile(archive):
             _extract_tar(archive, folder)
@@ -64,6 +64,10 @@ def extract(archive: Path, folder: Path) -> None:
             _extract_zip(archive, folder)
     except DAMAGE as error:
         raise ValueError(f"{archive.name} is damaged or no archive ({error}).") from error
+    except OSError as error:  # a full disk
+        raise OSError(
+            f"{archive.name} could not be unpacked below {folder.parent} ({error}); nothing of it is kept."
+        ) from error
 
 
 def _extract_tar(archive: Path, folder: Path) -> None:

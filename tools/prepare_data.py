@@ -96,7 +96,7 @@ def report(names: list[str], root: Path, left: dict[str, list[str]]) -> int:
 
     reports = [check(name, root) for name in names]
     print(f"\n{render(reports)}")
-    unfinished = [report.name for report in reports if not report.right]
+    unfinished = [report.name for report in reports if not report.right or left[report.name]]
     if unfinished:
         waiting = [name for name in unfinished if left[name]]
         hint = f" See above for what is left to do for {', '.join(waiting)}." if waiting else ""

@@ -67,18 +67,49 @@ def readable(classname: str) -> str:
     return classname.replace("_", " ")
 
 
+def read_templates(path: Path) -> list[str]:
+    """Read a text file of prompt templates, one per line, each with the placeholder {} once. Empty lines are skipped.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError, with file and line: not UTF-8, no {} or several, a template that
+        occurs twice, no template at all.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: it holds one template per line, such as `a photo of a {{}}.`")
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
+    templates: list[str] = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line.count("{}") != line.count("{") or line.count("{}") != line.count("}") or line.count("{}") > 1:
+            raise ValueError(f"{path}, line {number}: a template holds {{}} exactly once and no other brace: {line!r}.")
+        if line and "{}" not in line:
+            raise ValueError(f"{path}, line {number}: no {{}}, where the class name goes, in {line!r}.")
+        if line in templates:
+            raise ValueError(f"{path}, line {number}: {line!r} stands there twice.")
+        templates += [line] if line else []
+    if not templates:
+        raise ValueError(f"{path} is empty: it holds one template per line, such as `a photo of a {{}}.`")
+    return templates
+
+
 def read_cupl(path: Path, classnames: Sequence[str]) -> PromptSet:
     """Read a CuPL file: json, class name (with spaces) -> list of sentences. Source: Pratt et al., ICCV 2023.
 
     Raises:
-        ValueError: not json, or a class without sentences; the message names the file and the classes.
+        ValueError: not json, something else than lists of sentences, or a class without sentences; the message names
+        the file and the classes.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"CuPL file {path} is not valid json: {error}. Fetch it again.") from error
     if not isinstance(table, dict):
         raise ValueError(f"CuPL file {path} must map class names to sentences, it holds a {type(table).__name__}.")
+    odd = [name for name, sentences in table.items() if not _is_sentences(sentences)]
+    if odd:
+        raise ValueError(f"CuPL file {path}: {odd[0]!r} must map to a list of sentences.")
     by_name = {readable(name): sentences for name, sentences in table.items()}
     missing = [name for name in map(readable, classnames) if not by_name.get(name)]
     if missing:
@@ -87,6 +118,10 @@ def read_cupl(path: Path, classnames: Sequence[str]) -> PromptSet:
             "Use the file of this data set, or set PROMPTS.CUPL to '' to run with templates alone."
         )
     return PromptSet.from_sentences([by_name[readable(name)] for name in classnames])
+
+
+def _is_sentences(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) and text.strip() for text in value)
 
 
 def class_weights(prompt_features: Tensor, classes: Tensor, num_classes: int, averaging: str) -> Tensor:

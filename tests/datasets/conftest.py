@@ -43,9 +43,7 @@ class JsonLayout:
 
 JSON_LAYOUTS = {
     name: JsonLayout(**fields)
-    for name, fields in json.loads(
-        Path(__file__).with_name("layouts.json").read_text(encoding="utf-8")
-    ).items()
+    for name, fields in json.loads(Path(__file__).with_name("layouts.json").read_text(encoding="utf-8")).items()
 }
 TRAINED = [*JSON_LAYOUTS, "FGVCAircraft", "ImageNet", "ImageFolder"]
 EVALUATED = ["ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
@@ -161,7 +159,7 @@ def build_folders(root: Path) -> Built:
         ]
         for path, label, _ in built.parts[part]:
             render(built.images / path, label)
-    (built.folder / "classnames.txt").write_text("x1 steam engine\n")
+    (built.folder / "classnames.txt").write_text("big cat, big cat\nx1, steam engine\n")
     return built
 
 
@@ -171,9 +169,7 @@ def build_layout(name: str, root: Path) -> Built:
         return build_json(name, root)
     if name in EVALUATED:
         return build_evaluated(name, root)
-    return {"FGVCAircraft": build_aircraft, "ImageNet": build_imagenet, "ImageFolder": build_folders}[name](
-        root
-    )
+    return {"FGVCAircraft": build_aircraft, "ImageNet": build_imagenet, "ImageFolder": build_folders}[name](root)
 
 
 def make_config(root: Path, store: Path, **settings: object) -> CfgNode:
@@ -187,6 +183,7 @@ def make_config(root: Path, store: Path, **settings: object) -> CfgNode:
         "SUBSAMPLE_CLASSES": "all",
         "SPLIT_FILE": "",
         "FOLDER": "mine",
+        "CLASSNAMES_FILE": "",
     }
     given |= {"NEW_SPLIT": False, "VAL_FRACTION": 0.2, "TEST_FRACTION": 0.3, "LABEL_NOISE": 0.0}
     for key, value in (given | settings).items():

@@ -90,9 +90,7 @@ def test_official_prompts():
         for name in NAMES
         if "official POSITIVE" in (found := templates(name))
     }
-    assert counts == dict.fromkeys(IMAGENETS, (8, 14)) | dict.fromkeys(
-        ["eurosat", "stanford_cars", "ucf101"], (2, 2)
-    )
+    assert counts == dict.fromkeys(IMAGENETS, (8, 14)) | dict.fromkeys(["eurosat", "stanford_cars", "ucf101"], (2, 2))
     for name in counts:
         found = templates(name)
         assert found["official POSITIVE"][: len(found["POSITIVE"])] == found["POSITIVE"]

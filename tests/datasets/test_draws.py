@@ -172,9 +172,7 @@ def test_moved_data_root(build, load, root):
     moved = root.with_name("moved")
     root.rename(moved)
     second = load("Food101", ROOT=moved)
-    assert [d.impath.replace(str(moved), str(root)) for d in second.train_x] == [
-        d.impath for d in first.train_x
-    ]
+    assert [d.impath.replace(str(moved), str(root)) for d in second.train_x] == [d.impath for d in first.train_x]
 
 
 def test_store_that_cannot_be_written_is_no_obstacle(tmp_path, sampler, caplog, small_split):

@@ -46,6 +46,7 @@ def test_folder_is_split_once(flat, load):
 
 
 def test_stored_split_stays_and_says_so(flat, load, caplog):
+    (flat / "cat" / "notes.txt").unlink()
     first = load("ImageFolder", NUM_SHOTS=-1)
     assert not caplog.records
     shutil.copy(flat / "cat" / "0.PNG", flat / "cat" / "new.PNG")
@@ -56,9 +57,7 @@ def test_stored_split_stays_and_says_so(flat, load, caplog):
     assert "keeps its test_fraction, 0.3, not 0.5" in caplog.text
     gone = Path(first.test[0].impath)
     gone.unlink()
-    with pytest.raises(
-        FileNotFoundError, match=rf"1 of 10 images that .*split.json lists .* cat/{gone.name}"
-    ):
+    with pytest.raises(FileNotFoundError, match=rf"1 of 10 images that .*split.json lists .* cat/{gone.name}"):
         load("ImageFolder")
 
 
@@ -90,9 +89,7 @@ def test_own_split_file(flat, load, tmp_path):
     path.write_text(json.dumps(own))
     data = load("ImageFolder", SPLIT_FILE=str(path))
     assert data.split_origin == "standard"
-    assert parts(data) == [
-        [(path, label) for path, label, _ in own[part]] for part in ("train", "val", "test")
-    ]
+    assert parts(data) == [[(path, label) for path, label, _ in own[part]] for part in ("train", "val", "test")]
     assert not (flat / "split.json").exists()
 
 
@@ -117,24 +114,77 @@ def test_damaged_split(flat, load):
         load("ImageFolder")
 
 
-def test_classnames(flat, load):
-    load("ImageFolder")
-    (flat / "classnames.txt").write_text("steam engine   locomotive of old\n\ncat\tdomestic cat\n")
+def test_classnames(flat, load, tmp_path):
+    hash_before = load("ImageFolder").split_hash
+    (flat / "classnames.txt").write_text("steam engine,  locomotive of old\n\ncat\tdomestic cat\ntrain  choo, choo\n")
     data = load("ImageFolder")
-    assert data.classnames == ["domestic cat", "locomotive of old", "train"]
-    for text, message in (
-        ("dog pup\n", "line 1"),
-        ("cat a\ncat b\n", "line 2: cat was named before"),
-        ("cat\n", "line 1"),
-    ):
-        (flat / "classnames.txt").write_text(text)
-        with pytest.raises(ValueError, match=message):
-            load("ImageFolder")
+    assert data.classnames == ["domestic cat", "locomotive of old", "choo, choo"]
+    assert {d.classname for d in data.test if d.label == 0} == {"domestic cat"}
+    assert data.split_hash != hash_before
+    other = tmp_path / "other.txt"
+    other.write_text("\ufeffcat, A\nsteam engine, B\ntrain, C\n", encoding="utf-8")
+    assert load("ImageFolder", CLASSNAMES_FILE=str(other)).classnames == ["A", "B", "C"]
+
+
+BROKEN_NAMES = {
+    "no such class": ("dog, pup\n", "line 1: expected `class, name`.* one of 'cat', 'steam engine', 'train'; found"),
+    "longer class": ("cats, pup\n", "line 1: expected"),
+    "class twice": ("cat, a\ncat, b\n", "line 2: 'cat' was named before"),
+    "name twice": ("cat, a\n\ntrain, a\n", "line 3: 'train' and 'cat' are both called 'a'"),
+    "no name": ("cat, a\ntrain\n", "line 2: 'train' has no name"),
+    "blank name": ("cat, \n", "line 1: 'cat' has no name"),
+    "too few": ("cat, a\n", "names 1 of 3 classes; add a line for steam engine, train"),
+    "empty": ("\n", "names 0 of 3 classes"),
+    "control character": ("cat, a\x07b\n", "line 1: the name .* cannot be printed"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_NAMES)
+def test_broken_classnames(case, flat, load):
+    text, message = BROKEN_NAMES[case]
+    (flat / "classnames.txt").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        load("ImageFolder")
+    assert str(flat / "classnames.txt") in str(error.value)
+
+
+def test_classnames_missing_or_not_utf8(flat, load, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"names.txt \(DATASET.CLASSNAMES_FILE\)"):
+        load("ImageFolder", CLASSNAMES_FILE=str(tmp_path / "names.txt"))
+    (tmp_path / "names.txt").write_bytes("cat, Katze\nsteam engine, Süß\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"names.txt is not UTF-8"):
+        load("ImageFolder", CLASSNAMES_FILE=str(tmp_path / "names.txt"))
+
+
+def test_classnames_of_other_data_sets(build, load, tmp_path):
+    """Any data set takes a names file: by its own class names, ImageNet's by WordNet id."""
+    build("DescribableTextures")
+    names = load("DescribableTextures").classnames
+    path = tmp_path / "names.txt"
+    path.write_text("".join(f"{name}, very {name}\n" for name in reversed(names)))
+    assert load("DescribableTextures", CLASSNAMES_FILE=str(path)).classnames == [f"very {name}" for name in names]
+    build("ImageNet")
+    path.write_text("n01440764 A\nn01443537 B\nn03773504 C\nn04008634 D\n")
+    assert load("ImageNet", CLASSNAMES_FILE=str(path)).classnames == ["A", "B", "C", "D"]
+    path.write_text("tench, A\n")
+    with pytest.raises(ValueError, match="does not name the class folder"):
+        load("ImageNet", CLASSNAMES_FILE=str(path))
+
+
+def test_classnames_of_a_split_with_a_doubled_name(flat, load, tmp_path):
+    own = {
+        part: [[f"{folder}/{n}.PNG", label, "same"] for label, folder in enumerate(("cat", "train"))]
+        for n, part in enumerate(("train", "val", "test"))
+    }
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    (flat / "classnames.txt").write_text("same, a\n")
+    with pytest.raises(ValueError, match="same stands for more than one class"):
+        load("ImageFolder", SPLIT_FILE=str(tmp_path / "own.json"))
 
 
 def test_longest_folder_name_counts(flat, load):
     shutil.copytree(flat / "cat", flat / "steam")
-    (flat / "classnames.txt").write_text("steam engine loco\nsteam vapour\n")
+    (flat / "classnames.txt").write_text("steam engine loco\nsteam vapour\ncat cat\ntrain, train\n")
     assert load("ImageFolder").classnames == ["cat", "vapour", "loco", "train"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 
 import pytest
 
@@ -14,11 +15,7 @@ def test_noise_statistics(sampler, small_split):
     split = small_split((200,) * 5, None)
     noise = Noise(0.3, 1, tuple(range(5)))
     drawn = draw(sampler, split, DrawSpec(200, 1, noise))
-    wrong = [
-        (item.label, label)
-        for item, label in zip(drawn.train, drawn.labels, strict=True)
-        if item.label != label
-    ]
+    wrong = [(item.label, label) for item, label in zip(drawn.train, drawn.labels, strict=True) if item.label != label]
     assert abs(len(wrong) - 300) < 58
     counts = [wrong.count((a, b)) for a in range(5) for b in range(5) if a != b]
     assert min(counts) > 0
@@ -50,7 +47,7 @@ def test_noise_grows_with_p(small_split):
         Noise(0.1, 1, (0,))
 
 
-def test_noise_touches_training_labels_only(trained, build, load):
+def test_noise_touches_training_labels_only(trained, build, load, store):
     build(trained)
     clean, noisy = (load(trained, NUM_SHOTS=6, LABEL_NOISE=p) for p in (0.0, 0.9))
     assert [d.impath for d in noisy.train_x] == [d.impath for d in clean.train_x]
@@ -62,6 +59,9 @@ def test_noise_touches_training_labels_only(trained, build, load):
         assert labels[0] == labels[1]
     again = load(trained, NUM_SHOTS=6, LABEL_NOISE=0.9)
     assert [d.label for d in again.train_x] == [d.label for d in noisy.train_x]
+    shutil.rmtree(store)
+    anew = load(trained, NUM_SHOTS=6, LABEL_NOISE=0.9)  # what was stored follows from split, shots and seed alone
+    assert [d.label for d in anew.train_x] == [d.label for d in noisy.train_x]
     assert (noisy.num_classes, noisy.classnames) == (clean.num_classes, clean.classnames)
 
 

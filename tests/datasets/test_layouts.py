@@ -186,9 +186,7 @@ def test_missing_split_is_an_error_until_a_new_one_is_asked_for(json_name, build
     assert data.split_hash == again.split_hash
     assert len(list((store / "splits").glob("*.json"))) == 1
     images = [rows(part, built.images) for part in (data.train_x, data.full_val, data.test)]
-    assert {path for part in images for path, *_ in part} == {
-        p for part in built.parts.values() for p, *_ in part
-    }
+    assert {path for part in images for path, *_ in part} == {p for part in built.parts.values() for p, *_ in part}
     assert dict.fromkeys(name for _, _, name in images[0]) == dict.fromkeys(data.classnames)
     names = {path: name for part in built.parts.values() for path, _, name in part}
     assert all(name == names[path] for part in images for path, _, name in part)

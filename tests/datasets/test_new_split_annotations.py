@@ -18,9 +18,7 @@ def flowers(build):
     for number, path in enumerate(images, start=1):
         path.rename(built.images / f"image_{number:05d}.jpg")
     savemat(built.folder / "imagelabels.mat", {"labels": np.array([labels])})
-    (built.folder / "cat_to_name.json").write_text(
-        json.dumps({"3": "rose", "1": "pink primrose", "2": "lily"})
-    )
+    (built.folder / "cat_to_name.json").write_text(json.dumps({"3": "rose", "1": "pink primrose", "2": "lily"}))
     return built, {f"image_{number:05d}.jpg": label - 1 for number, label in enumerate(labels, start=1)}
 
 
@@ -49,9 +47,7 @@ def test_cars(build, load):
     built = build("StanfordCars")
     (built.folder / "split_zhou_StanfordCars.json").unlink()
     (built.folder / "devkit").mkdir()
-    names = np.array(
-        ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Acura TL Sedan 2012"], dtype=object
-    )
+    names = np.array(["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Acura TL Sedan 2012"], dtype=object)
     savemat(built.folder / "devkit" / "cars_meta.mat", {"class_names": names})
     expected = {}
     for folder, path in (

@@ -17,10 +17,7 @@ FAST = settings(max_examples=60, deadline=None)
 
 def valid() -> dict:
     """Two classes, each with one image per part."""
-    return {
-        part: [[f"cat/{part}.jpg", 0, "cat"], [f"dog/{part}.jpg", 1, "dog"]]
-        for part in ("train", "val", "test")
-    }
+    return {part: [[f"cat/{part}.jpg", 0, "cat"], [f"dog/{part}.jpg", 1, "dog"]] for part in ("train", "val", "test")}
 
 
 def read(folder: Path, content: object, **options) -> Split:
@@ -132,9 +129,9 @@ def test_hash_depends_on_content_only(tmp_path):
     assert len(hashes | {split.sha256}) == 4
 
 
-NAMES = st.text(
-    st.characters(exclude_categories=("C",), exclude_characters="/\\"), min_size=1, max_size=8
-).filter(lambda text: text.strip() and ".." not in text and text.strip() != ".")
+NAMES = st.text(st.characters(exclude_categories=("C",), exclude_characters="/\\"), min_size=1, max_size=8).filter(
+    lambda text: text.strip() and ".." not in text and text.strip() != "."
+)
 
 
 @st.composite
@@ -146,9 +143,7 @@ def contents(draw) -> dict:
     for part in ("train", "val", "test"):
         counts = draw(st.lists(st.integers(1, 6), min_size=len(names), max_size=len(names)))
         parts[part] = [
-            [f"c{label}/{part}{number}.jpg", label, names[label]]
-            for label in labels
-            for number in range(counts[label])
+            [f"c{label}/{part}{number}.jpg", label, names[label]] for label in labels for number in range(counts[label])
         ]
     return parts
 
@@ -177,9 +172,7 @@ def test_any_cut_file_is_refused(tmp_path_factory, content, data):
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["train", "val", "test", "x"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["train", "val", "test", "x"]), inner),
     max_leaves=12,
 )
 
@@ -192,20 +185,14 @@ def test_any_other_json_is_refused(tmp_path_factory, content):
 
 
 @FAST
-@given(
-    st.lists(st.integers(4, 40), min_size=1, max_size=4), st.integers(0, 9), st.randoms(use_true_random=False)
-)
+@given(st.lists(st.integers(4, 40), min_size=1, max_size=4), st.integers(0, 9), st.randoms(use_true_random=False))
 def test_new_split(counts, seed, shuffler):
-    classes = [
-        (f"c{label}", [f"c{label}/{n}.jpg" for n in range(count)]) for label, count in enumerate(counts)
-    ]
+    classes = [(f"c{label}", [f"c{label}/{n}.jpg" for n in range(count)]) for label, count in enumerate(counts)]
     split = make_split("here", classes, seed, 0.2, 0.3)
     shuffled = [(name, shuffler.sample(paths, len(paths))) for name, paths in classes]
     assert make_split("here", shuffled, seed, 0.2, 0.3).sha256 == split.sha256
     for label, (name, paths) in enumerate(classes):
-        parts = [
-            [item for item in part if item.label == label] for part in (split.train, split.val, split.test)
-        ]
+        parts = [[item for item in part if item.label == label] for part in (split.train, split.val, split.test)]
         assert sorted(item.path for part in parts for item in part) == sorted(paths)
         assert {item.classname for part in parts for item in part} == {name}
         n = len(paths)
@@ -216,9 +203,7 @@ def test_new_split_of_one_class_does_not_move_another():
     cats = ("cat", [f"cat/{n}.jpg" for n in range(10)])
     dogs = [("dog", [f"dog/{n}.jpg" for n in range(count)]) for count in (10, 11)]
     first, second = (make_split("here", [cats, dog], 1, 0.2, 0.3) for dog in dogs)
-    assert [item for item in first.test if item.label == 0] == [
-        item for item in second.test if item.label == 0
-    ]
+    assert [item for item in first.test if item.label == 0] == [item for item in second.test if item.label == 0]
     assert make_split("here", [cats], 2, 0.2, 0.3).train != make_split("here", [cats], 1, 0.2, 0.3).train
 
 

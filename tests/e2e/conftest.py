@@ -47,6 +47,17 @@ def shell(cache, tmp_path):
     return run
 
 
+@pytest.fixture(scope="session")
+def shell_in(cache, tmp_path_factory):
+    """The same in a given folder, whatever the test."""
+
+    def run(folder: Path, command: str, **variables: object) -> subprocess.CompletedProcess:
+        env = environment(cache, tmp_path_factory.getbasetemp(), variables)
+        return subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=600)
+
+    return run
+
+
 @pytest.fixture
 def start(cache, tmp_path):
     """The same without waiting, in a process group of its own."""

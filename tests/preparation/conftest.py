@@ -10,13 +10,17 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from preparation import fetch
+from preparation.catalogue import SOURCES
+from preparation.sources import Remote
+
+PUBLISHED = dict(SOURCES)  # as declared, with the CuPL sentences
 
 
 @dataclass
@@ -90,6 +94,14 @@ def site(monkeypatch):
 def _no_drive(monkeypatch):
     """No test reaches Google Drive: gdown cannot be imported, unless a test puts another one in its place."""
     monkeypatch.setitem(sys.modules, "gdown", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_cupl(monkeypatch):
+    """CuPL sentences are left out, unless a test puts `PUBLISHED` back: no test reaches beyond this machine."""
+    for name, source in PUBLISHED.items():
+        kept = tuple(piece for piece in source.pieces if not piece.above)
+        monkeypatch.setitem(SOURCES, name, replace(source, pieces=kept))
 
 
 def md5(content: bytes) -> str:
@@ -176,3 +188,32 @@ def tool(monkeypatch, capsys):
 def helpers():
     """The functions above, for tests."""
     return sys.modules[__name__]
+
+
+@pytest.fixture
+def caltech(site, build, miniature, helpers, monkeypatch):
+    """Caltech101 in miniature on the server, packed as its authors do: a tar in a zip."""
+    built = build("Caltech101")
+    miniature("Caltech101", built)
+    inner = helpers.make_tar(helpers.files_below(built.images, "101_ObjectCategories/"))
+    outer = helpers.make_zip({"caltech-101/101_ObjectCategories.tar.gz": inner})
+    split = (built.folder / "split_zhou_Caltech101.json").read_bytes()
+    serve(monkeypatch, site, helpers, "caltech101", {"caltech-101.zip": outer, "split_zhou_Caltech101.json": split})
+    return built
+
+
+def serve(monkeypatch, site, helpers, name: str, files: dict[str, bytes]) -> None:
+    """Let the downloads of a data set come from the server, with the checksums of what is served."""
+    for file, content in files.items():
+        site.add(file, content)
+    pieces = tuple(
+        replace(piece, remote=local(piece.remote, site, helpers)) if piece.remote else piece
+        for piece in SOURCES[name].pieces
+    )
+    monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], pieces=pieces))
+
+
+def local(remote: Remote, site, helpers) -> Remote:
+    content = site.files.get(f"/{remote.name}", b"")
+    md5 = helpers.md5(content) if remote.md5 else ""
+    return replace(remote, urls=(f"{site.address}/{remote.name}",), drive="", md5=md5, size=len(content))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import pytest
+import yaml
 
 from dassl.data.datasets import DATASET_REGISTRY
+from experiment.config import CONFIGS
 from preparation.catalogue import SOURCES
 from preparation.prepare import plan
 from preparation.sources import Piece, Source
@@ -29,6 +34,24 @@ def test_the_catalogue_fits_the_data_sets():
             assert re.fullmatch(r"[0-9a-f]{32}|", remote.md5)
             assert all(re.match(r"https?://", url) for url in remote.urls)
             assert remote.address or source.by_hand
+
+
+def test_cupl_files_are_those_of_the_configs(helpers):
+    for name, source in helpers.PUBLISHED.items():
+        (piece,) = (piece for piece in source.pieces if piece.above)
+        config = yaml.safe_load((CONFIGS / "datasets" / f"{name}.yaml").read_text())
+        assert piece.target == f"gpt3_prompts/{config['PROMPTS']['CUPL']}"
+        assert piece.remote.urls[0].endswith(piece.target)
+
+
+def test_cupl_checksums(helpers):
+    folder = Path(__file__).resolve().parents[3] / "shared" / "real" / "cupl"
+    if not folder.is_dir():
+        pytest.skip(f"no CuPL files at {folder}")
+    by_name = {p.remote.name: p.remote for s in helpers.PUBLISHED.values() for p in s.pieces if p.above}
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert (by_name[path.name].md5, by_name[path.name].size) == (helpers.md5(content), len(content))
 
 
 def test_a_source_without_download_or_advice_cannot_pass_for_complete(root):

@@ -35,7 +35,8 @@ def pets(build, miniature, root, helpers, monkeypatch):
 def test_right(pets, root, tool):
     code, output, _ = tool("check_data", "oxford_pets", "--root", root, "--deep")
     assert code == 0
-    assert re.search(r"oxford_pets +right +3 / 3 +18 / 18 +15 / 15 +6 / 6 +[0-9a-f]{12} \(published\) *$", output, re.M)
+    row = r"oxford_pets +right +3 / 3 +18 / 18 +15 / 15 +6 / 6 +[0-9a-f]{12} \(published\) +no *$"
+    assert re.search(row, output, re.M)
     assert "prepare_data" not in output
 
 
@@ -123,6 +124,16 @@ def test_deep_finds_what_cannot_be_decoded(pets, root, tool):
     assert "2 unreadable: " in output
     assert str(cut) in output
     assert str(empty) in output
+
+
+def test_deep_looks_at_what_is_wrong_otherwise_too(pets, root, monkeypatch):
+    from datasets.oxford_pets import OxfordPets
+
+    (pets.images / pets.parts["test"][0][0]).write_bytes(b"")
+    monkeypatch.setattr(OxfordPets, "published", replace(OxfordPets.published, classes=37))
+    report = check("oxford_pets", root, deep=True)
+    assert report.state == "wrong class count, unreadable images"
+    assert report.problem.startswith("3 classes, not 37; 1 unreadable: ")
 
 
 def test_processes_find_the_same(pets, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,28 @@ def test_list_that_does_not_fit(root, text, message):
 def test_flat_folder_with_devkit(archives, root):
     archives(root / "imagenet", "devkit")
     flat_val(root / "imagenet" / "val")
+    run_all(root)
+    assert val_files(root / "imagenet" / "images" / "val") == EXPECTED
+
+
+@pytest.mark.parametrize("place", ["imagenet/ILSVRC2012_devkit_t12/data", "imagenet"])
+def test_flat_folder_with_the_ground_truth_file(helpers, root, place):
+    flat_val(root / "imagenet" / "val")
+    with tarfile.open(fileobj=io.BytesIO(devkit(helpers))) as tar:
+        for member in tar:
+            path = root / place / Path(member.name).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tar.extractfile(member).read())
+    truth, meta = (root / place / name for name in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat"))
+    names, text = meta.read_bytes(), truth.read_text()
+    meta.unlink()
+    with pytest.raises(FileNotFoundError, match=r"meta.mat, which names them, is missing"):
+        run_all(root)
+    meta.write_bytes(names)
+    truth.write_text("7\n" * 8)
+    with pytest.raises(ValueError, match=r"ground_truth.txt: '7' is no class number"):
+        run_all(root)
+    truth.write_text(text)
     run_all(root)
     assert val_files(root / "imagenet" / "images" / "val") == EXPECTED
 

@@ -11,36 +11,7 @@ import pytest
 
 from preparation.catalogue import SOURCES
 from preparation.prepare import plan
-from preparation.sources import DOWNLOADS, Remote
-
-
-@pytest.fixture
-def caltech(site, build, miniature, helpers, monkeypatch):
-    """Caltech101 in miniature on the server, packed as its authors do: a tar in a zip."""
-    built = build("Caltech101")
-    miniature("Caltech101", built)
-    inner = helpers.make_tar(helpers.files_below(built.images, "101_ObjectCategories/"))
-    outer = helpers.make_zip({"caltech-101/101_ObjectCategories.tar.gz": inner})
-    split = (built.folder / "split_zhou_Caltech101.json").read_bytes()
-    serve(monkeypatch, site, helpers, "caltech101", {"caltech-101.zip": outer, "split_zhou_Caltech101.json": split})
-    return built
-
-
-def serve(monkeypatch, site, helpers, name: str, files: dict[str, bytes]) -> None:
-    """Let the downloads of a data set come from the server, with the checksums of what is served."""
-    for file, content in files.items():
-        site.add(file, content)
-    pieces = tuple(
-        replace(piece, remote=local(piece.remote, site, helpers)) if piece.remote else piece
-        for piece in SOURCES[name].pieces
-    )
-    monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], pieces=pieces))
-
-
-def local(remote: Remote, site, helpers) -> Remote:
-    content = site.files.get(f"/{remote.name}", b"")
-    md5 = helpers.md5(content) if remote.md5 else ""
-    return replace(remote, urls=(f"{site.address}/{remote.name}",), drive="", md5=md5, size=len(content))
+from preparation.sources import DOWNLOADS
 
 
 def snapshot(folder: Path) -> dict[str, object]:
@@ -61,6 +32,46 @@ def test_from_nothing_and_again(caltech, site, root, tool):
     assert snapshot(root / "caltech-101") == before
     assert site.requests == requests
     assert len(requests) == 2
+
+
+def test_cupl_sentences_are_fetched_too(caltech, site, root, tool, helpers, monkeypatch):
+    """From the second mirror; without them the data set is right, but not all that was asked for is there."""
+    name, sentences = "CuPL_prompts_caltech101.json", b'{"face": ["A face."]}'
+    (piece,) = (piece for piece in helpers.PUBLISHED["caltech101"].pieces if piece.above)
+    urls = (f"{site.address}/gone/{name}", f"{site.address}/{name}")
+    piece = replace(piece, remote=replace(piece.remote, urls=urls, md5=helpers.md5(sentences), size=0))
+    pieces = (*SOURCES["caltech101"].pieces, piece)
+    monkeypatch.setitem(SOURCES, "caltech101", replace(SOURCES["caltech101"], pieces=pieces))
+    code, output, errors = tool("prepare_data", "caltech101", "--root", root)
+    assert code == 1
+    assert re.search(r"caltech101 +right .* no", output)
+    assert re.search(rf"{name} could not be had:\n.*gone/{name}: the server answers 404", output)
+    assert "See above for what is left to do for caltech101" in errors
+    site.add(name, sentences)
+    code, output, _ = tool("prepare_data", "caltech101", "--root", root)
+    assert code == 0
+    assert re.search(r"caltech101 +right .* yes", output)
+    assert (root / "gpt3_prompts" / name).read_bytes() == sentences
+    (root / "gpt3_prompts").rename(root / "cupl")
+    assert re.search(r"caltech101 +right .* yes", tool("check_data", "caltech101", "--root", root)[1])
+    (root / "cupl" / name).write_text("{}")  # one's own sentences are no error
+    assert tool("prepare_data", "caltech101", "--root", root)[0] == 0
+    assert (root / "gpt3_prompts" / name).is_symlink()
+
+
+def test_dead_mirror_then_a_server_that_drops_the_connection(caltech, site, root, tool, monkeypatch):
+    images, split = SOURCES["caltech101"].pieces
+    remote = replace(images.remote, urls=("http://127.0.0.1:9/dead.zip", *images.remote.urls))
+    pieces = (replace(images, remote=remote), split)
+    monkeypatch.setitem(SOURCES, "caltech101", replace(SOURCES["caltech101"], pieces=pieces))
+    site.drop["/caltech-101.zip"] = 2
+    code, output, _ = tool("prepare_data", "caltech101", "--root", root, "--keep")
+    assert code == 0, output
+    asked = [headers for path, headers in site.requests if path == "/caltech-101.zip"]
+    assert asked[0] == ""
+    assert len(asked) == 3
+    assert all(re.fullmatch(r"bytes=\d+-", header) for header in asked[1:])
+    assert (root / DOWNLOADS / "caltech-101.zip").read_bytes() == site.files["/caltech-101.zip"]
 
 
 def test_dry_run_does_nothing(caltech, site, root, tool):
@@ -92,7 +103,7 @@ def test_wrong_checksum_is_reported_and_nothing_used(caltech, site, root, tool):
 
 def test_archive_that_leads_outside(site, root, tool, helpers, monkeypatch):
     evil = helpers.make_tar({"dtd/images/a/1.jpg": b"x", "../../evil.txt": b"evil"})
-    serve(monkeypatch, site, helpers, "dtd", {"dtd-r1.0.1.tar.gz": evil})
+    helpers.serve(monkeypatch, site, helpers, "dtd", {"dtd-r1.0.1.tar.gz": evil})
     code, output, _ = tool("prepare_data", "dtd", "--root", root)
     assert code == 1
     assert "'../../evil.txt' leads out of the folder" in output
@@ -128,7 +139,7 @@ def test_several_pieces_of_one_archive(site, build, miniature, root, tool, helpe
     built = build("FGVCAircraft")
     miniature("FGVCAircraft", built)
     archive = helpers.make_tar(helpers.files_below(built.folder, "fgvc-aircraft-2013b/data/"))
-    serve(monkeypatch, site, helpers, "fgvc_aircraft", {"fgvc-aircraft-2013b.tar.gz": archive})
+    helpers.serve(monkeypatch, site, helpers, "fgvc_aircraft", {"fgvc-aircraft-2013b.tar.gz": archive})
     code, output, _ = tool("prepare_data", "fgvc_aircraft", "--root", root)
     assert code == 0, output
     assert helpers.files_below(root / "fgvc_aircraft") == helpers.files_below(built.folder)
@@ -140,7 +151,7 @@ def test_damaged_archive_without_checksum_is_fetched_anew(site, build, miniature
     miniature("FGVCAircraft", built)
     archive = helpers.make_tar(helpers.files_below(built.folder, "fgvc-aircraft-2013b/data/"))
     damaged = archive[: len(archive) // 2] + bytes(len(archive) - len(archive) // 2)
-    serve(monkeypatch, site, helpers, "fgvc_aircraft", {"fgvc-aircraft-2013b.tar.gz": damaged})
+    helpers.serve(monkeypatch, site, helpers, "fgvc_aircraft", {"fgvc-aircraft-2013b.tar.gz": damaged})
     code, output, _ = tool("prepare_data", "fgvc_aircraft", "--root", root)
     assert code == 1
     assert "is damaged" in output, output
@@ -191,7 +202,7 @@ def test_folders_nested_by_kaggle(build, miniature, root, tool, monkeypatch, sit
     built = build("StanfordCars", root)
     miniature("StanfordCars", built)
     split = (built.folder / "split_zhou_StanfordCars.json").read_bytes()
-    serve(monkeypatch, site, helpers, "stanford_cars", {"split_zhou_StanfordCars.json": split})
+    helpers.serve(monkeypatch, site, helpers, "stanford_cars", {"split_zhou_StanfordCars.json": split})
     for name in ("cars_train", "cars_test"):
         (built.folder / name).rename(built.folder / "moving")
         (built.folder / name).mkdir()

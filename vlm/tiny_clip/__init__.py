@@ -8,13 +8,13 @@ vocabulary, so that open_clip loads the result strictly.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from pathlib import Path
 
 import torch
 from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, SimpleTokenizer
 from safetensors.torch import load_file, save_file
+
+from atomic import replacing
 
 HERE = Path(__file__).resolve().parent
 
@@ -94,11 +94,6 @@ def save_state_dict(state: dict[str, torch.Tensor], ids: torch.Tensor, path: Pat
             raise ValueError(f"{name} has values that half precision does not hold (up to {value.abs().max():.3g}).")
         stored[_ROWS if name == _TABLE else name] = half.contiguous()
     stored[_IDS] = ids.to(torch.int32)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with replacing(Path(path)) as temporary:
         save_file(stored, temporary)
         temporary.chmod(0o644)  # safetensors writes for the owner only
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
