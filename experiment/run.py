@@ -13,22 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import yaml
 from yacs.config import CfgNode as CN
 
-from dassl.data.datasets import build_dataset
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
-from experiment.cli import check_name
-from experiment.config import CONFIGS, config_hash, relevant
+from experiment.config import config_hash, relevant
+from experiment.hparams import write_hparams
 from experiment.record import SCHEMA, environment, write_record
+from experiment.stored import write_config
 from experiment.sweep import sweep, with_settings
+from experiment.targets import build_targets, test_on
 
 log = logging.getLogger(__name__)
 
-NEW_CLASSES = "new"  # the target that stands for the classes that SUBSAMPLE_CLASSES base leaves out
 OWN_PACKAGES = ("datasets", "dassl", "experiment", "fewshot", "trainers", "vlm")
-_LOGGERS = []  # upstream's logger closes the console when it is collected, so each one is kept
 
 
 class CurrentStdout:
@@ -79,19 +77,22 @@ def configure_logging(quiet: bool = False) -> None:
 @contextmanager
 def run_log(folder: str, quiet: bool) -> Iterator[None]:
     """Tee standard output to the run's log.txt, and the traceback of a failure; `quiet`: to the file only."""
-    console = sys.stdout
+    console, tee = sys.stdout, None
     with open(os.devnull, "w") as nowhere:
         if quiet:
             sys.stdout = nowhere
         try:
             setup_logger(folder)
-            _LOGGERS.append(sys.stdout)
+            tee = sys.stdout
             yield
         except Exception:
             traceback.print_exc(file=sys.stdout)
             raise
         finally:
             sys.stdout = console
+            if tee is not None:
+                tee.console = nowhere  # upstream's logger closes its console too
+                tee.close()
 
 
 def run_one(
@@ -123,12 +124,14 @@ def run_one(
     targets = build_targets(cfg)
     chosen, settings, tried = sweep(cfg, validation_score)
     trainer = seeded_trainer(chosen)
+    write_config(chosen)
     trainer.train()
     if cfg.TEST.NO_TEST:
         return None
     accuracies = {name: test_on(trainer, name, dataset) for name, dataset in targets.items()}
     record = make_record(cfg, trainer, time.perf_counter() - start) | {"targets": accuracies, "swept": settings}
     record["num_settings"] = max(tried, record["num_settings"])
+    write_hparams(chosen, record)
     write_record(cfg.OUTPUT_DIR, record)
     return record
 
@@ -150,31 +153,6 @@ def validation_score(cfg: CN) -> tuple[float | None, int]:
     return trainer.validation_accuracy(), trainer.num_settings
 
 
-def build_targets(cfg: CN) -> dict:
-    """The data sets of TEST.TARGETS by config name; missing data is told before anything is trained."""
-    targets = {}
-    for name in cfg.TEST.TARGETS:
-        target = cfg.clone()
-        target.defrost()
-        if name == NEW_CLASSES:
-            if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
-                raise ValueError(
-                    f"The target '{NEW_CLASSES}' needs a run on the other half of the classes: set "
-                    f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES})."
-                )
-            target.DATASET.SUBSAMPLE_CLASSES = "new"
-        else:
-            body = yaml.safe_load((CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml").read_text())
-            target.DATASET.NAME = body["DATASET"]["NAME"]
-        targets[name] = build_dataset(target)
-    return targets
-
-
-def test_on(trainer, name: str, dataset) -> float:
-    """Accuracy in percent on a target of TEST.TARGETS."""
-    return trainer.test_on_new(dataset) if name == NEW_CLASSES else trainer.test_on(dataset)
-
-
 def make_record(cfg: CN, trainer, seconds: float) -> dict:
     """What a finished run leaves behind; see docs/architecture.md for the meaning of each key."""
     dataset, selection = trainer.dm.dataset, getattr(trainer, "selection", None)
@@ -191,6 +169,7 @@ def make_record(cfg: CN, trainer, seconds: float) -> dict:
         "preset": cfg.PRESET,
         "protocol": cfg.PROTOCOL,
         "prompts": sorted(trainer.task.prompts),
+        "views": {"kind": cfg.VIEWS.KIND, "cache": cfg.VIEWS.CACHE, "train": cfg.VIEWS.TRAIN},
         "split_hash": dataset.split_hash,
         "split_origin": dataset.split_origin,
         "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,

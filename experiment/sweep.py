@@ -31,7 +31,8 @@ def combinations(cfg: CN) -> list[dict[str, object]]:
         ConfigError: SWEEP is not a list of [KEY, [values]], or names an unknown key.
     """
     for entry in cfg.SWEEP:
-        if not (isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[1], list | tuple) and entry[1]):
+        pair = isinstance(entry, list | tuple) and len(entry) == 2
+        if not (pair and isinstance(entry[1], list | tuple) and entry[1]):
             raise ConfigError(f"SWEEP holds [KEY, [values]] pairs, e.g. [['OPTIM.LR', [0.001, 0.01]]]; got {entry!r}.")
         if find_key(cfg, entry[0])[0] is None:
             raise ConfigError(f"SWEEP names the unknown key {entry[0]}.")

@@ -1,35 +1,112 @@
 """Tables from run records.
 
-python tools/table.py output                      # every run below the folder
-python tools/table.py output/shapes --format latex --ci normal --output table.tex
+python tools/table.py output                                   # every run below the folder, one row per setting
+python tools/table.py output --layout fewshot                  # the paper's Table A1: ours, published, difference
+python tools/table.py output --layout dg --format latex --output table.tex
+python tools/table.py output --layout fewshot --against TipAdapterF --ci normal
+python tools/table.py --layout prompts
+
+Layouts: runs (the plain list), fewshot (Table A1), dg (A2), base2new, sensitivity (A3), noise, cost, datasets (C4),
+prompts (C5). How cells are filled, marked and averaged: docs/results.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import fail_politely
+from atomic import write_text_atomically
+from experiment.cli import fail_politely, known
+from experiment.published import ORDER, SOURCES, published_names, sources_of
 from experiment.stats import CI_METHODS
-from experiment.tables import FORMATS, find_records, render, summarise
+from experiment.tables import (
+    DEFAULT_LAYOUT,
+    FORMATS,
+    LAYOUTS,
+    WIDTH,
+    WITHOUT_RECORDS,
+    Request,
+    build,
+    find_records,
+    paired_tables,
+    render,
+    render_tables,
+    select,
+    standard_runs,
+    summarise,
+)
+
+FILTERS = {"methods": "method", "datasets": "dataset", "shots": "shots", "protocol": "protocol", "preset": "preset",
+           "backbone": "backbone"}  # fmt: skip
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="*", help="run folders, folders above them, or result.json files")
+    parser.add_argument("--layout", choices=[DEFAULT_LAYOUT, *LAYOUTS], default=DEFAULT_LAYOUT)
+    parser.add_argument("--format", choices=FORMATS, default="markdown", help="default: markdown")
+    intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
+    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
+    parser.add_argument("--against", metavar="METHOD", help="add differences to this method over the same draws")
+    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="these alone, in this order")
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="DATASET", help="these alone, in this order")
+    parser.add_argument("--shots", nargs="+", default=[], type=int, metavar="K", help="these alone")
+    parser.add_argument("--protocol", nargs="+", default=[], help="these alone")
+    parser.add_argument("--preset", nargs="+", default=[], help="these alone; for --layout prompts, whose prompts")
+    parser.add_argument("--backbone", nargs="+", default=[], help="these alone, as tables name them, e.g. RN50")
+    parser.add_argument("--all-runs", action="store_true", help="also those of studies, see docs/results.md")
+    parser.add_argument(
+        "--published",
+        nargs="*",
+        choices=SOURCES,
+        default=ORDER,
+        help="sources of published figures, most preferred first (default: paper tip ape); without a name: none",
+    )
+    parser.add_argument("--width", type=int, default=WIDTH, help=f"of a terminal table (default: {WIDTH})")
+    parser.add_argument("--output", help="write to this file instead of the terminal")
+    return parser.parse_args()
+
+
+def table(args: argparse.Namespace) -> str:
+    """The text that was asked for.
+
+    Raises:
+        ValueError, FileNotFoundError: nothing to show, with the reason.
+    """
+    records = find_records(args.paths) if args.paths or args.layout not in WITHOUT_RECORDS else []
+    if records and args.layout not in WITHOUT_RECORDS:
+        could_be = {"method": [*known("trainers"), *published_names()], "dataset": known("datasets")}
+        records = select(records, {key: getattr(args, name) for name, key in FILTERS.items()}, could_be)
+    request = Request(
+        ci=args.ci,
+        methods=tuple(args.methods),
+        datasets=tuple(args.datasets),
+        sources=sources_of(args.published),
+        all_runs=args.all_runs,
+        preset=args.preset[0] if args.preset else "repaired",
+    )
+    tables = [] if args.layout == DEFAULT_LAYOUT else build(args.layout, records, request)
+    if args.against:
+        tables += paired_tables(standard_runs(records, request)[0], args.against, request)
+    parts = [render(summarise(records, args.ci), args.format)] if args.layout == DEFAULT_LAYOUT else []
+    if args.format == "csv" and parts and tables:
+        raise ValueError("A csv file holds one kind of table: give --layout fewshot with --against.")
+    return "\n\n\n".join([*parts, *([render_tables(tables, args.format, args.width)] if tables else [])])
 
 
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="+", help="run folders, folders above them, or result.json files")
-    parser.add_argument("--format", choices=FORMATS, default="markdown", help="default: markdown")
-    intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
-    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
-    parser.add_argument("--output", help="write to this file instead of the terminal")
-    args = parser.parse_args()
-    text = render(summarise(find_records(args.paths), args.ci), args.format)
+    logging.basicConfig(level=logging.WARNING, format="Warning: %(message)s")
+    args = arguments()
+    text = table(args)
     if args.output:
-        Path(args.output).write_text(text + "\n", encoding="utf-8")
+        write_text_atomically(Path(args.output), text + "\n")
     else:
         print(text)
     return 0

@@ -289,49 +289,28 @@ class VLTrainer(TrainerX):
         self.accuracy[split or self.cfg.TEST.SPLIT] = float(result)
         return result
 
-    def test_on(self, dataset) -> float:
-        """Accuracy in percent on another data set of the same classes, or of some of them (domain generalisation).
+    def evaluate(self, items, head: Head | None = None, columns: list[int] | None = None) -> float:
+        """Accuracy in percent on other images; the trainer stays as it is.
 
-        The logits of all classes are computed and the target's columns kept (`dataset.class_indices`), so nothing
-        of the head or of its hyper-parameters depends on the target.
-
-        Raises:
-            ValueError: the target has other classes.
+        Args:
+            items: images with `impath` and `label`.
+            head: in the place of the trained one.
+            columns: the classes whose logits are kept, by index; None: all.
         """
-        if dataset.class_indices is None and dataset.num_classes != self.num_classes:
-            raise ValueError(
-                f"{type(dataset).__name__} has {dataset.num_classes} classes, the head {self.num_classes}: it is no "
-                "shifted version of the data that the head was trained on."
-            )
-        source = self.test_loader
-        self.test_loader, self.target_columns = self.inputs.stream(dataset.test), dataset.class_indices
+        kept = self.head, self.test_loader
+        self.head, self.test_loader, self.target_columns = head or self.head, self.inputs.stream(items), columns
         try:
             with self._phase("targets"):
                 return float(super().test())
         finally:
-            self.test_loader, self.target_columns = source, None
+            (self.head, self.test_loader), self.target_columns = kept, None
 
-    def test_on_new(self, dataset) -> float:
-        """Accuracy in percent on classes that training never saw (base-to-new generalisation).
-
-        What was learned is put into a head for the new classes; nothing is learned or selected on them.
-
-        Raises:
-            ValueError: what the method learns belongs to the classes that it was trained on.
-        """
-        reason = refusal(type(self), task="base2new")
-        if reason:
-            raise ValueError(f"{type(self).__name__}: {reason}.")
+    def head_for(self, dataset) -> Head:
+        """What was learned, in a head for the classes of another data set; for methods that are `base_to_new`."""
         classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
         head = self.build_head(self._build_task(dataset, classnames, None), self.node).to(self.device).eval()
         head.load_state_dict(self.head.state_dict())
-        source = self.head, self.test_loader
-        self.head, self.test_loader = head, self.inputs.stream(dataset.test)
-        try:
-            with self._phase("targets"):
-                return float(super().test())
-        finally:
-            self.head, self.test_loader = source
+        return head
 
     def model_inference(self, features: Tensor) -> Tensor:
         """Logits (B, C), or those of a target's classes."""

@@ -105,6 +105,12 @@ class CoOp(VLTrainer):
         """Depends on the config."""
         return negative_prompts((), self.node.NEGATIVE)
 
+    def check_cfg(self, cfg: CN) -> None:
+        """As in the base; contexts that belong to classes are refused for new ones."""
+        super().check_cfg(cfg)
+        if cfg.TRAINER.COOP.CSC and "new" in cfg.TEST.TARGETS:
+            raise ValueError("With TRAINER.COOP.CSC each class has its own context, so there is none for new classes.")
+
     def build_head(self, task: FewShotTask, cfg: CN) -> CoOpHead:
         """Prompts of the class names around the initial context."""
         tower = TextTower(task.clip)
@@ -114,9 +120,3 @@ class CoOp(VLTrainer):
             context = context.expand(task.num_classes, *context.shape)
         negative = NegativeBranch.of(task, cfg.NEGATIVE)
         return CoOpHead(prompts, context, task.logit_scale, cfg.CHUNK, negative)
-
-    def test_on_new(self, dataset) -> float:
-        """As in the base; refused for class-specific contexts."""
-        if self.node.CSC:
-            raise ValueError("With TRAINER.COOP.CSC each class has its own context, so there is none for new classes.")
-        return super().test_on_new(dataset)

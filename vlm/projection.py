@@ -70,6 +70,6 @@ def _projection(clip: FrozenCLIP) -> tuple[str, Tensor]:
 
 def _refusal(clip: FrozenCLIP) -> str:
     return (
-        f"The text tower of {clip.arch} does not end in a projection matrix, which the enhanced base would tune. Choose "
-        "a backbone whose tower does (all of configs/backbones do), or the regular base."
+        f"The text tower of {clip.arch} does not end in a projection matrix, which the enhanced base would tune. "
+        "Choose a backbone whose tower does (all of configs/backbones do), or the regular base."
     )

@@ -6,6 +6,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from vlm.clip import TINY, WeightsUnavailable, fetch_weights, fingerprint, load_clip
 from vlm.views import ViewSpec, seeded, view_seed
@@ -32,7 +33,7 @@ def test_it_is_loaded_once_per_process(clip_checkpoints):
 
 
 def test_fingerprints_tell_weights_apart(random_clip, clip_checkpoints):
-    state = {k: v.clone() for k, v in random_clip.model.state_dict().items()}
+    state = load_file(clip_checkpoints[random_clip.arch])  # the model in memory may have batch norms folded
     assert fingerprint(state) == random_clip.fingerprint
     name = next(k for k, v in state.items() if v.is_floating_point() and v.numel() > 1)
     state[name].view(-1)[0] += 1e-3

@@ -11,7 +11,7 @@ import pytest
 
 from experiment.record import FILE, SCHEMA, is_done, read_record, write_record
 from experiment.stats import interval, mean
-from experiment.tables import comparable, find_records, render, summarise
+from experiment.tables import comparable, find_records, render, select, summarise
 
 BASE = {
     "schema": SCHEMA, "method": "SimNL", "dataset": "dtd", "shots": 16, "seed": 1, "backbone": "RN50",
@@ -45,8 +45,65 @@ def test_a_bad_record_is_named_and_does_not_count_as_done(tmp_path, content):
     path = put(tmp_path)
     path.write_text(content)
     assert not is_done(path.parent, "abc")
-    with pytest.raises(ValueError, match="run again"):
+    with pytest.raises(ValueError, match=f"None of the records(.|\n)*{path}(.|\n)*run again"):
         find_records([tmp_path])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"accuracy": float("nan")}, {"targets": ["imagenet_a"]}, {"targets": {"imagenet_a": "high"}}, {"options": []},
+        {"prompts": "cupl"}, {"label_noise": "some"}, {"seconds": 3}, {"split_hash": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_record_is_named_and_skipped(tmp_path, caplog, change):
+    put(tmp_path, seed=1)
+    path = put(tmp_path, seed=2)
+    path.write_text(json.dumps({**BASE, "seed": 2, **change}))
+    (kept,) = find_records([tmp_path])
+    assert kept["seed"] == 1
+    assert str(path) in caplog.text
+    assert "Skipped" in caplog.text
+
+
+def test_a_record_that_cannot_be_read_is_skipped(tmp_path, caplog):
+    put(tmp_path)
+    (tmp_path / "odd" / FILE).mkdir(parents=True)
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / FILE).write_bytes(b"\xff\xfe\x00")
+    assert len(find_records([tmp_path])) == 1
+    assert caplog.text.count("Skipped") == 2
+
+
+def test_a_copied_run_counts_once(tmp_path, caplog):
+    put(tmp_path / "a")
+    put(tmp_path / "copy", targets={"imagenet_a": 1.0})
+    (row, _) = summarise(find_records([tmp_path]))
+    assert (row["seeds"], row["accuracy"]) == ("1", 60.0)
+    assert not caplog.text
+    put(tmp_path / "other", accuracy=70.0)
+    assert {row["accuracy"] for row in summarise(find_records([tmp_path]))} == {60.0, 1.0}
+    assert "differ in accuracy" in caplog.text
+
+
+def test_a_default_said_twice_is_no_option(tmp_path):
+    """A study may have run a config first, naming options that are its defaults."""
+    put(tmp_path, seed=1, options={"TRAINER.SIMNL.ALPHA": 1.0, "DATASET.LABEL_NOISE": 0.0})
+    put(tmp_path, seed=2, options={})
+    assert [record["options"] for record in find_records([tmp_path])] == [{}, {}]
+
+
+def test_selecting_names_what_there_is(tmp_path):
+    put(tmp_path)
+    put(tmp_path, method="TaskRes", config_hash="b")
+    records = find_records([tmp_path])
+    assert len(select(records, {"method": ["TaskRes"], "shots": []}, {})) == 1
+    assert len(select(records, {"method": ["TaskRes", "APE"]}, {"method": ["APE"]})) == 1
+    with pytest.raises(ValueError, match="No record has shots '8'. Choose from 16"):
+        select(records, {"shots": [8]}, {})
+    with pytest.raises(ValueError, match="No record has all of method"):
+        select(records, {"method": ["APE"]}, {"method": ["APE"]})
 
 
 def test_an_incomplete_record_is_not_written(tmp_path):
@@ -107,6 +164,9 @@ def test_every_format(tmp_path):
     parsed = list(csv.DictReader(io.StringIO(render(rows, "csv"))))
     assert float(parsed[0]["accuracy"]) == 60.5
     assert parsed[1]["ci95"] == ""
+    assert "variant" not in markdown
+    put(tmp_path, config_hash="c", options={"TRAINER.SIMNL.ALPHA": 2.0}, label_noise=0.3)
+    assert "ALPHA=2.0; 30 % wrong labels" in render(summarise(find_records([tmp_path])), "markdown")
     with pytest.raises(ValueError, match="markdown"):
         render(rows, "html")
 

@@ -38,7 +38,7 @@ def test_the_first_best_is_kept_and_counted(tmp_path):
     assert settings == {RATIO: 0.4}
     assert chosen.TRAINER.CLIPADAPTER.RATIO == 0.4
     assert chosen.SWEEP == []
-    assert chosen.OUTPUT_DIR == str(tmp_path)
+    assert str(tmp_path) == chosen.OUTPUT_DIR
     assert tried == 15
 
 

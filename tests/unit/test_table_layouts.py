@@ -45,6 +45,14 @@ def test_table_a2_from_synthetic_records(tmp_path):
         assert figure in text
 
 
+def test_an_average_of_other_targets_has_no_published_counterpart(tmp_path):
+    records = three(70.0, targets=dict.fromkeys(TARGETS[:2], 50.0), **VIT)
+    rows = {row["dataset"]: row for row in csv_rows(show("dg", tmp_path, records)) if row["accuracy"]}
+    assert rows["imagenet -> imagenetv2"]["published"] == "59.76"
+    assert float(rows["imagenet -> average"]["accuracy"]) == pytest.approx(50)
+    assert rows["imagenet -> average"]["published"] == ""
+
+
 def test_domain_generalisation_of_other_data_has_no_published_figures(tmp_path):
     targets = {"shapes_noise": 20.0, "shapes_inverted": 10.0}
     records = [*three(60.0, dataset="shapes", backbone="tiny", weights="bundled", targets=targets)]

@@ -1,0 +1,84 @@
+"""Figures from what has been run.
+
+python tools/plot.py fewshot output                              # fewshot.png
+python tools/plot.py sensitivity output/imagenet --output tau.svg
+python tools/plot.py confusion output/shapes/SimNL/tiny_16shots/0123abcd/seed1
+
+fewshot      accuracy over shots, a panel per data set and their average
+sensitivity  accuracy over alpha, beta, lambda, tau (scripts/simnl/sensitivity.sh)
+noise        accuracy over label noise (scripts/noise.sh)
+cost         accuracy over seconds and learned parameters
+confusion    confusion matrix of one run
+features     map of one run's test features with positive and negative prototypes
+
+Runs of different backbones, presets, protocols or noise never share a figure: each setting gets a file of its own,
+numbered from the second on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import _path  # noqa: F401 - makes the packages importable
+
+from experiment.cli import fail_politely
+from experiment.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
+from experiment.stats import CI_METHODS
+from experiment.tables import find_records
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=[*RECORD_KINDS, *RUN_KINDS])
+    parser.add_argument("paths", nargs="+", help="run folders, or folders above them")
+    parser.add_argument("--output", help=f"file to write, .{', .'.join(FORMATS)} (default: KIND.png)")
+    for name, example in (("methods", "SimNL TipAdapterF"), ("datasets", "dtd eurosat"), ("shots", "1 16")):
+        parser.add_argument(f"--{name}", nargs="+", default=[], help=f"only these, e.g. {example}")
+    intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
+    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
+    parser.add_argument("--projection", choices=("pca", "tsne"), default="tsne", help="of features (default: tsne)")
+    parser.add_argument("--classes", type=int, default=0, help="confusion, features: at most this many classes")
+    return parser
+
+
+def chosen(records: list[dict], args: argparse.Namespace) -> list[dict]:
+    """The records of the methods, data sets and shots that were asked for.
+
+    Raises:
+        ValueError: one that no record has.
+    """
+    for key, option in (("method", "methods"), ("dataset", "datasets"), ("shots", "shots")):
+        wanted, there = set(getattr(args, option)), {str(r[key]) for r in records}
+        if wanted - there:
+            raise ValueError(
+                f"--{option}: no runs of {', '.join(sorted(wanted - there))}. There are: {', '.join(sorted(there))}."
+            )
+        records = [r for r in records if not wanted or str(r[key]) in wanted]
+    return records
+
+
+@fail_politely
+def main() -> int:
+    """Entry point."""
+    args = build_parser().parse_args()
+    logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
+    output = Path(args.output or f"{args.kind}.png")
+    if output.suffix.lower().lstrip(".") not in FORMATS:
+        raise ValueError(f"--output is '{output}'. Its ending must be one of: {', '.join('.' + f for f in FORMATS)}.")
+    records = chosen(find_records(args.paths), args)
+    if args.kind in RUN_KINDS:
+        figures = RUN_KINDS[args.kind](records, classes=args.classes, projection=args.projection)
+    else:
+        figures = RECORD_KINDS[args.kind](records, args.ci)
+    for number, (title, figure) in enumerate(figures.items(), 1):
+        path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
+        print(f"{save(figure, path)}: {', '.join(title.splitlines())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
