@@ -34,3 +34,20 @@ def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a dict
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). Train again.") from error
+
+
+def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
+    """Load what `save_head` wrote into a head, if it fits; returns the description.
+
+    Args:
+        about: the description of this run; all but the hyper-parameters must be equal.
+
+    Raises:
+        FileNotFoundError: no such file; ValueError: damaged, another method's, or of other classes.
+    """
+    state, found = load_head(path)
+    for key, ours in about.items():
+        if key != "hparams" and found.get(key) != ours:
+            raise ValueError(f"{path} does not fit this run: its {key} is {found.get(key)}, here it is {ours}.")
+    head.load_state_dict(state)
+    return found

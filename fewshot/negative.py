@@ -54,7 +54,10 @@ class NegativeOptions:
     def __post_init__(self):
         for name in ("weight", "lr_factor", "text_scale"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"NEGATIVE.{name.upper()} is {getattr(self, name)}: it must be above 0.")
+                raise ValueError(
+                    f"NEGATIVE.{name.upper()} (in the method's config node) is {getattr(self, name)}: it must be "
+                    "above 0. NEGATIVE.ENABLED switches the branch off."
+                )
 
     @classmethod
     def defaults(cls, without: tuple[str, ...] = ()) -> dict[str, object]:

@@ -23,7 +23,7 @@ from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
 from fewshot.capabilities import refusal
-from fewshot.checkpoint import load_head, save_head
+from fewshot.checkpoint import restore_head, save_head
 from fewshot.head import Head, SearchableHead
 from fewshot.inputs import FeatureInputs, PixelInputs
 from fewshot.search import Grid, axis, choose, count_grid
@@ -330,12 +330,7 @@ class VLTrainer(TrainerX):
             checkpoint = load_checkpoint(str(Path(directory) / "head" / f"model.pth.tar-{epoch}"))
             self.head.load_state_dict(checkpoint["state_dict"])
             return
-        path = Path(directory) / "head.safetensors"
-        state, about = load_head(path)
-        for key, ours in self._about().items():
-            if key != "hparams" and about.get(key) != ours:
-                raise ValueError(f"{path} does not fit this run: its {key} is {about.get(key)}, here it is {ours}.")
-        self.head.load_state_dict(state)
+        about = restore_head(Path(directory) / "head.safetensors", self.head, self._about())
         if isinstance(self.head, SearchableHead):
             self.head.hparams.update(about["hparams"])
 

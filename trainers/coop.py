@@ -110,6 +110,8 @@ class CoOp(VLTrainer):
         super().check_cfg(cfg)
         if cfg.TRAINER.COOP.CSC and "new" in cfg.TEST.TARGETS:
             raise ValueError("With TRAINER.COOP.CSC each class has its own context, so there is none for new classes.")
+        if cfg.TRAINER.COOP.NEGATIVE.ENABLED and "new" in cfg.TEST.TARGETS:
+            raise ValueError("TRAINER.COOP.NEGATIVE learns a residual per class, so it says nothing about new classes.")
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CoOpHead:
         """Prompts of the class names around the initial context."""

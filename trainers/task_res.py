@@ -6,7 +6,7 @@
 Frozen: b, the mean of the raw text features of a class (not brought to unit length, so that `a` and the step size act
 on CLIP's own scale). Learned: x (C, D), zero at the start, where the method is zero-shot CLIP.
 
-Enhanced base (ENHANCED, off by default): b_c = h_c P, h_c the mean of what enters the text projection, and P (H, D),
+Enhanced base (BASE: enhanced-ours): b_c = h_c P, h_c the mean of what enters the text projection, and P (H, D),
 CLIP's own at the start, learned before x and then frozen, with logits = s f . norm(h_c P) and loss = CE. The authors
 published such bases, not how they were made: the recipe here (STAGE1) is our own, and its figures are not theirs.
 
@@ -37,6 +37,8 @@ from vlm.projection import unprojected_texts
 from vlm.text import PromptSet, class_weights
 
 log = logging.getLogger(__name__)
+
+BASES = ("regular", "enhanced-ours")
 
 
 class TaskResHead(Head):
@@ -107,9 +109,9 @@ class TaskRes(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """SCALE: a. ENHANCED, STAGE1: the enhanced base; see configs/trainers/TaskRes.yaml."""
+        """SCALE: a. BASE, STAGE1: regular or enhanced base; see configs/trainers/TaskRes.yaml."""
         stage1 = {"LR": 2e-3, "MAX_EPOCH": 50}
-        return CN({"SCALE": 0.5, "ENHANCED": False, "STAGE1": stage1, "NEGATIVE": NegativeOptions.defaults()})
+        return CN({"SCALE": 0.5, "BASE": "regular", "STAGE1": stage1, "NEGATIVE": NegativeOptions.defaults()})
 
     @property
     def prompt_sets(self) -> tuple[str, ...]:
@@ -118,13 +120,15 @@ class TaskRes(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TaskResHead:
         """The residual on the raw text base."""
+        if cfg.BASE not in BASES:
+            raise ValueError(f"TRAINER.TASKRES.BASE is '{cfg.BASE}'. Choose one of {', '.join(BASES)}.")
         base, negative = task.text_features("template", averaging="mean"), NegativeBranch.of(task, cfg.NEGATIVE)
-        return TaskResHead(base, task.logit_scale, cfg.SCALE, cfg.ENHANCED, negative)
+        return TaskResHead(base, task.logit_scale, cfg.SCALE, cfg.BASE != "regular", negative)
 
     def before_train(self) -> None:
         """Stage 1 of the enhanced base; a resumed run has its result in the checkpoint."""
         super().before_train()
-        if not self.node.ENHANCED:
+        if self.node.BASE == "regular":
             return
         head = self.projection_head()
         self.num_parameters += head.projection.numel()

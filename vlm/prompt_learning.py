@@ -81,7 +81,7 @@ class TextTower:
     def _encode(self, tokens: Tensor, embeddings: Tensor) -> Tensor:
         tower, length = self._tower, embeddings.shape[1]
         mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
-        with self.clip.autocast():
+        with self.clip.autocast(self.clip.text_precision):
             x = embeddings + tower.positional_embedding[:length]
             x = tower.ln_final(tower.transformer(x.to(tower.transformer.get_cast_dtype()), attn_mask=mask))
             x = text_global_pool(x, tokens, self._pool, eos_token_id=self._eos)

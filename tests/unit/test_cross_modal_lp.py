@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,11 @@ from dassl.optim import build_lr_scheduler
 from experiment.config import CONFIGS, assemble
 from experiment.sweep import combinations
 from fewshot.loaders import SupportLoader
+from fewshot.support import SupportSet
+from trainers.base import VLTrainer
 from trainers.cross_modal_lp import CrossModalHead, CrossModalLoader, CrossModalLP
 from trainers.zeroshot_clip import ZeroshotHead
+from vlm.text import PromptFeatures
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -106,6 +111,28 @@ def test_fewer_sentences_than_a_batch_are_used_whole():
 def test_an_epoch_of_short_last_batches():
     sizes = [len(b) for b in batches(loader(6, images=6, texts=8, drop_last=False), [0])]
     assert sizes == [8, 6, 8, 6, 8, 6]
+
+
+def test_every_view_and_every_sentence_is_a_sample(monkeypatch):
+    views, labels = torch.arange(6.0).view(2, 3, 1), torch.tensor([0, 1, 2])
+    prompts = {"template": PromptFeatures(100 + torch.arange(6.0).view(6, 1), torch.arange(3).repeat_interleave(2))}
+    monkeypatch.setattr(VLTrainer, "_build_task", lambda *_: SimpleNamespace(prompts=prompts))
+    trainer = CrossModalLP.__new__(CrossModalLP)
+    trainer.cfg = official_cfg("dtd", "DATALOADER.TRAIN_X.BATCH_SIZE", "50", "SEED", "1")
+    trainer.device = torch.device("cpu")
+    trainer._build_task(None, (), SupportSet(views, labels, labels, views, labels))
+    batch = next(iter(trainer.train_loader_x))
+    samples = dict(zip(batch["img"].flatten().tolist(), batch["label"].tolist(), strict=True))
+    assert samples == {0: 0, 1: 1, 2: 2, 3: 0, 4: 1, 5: 2, 100: 0, 101: 0, 102: 1, 103: 1, 104: 2, 105: 2}
+
+
+def test_wise_ft_comes_after_the_epochs():
+    trainer = CrossModalLP.__new__(CrossModalLP)
+    trainer.cfg = official_cfg("dtd", "TRAINER.CROSSMODALLP.WISE_FT", "0.5")
+    trainer.head = CrossModalHead(torch.eye(3), 10.0)
+    trainer.head.weight.data.mul_(3.0)
+    trainer.fit()
+    torch.testing.assert_close(trainer.head.weight.detach(), 2 * torch.eye(3))
 
 
 # ---------------------------------------------------------------- settings

@@ -117,7 +117,7 @@ def enhanced_trainer(clip: FrozenCLIP, monkeypatch, start_epoch: int = 0) -> Tas
         CONFIGS / "datasets" / "dtd.yaml",
         CONFIGS / "trainers" / "TaskRes.yaml",
     ]
-    options = ["TRAINER.TASKRES.ENHANCED", "True", "TRAINER.TASKRES.STAGE1.MAX_EPOCH", "3"]
+    options = ["TRAINER.TASKRES.BASE", "enhanced-ours", "TRAINER.TASKRES.STAGE1.MAX_EPOCH", "3"]
     trainer.cfg = assemble(files, options, {"TRAINER.NAME": "TaskRes"})
     trainer.clip, trainer.device, trainer.num_classes, trainer.support = clip, torch.device("cpu"), 5, None
     trainer.task = SimpleNamespace(classnames=tuple("abcde"), logit_scale=clip.logit_scale)
