@@ -15,7 +15,7 @@ from experiment.config import CONFIGS
 log = logging.getLogger(__name__)
 
 # What a user can cause, and mend: shown as a message. Anything else is a defect and shows its traceback.
-USER_ERRORS = (ValueError, KeyError, FileNotFoundError, NotADirectoryError, PermissionError, OSError, RuntimeError)
+USER_ERRORS = (ValueError, KeyError, OSError, RuntimeError, FloatingPointError)
 
 
 def known(kind: str) -> list[str]:
@@ -82,4 +82,6 @@ def describe(error: BaseException) -> str:
     """The message of an error, without the quotes that KeyError adds."""
     if isinstance(error, KeyError) and len(error.args) == 1:
         return str(error.args[0])
+    if isinstance(error, FloatingPointError):
+        return f"{error} Training diverged: lower OPTIM.LR, or raise OPTIM.EPS."
     return str(error) or type(error).__name__

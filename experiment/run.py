@@ -149,7 +149,11 @@ def validation_score(cfg: CN) -> tuple[float | None, int]:
     trainer = seeded_trainer(with_settings(cfg, {"TEST.NO_TEST": True}, cfg.OUTPUT_DIR))
     if not trainer.num_val:
         return None, 0
-    trainer.train()
+    try:
+        trainer.train()
+    except FloatingPointError:
+        log.warning("A setting of the sweep diverged: the loss is infinite or NaN. It counts as 0 %%.")
+        return 0.0, trainer.num_settings
     return trainer.validation_accuracy(), trainer.num_settings
 
 

@@ -226,6 +226,8 @@ def by_seed(records: Sequence[dict]) -> dict[int, dict]:
 
 def prompts_text(record: dict) -> str:
     """`cupl+template`."""
+    if record.get("prompts") == []:
+        return "no templates"  # of a method that learns its prompts or uses no text
     return "+".join(map(str, record.get("prompts", [])))
 
 

@@ -131,6 +131,13 @@ def test_a_swept_run_is_the_run_with_the_best_setting(config, tmp_path):
     assert same(learned(tmp_path / "swept"), learned(tmp_path / "alone"))
 
 
+def test_a_setting_that_diverges_is_not_taken(config, tmp_path):
+    sweep = ["SWEEP", "[['OPTIM.LR', [1e30, 0.001]]]", "OPTIM.NAME", "sgd", "OPTIM.MAX_EPOCH", "4"]
+    record = run_one(config("CLIPAdapter", *sweep, "OPTIM.WARMUP_EPOCH", "-1"))
+    assert record["swept"] == {"OPTIM.LR": 0.001}
+    assert json.loads((tmp_path / "run" / "sweep.json").read_text())[0]["accuracy"] == 0.0
+
+
 def test_nothing_is_swept_or_searched_without_selection_images(config, tmp_path):
     options = ["PROTOCOL", "no-val", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"]
     record = run_one(config("SimNL", *options))
