@@ -32,8 +32,9 @@ def check_name(kind: str, name: str) -> str:
     names = known(kind)
     if name in names:
         return name
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    by_lower = {known_name.lower(): known_name for known_name in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    hint = f" Did you mean {by_lower[near[0]]}?" if near else ""
     raise ValueError(f"Unknown {kind[:-1].replace('dataset', 'data set')} '{name}'.{hint} Valid: {', '.join(names)}.")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shared by scripts/<method>/main.sh: METHOD SCRIPT DATASET SHOTS [KEY VALUE ...]
+# Finds python and starts tools/$TOOL; scripts/<method>/main.sh give it METHOD SCRIPT DATASET SHOTS [KEY VALUE ...]
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 python="${PYTHON:-}"
@@ -13,4 +13,6 @@ if ! "$python" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_
   echo "  python3 -m venv .venv && .venv/bin/pip install -r requirements.txt" >&2
   exit 1
 fi
-exec "$python" "$root/tools/run.py" "$@"
+# Threads that wait must sleep, not spin: on a busy machine spinning costs many times the work itself.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+exec "$python" "$root/tools/${TOOL:-run.py}" "$@"

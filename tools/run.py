@@ -31,7 +31,6 @@ Environment variables (value in brackets: the default)
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -90,87 +89,37 @@ def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, lis
     return dataset, int(shots), options
 
 
-def targets_of(dataset: str, text: str) -> list[str]:
-    """The data sets that TARGETS names; `variants`: those whose config name starts with the data set's.
-
-    Raises:
-        ValueError: an unknown name, or a data set without variants.
-    """
-    if text != "variants":
-        return [check_name("datasets", name) for name in text.replace(",", " ").split()]
-    variants = [name for name in known("datasets") if name.startswith(dataset) and name != dataset]
-    if not variants:
-        raise ValueError(f"{dataset} has no shifted variants; imagenet and shapes have.")
-    return variants
-
-
-def check_data(dataset: str, options: list[str]) -> None:
-    """Fail on missing data before any weights are downloaded."""
-    from dassl.data.datasets import build_dataset
-    from experiment.config import CONFIGS, assemble
-
-    settings = {"DATASET.ROOT": setting("DATA", "data"), "VERBOSE": False, "TRAINER.NAME": "ZeroshotCLIP"}
-    if os.environ.get("CACHE"):
-        settings["STORE.ROOT"] = os.environ["CACHE"]
-    with contextlib.redirect_stdout(None):
-        build_dataset(assemble([CONFIGS / "datasets" / f"{dataset}.yaml"], options, settings))
-
-
 def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> list:
-    """One frozen config per seed."""
-    from experiment.backbones import backbone_settings, resolve_auto
-    from experiment.config import CONFIGS, assemble
-    from experiment.run import run_folder
+    """One frozen config per seed, as the environment says."""
+    from experiment.matrix import Plan, Setup, Variant, build_configs, targets_of
 
     cuda = pick_device(setting("DEVICE", "auto"))
-    targets = targets_of(dataset, setting("TARGETS", ""))
-    backbone, weights = setting("BACKBONE", "auto"), setting("WEIGHTS", "")
-    if backbone == "auto":
-        check_data(dataset, options)
-        backbone = "rn50" if weights else resolve_auto(dataset)
-    files, settings = backbone_settings(backbone, weights)
-    settings |= {
-        "TRAINER.NAME": method,
-        "DATASET.CONFIG": dataset,
-        "DATASET.NUM_SHOTS": shots,
-        "DATASET.ROOT": setting("DATA", "data"),
-        "PRESET": setting("PRESET", "repaired"),
-        "PROTOCOL": setting("PROTOCOL", "fewshot-val"),
-        "USE_CUDA": cuda,
-        "TEST.TARGETS": targets,
-    }
-    if os.environ.get("CACHE"):
-        settings["STORE.ROOT"] = os.environ["CACHE"]
-    files += [CONFIGS / "datasets" / f"{dataset}.yaml", CONFIGS / "trainers" / f"{method}.yaml"]
-    configs = []
-    for seed in seeds_from(setting("SEEDS", "1 2 3")):
-        cfg = assemble(files, options, {**settings, "SEED": seed}).clone()
-        cfg.defrost()
-        cfg.OUTPUT_DIR = str(run_folder(setting("OUTPUT", "output"), cfg))
-        cfg.freeze()
-        configs.append(cfg)
-    return configs
+    variant = Variant(options=tuple(options), targets=tuple(targets_of(dataset, setting("TARGETS", ""))))
+    setup = Setup.from_environment(os.environ, cuda=cuda)
+    return build_configs(setup, Plan(method, dataset, shots, variant), seeds_from(setting("SEEDS", "1 2 3")))
 
 
 def run_all(configs: list) -> list[Path]:
     """Run what is not done; one line per run. A failed run ends the command, the others' records stay."""
-    from experiment.config import config_hash
-    from experiment.record import is_done
-    from experiment.run import run_log, run_one
-
     for cfg in configs:
-        if is_done(cfg.OUTPUT_DIR, config_hash(cfg), cfg.TEST.TARGETS):
-            print(f"seed {cfg.SEED}: done before, skipped ({cfg.OUTPUT_DIR})")
-            continue
+        print(f"seed {cfg.SEED}: {run_seed(cfg)}", flush=True)
+    return [Path(cfg.OUTPUT_DIR) for cfg in configs]
+
+
+def run_seed(cfg) -> str:
+    """Run a config unless it is done; returns what became of it. Waits where another process runs the same."""
+    from experiment.executor import claimed, execute
+    from experiment.matrix import is_finished
+
+    with claimed(cfg.OUTPUT_DIR, wait=True):
+        if is_finished(cfg):
+            return f"done before, skipped ({cfg.OUTPUT_DIR})"
         print(f"seed {cfg.SEED}: running, log in {cfg.OUTPUT_DIR}/log.txt", flush=True)
         start = time.perf_counter()
-        with run_log(cfg.OUTPUT_DIR, quiet=True):
-            record = run_one(cfg)
-        if record is None:
-            print(f"seed {cfg.SEED}: trained, not tested (TEST.NO_TEST)")
-            continue
-        print(f"seed {cfg.SEED}: {record['accuracy']:.2f} % in {time.perf_counter() - start:.1f} s {_details(record)}")
-    return [Path(cfg.OUTPUT_DIR) for cfg in configs]
+        record = execute(cfg)
+    if record is None:
+        return "trained, not tested (TEST.NO_TEST)"
+    return f"{record['accuracy']:.2f} % in {time.perf_counter() - start:.1f} s {_details(record)}"
 
 
 def _details(record: dict) -> str:
@@ -192,14 +141,17 @@ def main() -> int:
     dataset, shots, options = parse(arguments, method, script)
     print(f"{method} on {dataset}, {shots} shots", flush=True)
 
+    from experiment.record import FILE
     from experiment.run import configure_logging
     from experiment.tables import comparable, find_records, render, summarise
 
     configure_logging(quiet=True)
     configs = build_configs(method, dataset, shots, options)
     folders = run_all(configs)
+    if not any((folder / FILE).is_file() for folder in folders):
+        return 0  # TEST.NO_TEST: there are heads, and no figures
     mine = find_records(folders)[0]
-    others = find_records([Path(setting("OUTPUT", "output")) / dataset])
+    others = find_records([folders[0].parents[3]])  # whatever was run on the data set
     print(f"\n{render(summarise(comparable(others, mine)), 'terminal')}\n")
     print(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)")
     print(f"Tables of everything: python tools/table.py {setting('OUTPUT', 'output')}")

@@ -24,11 +24,11 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
+from atomic import write_text_atomically
 from datasets.shapes import Shapes
 from datasets.shapes_classes import CLASSES, SPLITS
 from datasets.shapes_render import PATTERNS, STYLES, image_generator, render, sample_scene
 from experiment.cli import fail_politely
-from fewshot.checkpoint import write_text_atomically
 from vlm import tiny_clip
 from vlm.text import PromptSet, class_weights, read_cupl
 from vlm.tiny_clip.captions import TRAITS, caption, plain_captions

@@ -22,12 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from vlm import tiny_clip
+from vlm.tuning import tune
 
 log = logging.getLogger(__name__)
 
 TINY = "tiny-clip"  # the architecture name of the bundled model
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip asks the hub for
 HUB_TIMEOUT = 5.0  # seconds
+CPU_BATCH, GPU_BATCH, PROBE_BATCH = 32, 1024, 8  # images at once: on a CPU, at most on a GPU, to measure its memory
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -58,13 +60,32 @@ class FrozenCLIP:
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels `(B, 3, H, W)` float32 to raw features `(B, D)` float32."""
         with self.autocast():
-            return self.model.encode_image(pixels.to(self.device)).float()
+            return self.model.encode_image(pixels.to(self.device, non_blocking=True)).float()
 
     @torch.no_grad()
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Token ids `(B, L)` int64 to raw features `(B, D)` float32."""
-        with self.autocast():
+        with self.autocast(self.text_precision):
             return self.model.encode_text(tokens.to(self.device)).float()
+
+    @property
+    def text_precision(self) -> str:
+        """That of the image tower; on a CPU fp32, where half types make the text tower slower."""
+        return "fp32" if self.device.type == "cpu" else self.precision
+
+    def batch_size(self, size: int) -> int:
+        """Images of `size` x `size` pixels to encode at once: what half the free memory of a GPU holds, within limits.
+
+        On a CPU a batch whose activations stay small is as fast as any.
+        """
+        if self.device.type != "cuda":
+            return CPU_BATCH
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self.encode_image(torch.zeros(PROBE_BATCH, 3, size, size))
+        each = (torch.cuda.max_memory_allocated(self.device) - before) / PROBE_BATCH
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return int(min(max(free / 2 / max(each, 1.0), CPU_BATCH), GPU_BATCH))
 
     def tokenize(self, prompts: list[str]) -> Tensor:
         """Prompts to token ids `(B, L)`, cut at the context length (long CuPL sentences overflow it)."""
@@ -75,9 +96,9 @@ class FrozenCLIP:
         name = "ViT-B-32" if self.arch == TINY else self.arch  # the tiny CLIP uses CLIP's own byte-pair encoding
         return open_clip.get_tokenizer(name, context_length=self.context_length)
 
-    def autocast(self):
-        """The context in which the towers run: autocast to their precision, or nothing for fp32."""
-        dtype = PRECISIONS[self.precision]
+    def autocast(self, precision: str | None = None):
+        """The context in which the towers run: autocast to their precision (or another one), or nothing for fp32."""
+        dtype = PRECISIONS[precision or self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
 
@@ -103,7 +124,7 @@ def load_clip(arch: str, weights: str, precision: str = "fp32", device: str = "c
     else:
         _check_arch(arch)
         model = _build_from_file(arch, weights) if Path(weights).is_file() else _build_from_tag(arch, weights)
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.eval().requires_grad_(False)
     return _describe(model, arch, weights, precision, torch.device(device))
 
 
@@ -111,7 +132,7 @@ def _describe(model: nn.Module, arch: str, weights: str, precision: str, device:
     state = model.state_dict()
     bias = state.get("logit_bias")
     return FrozenCLIP(
-        model=model,
+        model=tune(model).to(device),
         arch=arch,
         weights=weights,
         precision=precision,

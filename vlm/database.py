@@ -50,7 +50,8 @@ class FeatureDatabase:
             self._replace(str(error))
 
     def _open(self) -> None:
-        self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS)
+        # One thread at a time uses it, but not always the one that opened it: batches are written beside the encoder.
+        self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
         self._connection.executescript(SCHEMA)
         with self._connection:
             self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('content', ?)", (self._content,))

@@ -13,7 +13,8 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -31,7 +32,8 @@ log = logging.getLogger(__name__)
 
 VERSION = 1  # raise when the meaning of a stored row changes
 READ_ROWS = 4096  # rows held at once while streaming
-WORKERS_PAY_FROM = 512  # fewer views than this are decoded in the calling process
+TEXT_BATCH = 256  # prompts encoded at once where no batch size is given
+WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
 
 
 class FeatureStore:
@@ -41,8 +43,10 @@ class FeatureStore:
         root: the folder; shared by any number of processes.
         clip: the model whose features are kept.
         num_workers: processes that decode images; the features do not depend on it.
-        batch_size: views encoded at once; the features do not depend on it beyond rounding.
+        batch_size: views encoded at once, 0: what memory allows; the features do not depend on it beyond rounding.
         progress: show progress bars on long passes.
+        exclusive: of several processes that need the same features one encodes and the others wait; False where the
+            processes have shared the images out among themselves (`experiment.warming`).
     """
 
     def __init__(
@@ -52,10 +56,12 @@ class FeatureStore:
         num_workers: int = 0,
         batch_size: int = 256,
         progress: bool = True,
+        exclusive: bool = True,
     ):
         self.root = Path(root).expanduser()
         self.clip = clip
         self.num_workers, self.batch_size, self.progress = num_workers, batch_size, progress
+        self._lock = FileLock if exclusive else nullcontext
         self.encoded_images = 0  # views encoded by this object; the tests and the run record read it
 
     # ------------------------------------------------------------------ images
@@ -64,7 +70,11 @@ class FeatureStore:
         """Features of all images at once, (V, N, D) float32 on the CPU, in the order of `paths` and `views`."""
         if not paths:
             return torch.zeros(len(views), 0, self.clip.embed_dim)
-        return torch.cat(list(self.stream(paths, spec, views)), dim=1)
+        features, start = torch.empty(len(views), len(paths), self.clip.embed_dim), 0
+        for chunk in self.stream(paths, spec, views):
+            features[:, start : start + chunk.shape[1]] = chunk
+            start += chunk.shape[1]
+        return features
 
     def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
         """Encode what is missing, and return nothing."""
@@ -92,18 +102,33 @@ class FeatureStore:
 
     def _encode_images(self, database, paths, contents, spec: ViewSpec, todo: list[tuple[int, int]]) -> None:
         pending = PendingViews(paths, contents, spec, todo)
-        workers = self.num_workers if len(todo) >= WORKERS_PAY_FROM else 0
-        per_batch = max(
-            1, self.batch_size * len(pending) // len(todo)
-        )  # images, so that ~batch_size views make a batch
-        own = torch.Generator()  # else the loader would draw from, and so change, the global generator
-        loader = DataLoader(pending, batch_size=per_batch, num_workers=workers, collate_fn=_join, generator=own)
-        with self._bar(len(todo), "Encoding images", "view") as bar:
-            for keys, pixels in loader:
-                features = self.clip.encode_image(pixels).cpu().numpy()
-                database.write((contents[i], view, row) for (i, view), row in zip(keys, features, strict=True))
-                self.encoded_images += len(keys)
-                bar.update(len(keys))
+
+        def write(keys, features):
+            rows = features.cpu().numpy()
+            database.write((contents[i], view, row) for (i, view), row in zip(keys, rows, strict=True))
+            self.encoded_images += len(keys)
+            bar.update(len(keys))
+
+        with self._bar(len(todo), "Encoding images", "view") as bar, ThreadPoolExecutor(1) as writer:
+            writing = None  # one batch is written while the next one is encoded
+            for keys, pixels in self._loader(pending, len(todo), spec):
+                features = self.clip.encode_image(pixels)
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(write, keys, features)
+            writing.result()
+
+    def _loader(self, pending: PendingViews, number: int, spec: ViewSpec) -> DataLoader:
+        """Decoded batches of about `batch_size` views, from worker processes where that pays."""
+        batch_size = self.batch_size or self.clip.batch_size(spec.size)
+        return DataLoader(
+            pending,
+            batch_size=max(1, batch_size * len(pending) // number),  # images; each has number / len(pending) views
+            num_workers=self.num_workers if number >= WORKERS_PAY_FROM else 0,
+            collate_fn=_join,
+            pin_memory=self.clip.device.type == "cuda",
+            generator=torch.Generator(),  # of its own: else the loader would draw from the global one, and change it
+        )
 
     @staticmethod
     def _check_views(spec: ViewSpec, views: Sequence[int]) -> None:
@@ -130,8 +155,9 @@ class FeatureStore:
 
     def _encode_texts(self, database, prompts, contents, todo: list[tuple[int, int]]) -> None:
         with self._bar(len(todo), "Encoding prompts", "prompt") as bar:
-            for start in range(0, len(todo), self.batch_size):
-                part = [i for i, _ in todo[start : start + self.batch_size]]
+            size = self.batch_size or TEXT_BATCH
+            for start in range(0, len(todo), size):
+                part = [i for i, _ in todo[start : start + size]]
                 features = self.clip.encode_text(self.clip.tokenize([prompts[i] for i in part])).cpu().numpy()
                 database.write((contents[i], 0, row) for i, row in zip(part, features, strict=True))
                 bar.update(len(part))
@@ -142,7 +168,7 @@ class FeatureStore:
         """Encode what is missing; of several processes that ask at once, one encodes and the others wait for it."""
         if not database.missing(contents, views):
             return
-        with FileLock(str(database.path) + ".lock"):
+        with self._lock(str(database.path) + ".lock"):
             todo = database.missing(contents, views)
             todo = list({(contents[i], view): (i, view) for i, view in todo}.values())  # equal images once
             if todo:
@@ -166,7 +192,7 @@ class FeatureStore:
             "version": VERSION,
             "kind": kind,
             "weights": clip.fingerprint,
-            "precision": clip.precision,
+            "precision": clip.precision if kind == "image" else clip.text_precision,
             "detail": detail,
         }
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
@@ -212,7 +238,7 @@ def read_image(path: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise OSError(
             f"Cannot decode the image {path}: {error}. Replace the file and run the command again."
         ) from error

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 
-import pytest
 from e2e_tools import records
 
 SMALL = "bash scripts/benchmark.sh fewshot --datasets shapes --shots 1 2 --seeds 1 2 OPTIM.MAX_EPOCH 2"
@@ -34,9 +33,7 @@ def test_killed_twice_and_beside_another_it_gives_the_same_figures(shell, start,
     logs = finished.stdout, (tmp_path / "beside.txt").read_text()
     done = [line.split(": ")[0].split("] ")[1] for text in logs for line in text.splitlines() if " % in " in line]
     assert len(done) == len(set(done))  # no cell twice
-    again = shell(command)
-    assert "8 skipped" in again.stdout
-    assert "TaskRes" in again.stdout
+    assert shell(command).stdout.count("8 skipped") == 1
 
 
 def test_two_processes_give_the_same_table(shell, tmp_path):
@@ -51,13 +48,6 @@ def test_two_processes_give_the_same_table(shell, tmp_path):
 def test_a_failing_cell_stops_no_other(shell, tmp_path):
     made = shell(
         "bash scripts/benchmark.sh fewshot --methods TaskRes ZeroshotCLIP --datasets dtd shapes --shots 1 --seeds 1 "
-        "--backbone tiny TRAINER.TASKRES.ALPHA nonsense",
-        DATA=tmp_path / "nothing",
-    )
-    assert made.returncode == 1
-    assert "ALPHA: expected float" in made.stderr
-    made = shell(
-        "bash scripts/benchmark.sh fewshot --methods TaskRes ZeroshotCLIP --datasets dtd shapes --shots 1 --seeds 1 "
         "--backbone tiny OPTIM.NAME nonsense",
         DATA=tmp_path / "nothing",
     )
@@ -70,11 +60,12 @@ def test_a_failing_cell_stops_no_other(shell, tmp_path):
     assert (record["method"], record["dataset"]) == ("ZeroshotCLIP", "shapes")
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_a_polite_stop(start, sign, tmp_path):
-    process = start(f"exec {SMALL} --methods CrossModalLP SimNL OPTIM.MAX_EPOCH 4000")
-    time.sleep(9)
-    process.send_signal(sign)
+def test_a_polite_stop(start, tmp_path):
+    process = start(f"exec {SMALL} --methods SimNL OPTIM.MAX_EPOCH 4000")
+    while not list((tmp_path / "output").rglob("log.txt")):
+        time.sleep(0.2)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 130
 
 
@@ -89,27 +80,3 @@ def test_studies(shell, tmp_path):
     novel = shell("bash scripts/base2new.sh CLIPAdapter shapes 1 --seeds 1 OPTIM.MAX_EPOCH 1", OUTPUT=tmp_path / "b")
     assert novel.returncode == 0, novel.stderr
     assert "harmonic mean" in novel.stdout
-    refused = shell("bash scripts/base2new.sh SimNL shapes 1 --seeds 1", OUTPUT=tmp_path / "b")
-    assert refused.returncode == 0
-    assert "Not applicable" in refused.stdout
-
-
-def test_help_and_dry_run(shell):
-    explained = shell("bash scripts/simnl/ablation.sh --help")
-    assert explained.returncode == 0
-    assert "sensitivity.sh" in explained.stdout
-    planned = shell("bash scripts/simnl/ablation.sh shapes 16 --jobs 2 --seeds 1 --dry-run")
-    assert planned.returncode == 0, planned.stderr
-    assert planned.stdout.count("to run") == 13
-    assert "local job 2 of 2: CPU" in planned.stdout
-    for flags, word in {
-        "--shots none": "'none' is no whole number",
-        "--jobs 2 --gpus 2": "give one of them",
-        "--slurm partition=x": "goes with --executor slurm",
-        "--methods SimNLL": "Did you mean SimNL?",
-        "--what": "--what",
-    }.items():
-        failed = shell(f"bash scripts/benchmark.sh fewshot --datasets shapes {flags}")
-        assert failed.returncode == 1, flags
-        assert word in failed.stderr
-        assert "Traceback" not in failed.stderr

@@ -1,0 +1,158 @@
+"""Start the processes that work on a matrix, follow them, and put together what they report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import submitit
+from rich.console import Console
+
+from experiment.executor import work
+from experiment.matrix import Cell, is_finished
+from experiment.progress import Progress
+from experiment.studies import Request
+from experiment.workers import STOP, EventLog, Worker, usable_cores
+
+FOLDER = ".benchmark"  # below OUTPUT: events and logs of processes
+POLL = {"local": 0.3, "slurm": 2.0}  # seconds between two looks at the events
+PATIENCE = 10.0  # seconds for processes to end when all cells are settled
+MINUTES = {"local": 60 * 24 * 30, "slurm": 60 * 12}  # time limit of a job
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many processes, where, and what each may use."""
+
+    executor: str = "local"
+    count: int = 1
+    gpus: int = 0
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_flags(cls, executor: str, jobs: int, gpus: int, parameters: Sequence[str]) -> Workers:
+        """Check the flags of `tools/benchmark.py`.
+
+        Raises:
+            ValueError: they do not fit together.
+        """
+        pairs = [tuple(text.partition("=")[::2]) for text in parameters]
+        if not all(key and value for key, value in pairs):
+            raise ValueError(f"--slurm takes KEY=VALUE, e.g. partition=gpu; got {' '.join(parameters)}.")
+        if pairs and executor != "slurm":
+            raise ValueError("--slurm goes with --executor slurm.")
+        if gpus and jobs > 1:
+            raise ValueError("--gpus N starts one process per GPU, --jobs N processes without one: give one of them.")
+        return cls(executor, gpus or jobs, gpus, tuple(pairs))
+
+    @property
+    def in_process(self) -> bool:
+        """True where this process does the work itself."""
+        return self.executor == "local" and self.count == 1
+
+    def describe(self) -> list[str]:
+        """A line per process, for a dry run."""
+        what = "1 GPU" if self.gpus else "CPU"
+        more = "".join(f" {key}={value}" for key, value in self.parameters)
+        return [f"{self.executor} job {number + 1} of {self.count}: {what}{more}" for number in range(self.count)]
+
+
+def describe_cell(cell: Cell) -> str:
+    """A line for a dry run: the cell, and done, to run, n/a or what is wrong."""
+    if cell.refusal:
+        return f"{cell}: n/a: {cell.refusal}"
+    if cell.error:
+        return f"{cell}: cannot run: {cell.error.splitlines()[0]}"
+    return f"{cell}: {'done' if is_finished(cell.cfg) else 'to run'} ({cell.folder})"
+
+
+def run(request: Request, cells: Sequence[Cell], workers: Workers) -> dict[int, dict]:
+    """Do all cells; what became of each, by number. Warnings of runs are shown on the console, each once."""
+    console = Console(file=sys.stdout, soft_wrap=True)
+    with Progress(cells, console, workers.count) as progress:
+        if workers.in_process:
+            work(cells, progress.report)
+        else:
+            follow(request, workers, progress)
+    counts = progress.counts()
+    console.out(", ".join(f"{counts[state]} {state}" for state in sorted(counts)), highlight=False)
+    return progress.outcomes
+
+
+def follow(request: Request, workers: Workers, progress: Progress) -> None:
+    """Submit the processes and pass on what they write until all cells are settled or all processes have ended."""
+    folder = Path(request.setup.output).absolute() / FOLDER / time.strftime("%Y%m%d-%H%M%S")
+    folder = folder.with_name(f"{folder.name}-{os.getpid()}")
+    folder.mkdir(parents=True)
+    events = EventLog(folder)
+    jobs = submit(request, workers, folder)
+    progress.console.out(f"{len(jobs)} {workers.executor} jobs started, logs in {folder}", highlight=False)
+    settled_at = None
+    try:
+        while settled_at is None or time.monotonic() - settled_at < PATIENCE:
+            over = all_over(jobs)  # asked before the last look at the events
+            for number, event in events.read():
+                progress.report(number, event)
+            if over:
+                return
+            if settled_at is None and len(progress.outcomes) == len(progress.cells):
+                settled_at = time.monotonic()
+            time.sleep(POLL[workers.executor])
+    finally:
+        if not all_over(jobs):
+            (folder / STOP).touch()  # a job may outlive its cancellation for a while; it shall begin nothing
+            for job in jobs:
+                job.cancel(check=False)
+
+
+def all_over(jobs: Sequence) -> bool:
+    """True when no job runs or waits. SLURM is asked through squeue: submitit's sacct needs an accounting data base."""
+    if all(job.paths.result_pickle.exists() for job in jobs):
+        return True
+    if isinstance(jobs[0], submitit.SlurmJob):
+        names = sorted({job.job_id.partition("_")[0] for job in jobs})
+        asked = subprocess.run(["squeue", "-h", "-j", ",".join(names)], capture_output=True, text=True, check=False)
+        forgotten = "Invalid job id" in asked.stderr
+        return forgotten or (asked.returncode == 0 and not asked.stdout.strip())
+    return all(job.done() for job in jobs)
+
+
+def submit(request: Request, workers: Workers, folder: Path) -> list:
+    """Start the processes through submitit; its job objects."""
+    root = str(Path(__file__).resolve().parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    local = workers.executor == "local"
+    worker = Worker(
+        json.dumps(request.to_json()),
+        workers.count,
+        str(folder),
+        threads=max(1, usable_cores() // workers.count) if local else 0,
+        pick_gpu=local and workers.gpus > 0,
+        parent=os.getpid() if local else 0,
+    )
+    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=workers.executor)
+    executor.update_parameters(**job_parameters(workers))
+    return executor.map_array(worker, list(range(workers.count)))
+
+
+def job_parameters(workers: Workers) -> dict[str, object]:
+    """For submitit. Names of `--slurm` are sbatch's, but for `time` in minutes."""
+    if workers.executor == "local":
+        return {"timeout_min": MINUTES["local"]}
+    parameters: dict[str, object] = {
+        "name": "simnl-benchmark",
+        "timeout_min": MINUTES["slurm"],
+        "tasks_per_node": 1,
+        "slurm_array_parallelism": workers.count,
+    }
+    parameters |= {"gpus_per_node": 1} if workers.gpus else {}
+    for key, value in workers.parameters:
+        name = {"time": "timeout_min", "cpus_per_task": "cpus_per_task"}.get(key, f"slurm_{key}")
+        parameters[name] = int(value) if value.isdigit() else value
+    return parameters

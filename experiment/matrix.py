@@ -1,0 +1,238 @@
+"""A matrix of runs: methods x data sets x shots x variants x seeds, and the config of every cell.
+
+`tools/run.py` makes the cells of one method, data set and shot count from it, `tools/benchmark.py` any number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from yacs.config import CfgNode as CN
+
+from dassl.data.datasets import DATASET_REGISTRY, build_dataset
+from experiment.backbones import backbone_settings, resolve_auto
+from experiment.capabilities import refusal
+from experiment.cli import check_name, describe, known
+from experiment.config import CONFIGS, assemble, config_hash
+from experiment.record import is_done
+from experiment.run import run_folder
+
+PAPER_DATASETS = (  # in the order of the paper's Table A1
+    "imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft", "sun397",
+    "dtd", "eurosat", "ucf101",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all cells of a matrix share. Each field is an environment variable of the scripts; empty: the default."""
+
+    data: str = "data"
+    output: str = "output"
+    cache: str = ""
+    backbone: str = "auto"
+    weights: str = ""
+    preset: str = "repaired"
+    protocol: str = "fewshot-val"
+    cuda: bool = False
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], *, cuda: bool) -> Setup:
+        """Read DATA, OUTPUT, CACHE, BACKBONE, WEIGHTS, PRESET and PROTOCOL; one that is empty counts as not set."""
+        names = [name for name in cls.__dataclass_fields__ if name != "cuda"]
+        given = {name: environment[name.upper()] for name in names if environment.get(name.upper())}
+        return cls(**given, cuda=cuda)
+
+    def settings(self) -> dict[str, object]:
+        """The config keys that the fields stand for, but for the backbone's."""
+        settings = {
+            "DATASET.ROOT": self.data,
+            "PRESET": self.preset,
+            "PROTOCOL": self.protocol,
+            "USE_CUDA": self.cuda,
+        }
+        return settings | ({"STORE.ROOT": self.cache} if self.cache else {})
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is changed in a group of cells: a name for tables, KEY VALUE options, and shifted targets."""
+
+    name: str = ""
+    options: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs that differ in nothing but the seed."""
+
+    method: str
+    dataset: str
+    shots: int
+    variant: Variant = Variant()
+
+    def __str__(self) -> str:
+        name = f" [{self.variant.name}]" if self.variant.name else ""
+        return f"{self.method} {self.dataset} {self.shots} shots{name}"
+
+
+@dataclass
+class Cell:
+    """One run of a matrix.
+
+    Attributes:
+        cfg: its config; None where it cannot be run.
+        refusal: why the method cannot do it; empty if it can.
+        error: what is wrong with its config or data; empty if nothing is.
+    """
+
+    plan: Plan
+    seed: int
+    cfg: CN | None = None
+    refusal: str = ""
+    error: str = ""
+    outcome: dict = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.plan} seed {self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """The run's folder."""
+        return self.cfg.OUTPUT_DIR if self.cfg is not None else ""
+
+    def is_done(self) -> bool:
+        """True when a valid record of this config is there."""
+        return is_finished(self.cfg)
+
+
+def is_finished(cfg: CN) -> bool:
+    """True when the run's folder holds a valid record of this config, with all its targets."""
+    return is_done(cfg.OUTPUT_DIR, config_hash(cfg), cfg.TEST.TARGETS)
+
+
+# ---------------------------------------------------------------------- configs
+
+
+@functools.cache
+def check_data(setup: Setup, dataset: str, options: tuple[str, ...] = ()) -> None:
+    """Fail on missing data before any weights are downloaded; looked for once per process.
+
+    Raises:
+        FileNotFoundError: with what is missing and where to get it.
+    """
+    settings = setup.settings() | {"VERBOSE": False, "TRAINER.NAME": "ZeroshotCLIP", "USE_CUDA": False}
+    del settings["PRESET"], settings["PROTOCOL"]
+    with contextlib.redirect_stdout(None):
+        build_dataset(assemble([CONFIGS / "datasets" / f"{dataset}.yaml"], options, settings))
+
+
+@functools.cache
+def automatic_backbone(dataset: str) -> str:
+    """What `auto` stands for, looked up once per process."""
+    return resolve_auto(dataset)
+
+
+def build_configs(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[CN]:
+    """One frozen config per seed.
+
+    Raises:
+        ValueError: unknown names or keys, wrong values; all that is wrong in one message.
+        FileNotFoundError: missing data.
+    """
+    dataset, method, options = plan.dataset, plan.method, plan.variant.options
+    backbone = setup.backbone
+    if backbone == "auto":
+        check_data(setup, dataset, options)
+        backbone = "rn50" if setup.weights else automatic_backbone(dataset)
+    files, settings = backbone_settings(backbone, setup.weights)
+    settings |= setup.settings() | {
+        "TRAINER.NAME": method,
+        "DATASET.CONFIG": dataset,
+        "DATASET.NUM_SHOTS": plan.shots,
+        "TEST.TARGETS": list(plan.variant.targets),
+    }
+    files += [CONFIGS / "datasets" / f"{dataset}.yaml", CONFIGS / "trainers" / f"{method}.yaml"]
+    first = assemble(files, options, settings)
+    return [_of_seed(first, seed, setup.output) for seed in seeds]
+
+
+def _of_seed(cfg: CN, seed: int, output: str) -> CN:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SEED = seed
+    cfg.OUTPUT_DIR = str(run_folder(output, cfg))
+    cfg.freeze()
+    return cfg
+
+
+def build_cells(setup: Setup, plans: Sequence[Plan], seeds: Sequence[int], task: str = "few-shot") -> list[Cell]:
+    """All cells, those that cannot be run with the reason. Cells of equal config appear once."""
+    cells, seen = [], set()
+    for plan in plans:
+        for cell in _cells_of(setup, plan, seeds, task):
+            if cell.folder not in seen or not cell.folder:
+                cells.append(cell)
+                seen.add(cell.folder)
+    return cells
+
+
+def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list[Cell]:
+    try:
+        check_data(setup, plan.dataset)
+        configs = build_configs(setup, plan, seeds)
+    except (ValueError, OSError, KeyError) as error:
+        return [Cell(plan, seed, error=describe(error)) for seed in seeds]
+    one = configs[0]
+    eval_only = getattr(DATASET_REGISTRY.get(one.DATASET.NAME), "eval_only", False)
+    reason = refusal(plan.method, task=task, arch=one.MODEL.BACKBONE.ARCH, eval_only=eval_only)
+    if reason:
+        return [Cell(plan, seed, refusal=reason) for seed in seeds]
+    return [Cell(plan, seed, cfg) for seed, cfg in zip(seeds, configs, strict=True)]
+
+
+# ---------------------------------------------------------------------- names
+
+
+def targets_of(dataset: str, text: str) -> list[str]:
+    """The data sets that TARGETS names; `variants`: those whose config name starts with the data set's.
+
+    Raises:
+        ValueError: an unknown name, or a data set without variants.
+    """
+    if text != "variants":
+        return [check_name("datasets", name) for name in text.replace(",", " ").split()]
+    variants = [name for name in known("datasets") if name.startswith(dataset) and name != dataset]
+    if not variants:
+        raise ValueError(f"{dataset} has no shifted variants; imagenet and shapes have.")
+    return variants
+
+
+def default_datasets(setup: Setup) -> list[str]:
+    """Those of the paper's eleven whose data is there; `shapes` where none is."""
+    return [name for name in PAPER_DATASETS if _has_data(setup, name)] or ["shapes"]
+
+
+def _has_data(setup: Setup, dataset: str) -> bool:
+    root = Path(setup.data).expanduser()
+    if not root.is_dir():
+        return False
+    try:
+        check_data(setup, dataset)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def default_methods() -> list[str]:
+    """The methods that work on cached features: all that neither change a tower nor learn its inputs."""
+    import trainers  # noqa: F401 - importing registers every method
+    from dassl.engine import TRAINER_REGISTRY
+
+    found = [(name, TRAINER_REGISTRY.get(name)) for name in known("trainers")]
+    return [name for name, kind in found if kind.image_encoder_frozen and kind.text_features_cached]

@@ -1,0 +1,122 @@
+"""Encode what the cells of a matrix will need, before any of them runs; several processes share the images.
+
+What is needed is found by building a cell's inputs on a store that only takes notes, so that it is by construction what
+the run will ask for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from dassl.data.datasets import build_dataset
+from dassl.engine import TRAINER_REGISTRY
+from experiment.run import build_targets
+from fewshot.inputs import FeatureInputs
+from fewshot.selection import selection_images
+from vlm.clip import FrozenCLIP, load_clip
+from vlm.prompts import encode_prompt_sets
+from vlm.store import FeatureStore
+from vlm.views import ViewSpec
+
+log = logging.getLogger(__name__)
+
+Needs = dict[ViewSpec, dict[str, set[int]]]  # transform -> image file -> numbers of its views
+
+
+class NoteTaker:
+    """Stands in for the feature store; gives zeros and remembers what it was asked for."""
+
+    def __init__(self):
+        self.needs: Needs = {}
+
+    def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
+        """As `FeatureStore.warm`."""
+        for path in paths:
+            self.needs.setdefault(spec, {}).setdefault(path, set()).update(views)
+
+    def images(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Tensor:
+        """As `FeatureStore.images`, of width 1."""
+        self.warm(paths, spec, views)
+        return torch.zeros(len(views), len(paths), 1)
+
+
+def clip_of(cfg) -> FrozenCLIP:
+    """The frozen model of a config, loaded once per process."""
+    backbone = cfg.MODEL.BACKBONE
+    device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
+    return load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, device)
+
+
+def needs_of(cfg) -> Needs:
+    """The views of images that a run will read: test, training, validation, shifted targets."""
+    trainer, notes = TRAINER_REGISTRY.get(cfg.TRAINER.NAME), NoteTaker()
+    if not trainer.image_encoder_frozen:
+        return {}
+    inputs = FeatureInputs(cfg, notes, clip_of(cfg).preprocess, torch.device("cpu"))
+    dataset = build_dataset(cfg)
+    for source in (dataset, *build_targets(cfg).values()):
+        inputs.stream(source.test)
+    if trainer.uses_support:
+        inputs.support(dataset)
+        inputs.validation(selection_images(cfg, dataset))
+    return notes.needs
+
+
+def encode_prompts(cfg, store: FeatureStore) -> None:
+    """The fixed prompts of a run; prompts of new classes (base-to-new) too."""
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    for source in (build_dataset(cfg), *build_targets(cfg).values()):
+        names = tuple(source.lab2cname[label] for label in range(source.num_classes))
+        encode_prompt_sets(cfg, source, names, store, trainer.prompt_sets, trainer.optional_prompt_sets)
+
+
+def union(parts: Iterable[Needs]) -> Needs:
+    """All of them in one."""
+    total: Needs = {}
+    for part in parts:
+        for spec, images in part.items():
+            for path, views in images.items():
+                total.setdefault(spec, {}).setdefault(path, set()).update(views)
+    return total
+
+
+def share(needs: Needs, rank: int, world: int) -> list[tuple[ViewSpec, tuple[int, ...], list[str]]]:
+    """This process's part: (transform, numbers of views, files), each file in one process only."""
+    work = []
+    for spec, images in needs.items():
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for path in sorted(images)[rank::world]:
+            groups.setdefault(tuple(sorted(images[path])), []).append(path)
+        work += [(spec, views, paths) for views, paths in groups.items()]
+    return work
+
+
+def warm(configs: Sequence, rank: int = 0, world: int = 1) -> int:
+    """Encode this process's share of what runs will read; the first process encodes their prompts.
+
+    Args:
+        configs: of the runs; those of one backbone and precision share a store.
+        rank, world: this process's number and how many there are.
+
+    Returns:
+        The number of views that had to be encoded.
+    """
+    groups: dict[tuple, list] = {}
+    for cfg in configs:
+        groups.setdefault((clip_of(cfg).fingerprint, clip_of(cfg).precision), []).append(cfg)
+    encoded = 0
+    for some in groups.values():
+        first = some[0]
+        store = FeatureStore(
+            first.STORE.ROOT, clip_of(first), first.DATALOADER.NUM_WORKERS, first.STORE.BATCH_SIZE, exclusive=world == 1
+        )
+        for spec, views, paths in share(union(map(needs_of, some)), rank, world):
+            store.warm(paths, spec, views)
+        for cfg in some if rank == 0 else ():
+            encode_prompts(cfg, store)
+        encoded += store.encoded_images
+    return encoded

@@ -1,0 +1,233 @@
+"""The cells of a matrix and who works on them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from e2e_tools import REPO
+from filelock import FileLock
+from rich.console import Console
+
+from experiment import executor
+from experiment.launch import Workers, describe_cell, job_parameters
+from experiment.matrix import Cell, Plan, Setup, build_cells, default_methods
+from experiment.overview import overview, problems
+from experiment.progress import Progress
+from experiment.record import SCHEMA
+from experiment.studies import Request, cells_of
+from experiment.workers import EventLog, Worker
+
+sys.path.insert(0, str(REPO / "tools"))
+import benchmark
+
+RECORD = {
+    "schema": SCHEMA, "method": "ZeroshotCLIP", "dataset": "shapes", "shots": 1, "seed": 1, "backbone": "tiny",
+    "preset": "repaired", "protocol": "fewshot-val", "targets": {},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory) -> Setup:
+    folder = tmp_path_factory.mktemp("matrix")
+    return Setup(data=str(folder / "data"), output=str(folder / "output"), cache=str(folder / "cache"))
+
+
+@pytest.fixture
+def cells(setup, tmp_path) -> list[Cell]:
+    """Three seeds of zero-shot CLIP."""
+    return build_cells(replace(setup, output=str(tmp_path)), [Plan("ZeroshotCLIP", "shapes", 1)], [1, 2, 3])
+
+
+def finish(cell: Cell, accuracy: float, **more) -> None:
+    body = {**RECORD, "seed": cell.seed, "config_hash": cell.folder.split("/")[-2], "accuracy": accuracy, **more}
+    Path(cell.folder).mkdir(parents=True, exist_ok=True)
+    (Path(cell.folder) / "result.json").write_text(json.dumps(body))
+
+
+def test_flags_and_options_may_stand_anywhere():
+    typed = "noise shapes OPTIM.LR 0.1 16 --methods SimNL APE TRAINER.SIMNL.GRID.BETA [0,1,2] --seeds 4"
+    flags, options = benchmark.split_options(typed.split())
+    assert options == ["OPTIM.LR", "0.1", "TRAINER.SIMNL.GRID.BETA", "[0,1,2]"]
+    args = benchmark.build_parser().parse_args(flags)
+    benchmark.sort_words(args)
+    assert (args.methods, args.datasets, args.shots, args.seeds) == (["SimNL", "APE"], ["shapes"], [16], [4])
+    with pytest.raises(ValueError, match="OPTIM.LR"):
+        benchmark.split_options(["fewshot", "OPTIM.LR"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("fewshot --shots none", "no whole number from 0"),
+        ("fewshot --shots 0", "no whole number from 1"),
+        ("fewshot --what", "--what"),
+        ("nothing", "invalid choice"),
+        ("noise shape 16", "Did you mean shapes"),
+    ],
+)
+def test_wrong_flags(flags, words):
+    with pytest.raises(ValueError, match=words):
+        benchmark.sort_words(benchmark.build_parser().parse_args(flags.split()))
+
+
+def test_flags_win_over_the_environment(monkeypatch):
+    monkeypatch.setenv("PROTOCOL", "no-val")
+    monkeypatch.setenv("BACKBONE", "rn50")
+    monkeypatch.setenv("SEEDS", "7,8")
+    monkeypatch.setenv("OUTPUT", "")
+    args = argparse.Namespace(
+        study="fewshot", backbone="tiny", protocol="", preset="", methods=["GDA"], datasets=[], shots=[2], seeds=()
+    )
+    request = benchmark.request_from(args, ["OPTIM.LR", "1"])
+    assert (request.setup.backbone, request.setup.protocol, request.seeds) == ("tiny", "no-val", (7, 8))
+    assert request.setup.output == "output"
+    assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
+
+
+def test_workers():
+    assert Workers.from_flags("local", 1, 0, ()).in_process
+    assert Workers.from_flags("local", 1, 3, ()).count == 3
+    slurm = Workers.from_flags("slurm", 1, 2, ["partition=gpu", "time=90", "cpus_per_task=4"])
+    assert not slurm.in_process
+    parameters = job_parameters(slurm)
+    assert (parameters["slurm_partition"], parameters["timeout_min"], parameters["cpus_per_task"]) == ("gpu", 90, 4)
+    assert parameters["gpus_per_node"] == 1
+    for flags, words in {
+        ("local", 2, 2, ()): "one of them",
+        ("local", 1, 0, ("a=b",)): "executor slurm",
+        ("slurm", 1, 0, ("a",)): "KEY=VALUE",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            Workers.from_flags(*flags)
+
+
+def test_cells_that_cannot_be_run_say_why(setup):
+    plans = [Plan("ZeroshotCLIP", "dtd", 1), Plan("TaskRes", "shapes", 1), Plan("CLIPLoRA", "shapes", 1)]
+    missing, fine, needs_vit = build_cells(replace(setup, backbone="rn50"), plans, [1])
+    assert "dtd" in missing.error.lower() or "DescribableTextures" in missing.error
+    assert "cannot run" in describe_cell(missing)
+    assert fine.cfg.OUTPUT_DIR.endswith("seed1")
+    assert "to run" in describe_cell(fine)
+    assert "ViT" in needs_vit.refusal
+    assert executor.attempt(needs_vit)["state"] == "n/a"
+    assert executor.attempt(missing) == {"state": "failed", "error": missing.error, "log": ""}
+    failed, refused = problems([missing, fine, needs_vit], {0: executor.attempt(missing)})
+    assert len(failed) == 3  # the missing data, and the two that no process came to
+    assert "ended early" in failed[1]
+    assert refused == [f"CLIPLoRA on shapes: {needs_vit.refusal}"]
+
+
+def test_default_methods_use_cached_features_alone():
+    methods = default_methods()
+    assert {"SimNL", "ZeroshotCLIP", "TipAdapterF", "GDA"} <= set(methods)
+    assert not {"CoOp", "CoCoOp", "CLIPLoRA"} & set(methods)
+
+
+def test_a_sensitivity_run_names_every_hyper_parameter(setup):
+    request = Request("sensitivity", setup, datasets=("shapes",), seeds=(1,))
+    cells = cells_of(request)
+    assert len({c.folder for c in cells}) == len(cells)
+    standard = {"ALPHA": 3.0, "BETA": 3.0, "LAM": 0.75, "TAU": 1.0}
+    for one in cells:
+        options = dict(one.cfg.OPTIONS)
+        assert options.pop("SEARCH.ENABLED") is False
+        values = {key.rsplit(".", 1)[1]: value for key, value in options.items()}
+        assert sum(values[name] != standard[name] for name in standard) <= 1
+    assert sum(dict(c.cfg.OPTIONS)["TRAINER.SIMNL.ALPHA"] == 3.0 for c in cells) > 10
+    with pytest.raises(ValueError, match="GDA"):
+        cells_of(Request("ablation", setup, methods=("GDA",), datasets=("shapes",), seeds=(1,)))
+
+
+def test_options_of_an_ablation_reach_the_config(setup):
+    cells = cells_of(Request("ablation", setup, datasets=("shapes",), seeds=(1,), options=("OPTIM.MAX_EPOCH", "3")))
+    by_name = {c.plan.variant.name: c.cfg for c in cells}
+    assert all(cfg.OPTIM.MAX_EPOCH == 3 for cfg in by_name.values())
+    assert by_name["no adapter learns"].TRAINER.SIMNL.ADAPTERS == ()
+    assert "negative-text" not in by_name["no negative-text adapter"].TRAINER.SIMNL.ADAPTERS
+    assert by_name["template prompts alone"].PROMPTS.CUPL == ""
+    assert by_name["cross-entropy alone"].TRAINER.SIMNL.CONSISTENCY_WEIGHT == 0
+
+
+def test_a_cell_that_another_process_has_is_waited_for(cells, monkeypatch):
+    monkeypatch.setattr(executor, "BUSY_PAUSE", 0.05)
+    monkeypatch.setattr(executor, "execute", lambda cfg: pytest.fail("run twice"))
+    mine = cells[0]
+    lock = FileLock(Path(mine.folder) / executor.LOCK, thread_local=False)
+    Path(mine.folder).mkdir(parents=True)
+    lock.acquire()
+
+    def other_process():
+        finish(mine, 50.0)
+        lock.release()
+
+    threading.Timer(0.3, other_process).start()
+    events = []
+    executor.work([mine], lambda number, event: events.append(event["state"]))
+    assert events[0] == "running"
+    assert "busy" in events
+    assert events[-1] == "skipped"
+
+
+def test_a_failure_is_reported_and_the_rest_goes_on(cells, monkeypatch):
+    def execute(cfg):
+        if cfg.SEED == 2:
+            raise ZeroDivisionError("by zero")
+        return {"accuracy": 10.0 * cfg.SEED}
+
+    monkeypatch.setattr(executor, "execute", execute)
+    outcomes = {}
+    executor.work(cells, lambda n, e: outcomes.__setitem__(n, e), order=[2, 1, 0], is_settled=lambda n: n == 0)
+    assert sorted(outcomes) == [1, 2]
+    assert outcomes[1]["error"] == "ZeroDivisionError: by zero"
+    assert outcomes[2]["accuracy"] == 30.0
+
+
+def test_events_of_several_processes(tmp_path):
+    first, second, reader = EventLog(tmp_path, 0), EventLog(tmp_path, 1), EventLog(tmp_path)
+    first.write(3, {"state": "running"})
+    second.write(5, {"state": "failed", "error": "it broke"})
+    assert list(reader.read()) == [(3, {"state": "running"}), (5, {"state": "failed", "error": "it broke"})]
+    with open(tmp_path / "0.jsonl", "a") as file:
+        file.write('{"cell": 3, "st')  # killed while writing, or not written out yet
+    assert list(reader.read()) == []
+    assert not first.is_settled(3)
+    assert first.is_settled(5)
+
+
+def test_every_process_tries_every_cell_from_another_start(tmp_path, monkeypatch):
+    orders = []
+    monkeypatch.setattr("experiment.studies.cells_of", lambda request: [None] * 7)
+    monkeypatch.setattr("experiment.executor.work", lambda cells, report, order, is_settled: orders.append(order))
+    body = json.dumps(Request("fewshot", Setup()).to_json())
+    for number in range(3):
+        Worker(body, 3, str(tmp_path), threads=1)(number)
+    assert all(sorted(order) == list(range(7)) for order in orders)
+    assert [order[0] for order in orders] == [0, 1, 2]
+
+
+def test_time_left_follows_the_methods(tmp_path):
+    cells = [Cell(Plan(m, "shapes", 1), seed) for m in ("A", "B") for seed in (1, 2)]
+    view = Progress(cells, Console(file=open("/dev/null", "w")), workers=2)  # noqa: SIM115
+    assert view.seconds_left() is None
+    view.report(0, {"state": "running"})
+    view.report(0, {"state": "done", "seconds": 4.0, "accuracy": 50.0})
+    view.report(0, {"state": "skipped"})  # another process looked at it later
+    assert view.seconds_left() == pytest.approx(3 * 4 / 2)
+    view.report(2, {"state": "done", "seconds": 1.0, "accuracy": 50.0})
+    assert view.seconds_left() == pytest.approx((4 + 1) / 2)
+    assert view.counts() == {"done": 2}
+
+
+def test_the_closing_table(cells):
+    finish(cells[0], 50.0, targets={"new": 30.0})
+    finish(cells[1], 60.0, targets={"new": 40.0})
+    table = overview(cells)
+    assert "(2 of 3 seeds)" in table
+    assert "55.00 ± 63.53" in table  # t(0.975, 1) = 12.706; s = 7.07; 12.706 * 7.07 / sqrt(2)
+    assert f"{2 * 55 * 35 / 90:.2f}" in table

@@ -1,0 +1,205 @@
+"""usage: bash scripts/benchmark.sh STUDY [--methods M ...] [--datasets D ...] [--shots K ...] [--seeds S ...]
+                                [--backbone B] [--protocol P] [--preset P] [--jobs N] [KEY VALUE ...]
+       bash scripts/simnl/sensitivity.sh, ablation.sh DATASET SHOTS [flags] [KEY VALUE ...]
+       bash scripts/noise.sh DATASET SHOTS [flags] [KEY VALUE ...]
+       bash scripts/base2new.sh METHOD DATASET SHOTS [flags] [KEY VALUE ...]
+
+Runs every cell of a matrix, methods x data sets x shots x seeds, and prints its table. Finished cells are skipped,
+interrupted ones continue; several such commands may run at once. A cell that fails does not stop the others: it is
+named at the end, with its error and its log, and the exit code is 1.
+
+STUDY
+  fewshot      the methods as they are, 1, 2, 4, 8 and 16 shots (the paper's Table A1)
+  dg           trained on a data set, tested on its shifted variants too (Table A2)
+  base2new     trained on the first half of the classes, tested on both halves
+  noise        0, 10, 30 and 50 % of the training labels wrong, with and without SimNL's reweighting
+  sensitivity  SimNL's alpha, beta, lambda and tau, one at a time, without the search (Table A3)
+  ablation     SimNL without each of its adapters, weights, losses and prompts
+
+  --methods    {methods}
+               [all that work on cached features; SimNL for the last three studies]
+  --datasets   {datasets}
+               [those of the paper's eleven whose data is below DATA; shapes where there is none]
+  --shots      numbers from 1         [1 2 4 8 16 for fewshot, else 16]
+  --seeds      numbers from 0         [SEEDS, or 1 2 3]
+  --backbone   as BACKBONE            [auto]
+  --protocol, --preset  as PROTOCOL and PRESET   [fewshot-val, repaired]
+  --jobs N     processes on this machine; each uses its share of the cores   [1]
+  --gpus N     one process per GPU    [0: the one process uses a GPU if there is one]
+  --executor   local: processes on this machine; slurm: a job array of --gpus (or --jobs) jobs   [local]
+  --slurm KEY=VALUE ...  further parameters of the jobs, e.g. --slurm partition=gpu time=240
+  --dry-run    print the cells, and the jobs, and run nothing
+  KEY VALUE    config keys for all cells, e.g. OPTIM.MAX_EPOCH 10
+
+DATA, OUTPUT, CACHE, WEIGHTS, DEVICE and DEBUG are read from the environment, as by scripts/simnl/main.sh.
+Examples:
+
+  bash scripts/benchmark.sh fewshot --datasets shapes
+  DATA=/data bash scripts/benchmark.sh fewshot --methods SimNL TipAdapterF --shots 1 16 --seeds 1
+  DATA=/data bash scripts/benchmark.sh fewshot --executor slurm --gpus 8 --slurm partition=gpu time=600
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+
+import _path  # noqa: F401 - makes the packages importable
+
+from experiment.cli import check_name, fail_politely, known, pick_device
+
+KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
+
+
+def usage() -> str:
+    """The help text."""
+    return __doc__.format(methods=", ".join(known("trainers")), datasets=", ".join(known("datasets")))
+
+
+def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags with their values, and KEY VALUE pairs; these may stand anywhere.
+
+    Raises:
+        ValueError: a key without a value.
+    """
+    flags, options, words = [], [], iter(arguments)
+    for word in words:
+        if not KEY.fullmatch(word):
+            flags.append(word)
+            continue
+        value = next(words, None)
+        if value is None:
+            raise ValueError(f"command line: KEY VALUE pairs are needed, '{word}' has no value")
+        options += [word, value]
+    return flags, options
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors as exceptions, the help as ours."""
+
+    def error(self, message: str) -> None:
+        """Raise instead of leaving."""
+        raise ValueError(f"{message}. See --help.")
+
+    def format_help(self) -> str:
+        """The module's text."""
+        return usage()
+
+
+def build_parser() -> Parser:
+    """The flags of the help text."""
+    from experiment.studies import STUDIES
+
+    parser = Parser()
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("words", nargs="*", help="names of methods and data sets, and numbers of shots, without flags")
+    for name, kind in (("methods", str), ("datasets", str), ("shots", positive), ("seeds", natural)):
+        parser.add_argument(f"--{name}", nargs="+", type=kind, default=())
+    for name in ("backbone", "protocol", "preset"):
+        parser.add_argument(f"--{name}", default="")
+    parser.add_argument("--jobs", type=positive, default=1)
+    parser.add_argument("--gpus", type=natural, default=0)
+    parser.add_argument("--executor", choices=("local", "slurm"), default="local")
+    parser.add_argument("--slurm", nargs="+", default=(), metavar="KEY=VALUE")
+    parser.add_argument("--dry-run", action="store_true")
+    return parser
+
+
+def sort_words(args: argparse.Namespace) -> None:
+    """Put words without a flag where they belong: shots, data sets, methods.
+
+    Raises:
+        ValueError: a word that is none of these.
+    """
+    valid = {name: kind for kind in ("datasets", "trainers") for name in known(kind)}
+    for word in args.words:
+        if word.isdigit():
+            args.shots = [*args.shots, positive(word)]
+        elif valid.get(word) == "trainers":
+            args.methods = [*args.methods, word]
+        else:
+            args.datasets = [*args.datasets, check_name("datasets", word)]
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if natural(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1")
+    return int(text)
+
+
+def request_from(args: argparse.Namespace, options: list[str]):
+    """The study that the command line and the environment ask for; flags win."""
+    from experiment.matrix import Setup
+    from experiment.studies import Request
+
+    given = {name.upper(): value for name in ("backbone", "protocol", "preset") if (value := getattr(args, name))}
+    setup = Setup.from_environment({**os.environ, **given}, cuda=pick_device(os.environ.get("DEVICE") or "auto"))
+    seeds = args.seeds or [natural(word) for word in (os.environ.get("SEEDS") or "1 2 3").replace(",", " ").split()]
+    return Request(
+        args.study, setup, tuple(args.methods), tuple(args.datasets), tuple(args.shots), tuple(seeds), tuple(options)
+    )
+
+
+@fail_politely
+def main() -> int:
+    """python tools/benchmark.py STUDY [flags] [KEY VALUE ...]"""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end, like Ctrl-C
+    flags, options = split_options(sys.argv[1:])
+    if {"-h", "--help"} & set(flags):
+        print(usage())
+        return 0
+    args = build_parser().parse_args(flags)
+    sort_words(args)
+    request = request_from(args, options)
+
+    from experiment import launch
+    from experiment.run import configure_logging
+    from experiment.studies import cells_of
+
+    configure_logging(quiet=True)
+    cells = cells_of(request)
+    workers = launch.Workers.from_flags(args.executor, args.jobs, args.gpus, args.slurm)
+    if args.dry_run:
+        print("\n".join([*workers.describe(), *map(launch.describe_cell, cells)]))
+        return 0
+    outcomes = launch.run(request, cells, workers)
+    return conclude(request, cells, outcomes)
+
+
+def conclude(request, cells: list, outcomes: dict[int, dict]) -> int:
+    """Print the table, what could not be done and why, and what to do next; the exit code."""
+    from experiment.overview import closing_table, problems
+    from experiment.plots import RECORD_KINDS
+    from experiment.studies import STUDIES
+
+    layout = STUDIES[request.study].layout
+    print(f"\n{closing_table(cells, layout)}\n")
+    failed, refused = problems(cells, outcomes)
+    if refused:
+        print("Not applicable:", *(f"  {line}" for line in refused), "", sep="\n")
+    output = shlex.quote(request.setup.output)
+    print(f"Tables: python tools/table.py {output}{f' --layout {layout}' if layout else ''}")
+    if request.study in RECORD_KINDS:
+        print(f"Figure: python tools/plot.py {request.study} {output}")
+    print(f"Report: python tools/report.py {output}")
+    if failed:
+        print("\nFailed:", *(f"  {line}" for line in failed), sep="\n", file=sys.stderr)
+        print("Mend what is wrong and run the same command again: finished cells are skipped.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
