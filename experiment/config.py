@@ -77,12 +77,13 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.VIEWS.SHARED = True  # train on the cache's views (encoded once) rather than on new ones
     cfg.STORE = CN()
     cfg.STORE.ROOT = default_cache()
-    cfg.STORE.BATCH_SIZE = 256  # views encoded at once
+    cfg.STORE.BATCH_SIZE = 0  # views encoded at once; 0: what memory allows
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last
     cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
     cfg.SEARCH = CN()
     cfg.SEARCH.ENABLED = True
+    cfg.SEARCH.MODE = "full"  # full | coarse-to-fine: an approximation, every few values first, then around the best
     cfg.SEARCH.TIES = "nearest"  # nearest | first: among equally good settings
     cfg.OPTIM.EPS = 1e-8
     cfg.OPTIM.STEP = "epoch"  # epoch | batch: what the learning-rate schedule counts

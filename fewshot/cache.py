@@ -5,9 +5,14 @@ Rows (support images) are grouped by class. `classes` (N,) is the class of each 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+BLOCK_NUMBERS = 2**18  # of a temporary (rows, keys) tensor: 1 MB, which a processor core's cache holds
 
 
 def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
@@ -19,6 +24,33 @@ def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
     return shots if torch.equal(blocks, classes) else None
 
 
+class Groups(NamedTuple):
+    """Which class each of N rows belongs to.
+
+    classes: (N,) int64; count: C; shots: K if the rows are sorted with K per class (`shots_if_equal`), else None.
+    """
+
+    classes: Tensor
+    count: int
+    shots: int | None
+
+    def sum(self, values: Tensor) -> Tensor:
+        """`class_sum`, (..., N) -> (..., C)."""
+        return class_sum(values, self.classes, self.count, self.shots)
+
+    def expand(self, values: Tensor) -> Tensor:
+        """`class_expand`, (..., C) -> (..., N)."""
+        return class_expand(values, self.classes, self.shots)
+
+    def combine(self, operation: Callable, wide: Tensor, narrow: Tensor, out: Tensor) -> Tensor:
+        """operation(wide, expand(narrow)) into `out`, (B, N); torch.add or torch.mul. Forms no expansion if it can."""
+        if self.shots is None:
+            return operation(wide, self.expand(narrow), out=out)
+        blocks = (-1, self.count, self.shots)
+        operation(wide.view(blocks), narrow.unsqueeze(-1), out=out.view(blocks))
+        return out
+
+
 def class_sum(values: Tensor, classes: Tensor, num_classes: int, shots: int | None) -> Tensor:
     """Sum the last dimension within each class: (..., N) -> (..., C).
 
@@ -26,7 +58,7 @@ def class_sum(values: Tensor, classes: Tensor, num_classes: int, shots: int | No
     `shots_if_equal` says of `classes` (None: blocks of unequal size, or unsorted labels).
     """
     if shots is not None:
-        return values.unflatten(-1, (num_classes, shots)).sum(-1)
+        return values.unflatten(-1, (num_classes, shots)) @ values.new_ones(shots)  # twice as fast as sum(-1)
     return values.new_zeros(*values.shape[:-1], num_classes).index_add(-1, classes, values)
 
 
@@ -37,26 +69,102 @@ def class_expand(values: Tensor, classes: Tensor, shots: int | None) -> Tensor:
     return values.index_select(-1, classes)
 
 
-def residual_affinity(features: Tensor, keys: Tensor, residual: Tensor, classes: Tensor, shots: int | None) -> Tensor:
-    """Cosine of unit features with keys moved by a residual of their class: f . norm(k + r_c).
+def inverse_norms(overlap: Tensor, residual: Tensor, movers: Groups) -> Tensor:
+    """1 / |k_n + r_c| of unit keys moved by a residual of their class, (N,), without forming the moved keys.
 
-    Computed as (f.k + f.r_c) / sqrt(1 + 2 k.r_c + |r_c|^2), so that only f.k costs N products of length D.
+    Computed as (1 + 2 k.r + |r|^2)^(-1/2); differentiable in overlap and residual.
 
     Args:
-        features: unit rows, (B, D).
-        keys: unit rows, (N, D).
+        overlap: k_n . r_c, (N,), e.g. of `key_overlaps`.
         residual: one row per class, (C, D).
-        classes: class of each key, (N,); shots: what `shots_if_equal` says of them.
+        movers: the class of each key.
+    """
+    return (1 + 2 * overlap + movers.expand(residual.square().sum(-1))).clamp(min=1e-12).rsqrt()
+
+
+def key_overlaps(keys: Tensor, residuals: Sequence[Tensor], movers: Groups) -> list[Tensor]:
+    """Products k_n . r_c of keys (N, D) with residuals of their class, for several (C, D) residuals: (N,) each.
+
+    All residuals in one pass over the keys, which are the largest tensor of a cache.
+    """
+    if movers.shots is not None:
+        stacked = torch.stack(tuple(residuals), dim=1)
+        products = stacked @ keys.view(movers.count, movers.shots, -1).transpose(1, 2)  # (C, residuals, K)
+        return [part.flatten() for part in products.unbind(1)]
+    return [(keys * r.index_select(0, movers.classes)).sum(-1) for r in residuals]
+
+
+def cache_logits(
+    dots: Tensor,
+    shift: Tensor,
+    inverse: Tensor,
+    weights: Tensor,
+    slope: float,
+    offset: float,
+    movers: Groups,
+    speakers: Groups,
+) -> Tensor:
+    """Evidence of a cache of moved keys: for each class the sum over its rows n of w_n exp(slope a_n + offset).
+
+    a_n = f . norm(k_n + r_c) = (f.k_n + f.r_c) / |k_n + r_c|: only f.k costs N products of length D, and nothing is
+    learned in it. Source: Tip-Adapter, Eq. 4, with SimNL's residuals and weights.
+
+    Args:
+        dots: f.k, (B, N).
+        shift: f.r, (B, C).
+        inverse: 1 / |k_n + r_c|, (N,), of `inverse_norms`.
+        weights: w, (N,), constants.
+        slope, offset: beta and -beta for exp(-beta (1 - a)).
+        movers: the class whose residual moves a row; speakers: the class for which a row's evidence counts.
 
     Returns:
-        (B, N), differentiable in features and residual.
+        (B, C), differentiable in dots, shift and inverse.
     """
-    if shots is not None:
-        overlap = (keys.view(len(residual), shots, -1) @ residual.unsqueeze(-1)).flatten()
-    else:
-        overlap = (keys * residual.index_select(0, classes)).sum(-1)
-    square = 1 + 2 * overlap + class_expand(residual.square().sum(-1), classes, shots)
-    return (features @ keys.T + class_expand(features @ residual.T, classes, shots)) * square.rsqrt()
+    return _CacheLogits.apply(dots, shift, inverse, weights, slope, offset, movers, speakers)
+
+
+class _CacheLogits(torch.autograd.Function):
+    """`cache_logits` in blocks of rows that stay in the processor's cache, in buffers that are used again.
+
+    Keeps nothing of size (B, N) but its input: evaluating the exponentials anew for the gradient is cheaper than
+    writing and reading them.
+    """
+
+    @staticmethod
+    def forward(ctx, dots, shift, inverse, weights, slope, offset, movers, speakers):
+        ctx.constants = slope, offset, movers, speakers
+        ctx.save_for_backward(dots, shift, inverse, weights)
+        logits, factor = dots.new_empty(len(dots), speakers.count), inverse * slope
+        for rows, (buffer,) in _row_blocks(dots, 1):
+            lengths = movers.combine(torch.add, dots[rows], shift[rows], buffer)
+            logits[rows] = speakers.sum(lengths.mul_(factor).add_(offset).exp_().mul_(weights))
+        return logits
+
+    @staticmethod
+    def backward(ctx, grad):
+        dots, shift, inverse, weights = ctx.saved_tensors
+        slope, offset, movers, speakers = ctx.constants
+        grad_dots = torch.empty_like(dots) if ctx.needs_input_grad[0] else None
+        grad_shift, grad_inverse = torch.empty_like(shift), torch.zeros_like(inverse)
+        grad, factor = (grad * slope).contiguous(), inverse * slope
+        for rows, (lengths, evidence) in _row_blocks(dots, 2):
+            movers.combine(torch.add, dots[rows], shift[rows], lengths)
+            torch.mul(lengths, factor, out=evidence).add_(offset).exp_().mul_(weights)
+            speakers.combine(torch.mul, evidence, grad[rows], evidence)  # now the gradient of the cosine
+            grad_inverse += lengths.mul_(evidence).sum(0)
+            grad_shift[rows] = movers.sum(evidence.mul_(inverse))
+            if grad_dots is not None:
+                grad_dots[rows] = evidence
+        return grad_dots, grad_shift, grad_inverse, None, None, None, None, None
+
+
+def _row_blocks(tensor: Tensor, number: int) -> Iterator[tuple[slice, list[Tensor]]]:
+    """Slices of rows of about BLOCK_NUMBERS numbers, each with buffers of its shape; the buffers are used again."""
+    rows, width = tensor.shape
+    step = max(1, BLOCK_NUMBERS // max(1, width))
+    buffers = [tensor.new_empty(min(step, rows), width) for _ in range(number)]
+    for start in range(0, rows, step):
+        yield slice(start, start + step), [buffer[: rows - start] for buffer in buffers]
 
 
 def instance_weights(keys: Tensor, labels: Tensor, num_classes: int, tau: float, shots: int | None = None) -> Tensor:
@@ -96,6 +204,31 @@ def slot_negative_keys(keys: Tensor, num_classes: int, shots: int) -> Tensor:
     """
     blocks = keys.view(num_classes, shots, -1)
     return F.normalize(blocks.sum(dim=0, keepdim=True) - blocks, dim=-1).flatten(0, 1)
+
+
+def slot_sums(keys: Tensor, shots: int) -> tuple[Tensor, Tensor]:
+    """What products with the slot-wise negative keys n = (S_s - k) / m follow from, without forming these keys.
+
+    Args:
+        keys: unit rows, (C*K, D), sorted by class; shots: K.
+
+    Returns:
+        S, the sum of each slot over the classes, (K, D), and 1 / m = 1 / |S_s - k|, (C*K,).
+    """
+    blocks = keys.view(-1, shots, keys.shape[-1])
+    sums = blocks.sum(dim=0)
+    square = 1 + sums.square().sum(-1) - 2 * (blocks * sums).sum(-1)
+    return sums, square.clamp(min=1e-12).rsqrt().flatten()
+
+
+def slot_products(dots: Tensor, sum_dots: Tensor, inverse: Tensor) -> Tensor:
+    """Products x.n with the slot-wise negative keys, from x.k: (x.S_s - x.k) / m.
+
+    dots: x.k, (..., C*K); inverse: 1 / m, (C*K,); sum_dots: x.S, in any shape that (..., C, K) can be taken minus.
+    Returns (..., C*K).
+    """
+    blocks = dots.unflatten(-1, (-1, sum_dots.shape[-1]))
+    return (sum_dots - blocks).flatten(-2).mul_(inverse)
 
 
 def class_negative_keys(keys: Tensor, classes: Tensor, num_classes: int) -> Tensor:

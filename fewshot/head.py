@@ -49,6 +49,7 @@ class SearchableHead(Head):
 
     STAGE: tuple[str, ...] = ("beta",)
     MIXING: tuple[str, ...] = ()
+    LINEAR: str | None = None  # the mixing hyper-parameter in which base and slope are linear, if there is one
     search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds the search's chunks
 
     def __init__(self, **hparams: float):

@@ -60,7 +60,8 @@ def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec],
 def _views(store: FeatureStore, items: list, specs: Sequence[ViewSpec], views: range) -> Tensor:
     """(V, N, D): the numbered views of a random transform, the only view of a fixed one."""
     paths = [item.impath for item in items]
-    return torch.cat([store.images(paths, spec, list(views) if spec.crop_scale else [0]) for spec in specs])
+    parts = [store.images(paths, spec, list(views) if spec.crop_scale else [0]) for spec in specs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)  # a join of one would copy it
 
 
 def train_views(cfg) -> range:

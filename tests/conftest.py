@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from experiment.run import OWN_PACKAGES
 from vlm.clip import FrozenCLIP, load_clip
 
 torch.set_num_threads(1)  # tensors here are small: more threads only cost time
@@ -21,6 +23,17 @@ VISION = {
     "test-resnet": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
     "test-vit": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
 }
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """Tools set levels and handlers for their process; what one test runs must not silence another."""
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in OWN_PACKAGES)]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

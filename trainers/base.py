@@ -265,13 +265,14 @@ class VLTrainer(TrainerX):
         if not (searchable and self.uses_support and self.num_val):
             return
         images = self.validation
-        counts = count_grid(self.head, images.features, images.labels, grid, progress=self.cfg.VERBOSE)
-        self.num_settings = grid.size
+        search, progress = self.cfg.SEARCH, self.cfg.VERBOSE
+        counts = count_grid(self.head, images.features, images.labels, grid, progress, search.MODE)
+        self.num_settings = int((counts >= 0).sum())  # all of them, unless the search is coarse to fine
         initial = self.validation_accuracy()
         best = 100.0 * counts.max().item() / self.num_val
-        if self.cfg.SEARCH.TIES == "first" or best > initial:
-            self.head.hparams.update(choose(counts, grid, self.head.hparams, self.cfg.SEARCH.TIES))
-        log.info("Searched %d settings: %.2f %% -> %.2f %%, %s", grid.size, initial, best, self.head.hparams)
+        if search.TIES == "first" or best > initial:
+            self.head.hparams.update(choose(counts, grid, self.head.hparams, search.TIES))
+        log.info("Searched %d settings: %.2f %% -> %.2f %%, %s", self.num_settings, initial, best, self.head.hparams)
 
     def _about(self) -> dict:
         return {

@@ -32,17 +32,21 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from fewshot.cache import (
+    Groups,
+    cache_logits,
     class_negative_keys,
     class_sum,
     instance_weights,
-    residual_affinity,
+    inverse_norms,
+    key_overlaps,
     shots_if_equal,
     slot_negative_keys,
+    slot_products,
+    slot_sums,
 )
 from fewshot.head import SearchableHead
 from fewshot.task import FewShotTask
 from trainers.base import VLTrainer
-
 
 ADAPTERS = {  # and their residuals
     "positive-text": ("res_template", "res_cupl"),
@@ -106,6 +110,7 @@ class SimNLHead(SearchableHead):
 
     STAGE = ("beta",)
     MIXING = ("lam",)
+    LINEAR = "lam"
 
     def __init__(
         self,
@@ -136,6 +141,7 @@ class SimNLHead(SearchableHead):
         self.label_shots = shots_if_equal(labels, self.num_classes)
         self._init_weights(num_shots)
         self._init_negative_keys()
+        self._init_anchors()
         self._init_residuals()
 
     def _init_weights(self, num_shots: int) -> None:
@@ -146,22 +152,35 @@ class SimNLHead(SearchableHead):
         self.frozen_buffer("negative_weights", weights if self.options.reweight_negative else ones)
 
     def _init_negative_keys(self) -> None:
-        """`slot`: (N, D) keys, one per row. `class`: (C, D), one per class, weighed by the sum of its rows' weights."""
+        """`slot`: N keys, one per row, known by their products alone. `class`: (C, D), weighed by the sum of its rows'
+        weights."""
         if self.options.negative_keys == "class":
-            keys = class_negative_keys(self.keys, self.classes, self.num_classes)
             weights = class_sum(self.negative_weights, self.labels, self.num_classes, None)
-            rows, self.negative_shots = torch.arange(self.num_classes, device=keys.device), 1
             self.frozen_buffer("negative_weights", weights)
+            self.frozen_buffer("class_keys", class_negative_keys(self.keys, self.classes, self.num_classes))
+            self.frozen_buffer("each_class", torch.arange(self.num_classes, device=self.keys.device))
         elif self.block_shots is not None:
-            keys = slot_negative_keys(self.keys, self.num_classes, self.block_shots)
-            rows, self.negative_shots = self.classes, self.block_shots
+            sums, inverse = slot_sums(self.keys, self.block_shots)
+            self.frozen_buffer("slot_sums", sums)
+            self.frozen_buffer("slot_inverse", inverse)
         else:
             raise ValueError(
                 "Slot-wise negative keys need the same number of images in every class, and here some class has fewer "
                 "than the others. Set TRAINER.SIMNL.NEGATIVE_KEYS to 'class' (or PRESET to 'repaired')."
             )
-        self.frozen_buffer("negative_keys", keys)
-        self.frozen_buffer("negative_classes", rows)
+
+    @property
+    def negative_keys(self) -> Tensor:
+        """F-, unit rows: (C, D), or (N, D) of slot-wise keys, which are made here and used nowhere else."""
+        if self.options.negative_keys == "class":
+            return self.class_keys
+        return slot_negative_keys(self.keys, self.num_classes, self.block_shots)
+
+    def _init_anchors(self) -> None:
+        """(1 - w) T + w U, (C, D), both of unit length along the axis of the consistency loss."""
+        dim, w = self.consistency_dim, self.cupl_weight
+        template, cupl = (F.normalize(t, dim=dim, eps=1e-7) for t in (self.template, self.cupl))
+        self.frozen_buffer("anchors", (1 - w) * template + w * cupl)
 
     def _init_residuals(self) -> None:
         dtype = torch.float16 if self.options.precision == "fp16" else torch.float32
@@ -170,6 +189,11 @@ class SimNLHead(SearchableHead):
         for name in names if self.cupl_weight else [n for n in names if n != "res_cupl"]:
             zeros = torch.zeros_like(self.template, dtype=dtype)
             self.register_parameter(name, nn.Parameter(zeros, requires_grad=name in learns))
+
+    @property
+    def consistency_dim(self) -> int:
+        """The axis along which the cosines of the consistency loss are taken."""
+        return 1 if self.options.consistency_axis == "class" else 0
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """The negative branch learns faster by `negative_lr_factor`."""
@@ -197,30 +221,47 @@ class SimNLHead(SearchableHead):
         return F.normalize(self.negative + self.residual("res_negative"), dim=-1)
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
-        """R, Q `(B, C)` and the affinities f.k `(B, N)`, f.q `(B, N)` or `(B, C)`."""
-        f = F.normalize(features, dim=-1)
+        """R, Q `(B, C)`, and for each cache what its cosines follow from (`fewshot.cache.cache_logits`): products with
+        the frozen keys `(B, N)`, with the residuals `(B, C)`, and inverse lengths of the moved keys `(N,)`. Negative
+        keys that are one per class have C in place of N."""
+        return self._terms(F.normalize(features, dim=-1), self.positive_text())
+
+    def _terms(self, f: Tensor, text: Tensor) -> Mapping[str, Tensor]:
+        """The same from unit features (B, D) and m (C, D)."""
+        r, q = self.residual("res_keys"), self.residual("res_negative_keys")
+        (movers, _), (away_movers, _) = self._groups()
+        dots = f @ self.keys.T
+        if self.options.negative_keys == "slot":
+            overlap, crossed = key_overlaps(self.keys, (r, q), movers)
+            away = slot_products(dots, (f @ self.slot_sums.T).unsqueeze(1), self.slot_inverse)
+            away_overlap = slot_products(crossed, q @ self.slot_sums.T, self.slot_inverse)
+        else:
+            (overlap,) = key_overlaps(self.keys, (r,), movers)
+            away, away_overlap = f @ self.class_keys.T, (self.class_keys * q).sum(-1)
         return {
-            "positive_text": self.logit_scale * f @ self.positive_text().T,
+            "positive_text": self.logit_scale * (f @ text.T),
             "negative_text": self.options.negative_text_scale * self.logit_scale * (1 - f @ self.negative_text().T),
-            "positive_affinity": residual_affinity(
-                f, self.keys, self.residual("res_keys"), self.classes, self.block_shots
-            ),
-            "negative_affinity": residual_affinity(
-                f, self.negative_keys, self.residual("res_negative_keys"), self.negative_classes, self.negative_shots
-            ),
+            "positive_cache": (dots, f @ r.T, inverse_norms(overlap, r, movers)),
+            "negative_cache": (away, f @ q.T, inverse_norms(away_overlap, q, away_movers)),
         }
+
+    def _groups(self) -> tuple[tuple[Groups, Groups], tuple[Groups, Groups]]:
+        """Of the positive and of the negative cache: the class whose residual moves a row, and that it speaks for."""
+        classes = self.num_classes
+        rows = Groups(self.classes, classes, self.block_shots), Groups(self.labels, classes, self.label_shots)
+        if self.options.negative_keys == "slot":
+            return rows, rows
+        one = Groups(self.each_class, classes, 1)
+        return rows, (one, one)
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """P and N `(B, C)` at a sharpness beta, beside R and Q."""
-        positive = self.positive_weights * torch.exp(-beta * (1 - terms["positive_affinity"]))
-        negative = self.negative_weights * torch.exp(-beta * terms["negative_affinity"])
-        if self.options.negative_keys == "slot":
-            negative = class_sum(negative, self.labels, self.num_classes, self.label_shots)
+        positive, negative = self._groups()
         return {
             "R": terms["positive_text"],
             "Q": terms["negative_text"],
-            "P": class_sum(positive, self.labels, self.num_classes, self.label_shots),
-            "N": negative,
+            "P": cache_logits(*terms["positive_cache"], self.positive_weights, beta, -beta, *positive),
+            "N": cache_logits(*terms["negative_cache"], self.negative_weights, -beta, 0.0, *negative),
         }
 
     def affine(self, stage: Mapping[str, Tensor], *, lam: float) -> tuple[Tensor, Tensor]:
@@ -232,38 +273,38 @@ class SimNLHead(SearchableHead):
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy, re-ranking and consistency, and where asked for the negative-learning risk."""
-        o, text = self.options, self.positive_text()
+        o, f, text = self.options, F.normalize(features, dim=-1), self.positive_text()
+        terms = self._terms(f, text)
         losses = {
-            "ce": F.cross_entropy(self(features), labels),
-            "rerank": o.rerank_weight * self.rerank_loss(F.normalize(features, dim=-1), text, labels),
+            "ce": F.cross_entropy(self.combine(terms), labels),
+            "rerank": o.rerank_weight * self.rerank_loss(terms["positive_text"] / self.logit_scale, text, labels),
             "consistency": o.consistency_weight * self.consistency_loss(text),
         }
         if o.negative_loss == "eq18":
-            losses["negative"] = o.negative_loss_weight * self.negative_loss(F.normalize(features, dim=-1), labels)
+            losses["negative"] = o.negative_loss_weight * self.negative_loss(f, labels)
         return losses
 
-    def rerank_loss(self, f: Tensor, text: Tensor, labels: Tensor) -> Tensor:
+    def rerank_loss(self, similarity: Tensor, text: Tensor, labels: Tensor) -> Tensor:
         """Adaptive re-ranking: the label's text should be nearer than the nearest others by a margin of how alike
         they are not: mean over the nearest neighbours j of max(0, |f - m_y| + (1 - m_j.m_y) / scale - |f - m_j|).
 
-        f: unit (B, D); text: m, (C, D); labels: (B,).
+        similarity: f.m of unit f, (B, C), from which |f - m|^2 = 1 + |m|^2 - 2 f.m; text: m, (C, D); labels: (B,).
         """
-        distance = (1 + text.square().sum(-1) - 2 * f @ text.T).clamp(min=1e-12).sqrt()
+        distance = (1 + text.square().sum(-1) - 2 * similarity).clamp(min=1e-12).sqrt()
         near = distance.topk(min(self.options.rerank_neighbours, self.num_classes), largest=False)
-        margin = (1 - (text[near.indices] * text[labels].unsqueeze(1)).sum(-1)) / self.options.rerank_scale
+        alike = torch.einsum("bnd,bd->bn", F.embedding(near.indices, text), F.embedding(labels, text))
+        margin = (1 - alike) / self.options.rerank_scale
         anchor = distance.gather(1, labels[:, None])
         return (anchor + margin - near.values).clamp(min=0).mean()
 
     def consistency_loss(self, text: Tensor) -> Tensor:
-        """Keep m near the frozen classifiers: (1-w)(1 - cos(m, T)) + w(1 - cos(m, U)).
+        """Keep m near the frozen classifiers: mean of (1-w)(1 - cos(m, T)) + w(1 - cos(m, U)), in one product.
 
         Axis `class`: one cosine per class, over channels. `channel`: one per channel, over classes, as in the
         authors' code.
         """
-        dim = 1 if self.options.consistency_axis == "class" else 0
-        to_template = 1 - F.cosine_similarity(text, self.template, dim=dim, eps=1e-7)
-        to_cupl = 1 - F.cosine_similarity(text, self.cupl, dim=dim, eps=1e-7)
-        return ((1 - self.cupl_weight) * to_template + self.cupl_weight * to_cupl).mean()
+        dim = self.consistency_dim
+        return 1 - ((text * self.anchors).sum(dim) * text.square().sum(dim).clamp(min=1e-14).rsqrt()).mean()
 
     def negative_loss(self, f: Tensor, labels: Tensor) -> Tensor:
         """Negative-learning risk, Eq. 14/18: -log(1 - p_y), p = softmax(s f.v): an image of y is no 'not y'."""
@@ -285,6 +326,15 @@ class SimNL(VLTrainer):
         node.BETA, node.ALPHA, node.LAM = 1.0, 1.0, 0.75
         node.GRID = CN({"BETA": [0.0, 7.0, 200], "ALPHA": [0.0, 7.0, 40], "LAM": [0.6, 1.0, 20]})
         return node
+
+    def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
+        """AdamW in one pass over parameters and state, else a tenth of a step. Not in half precision, where the
+        rounding between its passes is what the official preset is about."""
+        optim = super().build_optim(groups)
+        for group in optim.param_groups:
+            if "fused" in group and self.head.options.precision == "fp32":
+                group["fused"] = True
+        return optim
 
     def build_head(self, task: FewShotTask, cfg: CN) -> SimNLHead:
         """Hand the head its tensors and numbers."""

@@ -72,5 +72,5 @@ def start(cache, tmp_path):
 
 def environment(cache: Path, tmp_path: Path, variables: dict) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k not in VARIABLES}
-    env |= {"PYTHON": sys.executable, "CACHE": str(cache), "OUTPUT": str(tmp_path / "output"), "OMP_NUM_THREADS": "2"}
+    env |= {"PYTHON": sys.executable, "CACHE": str(cache), "OUTPUT": str(tmp_path / "output"), "OMP_NUM_THREADS": "1"}
     return env | {k: str(v) for k, v in variables.items()}

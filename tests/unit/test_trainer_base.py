@@ -131,6 +131,14 @@ def test_a_swept_run_is_the_run_with_the_best_setting(config, tmp_path):
     assert same(learned(tmp_path / "swept"), learned(tmp_path / "alone"))
 
 
+def test_a_coarse_search_tries_fewer_settings(config):
+    full = run_one(config("SimNL"))
+    coarse = run_one(config("SimNL", "SEARCH.MODE", "coarse-to-fine", name="coarse"))
+    assert full["num_settings"] == 200 * 40 * 20
+    assert 1000 < coarse["num_settings"] < full["num_settings"] / 2
+    assert full["config_hash"] != coarse["config_hash"]
+
+
 def test_a_setting_that_diverges_is_not_taken(config, tmp_path):
     sweep = ["SWEEP", "[['OPTIM.LR', [1e30, 0.001]]]", "OPTIM.NAME", "sgd", "OPTIM.MAX_EPOCH", "4"]
     record = run_one(config("CLIPAdapter", *sweep, "OPTIM.WARMUP_EPOCH", "-1"))

@@ -1,0 +1,56 @@
+"""python benchmarks/run.py [NAME ...] [--full]: measure, print, keep the results, bring docs/performance.md up to date.
+
+Each benchmark compares this program with the direct evaluation of the same formula, in one run: the two take turns and
+medians are given. Ratios carry over to other machines; seconds do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from benchmarks import measure, report
+
+NAMES = ("training", "search", "closed_forms", "extraction", "sharing", "memory", "prompts")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(NAMES)}; default: all")
+    parser.add_argument("--full", dest="size", action="store_const", const="full", help="the largest sizes, an hour")
+    parser.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="seconds; for tests")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
+    parser.add_argument("--output", type=Path, help="where results go, without touching the document's tables")
+    options = parser.parse_args(arguments)
+    unknown = set(options.names) - set(NAMES)
+    if unknown:
+        parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
+    logging.basicConfig(level=logging.WARNING)
+    torch.set_num_threads(options.threads)
+    for name in options.names or NAMES:
+        run_one(name, options.size or "fast", options.output or report.RESULTS)
+    if options.output is None:
+        report.write_document()
+
+
+def run_one(name: str, size: str, folder: Path) -> None:
+    """Run a benchmark, print its table and keep its result."""
+    module = importlib.import_module(f"benchmarks.{name}")
+    about = measure.machine()
+    start = time.perf_counter()
+    result = {"title": module.TITLE, "size": size, "machine": about, **module.run(size)}
+    path = report.save(folder, name, result)
+    print(f"\n{module.TITLE} ({time.perf_counter() - start:.0f} s, kept in {path})\n\n{report.table(result)}\n")
+
+
+if __name__ == "__main__":
+    main()
