@@ -18,7 +18,7 @@ from vlm.store import FeatureStore, read_image
 from vlm.views import ViewSpec
 
 TITLE = "Feature extraction"
-SIZES = {"tiny": ("tiny-clip", 6), "fast": ("RN50", 128), "full": ("RN50", 512)}
+SIZES = {"tiny": ("tiny-clip", 6), "fast": ("RN50", 384), "full": ("RN50", 1024)}
 REPEATS = {"tiny": 1, "fast": 2, "full": 5}
 TOWERS = {"tiny": [], "fast": ["RN50", "ViT-B-32"], "full": ["RN50", "ViT-B-32", "ViT-B-16"]}
 WORKERS = 2
