@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import tiny_vit
 import torch
@@ -45,10 +47,15 @@ def make_task(shots: int, pixels: bool = False) -> FewShotTask:
     return FewShotTask(images, labels, labels, prompts, names, shots, 50.0, clip, torch.device("cpu"))
 
 
-def make_head(method: str, shots: int) -> tuple[Head, FewShotTask]:
+def make_trainer(method: str) -> VLTrainer:
     trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
     files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "dtd.yaml"]
     trainer.cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], [], {"TRAINER.NAME": method, "SEED": 1})
+    return trainer
+
+
+def make_head(method: str, shots: int) -> tuple[Head, FewShotTask]:
+    trainer = make_trainer(method)
     task = make_task(shots, pixels=not trainer.image_encoder_frozen)
     return trainer.build_head(task, trainer.node), task
 
@@ -82,6 +89,31 @@ def test_what_a_method_declares_is_what_it_is(method):
     assert trainer.training_free == (not list(head.parameters()))
     if trainer.base_to_new:  # what it learns does not depend on the classes
         assert all(CLASSES not in p.shape for p in head.parameters())
+
+
+def renumbered(task: FewShotTask, order: torch.Tensor) -> FewShotTask:
+    """The same task with other class numbers: class c becomes order[c]; rows stay sorted by class."""
+    labels = order[task.support_labels]
+    rows = labels.argsort(stable=True)
+    prompts = {name: replace(p, classes=order[p.classes]) for name, p in task.prompts.items()}
+    names = tuple(task.classnames[c] for c in order.argsort())
+    labels = labels[rows]
+    views = task.support_features[:, rows]
+    return replace(
+        task, support_features=views, support_labels=labels, support_classes=labels, prompts=prompts, classnames=names
+    )
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "GraphAdapter"])  # it groups classes by number
+def test_the_numbers_of_classes_mean_nothing(method):
+    head, task = make_head(method, 3)
+    trainer = make_trainer(method)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    other = trainer.build_head(renumbered(task, order), trainer.node)
+    features = task.support_features[1]
+    logits, again = head.eval()(features), other.eval()(features)
+    torch.testing.assert_close(again[:, order], logits, atol=1e-3, rtol=1e-4)
+    assert not torch.allclose(again, logits) or not logits.abs().sum()  # an untrained probe says nothing
 
 
 @pytest.mark.parametrize("method", METHODS)
