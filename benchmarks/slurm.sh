@@ -9,7 +9,7 @@ if ! command -v sbatch slurmctld slurmd munged >/dev/null; then
   echo "Skipped: SLURM is not installed here (as root: apt-get install slurm-wlm munge)." >&2
   exit 77
 fi
-folder="$(realpath -m "${1:-/tmp/simnl-slurm}")"
+folder="$(realpath -m "${1:-$(mktemp -d)}")"
 state="$folder/slurm"
 mkdir -p "$state"
 started=()

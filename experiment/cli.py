@@ -38,6 +38,18 @@ def check_name(kind: str, name: str) -> str:
     raise ValueError(f"Unknown {kind[:-1].replace('dataset', 'data set')} '{name}'.{hint} Valid: {', '.join(names)}.")
 
 
+def seeds_from(text: str) -> list[int]:
+    """`1 2 3` or `1,2,3` to numbers.
+
+    Raises:
+        ValueError: none, or one that is no number from 0.
+    """
+    words = text.replace(",", " ").split()
+    if not words or not all(word.isdigit() for word in words):
+        raise ValueError(f"SEEDS is '{text}'. Give whole numbers from 0, e.g. SEEDS='1 2 3'.")
+    return [int(word) for word in words]
+
+
 def pick_device(device: str) -> bool:
     """True to use CUDA. `auto` takes a GPU where there is one; `cuda:N` makes only that GPU visible.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from yacs.config import CfgNode as CN
@@ -96,7 +96,6 @@ class Cell:
     cfg: CN | None = None
     refusal: str = ""
     error: str = ""
-    outcome: dict = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.plan} seed {self.seed}"
@@ -105,10 +104,6 @@ class Cell:
     def folder(self) -> str:
         """The run's folder."""
         return self.cfg.OUTPUT_DIR if self.cfg is not None else ""
-
-    def is_done(self) -> bool:
-        """True when a valid record of this config is there."""
-        return is_finished(self.cfg)
 
 
 def is_finished(cfg: CN) -> bool:
@@ -119,13 +114,21 @@ def is_finished(cfg: CN) -> bool:
 # ---------------------------------------------------------------------- configs
 
 
-@functools.cache
-def check_data(setup: Setup, dataset: str, options: tuple[str, ...] = ()) -> None:
-    """Fail on missing data before any weights are downloaded; looked for once per process.
+def check_data(setup: Setup, dataset: str, options: Sequence[str] = ()) -> None:
+    """Fail on missing data before any weights are downloaded; looked for once per process and place.
+
+    Args:
+        options: KEY VALUE pairs, of which those of DATASET say where the data is.
 
     Raises:
         FileNotFoundError: with what is missing and where to get it.
     """
+    pairs = zip(options[::2], options[1::2], strict=False)
+    _look_for_data(setup, dataset, tuple(word for pair in pairs if pair[0].startswith("DATASET.") for word in pair))
+
+
+@functools.cache
+def _look_for_data(setup: Setup, dataset: str, options: tuple[str, ...]) -> None:
     settings = setup.settings() | {"VERBOSE": False, "TRAINER.NAME": "ZeroshotCLIP", "USE_CUDA": False}
     del settings["PRESET"], settings["PROTOCOL"]
     with contextlib.redirect_stdout(None):
@@ -184,7 +187,7 @@ def build_cells(setup: Setup, plans: Sequence[Plan], seeds: Sequence[int], task:
 
 def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list[Cell]:
     try:
-        check_data(setup, plan.dataset)
+        check_data(setup, plan.dataset, plan.variant.options)
         configs = build_configs(setup, plan, seeds)
     except (ValueError, OSError, KeyError) as error:
         return [Cell(plan, seed, error=describe(error)) for seed in seeds]

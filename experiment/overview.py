@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 from tabulate import tabulate
@@ -27,7 +27,7 @@ def closing_table(cells: Sequence[Cell], layout: str) -> str:
 
 
 def overview(cells: Sequence[Cell]) -> str:
-    """One row per data set, method and variant; a column per number of shots, and per target."""
+    """One row per data set, method and variant; a column per number of shots."""
     shots = list(dict.fromkeys(cell.plan.shots for cell in cells))
     groups: dict[tuple[str, str, str], dict[int, list[Cell]]] = {}
     for cell in cells:
@@ -36,8 +36,7 @@ def overview(cells: Sequence[Cell]) -> str:
     rows, columns = [], ["data set", "method", "variant"]
     for key, by_shots in groups.items():
         row = dict(zip(columns, key, strict=True))
-        for count in shots:
-            row |= _entries(by_shots.get(count, []), f"{count} shots")
+        row |= {f"{count} shots": _entry(by_shots.get(count, [])) for count in shots}
         rows.append(row)
     headers = list(dict.fromkeys(column for row in rows for column in row))
     headers = [header for header in headers if any(row.get(header) for row in rows)]
@@ -45,18 +44,11 @@ def overview(cells: Sequence[Cell]) -> str:
     return tabulate(cells_of_rows, headers=headers, tablefmt="simple", disable_numparse=True)
 
 
-def _entries(cells: Sequence[Cell], column: str) -> dict[str, str]:
+def _entry(cells: Sequence[Cell]) -> str:
     if cells and all(cell.refusal for cell in cells):
-        return {column: "n/a"}
+        return "n/a"
     records = [read_record(f"{cell.folder}/{FILE}") for cell in cells if cell.cfg is not None and is_finished(cell.cfg)]
-    entries = {column: _figure([record["accuracy"] for record in records], len(cells))}
-    targets = {name: None for record in records for name in record["targets"]}
-    for name in targets:
-        values = [record["targets"][name] for record in records if name in record["targets"]]
-        entries[f"{column}, {name}"] = _figure(values, len(cells))
-    if records and list(targets) == ["new"]:
-        entries[f"{column}, harmonic mean"] = f"{_harmonic(records):.2f}"
-    return entries
+    return _figure([record["accuracy"] for record in records], len(cells))
 
 
 def _figure(values: Sequence[float], wanted: int) -> str:
@@ -66,13 +58,6 @@ def _figure(values: Sequence[float], wanted: int) -> str:
     half = interval(values)
     text = f"{fmean(values):.2f}" + (f" ± {half:.2f}" if half is not None else "")
     return text if len(values) == wanted else f"{text} ({len(values)} of {wanted} seeds)"
-
-
-def _harmonic(records: Iterable[dict]) -> float:
-    """Of the mean accuracies on base and new classes, as CoCoOp computes it."""
-    pairs = [(record["accuracy"], record["targets"]["new"]) for record in records]
-    base, new = (fmean(column) for column in zip(*pairs, strict=True))
-    return 2 * base * new / (base + new) if base + new else 0.0
 
 
 def problems(cells: Sequence[Cell], outcomes: dict[int, dict]) -> tuple[list[str], list[str]]:

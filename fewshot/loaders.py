@@ -88,7 +88,7 @@ class StreamLoader:
         self._stream, self._labels = stream, torch.as_tensor(labels)
 
     def __len__(self) -> int:
-        return max(1, -(-len(self._labels) // 4096))
+        return max(1, -(-len(self._labels) // ROWS))
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         start = 0

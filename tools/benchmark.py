@@ -51,7 +51,7 @@ from collections.abc import Sequence
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import check_name, fail_politely, known, pick_device
+from experiment.cli import check_name, fail_politely, known, pick_device, seeds_from
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
 
@@ -147,7 +147,7 @@ def request_from(args: argparse.Namespace, options: list[str]):
 
     given = {name.upper(): value for name in ("backbone", "protocol", "preset") if (value := getattr(args, name))}
     setup = Setup.from_environment({**os.environ, **given}, cuda=pick_device(os.environ.get("DEVICE") or "auto"))
-    seeds = args.seeds or [natural(word) for word in (os.environ.get("SEEDS") or "1 2 3").replace(",", " ").split()]
+    seeds = args.seeds or seeds_from(os.environ.get("SEEDS") or "1 2 3")
     return Request(
         args.study, setup, tuple(args.methods), tuple(args.datasets), tuple(args.shots), tuple(seeds), tuple(options)
     )

@@ -39,7 +39,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import check_name, fail_politely, known, pick_device
+from experiment.cli import check_name, fail_politely, known, pick_device, seeds_from
 
 log = logging.getLogger("run")
 
@@ -60,18 +60,6 @@ def usage(method: str, script: str) -> str:
 def setting(name: str, default: str) -> str:
     """An environment variable; empty counts as not set."""
     return os.environ.get(name) or default
-
-
-def seeds_from(text: str) -> list[int]:
-    """`1 2 3` or `1,2,3` to numbers.
-
-    Raises:
-        ValueError: none, or one that is no number from 0.
-    """
-    words = text.replace(",", " ").split()
-    if not words or not all(word.isdigit() for word in words):
-        raise ValueError(f"SEEDS is '{text}'. Give whole numbers from 0, e.g. SEEDS='1 2 3'.")
-    return [int(word) for word in words]
 
 
 def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, list[str]]:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from open_clip.transformer import Transformer
 from torch import Tensor, nn
 
-from vlm.clip import PRECISIONS, FrozenCLIP
+from vlm.clip import FrozenCLIP
+from vlm.text import text_ends
 
 PROJECTIONS = 3  # queries, keys, values: in this order in the packed weight of nn.MultiheadAttention
 TEXTS = 256  # prompts encoded at once: bounds the memory of a thousand classes
@@ -102,22 +103,22 @@ class LoRAAttention(nn.Module):
 class AdaptedCLIP:
     """A CLIP whose attention blocks have LoRA; features have gradients with respect to A and B.
 
-    model: the towers, all else in them frozen and shared; adapters: the blocks' LoRA, image tower first.
+    model: the towers, all else in them frozen and shared; adapters: the blocks' LoRA, image tower first; clip: what
+    they were made from.
     """
 
     model: nn.Module
     adapters: tuple[LowRank, ...]
-    device: torch.device
-    precision: str
+    clip: FrozenCLIP
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, H, W) to raw features (B, D) float32."""
-        with self._autocast():
+        with self.clip.autocast():
             return self.model.encode_image(pixels).float()
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Token ids (P, L) int64 to raw features (P, D) float32."""
-        with self._autocast():
+        with self.clip.autocast(self.clip.text_precision):
             return torch.cat([self.model.encode_text(part) for part in tokens.split(TEXTS)]).float()
 
     def shorten_context(self, tokens: Tensor) -> Tensor:
@@ -129,7 +130,7 @@ class AdaptedCLIP:
         model = self.model
         if getattr(model, "text_pool_type", "") != "argmax" or getattr(model, "attn_mask", None) is None:
             return tokens
-        length = int(tokens.argmax(dim=1).max()) + 1
+        length = int(text_ends(tokens).max()) + 1
         model.positional_embedding = nn.Parameter(model.positional_embedding[:length], requires_grad=False)
         model.attn_mask = model.attn_mask[:length, :length]
         return tokens[:, :length].contiguous()
@@ -137,10 +138,6 @@ class AdaptedCLIP:
     def save_memory(self) -> None:
         """Compute the text tower's blocks again in the backward pass: the same gradients, less memory, more time."""
         _transformer(self.model, "text").grad_checkpointing = True
-
-    def _autocast(self):
-        dtype = PRECISIONS[self.precision]
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
 
 def add_lora(clip: FrozenCLIP, options: LoRAOptions, generator: torch.Generator) -> AdaptedCLIP:
@@ -160,7 +157,7 @@ def add_lora(clip: FrozenCLIP, options: LoRAOptions, generator: torch.Generator)
                 raise ValueError(f"{clip.arch}: the attention of the {tower} tower is not plain; {ADVICE}")
             adapters.append(LowRank(attention.embed_dim, options, generator))
             block.attn = LoRAAttention(attention, adapters[-1])
-    return AdaptedCLIP(model, tuple(adapters), clip.device, clip.precision)
+    return AdaptedCLIP(model, tuple(adapters), clip)
 
 
 def _shell(model: nn.Module) -> nn.Module:

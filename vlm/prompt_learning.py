@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vlm.clip import FrozenCLIP
-from vlm.text import readable
+from vlm.text import readable, text_ends
 
 POSITIONS = ("end", "middle", "front")
 
@@ -162,11 +162,6 @@ def context_from_words(tower: TextTower, words: str) -> Tensor:
     if not count:
         raise ValueError("Context vectors are to start from words, and there are none.")
     return tower.embed(tower.clip.tokenize([readable(words)]))[0, 1 : 1 + count].clone()
-
-
-def text_ends(tokens: Tensor) -> Tensor:
-    """(P,): where the prompts (P, L) end; the end of text has the highest token id."""
-    return tokens.argmax(1)
 
 
 def _num_tokens(clip: FrozenCLIP, text: str) -> int:

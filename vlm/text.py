@@ -62,6 +62,11 @@ class PromptFeatures:
     classes: Tensor
 
 
+def text_ends(tokens: Tensor) -> Tensor:
+    """(P,): where the prompts (P, L) end; the end of text has the highest token id."""
+    return tokens.argmax(1)
+
+
 def readable(classname: str) -> str:
     """The class name as prompts spell it: underscores become spaces."""
     return classname.replace("_", " ")

@@ -9,21 +9,10 @@ import torch.nn.functional as F
 from fewshot.negative import NegativeBranch, NegativeOptions
 from trainers.cocoop import CoCoOpHead
 from trainers.coop import CoOpHead, initial_context
-from vlm.clip import load_clip
-from vlm.prompt_learning import LearnedPrompts, TextTower, context_from_words
+from vlm.prompt_learning import LearnedPrompts, context_from_words
 
 NAMES = ("cat", "grand piano", "lemur")
 SCALE = 20.0
-
-
-@pytest.fixture(scope="module")
-def clip():
-    return load_clip("tiny-clip", "bundled")
-
-
-@pytest.fixture(scope="module")
-def tower(clip):
-    return TextTower(clip)
 
 
 def images(count, clip, seed=0):

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 
+import benchmark
 import pytest
-from e2e_tools import REPO
+from conftest import make_images
 from filelock import FileLock
 from rich.console import Console
 
 from experiment import executor
+from experiment.cli import seeds_from
 from experiment.launch import Workers, describe_cell, job_parameters
-from experiment.matrix import Cell, Plan, Setup, build_cells, default_methods
+from experiment.matrix import Cell, Plan, Setup, Variant, build_cells, default_methods
 from experiment.overview import overview, problems
 from experiment.progress import Progress
 from experiment.record import SCHEMA
 from experiment.studies import Request, cells_of
 from experiment.workers import EventLog, Worker
-
-sys.path.insert(0, str(REPO / "tools"))
-import benchmark
 
 RECORD = {
     "schema": SCHEMA, "method": "ZeroshotCLIP", "dataset": "shapes", "shots": 1, "seed": 1, "backbone": "tiny",
@@ -225,9 +223,37 @@ def test_time_left_follows_the_methods(tmp_path):
 
 
 def test_the_closing_table(cells):
-    finish(cells[0], 50.0, targets={"new": 30.0})
-    finish(cells[1], 60.0, targets={"new": 40.0})
+    finish(cells[0], 50.0)
+    finish(cells[1], 60.0)
     table = overview(cells)
     assert "(2 of 3 seeds)" in table
     assert "55.00 ± 63.53" in table  # t(0.975, 1) = 12.706; s = 7.07; 12.706 * 7.07 / sqrt(2)
-    assert f"{2 * 55 * 35 / 90:.2f}" in table
+
+
+def test_options_say_where_the_data_is(tmp_path):
+    """A folder of one's own is named by an option of the cells."""
+    for name in ("cat", "dog"):
+        make_images(tmp_path / "mine" / name, 8)
+    options = ("DATASET.FOLDER", str(tmp_path / "mine"), "OPTIM.MAX_EPOCH", "1")
+    setup = Setup(output=str(tmp_path / "output"), cache=str(tmp_path / "cache"), backbone="tiny")
+    (cell,) = build_cells(setup, [Plan("GDA", "imagefolder", 2, Variant(options=options))], [1])
+    assert not cell.error
+    assert str(tmp_path / "mine") == cell.cfg.DATASET.FOLDER
+
+
+def test_data_is_looked_for_once_for_all_variants(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr("experiment.matrix.build_dataset", lambda cfg: looked.append(cfg.DATASET.NAME))
+    setup = Setup(output=str(tmp_path), cache=str(tmp_path / "another"))
+    variants = [Variant(str(n), ("OPTIM.MAX_EPOCH", str(n))) for n in (1, 2, 3)]
+    build_cells(setup, [Plan("GDA", "shapes", 1, variant) for variant in variants], [1, 2])
+    assert looked == ["Shapes"]
+
+
+def test_seeds_are_read_once_for_all_tools(monkeypatch):
+    assert seeds_from("1, 2 3") == [1, 2, 3]
+    with pytest.raises(ValueError, match="SEEDS is 'abc'"):
+        seeds_from("abc")
+    monkeypatch.setenv("SEEDS", "abc")
+    with pytest.raises(ValueError, match="SEEDS is 'abc'"):
+        benchmark.request_from(benchmark.build_parser().parse_args(["fewshot"]), [])

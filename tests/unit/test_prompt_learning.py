@@ -8,20 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from vlm.clip import load_clip
 from vlm.prompt_learning import LearnedPrompts, TextTower, context_from_words
 
 NAMES = ("cat", "grand piano", "ring_tailed lemur")
-
-
-@pytest.fixture(scope="module")
-def clip():
-    return load_clip("tiny-clip", "bundled")
-
-
-@pytest.fixture(scope="module")
-def tower(clip):
-    return TextTower(clip)
 
 
 def features(tower, prompts, context, chunk=0):
