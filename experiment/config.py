@@ -47,6 +47,7 @@ def plugin_defaults(cfg: CN) -> None:
     """Add the keys that this program has beyond the engine's. Values here suit the Tip-Adapter family."""
     cfg.OPTIONS = []  # [KEY, value] of the command line; filled by `assemble`
     cfg.PRESET = "repaired"  # repaired | official: the authors' quirks mended, or kept
+    cfg.MATMUL = "highest"  # highest | high | medium: fp32 products in heads; less than the highest is an approximation
     cfg.PROTOCOL = "fewshot-val"  # no-val | fewshot-val | full-val | oracle-test: what a method may select on
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
@@ -78,6 +79,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.STORE = CN()
     cfg.STORE.ROOT = default_cache()
     cfg.STORE.BATCH_SIZE = 0  # views encoded at once; 0: what memory allows
+    cfg.STORE.PRODUCTS_MB = 512  # memory for products of stored views with frozen rows (affinities), kept over epochs
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last
     cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
@@ -283,5 +285,5 @@ def config_hash(cfg: CN) -> str:
     weights = BUNDLED_WEIGHTS if bundled else Path(cfg.MODEL.BACKBONE.WEIGHTS)
     if weights.is_file():  # a path says little about what is in the file
         kept["MODEL.BACKBONE.WEIGHTS"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    kept |= digests(cfg)
+    kept |= digests(cfg) | {"REVISION": TRAINER_REGISTRY.get(cfg.TRAINER.NAME).revision}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()[:8]

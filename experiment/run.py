@@ -23,6 +23,7 @@ from experiment.record import SCHEMA, environment, write_record
 from experiment.stored import write_config
 from experiment.sweep import sweep, with_settings
 from experiment.targets import build_targets, test_on
+from vlm.arithmetic import set_arithmetic
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ def run_one(
 
 
 def seeded_trainer(cfg: CN):
-    """The trainer of a config, with the global generators set to its seed."""
+    """The trainer of a config, with the arithmetic that it asks for and the global generators set to its seed."""
+    set_arithmetic(cfg.MATMUL, cfg.USE_CUDA and torch.cuda.is_available())
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)

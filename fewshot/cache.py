@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BLOCK_NUMBERS = 2**18  # of a temporary (rows, keys) tensor: 1 MB, which a processor core's cache holds
+CACHED_NUMBERS = 2**18  # of a temporary (rows, keys) tensor on a CPU: 1 MB, which a core's cache holds
+GPU_NUMBERS = 2**26  # on a GPU, where each block costs launches: 256 MB
 
 
 def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
@@ -113,7 +114,7 @@ def cache_logits(
         dots: f.k, (B, N).
         shift: f.r, (B, C).
         inverse: 1 / |k_n + r_c|, (N,), of `inverse_norms`.
-        weights: w, (N,), constants.
+        weights: w >= 0, (N,), constants.
         slope, offset: beta and -beta for exp(-beta (1 - a)).
         movers: the class whose residual moves a row; speakers: the class for which a row's evidence counts.
 
@@ -127,17 +128,17 @@ class _CacheLogits(torch.autograd.Function):
     """`cache_logits` in blocks of rows that stay in the processor's cache, in buffers that are used again.
 
     Keeps nothing of size (B, N) but its input: evaluating the exponentials anew for the gradient is cheaper than
-    writing and reading them.
+    writing and reading them. w exp(x) is evaluated as exp(x + log w), a pass less.
     """
 
     @staticmethod
     def forward(ctx, dots, shift, inverse, weights, slope, offset, movers, speakers):
         ctx.constants = slope, offset, movers, speakers
         ctx.save_for_backward(dots, shift, inverse, weights)
-        logits, factor = dots.new_empty(len(dots), speakers.count), inverse * slope
+        logits, factor, constant = dots.new_empty(len(dots), speakers.count), inverse * slope, weights.log() + offset
         for rows, (buffer,) in _row_blocks(dots, 1):
             lengths = movers.combine(torch.add, dots[rows], shift[rows], buffer)
-            logits[rows] = speakers.sum(lengths.mul_(factor).add_(offset).exp_().mul_(weights))
+            logits[rows] = speakers.sum(torch.addcmul(constant, lengths, factor, out=buffer).exp_())
         return logits
 
     @staticmethod
@@ -146,10 +147,10 @@ class _CacheLogits(torch.autograd.Function):
         slope, offset, movers, speakers = ctx.constants
         grad_dots = torch.empty_like(dots) if ctx.needs_input_grad[0] else None
         grad_shift, grad_inverse = torch.empty_like(shift), torch.zeros_like(inverse)
-        grad, factor = (grad * slope).contiguous(), inverse * slope
+        grad, factor, constant = (grad * slope).contiguous(), inverse * slope, weights.log() + offset
         for rows, (lengths, evidence) in _row_blocks(dots, 2):
             movers.combine(torch.add, dots[rows], shift[rows], lengths)
-            torch.mul(lengths, factor, out=evidence).add_(offset).exp_().mul_(weights)
+            torch.addcmul(constant, lengths, factor, out=evidence).exp_()
             speakers.combine(torch.mul, evidence, grad[rows], evidence)  # now the gradient of the cosine
             grad_inverse += lengths.mul_(evidence).sum(0)
             grad_shift[rows] = movers.sum(evidence.mul_(inverse))
@@ -159,9 +160,9 @@ class _CacheLogits(torch.autograd.Function):
 
 
 def _row_blocks(tensor: Tensor, number: int) -> Iterator[tuple[slice, list[Tensor]]]:
-    """Slices of rows of about BLOCK_NUMBERS numbers, each with buffers of its shape; the buffers are used again."""
+    """Slices of rows of a (rows, keys) tensor, each with buffers of its shape; the buffers are used again."""
     rows, width = tensor.shape
-    step = max(1, BLOCK_NUMBERS // max(1, width))
+    step = max(1, (GPU_NUMBERS if tensor.is_cuda else CACHED_NUMBERS) // max(1, width))
     buffers = [tensor.new_empty(min(step, rows), width) for _ in range(number)]
     for start in range(0, rows, step):
         yield slice(start, start + step), [buffer[: rows - start] for buffer in buffers]

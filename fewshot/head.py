@@ -14,16 +14,26 @@ class Head(nn.Module):
 
     A head is given tensors and plain numbers: no config, no path, no loader. Derived tensors are non-persistent
     buffers, so that its state dict is exactly what it learned.
+
+    A head whose cost is products of features with tensors that never move may offer them as `products`: those of stored
+    views are then computed once and given to `losses` and `forward` from there on (`fewshot.loaders.Kept`).
     """
 
-    def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    num_products: int = 0  # numbers per image that `products` gives; 0: there are none
+
+    def products(self, features: Tensor) -> Tensor:
+        """What follows from raw image features (B, D) and from nothing that is learned, (B, num_products)."""
+        raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
+
+    def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
         """Weighted terms of the training loss, which is their sum.
 
         Args:
             features: raw image features, (B, D).
             labels: (B,) int64.
+            given: `products=` of the features, where they are known.
         """
-        return {"ce": F.cross_entropy(self(features), labels)}
+        return {"ce": F.cross_entropy(self(features, **given), labels)}
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """(factor on the learning rate, parameters); one group with factor 1 unless a method says otherwise."""
@@ -60,8 +70,8 @@ class SearchableHead(Head):
         self.hparams = dict(hparams)
 
     @abstractmethod
-    def terms(self, features: Tensor) -> Mapping[str, Tensor]:
-        """What does not depend on hyper-parameters; first dimension B."""
+    def terms(self, features: Tensor, **given: Tensor) -> Mapping[str, Tensor]:
+        """What does not depend on hyper-parameters; first dimension B. given: as of `losses`."""
 
     @abstractmethod
     def stage(self, terms: Mapping[str, Tensor], **sharpness: float) -> Mapping[str, Tensor]:
@@ -77,6 +87,6 @@ class SearchableHead(Head):
         base, slope = self.affine(stage, **{name: self.hparams[name] for name in self.MIXING})
         return base + self.hparams["alpha"] * slope
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C)."""
-        return self.combine(self.terms(features))
+    def forward(self, features: Tensor, **given: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C). given: as of `losses`."""
+        return self.combine(self.terms(features, **given))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +22,46 @@ def seeded_generator(*key: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+class Kept:
+    """What a head offers of stored views (`Head.products`), computed when it is first asked for and kept.
+
+    All rows of a view are computed together, so that they depend neither on the order of batches nor on where a run was
+    resumed.
+
+    Args:
+        products: raw features (n, D) to (n, width).
+        width: numbers per row.
+        features: (V, N, D).
+    """
+
+    def __init__(self, products: Callable[[Tensor], Tensor], width: int, features: Tensor):
+        self._products, self._features = products, features
+        self._table = features.new_empty(*features.shape[:2], width)
+        self._known: set[int] = set()
+
+    @classmethod
+    def within(cls, limit: int, products: Callable, width: int, features: Tensor) -> Kept | None:
+        """None where they would take more than `limit` bytes."""
+        views, rows, _ = features.shape
+        return cls(products, width, features) if views * rows * width * features.element_size() <= limit else None
+
+    def rows(self, view: int | Tensor, index: Tensor | slice) -> dict[str, Tensor]:
+        """{`products`: (B, width)} of rows of a view, or of (view, row) pairs: what `Head.losses` is given."""
+        for number in {view} if isinstance(view, int) else set(view.unique().tolist()):
+            if number not in self._known:
+                parts = zip(self._table[number].split(ROWS), self._features[number].split(ROWS), strict=True)
+                with torch.no_grad():
+                    for rows, features in parts:
+                        rows.copy_(self._products(features))
+                self._known.add(number)
+        return {"products": self._table[view, index]}
+
+
+def given(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a batch holds for a head beside features and labels; keyword arguments of `Head.losses` and `forward`."""
+    return {"products": batch["products"]} if "products" in batch else {}
+
+
 class SupportLoader:
     """Shuffled training batches; epoch e reads view e mod V, or rows of all views.
 
@@ -35,6 +75,10 @@ class SupportLoader:
         drop_last: Dassl's rule: drop a short last batch, unless it is the only one.
         order: `cycle`: an epoch is a permutation of one view. `pool`: an epoch has as many batches, filled with the
             first rows of a permutation of all V * N (CLAP): no batch is short unless V * N rows do not fill it.
+
+    Attributes:
+        epoch: number of the epoch, from 0.
+        kept: what batches hold beside features, or None.
     """
 
     ORDERS = ("cycle", "pool")
@@ -49,6 +93,7 @@ class SupportLoader:
         self.drop_last = drop_last and len(labels) >= batch_size
         self.order = order
         self.epoch = 0
+        self.kept: Kept | None = None
 
     def __len__(self) -> int:
         rows = len(self.labels)
@@ -62,18 +107,25 @@ class SupportLoader:
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             row = order[start : start + self.batch_size].to(self.labels.device)
             view, index = (row // rows, row % rows) if pooled else (self.epoch % views, row)
-            yield {"img": self.features[view, index], "label": self.labels[index], "index": index}
+            more = self.kept.rows(view, index) if self.kept else {}
+            yield {"img": self.features[view, index], "label": self.labels[index], "index": index, **more}
 
 
 class LabelledFeatures:
-    """Features (M, D) with labels (M,), read in chunks under Dassl's batch keys."""
+    """Features (M, D) with labels (M,), read in chunks under Dassl's batch keys.
+
+    kept: what batches hold beside features (of one view, `features[None]`), or None.
+    """
 
     def __init__(self, features: Tensor, labels: Tensor):
         self.features, self.labels = features, labels
+        self.kept: Kept | None = None
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for features, labels in zip(self.features.split(ROWS), self.labels.split(ROWS), strict=True):
-            yield {"img": features, "label": labels}
+        for start in range(0, len(self.labels), ROWS):
+            rows = slice(start, start + ROWS)
+            more = self.kept.rows(0, rows) if self.kept else {}
+            yield {"img": self.features[rows], "label": self.labels[rows], **more}
 
 
 class StreamLoader:

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fewshot.cache import GPU_NUMBERS
 from fewshot.head import SearchableHead
 
-CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) tensor
+CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) or (pair, mixing value) tensor
 EDGE = 1e-5  # a lead is taken for decided where it is beyond this share of the largest logit
 MODES = ("full", "coarse-to-fine")
 FIRST_STEPS = 12  # values per stage axis in the first pass of coarse-to-fine
@@ -104,7 +105,7 @@ def _places(length: int, step: int, centre: int | None) -> list[int]:
 
 def _count(head, features, labels, grid: Grid, stage_points: list[tuple[int, ...]], counts: Tensor, progress) -> None:
     """Set the counts of some stage points, given as indices on the head's stage axes."""
-    rows = max(1, CHUNK_ELEMENTS // max(1, head.search_width))
+    rows = max(1, (GPU_NUMBERS if features.is_cuda else CHUNK_ELEMENTS) // max(1, head.search_width))
     chunks = list(zip(features.split(rows), labels.split(rows), strict=True))
     for point in stage_points:
         counts[_index(grid, dict(zip(head.STAGE, point, strict=True)))] = 0
@@ -215,8 +216,8 @@ def choose(counts: Tensor, grid: Grid, initial: Mapping[str, float], ties: str) 
         counts: of `count_grid`.
         initial: the setting before the search.
         ties: among equally good settings, `first`: the first in loop order (the authors' rule), or `nearest`: the
-            one with the fewest grid steps to the initial setting (small validation sets tie thousands of settings,
-            and the first of them is a corner of the grid).
+            one nearest to the initial setting, by the sum of grid steps, each as a share of its axis's length (small
+            validation sets tie thousands of settings, and the first of them is a corner of the grid).
     """
     best = (counts == counts.max()).nonzero()
     if ties == "first":

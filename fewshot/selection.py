@@ -13,7 +13,7 @@ from torch import Tensor
 from atomic import write_text_atomically
 from fewshot.checkpoint import load_head, save_head
 from fewshot.head import Head
-from fewshot.loaders import LabelledFeatures
+from fewshot.loaders import LabelledFeatures, given
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def accuracy_over(head: Head, batches: Iterable[Mapping[str, Tensor]], device: t
     right = total = 0
     for batch in batches:
         labels = batch["label"].to(device)
-        right += (head(batch["img"].to(device)).argmax(1) == labels).sum().item()
+        right += (head(batch["img"].to(device), **given(batch)).argmax(1) == labels).sum().item()
         total += len(labels)
     head.train(was_training)
     return 100.0 * right / total

@@ -175,13 +175,24 @@ class APETHead(SearchableHead):
         self.residual = nn.Parameter(text.new_zeros(len(text), num_channels))
         self.value_weights = nn.Parameter(text.new_ones(len(labels)))
 
-    def terms(self, features: Tensor) -> Mapping[str, Tensor]:
-        """Text logits (B, C) and affinities (B, N); f.r_c is common to both."""
+    @property
+    def num_products(self) -> int:
+        """C with the text classifier and N with the keys."""
+        return len(self.text) + len(self.cache_keys)
+
+    def products(self, features: Tensor) -> Tensor:
+        """Products with rows that are not learned: text classifier, then keys, (B, C + N)."""
         f = F.normalize(features, dim=-1)
-        shift = f[:, self.channels] @ self.residual.T
+        return torch.cat((f @ self.text.T, f @ self.cache_keys.T), dim=1)
+
+    def terms(self, features: Tensor, products: Tensor | None = None) -> Mapping[str, Tensor]:
+        """Text logits (B, C) and affinities (B, N); f.r_c is common to both."""
+        products = self.products(features) if products is None else products
+        text, dots = products.split((len(self.text), len(self.cache_keys)), dim=1)
+        shift = F.normalize(features, dim=-1)[:, self.channels] @ self.residual.T
         return {
-            "text": self.logit_scale * (f @ self.text.T + shift),
-            "affinity": f @ self.cache_keys.T + class_expand(shift, self.labels, self.shots),
+            "text": self.logit_scale * (text + shift),
+            "affinity": dots + class_expand(shift, self.labels, self.shots),
         }
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:

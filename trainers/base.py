@@ -20,12 +20,14 @@ from yacs.config import CfgNode as CN
 
 from dassl.data import DataManager
 from dassl.engine import TrainerX
+from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
 from fewshot.capabilities import refusal
 from fewshot.checkpoint import restore_head, save_head
 from fewshot.head import Head, SearchableHead
 from fewshot.inputs import FeatureInputs, PixelInputs
+from fewshot.loaders import Kept, given
 from fewshot.search import Grid, axis, choose, count_grid
 from fewshot.selection import EpochSelection, accuracy_over, selection_images
 from fewshot.support import SupportSet
@@ -49,8 +51,9 @@ class VLTrainer(TrainerX):
         text_features_cached: False for a method that runs the text tower in training (learned prompts).
         needs_vit: the image tower must be a vision transformer.
         base_to_new: what is learned depends on no class, so that it works for classes not seen in training.
+        revision: raised with a correction that changes the method's figures, so that older runs do not count as done.
 
-    experiment/capabilities.py turns these into reasons why a method cannot do something.
+    fewshot/capabilities.py turns these into reasons why a method cannot do something.
     """
 
     prompt_sets: tuple[str, ...] = ("template",)
@@ -61,6 +64,7 @@ class VLTrainer(TrainerX):
     text_features_cached: bool = True
     needs_vit: bool = False
     base_to_new: bool = False
+    revision: int = 1
 
     # ------------------------------------------------------------------ what a method gives
 
@@ -160,6 +164,19 @@ class VLTrainer(TrainerX):
             sched = self.build_schedule(optim)
         self.register_model("head", self.head, optim, sched)
         self.num_parameters = sum(p.numel() for _, params in groups for p in params)
+        self._keep_products()
+
+    def _keep_products(self) -> None:
+        """Compute what nothing changes of features that are seen again only once, where memory allows."""
+        if not (self.trains and self.head.num_products):
+            return
+        width, left = self.head.num_products, self.cfg.STORE.PRODUCTS_MB * 2**20
+        train, val = self.train_loader_x, self.validation
+        if self.max_epoch > len(train.features):
+            train.kept = Kept.within(left, self.head.products, width, train.features)
+            left -= train.features[..., 0].numel() * width * 4 if train.kept else 0
+        if val is not None:
+            val.kept = Kept.within(left, self.head.products, width, val.features[None])
 
     def _build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         prompts = encode_prompt_sets(
@@ -219,13 +236,14 @@ class VLTrainer(TrainerX):
     def forward_backward(self, batch: dict) -> dict[str, float]:
         """One step; returns the loss and its terms for the log."""
         features, labels = self.parse_batch_train(batch)
-        losses = self.head.losses(features, labels)
-        loss = torch.stack(list(losses.values())).sum()
+        losses = self.head.losses(features, labels, **given(batch))
+        terms = torch.stack(list(losses.values()))
+        loss = terms.sum()
         self.model_backward_and_update(loss)
         if self.cfg.OPTIM.STEP == "batch" or self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        terms = {name: value.item() for name, value in losses.items()} if len(losses) > 1 else {}
-        return {"loss": loss.item(), **terms}
+        total, *values = torch.cat([loss[None], terms]).tolist()  # one transfer from a GPU
+        return {"loss": total, **(dict(zip(losses, values, strict=True)) if len(losses) > 1 else {})}
 
     def after_epoch(self) -> None:
         """Score the epoch on the selection images, then let the engine write its checkpoint."""
@@ -298,13 +316,21 @@ class VLTrainer(TrainerX):
             head: in the place of the trained one.
             columns: the classes whose logits are kept, by index; None: all.
         """
-        kept = self.head, self.test_loader
+        kept = self.head, self.test_loader, self.evaluator
         self.head, self.test_loader, self.target_columns = head or self.head, self.inputs.stream(items), columns
+        self.evaluator = self._evaluator_of(items)
         try:
             with self._phase("targets"):
                 return float(super().test())
         finally:
-            (self.head, self.test_loader), self.target_columns = kept, None
+            (self.head, self.test_loader, self.evaluator), self.target_columns = kept, None
+
+    def _evaluator_of(self, items):
+        """An evaluator with the class names of these images; the confusion matrix on disk is that of the test set."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.TEST.COMPUTE_CMAT = cfg.VERBOSE = False
+        return build_evaluator(cfg, lab2cname={item.label: item.classname for item in items})
 
     def head_for(self, dataset) -> Head:
         """What was learned, in a head for the classes of another data set; for methods that are `base_to_new`."""

@@ -8,7 +8,7 @@ At the start w_c is the sum of the class's unit support features, bias is 0, and
 Block descent on the full batch of N features F: w and bias move in each iteration (momentum 0.9), alpha in each tenth,
 by a plain step. Step sizes follow from bounds on the curvature, so none is tuned:
 
-    eta_w = 4 N / eigmax(F^T F),    eta_alpha = N / (4 max_c sum_{i in c} (f_i . t_c)^2)
+    eta_w = 4 N / eigmax(F^T F),    eta_alpha = N / (4 max_c sum_i (f_i . t_c)^2)      i over the rows of all classes
 
 With V views of each image, sums over i are means over views. Training reads one view of all images per iteration.
 
@@ -57,7 +57,7 @@ class LPPlusPlusHead(Head):
         self.alpha = nn.Parameter(alpha_scale * cosines.mean() * text.new_ones(classes))
         rows = unit.flatten(0, 1).double()
         curvature = torch.linalg.eigvalsh(rows.T @ rows)[-1].item() / views
-        squares = class_sum(cosines.square().mean(0), labels, classes, None).max().item()
+        squares = sum((view @ text.T).square().sum(0) for view in unit).max().item() / views
         self.step_sizes = 4 * len(labels) / curvature, len(labels) / (4 * squares)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -100,6 +100,8 @@ class BlockDescent(torch.optim.Optimizer):
 @TRAINER_REGISTRY.register()
 class LPPlusPlus(VLTrainer):
     """The method as a trainer, on templates."""
+
+    revision = 2  # 1: the step size of alpha was too large by a factor of about half the classes
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -220,24 +220,42 @@ class SimNLHead(SearchableHead):
         """v, (C, D), unit rows."""
         return F.normalize(self.negative + self.residual("res_negative"), dim=-1)
 
-    def terms(self, features: Tensor) -> Mapping[str, Tensor]:
+    @property
+    def num_products(self) -> int:
+        """N with the keys, and K with the sums of slots or C with negative keys of classes."""
+        return len(self.keys) + len(self._negative_rows)
+
+    @property
+    def _negative_rows(self) -> Tensor:
+        """What products with negative keys follow from: sums of slots (K, D), or the keys of classes (C, D)."""
+        return self.class_keys if self.options.negative_keys == "class" else self.slot_sums
+
+    def products(self, features: Tensor) -> Tensor:
+        """f.k, then f.S or f.n: all products with rows that are not learned, (B, N + K) or (B, N + C)."""
+        return torch.cat(self._products(F.normalize(features, dim=-1)), dim=1)
+
+    def _products(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        return f @ self.keys.T, f @ self._negative_rows.T
+
+    def terms(self, features: Tensor, products: Tensor | None = None) -> Mapping[str, Tensor]:
         """R, Q `(B, C)`, and for each cache what its cosines follow from (`fewshot.cache.cache_logits`): products with
         the frozen keys `(B, N)`, with the residuals `(B, C)`, and inverse lengths of the moved keys `(N,)`. Negative
         keys that are one per class have C in place of N."""
-        return self._terms(F.normalize(features, dim=-1), self.positive_text())
+        return self._terms(F.normalize(features, dim=-1), self.positive_text(), products)
 
-    def _terms(self, f: Tensor, text: Tensor) -> Mapping[str, Tensor]:
+    def _terms(self, f: Tensor, text: Tensor, products: Tensor | None) -> Mapping[str, Tensor]:
         """The same from unit features (B, D) and m (C, D)."""
         r, q = self.residual("res_keys"), self.residual("res_negative_keys")
         (movers, _), (away_movers, _) = self._groups()
-        dots = f @ self.keys.T
+        rows = len(self.keys), len(self._negative_rows)
+        dots, away = self._products(f) if products is None else products.split(rows, dim=1)
         if self.options.negative_keys == "slot":
             overlap, crossed = key_overlaps(self.keys, (r, q), movers)
-            away = slot_products(dots, (f @ self.slot_sums.T).unsqueeze(1), self.slot_inverse)
+            away = slot_products(dots, away.unsqueeze(1), self.slot_inverse)
             away_overlap = slot_products(crossed, q @ self.slot_sums.T, self.slot_inverse)
         else:
             (overlap,) = key_overlaps(self.keys, (r,), movers)
-            away, away_overlap = f @ self.class_keys.T, (self.class_keys * q).sum(-1)
+            away_overlap = (self.class_keys * q).sum(-1)
         return {
             "positive_text": self.logit_scale * (f @ text.T),
             "negative_text": self.options.negative_text_scale * self.logit_scale * (1 - f @ self.negative_text().T),
@@ -271,10 +289,10 @@ class SimNLHead(SearchableHead):
 
     # ------------------------------------------------------------------ losses
 
-    def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def losses(self, features: Tensor, labels: Tensor, products: Tensor | None = None) -> dict[str, Tensor]:
         """Cross-entropy, re-ranking and consistency, and where asked for the negative-learning risk."""
         o, f, text = self.options, F.normalize(features, dim=-1), self.positive_text()
-        terms = self._terms(f, text)
+        terms = self._terms(f, text, products)
         losses = {
             "ce": F.cross_entropy(self.combine(terms), labels),
             "rerank": o.rerank_weight * self.rerank_loss(terms["positive_text"] / self.logit_scale, text, labels),

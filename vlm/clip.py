@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from vlm import tiny_clip
+from vlm.arithmetic import exact_products
 from vlm.tuning import tune
 
 log = logging.getLogger(__name__)
@@ -59,13 +60,13 @@ class FrozenCLIP:
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels `(B, 3, H, W)` float32 to raw features `(B, D)` float32."""
-        with self.autocast():
+        with exact_products(), self.autocast():
             return self.model.encode_image(pixels.to(self.device, non_blocking=True)).float()
 
     @torch.no_grad()
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Token ids `(B, L)` int64 to raw features `(B, D)` float32."""
-        with self.autocast(self.text_precision):
+        with exact_products(), self.autocast(self.text_precision):
             return self.model.encode_text(tokens.to(self.device)).float()
 
     @property
@@ -239,6 +240,7 @@ def _build_from_file(arch: str, path: str) -> nn.Module:
         model = _without_weights(arch)
         _load_strictly(model, state, arch, path)
         return model
+    _tell_assumptions(arch, path)
     try:
         return open_clip.create_model(arch, pretrained=path)
     except (RuntimeError, AssertionError) as error:  # open_clip asserts some of the shapes
@@ -268,6 +270,20 @@ def _is_torchscript(path: str) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def _tell_assumptions(arch: str, path: str) -> None:
+    """Warn of what a file of tensors does not say, where the architecture exists with either activation."""
+    other = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
+    if other in open_clip.list_models():
+        log.warning(
+            "%s does not say with which activation its model was trained. %s has %s; if that is wrong, choose %s "
+            "(MODEL.BACKBONE.ARCH), or the model will run and be a few points wrong. OpenAI's weights have QuickGELU.",
+            path,
+            arch,
+            "QuickGELU" if open_clip.get_model_config(arch).get("quick_gelu", False) else "GELU",
+            other,
+        )
 
 
 def _check_activation(arch: str, quick_gelu: bool, what: str) -> None:

@@ -29,7 +29,7 @@ NOISY = torch.tensor([0, 0, 3, 1, 1, 1, 2, 4, 2, 3, 3, 0, 4, 4, 4])
 @pytest.mark.parametrize(("movers", "speakers"), [(SORTED, SORTED), (UNEQUAL, UNEQUAL), (SORTED, NOISY)])
 @pytest.mark.parametrize("block", [2**18, 20])
 def test_values_and_gradients(movers, speakers, block, monkeypatch):
-    monkeypatch.setattr(cache, "BLOCK_NUMBERS", block)  # 20: a row at a time
+    monkeypatch.setattr(cache, "CACHED_NUMBERS", block)  # 20: a row at a time
     keys, weights = unit(len(movers), 0), torch.rand(len(movers), dtype=torch.float64)
     features = unit(BATCH, 1).requires_grad_()
     residual = (0.3 * unit(CLASSES, 2)).requires_grad_()

@@ -40,7 +40,7 @@ def test_fingerprints_tell_weights_apart(random_clip, clip_checkpoints):
     assert fingerprint(state) != random_clip.fingerprint
 
 
-def test_an_openai_archive_is_read_and_its_activation_checked(tmp_path, clip_checkpoints):
+def test_an_openai_archive_is_read_and_its_activation_checked(tmp_path, clip_checkpoints, caplog):
     """OpenAI publishes TorchScript archives; the activation inside is QuickGELU."""
     plain = load_clip("test-vit", str(clip_checkpoints["test-vit"]))
     archive = tmp_path / "ViT.pt"
@@ -54,6 +54,9 @@ def test_an_openai_archive_is_read_and_its_activation_checked(tmp_path, clip_che
     assert loaded.fingerprint == plain.fingerprint
     pixels = torch.randn(1, 3, 32, 32)
     assert not torch.allclose(loaded.encode_image(pixels), plain.encode_image(pixels))  # the activation does matter
+    assert "activation" not in caplog.text
+    load_clip("test-vit-quickgelu", str(clip_checkpoints["test-vit"]))  # tensors alone do not say
+    assert "test-vit-quickgelu has QuickGELU; if that is wrong, choose test-vit (" in caplog.text
 
 
 class Holder(torch.nn.Module):

@@ -157,3 +157,19 @@ def test_a_searchable_head_gives_the_same_in_parts(method):
     stage = head.stage(head.terms(features), **{k: head.hparams[k] for k in head.STAGE})
     base, slope = head.affine(stage, **{k: head.hparams[k] for k in head.MIXING})
     torch.testing.assert_close(base + head.hparams["alpha"] * slope, head(features))
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if make_head(m, 2)[0].num_products])
+def test_products_that_are_given_change_nothing(method):
+    head, task = make_head(method, 4)
+    features, labels = task.support_features[1], task.support_labels
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    products = head.products(features)
+    assert products.shape == (len(features), head.num_products)
+    assert not products.requires_grad  # nothing that is learned is in them
+    torch.testing.assert_close(head(features, products=products), head(features))
+    ours, plain = head.losses(features, labels, products=products), head.losses(features, labels)
+    torch.testing.assert_close(ours, plain)
+    assert not torch.allclose(head(features, products=products + 0.1), head(features))  # they are used

@@ -9,13 +9,13 @@ from torch import nn
 
 from fewshot.checkpoint import load_head, save_head
 from fewshot.head import Head, SearchableHead
-from fewshot.loaders import StreamLoader, SupportLoader
+from fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader, given
 from fewshot.selection import EpochSelection, accuracy
 
 
-def loader(rows=10, views=3, batch=4, seed=1, drop_last=False) -> SupportLoader:
+def loader(rows=10, views=3, batch=4, seed=1, drop_last=False, order="cycle") -> SupportLoader:
     features = torch.arange(views * rows, dtype=torch.float32).view(views, rows, 1)
-    return SupportLoader(features, torch.arange(rows), batch, seed, drop_last)
+    return SupportLoader(features, torch.arange(rows), batch, seed, drop_last, order)
 
 
 def epoch_of(loader: SupportLoader, epoch: int) -> tuple[list[int], list[float]]:
@@ -53,6 +53,34 @@ def test_the_stream_loader_keeps_order():
     assert torch.cat([b["label"] for b in batches]).tolist() == [5, 6, 7]
     assert torch.cat([b["index"] for b in batches]).tolist() == [0, 1, 2]
     assert batches[1]["img"].tolist() == [[2, 2, 2]]
+
+
+@pytest.mark.parametrize("order", ["cycle", "pool"])
+def test_products_of_a_view_are_computed_once_and_lie_beside_its_features(order):
+    ours, asked = loader(order=order), []
+
+    def products(features):
+        asked.append(features.flatten().tolist())
+        return torch.cat([features, -features], dim=1)
+
+    ours.kept = Kept(products, 2, ours.features)
+    for epoch in (2, 0, 1, 2, 5):
+        ours.epoch = epoch
+        for batch in ours:
+            torch.testing.assert_close(given(batch)["products"], torch.cat([batch["img"], -batch["img"]], dim=1))
+    assert sorted(asked) == ours.features.flatten(1).tolist()  # whole views: whatever the order, the same products
+
+
+def test_products_are_kept_within_a_limit_only():
+    features = torch.zeros(3, 10, 4)
+    assert Kept.within(3 * 10 * 5 * 4 - 1, torch.neg, 5, features) is None
+    assert Kept.within(3 * 10 * 5 * 4, torch.neg, 5, features) is not None
+    images = LabelledFeatures(torch.arange(5000.0)[:, None], torch.arange(5000))
+    images.kept = Kept(torch.neg, 1, images.features[None])
+    batches = list(images)
+    assert [len(b["label"]) for b in batches] == [4096, 904]
+    assert torch.equal(torch.cat([b["products"] for b in batches]), -images.features)
+    assert "products" not in next(iter(LabelledFeatures(images.features, images.labels)))
 
 
 class OneNumber(Head):

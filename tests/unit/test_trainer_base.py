@@ -9,6 +9,7 @@ import torch
 from conftest import make_images
 from safetensors.torch import load_file
 
+from dassl.data.datasets import Datum
 from datasets.imagefolder import ImageFolder
 from experiment.cli import known
 from experiment.config import CONFIGS, assemble
@@ -152,3 +153,33 @@ def test_nothing_is_swept_or_searched_without_selection_images(config, tmp_path)
     assert (record["num_settings"], record["swept"], record["best_epoch"]) == (1, {}, None)
     probe = run_one(config("LinearProbe", "PROTOCOL", "no-val", name="probe"))
     assert probe["hparams"] == {"c": 1.0}
+
+
+@pytest.mark.parametrize("method", ["SimNL", "APET"])
+def test_kept_products_change_nothing_and_are_kept_where_views_come_again(config, tmp_path, method):
+    found = {}
+    for megabytes in ("0", "512"):
+        cfg = config(method, "OPTIM.MAX_EPOCH", "5", "STORE.PRODUCTS_MB", megabytes, name=megabytes)
+        trainer = seeded_trainer(cfg)
+        loaders = trainer.train_loader_x, trainer.validation
+        assert [loader.kept is not None for loader in loaders] == 2 * [megabytes == "512"]
+        trainer.train()
+        found[megabytes] = learned(tmp_path / megabytes)
+    torch.testing.assert_close(found["0"], found["512"], atol=1e-6, rtol=1e-4)
+    once = seeded_trainer(config(method, "OPTIM.MAX_EPOCH", "2", name="once"))
+    assert once.train_loader_x.kept is None  # two views in two epochs: none is seen again
+    assert once.validation.kept is not None
+
+
+def test_a_target_is_told_by_its_own_names_and_leaves_the_confusion_matrix_alone(config, tmp_path, capsys):
+    trainer = seeded_trainer(config("ZeroshotCLIP", "TEST.PER_CLASS_RESULT", "True", "TEST.COMPUTE_CMAT", "True"))
+    trainer.train()
+    matrix = (tmp_path / "run" / "cmat.pt").read_bytes()
+    evaluator = trainer.evaluator
+    capsys.readouterr()
+    items = [Datum(i.impath, i.label, 0, f"other {i.classname}") for i in trainer.dm.dataset.test[:9]]
+    trainer.evaluate(items)
+    printed = capsys.readouterr().out
+    assert f"({items[0].classname})" in printed
+    assert trainer.evaluator is evaluator
+    assert (tmp_path / "run" / "cmat.pt").read_bytes() == matrix

@@ -1,0 +1,50 @@
+"""How fp32 numbers are multiplied: exactly, unless a run asks for less, and the same way each time.
+
+PyTorch's own defaults differ by operation and device: on a GPU convolutions round their inputs to TF32 (10 bits),
+products of matrices do not, and some sums depend on the order in which threads arrive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+MATMUL = ("highest", "high", "medium")  # of torch.set_float32_matmul_precision
+
+
+def set_arithmetic(matmul: str, cuda: bool) -> None:
+    """Set this process's arithmetic for a run.
+
+    Args:
+        matmul: precision of fp32 products in heads and learned prompts (never of the stored features): `highest`: fp32;
+            `high`: TF32 or three bf16 products; `medium`: bf16 inputs, summed in fp32. The last two are approximations,
+            where the hardware has them.
+        cuda: on a GPU, ask for operations that give the same result each time.
+
+    Raises:
+        ValueError: another precision.
+    """
+    if matmul not in MATMUL:
+        raise ValueError(f"MATMUL is '{matmul}'. Choose one of {', '.join(MATMUL)}.")
+    torch.set_float32_matmul_precision(matmul)
+    torch.backends.cudnn.allow_tf32 = matmul != "highest"
+    if cuda:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS varies without it
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads what it did not write
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """fp32 products are fp32 within, whatever the run asked for: what is stored serves every run."""
+    matmul = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
