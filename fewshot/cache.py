@@ -203,8 +203,8 @@ def slot_negative_keys(keys: Tensor, num_classes: int, shots: int) -> Tensor:
 
     The mean over the C-1 others equals, up to length, the sum over all minus the key itself: O(CKD).
     """
-    blocks = keys.view(num_classes, shots, -1)
-    return F.normalize(blocks.sum(dim=0, keepdim=True) - blocks, dim=-1).flatten(0, 1)
+    sums, inverse = slot_sums(keys, shots)
+    return (sums - keys.view(num_classes, shots, -1)).flatten(0, 1).mul_(inverse.unsqueeze(-1))
 
 
 def slot_sums(keys: Tensor, shots: int) -> tuple[Tensor, Tensor]:
@@ -218,7 +218,8 @@ def slot_sums(keys: Tensor, shots: int) -> tuple[Tensor, Tensor]:
     """
     blocks = keys.view(-1, shots, keys.shape[-1])
     sums = blocks.sum(dim=0)
-    square = 1 + sums.square().sum(-1) - 2 * (blocks * sums).sum(-1)
+    dots = (blocks.transpose(0, 1) @ sums.unsqueeze(-1)).squeeze(-1).T  # k.S_s, (C, K), in one pass over the keys
+    square = 1 + sums.square().sum(-1) - 2 * dots
     return sums, square.clamp(min=1e-12).rsqrt().flatten()
 
 

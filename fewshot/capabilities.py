@@ -1,10 +1,29 @@
-"""What a method can do, and the reason where it cannot."""
+"""What a method can do, and the reason where it cannot; the values that shared keys can have."""
 
 from __future__ import annotations
 
 import open_clip
 
 TASKS = ("few-shot", "dg", "base2new")
+CHOICES = {
+    "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
+    "PRESET": ("repaired", "official"),
+    "TEST.SPLIT": ("test",),
+    "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
+}
+
+
+def check_choices(cfg) -> None:
+    """Refuse values that the keys of `CHOICES` cannot have.
+
+    Raises:
+        ValueError: which key, its value, and what it can be.
+    """
+    for key, allowed in CHOICES.items():
+        *path, leaf = key.split(".")
+        value = (cfg[path[0]] if path else cfg)[leaf]
+        if value not in allowed:
+            raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
 
 
 def refusal(trainer: type, *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:

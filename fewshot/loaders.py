@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from fewshot.head import Head
 from vlm.store import FeatureStore, FileDigests, read_image
 from vlm.views import ViewSpec, seeded, view_seed
 
@@ -39,11 +40,10 @@ class Kept:
         self._table = features.new_empty(*features.shape[:2], width)
         self._known: set[int] = set()
 
-    @classmethod
-    def within(cls, limit: int, products: Callable, width: int, features: Tensor) -> Kept | None:
-        """None where they would take more than `limit` bytes."""
-        views, rows, _ = features.shape
-        return cls(products, width, features) if views * rows * width * features.element_size() <= limit else None
+    @property
+    def nbytes(self) -> int:
+        """Memory of all of them."""
+        return self._table.nbytes
 
     def rows(self, view: int | Tensor, index: Tensor | slice) -> dict[str, Tensor]:
         """{`products`: (B, width)} of rows of a view, or of (view, row) pairs: what `Head.losses` is given."""
@@ -55,6 +55,19 @@ class Kept:
                         rows.copy_(self._products(features))
                 self._known.add(number)
         return {"products": self._table[view, index]}
+
+
+def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None, epochs: int, limit: int) -> None:
+    """Let loaders keep what the head offers of views that come again, within `limit` bytes: training views first.
+
+    Nothing is kept of training views if no view is read twice in so many epochs.
+    """
+    wanted = [(train, train.features)] if epochs > len(train.features) else []
+    wanted += [(val, val.features[None])] if val is not None else []
+    for loader, features in wanted:
+        if features[..., 0].numel() * head.num_products * features.element_size() <= limit:
+            loader.kept = Kept(head.products, head.num_products, features)
+            limit -= loader.kept.nbytes
 
 
 def given(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

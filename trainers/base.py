@@ -23,11 +23,11 @@ from dassl.engine import TrainerX
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
-from fewshot.capabilities import refusal
+from fewshot.capabilities import check_choices, refusal
 from fewshot.checkpoint import restore_head, save_head
 from fewshot.head import Head, SearchableHead
 from fewshot.inputs import FeatureInputs, PixelInputs
-from fewshot.loaders import Kept, given
+from fewshot.loaders import given, keep_products
 from fewshot.search import Grid, axis, choose, count_grid
 from fewshot.selection import EpochSelection, accuracy_over, selection_images
 from fewshot.support import SupportSet
@@ -98,17 +98,7 @@ class VLTrainer(TrainerX):
 
     def check_cfg(self, cfg: CN) -> None:
         """Called first by the engine: the values of the keys that this class reads."""
-        choices = {
-            "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
-            "PRESET": ("repaired", "official"),
-            "TEST.SPLIT": ("test",),
-            "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected here, by SELECTION.EPOCH, not by the engine
-        }
-        for key, allowed in choices.items():
-            *path, leaf = key.split(".")
-            value = (cfg[path[0]] if path else cfg)[leaf]
-            if value not in allowed:
-                raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
+        check_choices(cfg)
         self.seconds: dict[str, float] = {}
         self.accuracy: dict[str, float] = {}
         self.num_settings = 1
@@ -164,19 +154,9 @@ class VLTrainer(TrainerX):
             sched = self.build_schedule(optim)
         self.register_model("head", self.head, optim, sched)
         self.num_parameters = sum(p.numel() for _, params in groups for p in params)
-        self._keep_products()
-
-    def _keep_products(self) -> None:
-        """Compute what nothing changes of features that are seen again only once, where memory allows."""
-        if not (self.trains and self.head.num_products):
-            return
-        width, left = self.head.num_products, self.cfg.STORE.PRODUCTS_MB * 2**20
-        train, val = self.train_loader_x, self.validation
-        if self.max_epoch > len(train.features):
-            train.kept = Kept.within(left, self.head.products, width, train.features)
-            left -= train.features[..., 0].numel() * width * 4 if train.kept else 0
-        if val is not None:
-            val.kept = Kept.within(left, self.head.products, width, val.features[None])
+        if self.trains and self.head.num_products:
+            limit = self.cfg.STORE.PRODUCTS_MB * 2**20
+            keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, limit)
 
     def _build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         prompts = encode_prompt_sets(
@@ -282,11 +262,11 @@ class VLTrainer(TrainerX):
         searchable = isinstance(self.head, SearchableHead) and grid is not None and self.cfg.SEARCH.ENABLED
         if not (searchable and self.uses_support and self.num_val):
             return
-        images = self.validation
-        search, progress = self.cfg.SEARCH, self.cfg.VERBOSE
-        counts = count_grid(self.head, images.features, images.labels, grid, progress, search.MODE)
+        search, initial = self.cfg.SEARCH, self.validation_accuracy()
+        counts = count_grid(
+            self.head, self.validation.features, self.validation.labels, grid, self.cfg.VERBOSE, search.MODE
+        )
         self.num_settings = int((counts >= 0).sum())  # all of them, unless the search is coarse to fine
-        initial = self.validation_accuracy()
         best = 100.0 * counts.max().item() / self.num_val
         if search.TIES == "first" or best > initial:
             self.head.hparams.update(choose(counts, grid, self.head.hparams, search.TIES))

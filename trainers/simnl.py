@@ -45,6 +45,7 @@ from fewshot.cache import (
     slot_sums,
 )
 from fewshot.head import SearchableHead
+from fewshot.losses import consistency_loss, negative_risk, rerank_loss
 from fewshot.task import FewShotTask
 from trainers.base import VLTrainer
 
@@ -177,7 +178,7 @@ class SimNLHead(SearchableHead):
         return slot_negative_keys(self.keys, self.num_classes, self.block_shots)
 
     def _init_anchors(self) -> None:
-        """(1 - w) T + w U, (C, D), both of unit length along the axis of the consistency loss."""
+        """(1 - w) T + w U, (C, D), both of unit length along the axis of the consistency loss: one product for both."""
         dim, w = self.consistency_dim, self.cupl_weight
         template, cupl = (F.normalize(t, dim=dim, eps=1e-7) for t in (self.template, self.cupl))
         self.frozen_buffer("anchors", (1 - w) * template + w * cupl)
@@ -293,41 +294,17 @@ class SimNLHead(SearchableHead):
         """Cross-entropy, re-ranking and consistency, and where asked for the negative-learning risk."""
         o, f, text = self.options, F.normalize(features, dim=-1), self.positive_text()
         terms = self._terms(f, text, products)
+        similarity = terms["positive_text"] / self.logit_scale
+        rerank = rerank_loss(similarity, text, labels, o.rerank_neighbours, o.rerank_scale)
         losses = {
             "ce": F.cross_entropy(self.combine(terms), labels),
-            "rerank": o.rerank_weight * self.rerank_loss(terms["positive_text"] / self.logit_scale, text, labels),
-            "consistency": o.consistency_weight * self.consistency_loss(text),
+            "rerank": o.rerank_weight * rerank,
+            "consistency": o.consistency_weight * consistency_loss(text, self.anchors, self.consistency_dim),
         }
         if o.negative_loss == "eq18":
-            losses["negative"] = o.negative_loss_weight * self.negative_loss(f, labels)
+            away = self.logit_scale * f @ self.negative_text().T
+            losses["negative"] = o.negative_loss_weight * negative_risk(away, labels)
         return losses
-
-    def rerank_loss(self, similarity: Tensor, text: Tensor, labels: Tensor) -> Tensor:
-        """Adaptive re-ranking: the label's text should be nearer than the nearest others by a margin of how alike
-        they are not: mean over the nearest neighbours j of max(0, |f - m_y| + (1 - m_j.m_y) / scale - |f - m_j|).
-
-        similarity: f.m of unit f, (B, C), from which |f - m|^2 = 1 + |m|^2 - 2 f.m; text: m, (C, D); labels: (B,).
-        """
-        distance = (1 + text.square().sum(-1) - 2 * similarity).clamp(min=1e-12).sqrt()
-        near = distance.topk(min(self.options.rerank_neighbours, self.num_classes), largest=False)
-        alike = torch.einsum("bnd,bd->bn", F.embedding(near.indices, text), F.embedding(labels, text))
-        margin = (1 - alike) / self.options.rerank_scale
-        anchor = distance.gather(1, labels[:, None])
-        return (anchor + margin - near.values).clamp(min=0).mean()
-
-    def consistency_loss(self, text: Tensor) -> Tensor:
-        """Keep m near the frozen classifiers: mean of (1-w)(1 - cos(m, T)) + w(1 - cos(m, U)), in one product.
-
-        Axis `class`: one cosine per class, over channels. `channel`: one per channel, over classes, as in the
-        authors' code.
-        """
-        dim = self.consistency_dim
-        return 1 - ((text * self.anchors).sum(dim) * text.square().sum(dim).clamp(min=1e-14).rsqrt()).mean()
-
-    def negative_loss(self, f: Tensor, labels: Tensor) -> Tensor:
-        """Negative-learning risk, Eq. 14/18: -log(1 - p_y), p = softmax(s f.v): an image of y is no 'not y'."""
-        log_p = (self.logit_scale * f @ self.negative_text().T).log_softmax(-1)
-        return -log_p.scatter(1, labels[:, None], -torch.inf).logsumexp(-1).mean()
 
 
 @TRAINER_REGISTRY.register()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from torch import nn
 
 from fewshot.checkpoint import load_head, save_head
 from fewshot.head import Head, SearchableHead
-from fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader, given
+from fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader, given, keep_products
 from fewshot.selection import EpochSelection, accuracy
 
 
@@ -72,9 +74,20 @@ def test_products_of_a_view_are_computed_once_and_lie_beside_its_features(order)
 
 
 def test_products_are_kept_within_a_limit_only():
-    features = torch.zeros(3, 10, 4)
-    assert Kept.within(3 * 10 * 5 * 4 - 1, torch.neg, 5, features) is None
-    assert Kept.within(3 * 10 * 5 * 4, torch.neg, 5, features) is not None
+    train, val = loader(rows=10, views=3), LabelledFeatures(torch.zeros(6, 1), torch.zeros(6))
+    head = SimpleNamespace(products=None, num_products=5)
+    sizes = 3 * 10 * 5 * 4, 6 * 5 * 4  # bytes: training views, validation images
+    for epochs, limit, kept in (
+        (4, sum(sizes), [True, True]),
+        (4, sum(sizes) - 1, [True, False]),
+        (4, sizes[0] - 1, [False, True]),
+        (4, sizes[1] - 1, [False, False]),
+        (3, sum(sizes), [False, True]),  # no view is read twice
+    ):
+        train.kept = val.kept = None
+        keep_products(head, train, val, epochs, limit)
+        assert [train.kept is not None, val.kept is not None] == kept
+    keep_products(head, train, None, 4, sum(sizes))  # nothing to select on
     images = LabelledFeatures(torch.arange(5000.0)[:, None], torch.arange(5000))
     images.kept = Kept(torch.neg, 1, images.features[None])
     batches = list(images)
