@@ -17,7 +17,7 @@ from dassl.data.datasets import DatasetBase, Datum
 
 from .classnames import read_names
 from .draws import Draw, DrawSpec, DrawStore, Noise
-from .files import describe, find_missing, list_folders, list_images, some
+from .files import describe, find_missing, find_namesake, list_folders, list_images, some
 from .splits import PARTS, Item, Split, make_split, read_split, write_split
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ class Sizes:
     train: int
     val: int
     test: int
+
+    def __str__(self) -> str:
+        return f"{self.classes:,} classes, {self.train:,} training, {self.val:,} validation, {self.test:,} test images"
 
 
 class FewShotDataset(DatasetBase):
@@ -57,6 +60,7 @@ class FewShotDataset(DatasetBase):
     dataset_dir = ""  # its folder below DATASET.ROOT
     image_dir = "."  # the image folder below that; paths of a split are relative to it
     split_file = ""  # its split file, in `dataset_dir`
+    label_files: Sequence[str] = ()  # files there that say labels and parts; empty: `split_file`. Part of a run's hash
     published: Sizes | None = None
     source = ""  # where a person gets it
     eval_only = False  # test images only
@@ -88,7 +92,7 @@ class FewShotDataset(DatasetBase):
         if self.eval_only:
             self.clean_labels = [datum.label for datum in test]
             return {"train_x": test, "val": None, "test": test}
-        drawn = self._drawn(cfg.SEED)
+        drawn = self._drawn(cfg.SEED, self._split)
         self._warn_of_thin_classes(cfg)
         self.clean_labels = [self._kept[item.label] for item in drawn.train if item.label in self._kept]
         train = self._datums(drawn.train, drawn.labels)
@@ -120,10 +124,17 @@ class FewShotDataset(DatasetBase):
         return self._full_val
 
     def draw_train(self, seed: int) -> list[Datum]:
-        """The K-shot training draw of another seed: same rules, classes and label noise."""
+        """The K-shot training draw of another seed: same rules, classes and label noise.
+
+        Where the run selects on images that were taken from the training part, those are not drawn.
+        """
         if self.eval_only:
             raise ValueError(f"{type(self).__name__} has test images only: there is nothing to draw for training.")
-        drawn = self._drawn(seed)
+        split = self._split
+        if split.val is None and self.cfg.PROTOCOL == "fewshot-val":
+            selected = {item.path for item in self._drawn(self.cfg.SEED, split).val}
+            split = replace(split, train=[item for item in split.train if item.path not in selected])
+        drawn = self._drawn(seed, split)
         return self._datums(drawn.train, drawn.labels)
 
     # ------------------------------------------------------------------------------- for subclasses
@@ -210,13 +221,13 @@ class FewShotDataset(DatasetBase):
         return f"{type(self).__name__}: {problem} ({describe(folder)}).{source}{advice}"
 
     # ----------------------------------------------------------------------------------- inner work
-    def _drawn(self, seed: int) -> Draw:
+    def _drawn(self, seed: int, split: Split) -> Draw:
         shots, noise = self.cfg.DATASET.NUM_SHOTS, self._noise()
         if shots < 1:
-            train = list(self._split.train)
+            train = list(split.train)
             labels = [noise.relabel(item) if noise else item.label for item in train]
-            return Draw(train, labels, list(self._split.val or ()))
-        store = DrawStore(Path(self.cfg.STORE.ROOT).expanduser(), type(self).__name__, self._split)
+            return Draw(train, labels, list(split.val or ()))
+        store = DrawStore(Path(self.cfg.STORE.ROOT).expanduser(), type(self).__name__, split)
         return store.get(self.generate_fewshot_dataset, DrawSpec(shots, seed, noise))
 
     def _noise(self) -> Noise | None:
@@ -241,11 +252,12 @@ class FewShotDataset(DatasetBase):
     def _require(self, paths: list[str]) -> None:
         missing = find_missing(self.image_root, paths)
         if missing:
-            folder = (self.image_root / missing[0]).parent
+            folder, other = (self.image_root / missing[0]).parent, find_namesake(self.image_root, missing[0])
+            renamed = f"; {other} is there, but names must be equal to the letter: rename such files" if other else ""
             raise FileNotFoundError(
                 self.help(
                     f"{len(missing)} of {len(paths)} images that {self._split.source} lists are missing "
-                    f"below {self.image_root}: {some(missing)}",
+                    f"below {self.image_root}: {some(missing)}{renamed}",
                     folder,
                 )
             )
@@ -274,7 +286,7 @@ class FewShotDataset(DatasetBase):
         split = self._split
         found = Sizes(len(split.classnames), *(len(getattr(split, part) or ()) for part in PARTS))
         if self.published is not None and self.split_origin == "standard" and found != self.published:
-            logger.warning("%s: %s, while the published data set has %s.", type(self).__name__, found, self.published)
+            logger.warning("%s: found %s; the published data set has %s.", type(self).__name__, found, self.published)
 
 
 def subset_labels(count: int, subsample: str) -> list[int]:

@@ -23,6 +23,7 @@ class FGVCAircraft(FewShotDataset):
     dataset_dir = "fgvc_aircraft"
     image_dir = "images"
     split_file = "variants.txt"
+    label_files = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
     published = Sizes(100, 3334, 3333, 3333)
     source = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/ (its data/ folder, renamed)"
 

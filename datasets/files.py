@@ -11,16 +11,18 @@ from pathlib import Path
 from atomic import write_text_atomically
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+JUNK = ("__MACOSX", "@eaDir")  # folders that macOS's zip and Synology's index leave
 _SHOWN = 6
 
 
 def list_folders(folder: Path) -> list[str]:
-    """Names of the folders in `folder`, sorted by code point; hidden ones are left out.
+    """Names of the folders in `folder`, sorted by code point; hidden ones and `JUNK` are left out.
 
     Raises:
         ValueError: a name that is not UTF-8, which no split or prompt could hold.
     """
-    return sorted(_checked(folder, name) for name in _entries(folder, os.DirEntry.is_dir))
+    names = (name for name in _entries(folder, os.DirEntry.is_dir) if name not in JUNK)
+    return sorted(_checked(folder, name) for name in names)
 
 
 def list_images(folder: Path | str) -> list[str]:
@@ -102,6 +104,14 @@ def find_missing(root: Path, paths: Iterable[str]) -> list[str]:
         if name not in present[folder]:
             missing.append(path)
     return missing
+
+
+def find_namesake(root: Path, path: str) -> str:
+    """The name of a file that could be `path` (relative to `root`) but for its ending or capitals; "" for none."""
+    folder, _, name = path.rpartition("/")
+    stem = os.path.splitext(name)[0].lower()
+    names = sorted(_file_names(os.path.join(root, folder)))
+    return next((other for other in names if os.path.splitext(other)[0].lower() == stem), "")
 
 
 def _file_names(folder: str) -> set[str]:

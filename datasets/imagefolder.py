@@ -6,17 +6,20 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import NEW_SPLIT_SEED, FewShotDataset
-from .files import describe, list_folders, list_images, list_others, some
+from .duplicates import Shared, find_shared, in_words, remembered_digests
+from .files import IMAGE_SUFFIXES, describe, list_folders, list_images, list_others, some
 from .splits import GENERATED, PARTS, Item, Split, check_items, make_split, read_split, write_split
 
 logger = logging.getLogger(__name__)
 
 CLASSNAMES_FILE = "classnames.txt"
+PART_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # as people call parts
 
 
 @DATASET_REGISTRY.register()
@@ -33,6 +36,10 @@ class ImageFolder(FewShotDataset):
 
     split_file = "split.json"
 
+    def __init__(self, cfg) -> None:
+        super().__init__(cfg)
+        self.shared = self._find_shared(cfg)
+
     def find_root(self, cfg) -> Path:
         """The folder that DATASET.FOLDER names."""
         if not cfg.DATASET.FOLDER:
@@ -47,12 +54,12 @@ class ImageFolder(FewShotDataset):
     def load_split(self, cfg) -> Split:
         """The three folders, the stored split, or a new one, which is then stored."""
         folders = list_folders(self.root)
-        if not folders:
-            raise FileNotFoundError(self.help(f"no class folder in {self.root}", self.root))
-        if set(folders) <= set(PARTS) and not cfg.DATASET.SPLIT_FILE:
+        if has_parts(folders) and not cfg.DATASET.SPLIT_FILE:
             return self._three_folders(folders)
         path = self.split_path(cfg)
         if not path.is_file():
+            if not folders:
+                raise FileNotFoundError(self.help(f"no class folder in {self.root}", self.root))
             self._store_new_split(cfg, path, folders)
         split = read_split(path, val_required=False)
         if split.how:
@@ -79,6 +86,9 @@ class ImageFolder(FewShotDataset):
     def _warn_where_stale(self, cfg, split: Split, folders: list[str]) -> None:
         """A stored split stays as it is: say so where the images or the fractions asked for have changed."""
         known = {item.path for part in PARTS for item in getattr(split, part) or ()}
+        loose = list_images(self.root)
+        if loose:
+            logger.warning("%s: left out, as they are in no class folder: %s", self.root, some(loose))
         new = [path for folder in folders for path in self._images(folder) if path not in known]
         if new:
             logger.warning("%d images are not in %s and are left out: %s", len(new), split.source, some(new))
@@ -87,10 +97,29 @@ class ImageFolder(FewShotDataset):
             if split.how.get(key) != asked:
                 logger.warning("%s keeps its %s, %s, not %s.", split.source, key, split.how.get(key), asked)
 
+    def _find_shared(self, cfg) -> Shared:
+        """Images in use that are in two parts, with a warning. The feature store needs the same digests anyway."""
+        parts = {"train": self.train_x, "val": self.val or (), "test": self.test}
+        paths = {part: [datum.impath for datum in datums] for part, datums in parts.items()}
+        shared = find_shared(paths, remembered_digests(Path(cfg.STORE.ROOT).expanduser(), self.root.name))
+        if shared:
+            logger.warning(
+                "%s: %s. Figures are too good where an image is in two parts: remove one of each pair, and %s where "
+                "it was made here, and run again. `python tools/check_data.py --folder %s` finds all pairs.",
+                self.root,
+                in_words(shared, self.root),
+                self.split_path(cfg).name,
+                shlex.quote(str(self.root)),
+            )
+        return shared
+
     def _three_folders(self, folders: list[str]) -> Split:
         absent = sorted({"train", "test"} - set(folders))
         if absent:
-            raise FileNotFoundError(self.help(f"no {' and no '.join(absent)} folder", self.root))
+            raise FileNotFoundError(
+                self.help(f"no {' and no '.join(absent)} folder", self.root)
+                + f" Add it, or move the class folders up into {self.root}: they are then split."
+            )
         classes = list_folders(self.root / "train")
         if not classes:
             raise FileNotFoundError(self.help(f"no class folder in {self.root / 'train'}", self.root / "train"))
@@ -108,14 +137,35 @@ class ImageFolder(FewShotDataset):
 
     def _images(self, folder: str) -> list[str]:
         images = list_images(self.root / folder)
+        inside = list_folders(self.root / folder)
         if not images:
-            raise FileNotFoundError(f"ImageFolder: no image in the class folder ({describe(self.root / folder)}).")
+            advice = self._advice(folder) if inside else f"Images end in {', '.join(IMAGE_SUFFIXES)}: convert others."
+            raise FileNotFoundError(
+                f"ImageFolder: no image in the class folder ({describe(self.root / folder)}). {advice}"
+            )
+        if inside:
+            logger.warning("%s: folders in a class folder are left out: %s", self.root / folder, some(inside))
         others = list_others(self.root / folder)
         if others:
             logger.warning(
                 "%s: left out, as their endings are not those of images: %s", self.root / folder, some(others)
             )
         return [f"{folder}/{image}" for image in images]
+
+    def _advice(self, folder: str) -> str:
+        """What to do where a class folder holds folders, not images."""
+        others = list_folders(self.root)
+        if others == [folder]:
+            return f"If its folders are the classes, give it as DATASET.FOLDER: {self.root / folder}"
+        odd = [name for name in others if name not in PARTS and name.lower() in PART_NAMES]
+        if odd:
+            return f"Folders of parts are called train, val and test: rename {some(odd)}."
+        return "Put a class's images into its folder directly, or list them in a json split (docs/your_own_data.md)."
+
+
+def has_parts(folders: list[str]) -> bool:
+    """Whether the folders in one's own folder are its parts, not its classes."""
+    return bool(folders) and set(folders) <= set(PARTS)
 
 
 def folder_of(cfg) -> Path:
@@ -137,11 +187,11 @@ def content_digest(cfg) -> str:
     for name in (CLASSNAMES_FILE, ImageFolder.split_file):
         if (root / name).is_file():
             content = (root / name).read_bytes()
-            digest.update(b"" if name == ImageFolder.split_file and _made_here(content) else content)
+            digest.update(b"" if name == ImageFolder.split_file and made_here(content) else content)
     return digest.hexdigest()
 
 
-def _made_here(content: bytes) -> bool:
+def made_here(content: bytes) -> bool:
     try:
         return GENERATED in json.loads(content)
     except (ValueError, TypeError, RecursionError):

@@ -42,9 +42,7 @@ class ShapeClass:
 
 def _classes() -> tuple[ShapeClass, ...]:
     figures = {**KNOWN_FIGURES, **OPAQUE_FIGURES}
-    pairs = sorted(
-        (f"{pattern} {word}", word, pattern) for word in figures for pattern in CLASS_PATTERNS
-    )
+    pairs = sorted((f"{pattern} {word}", word, pattern) for word in figures for pattern in CLASS_PATTERNS)
     return tuple(
         ShapeClass(label, name, figures[word], pattern, word in OPAQUE_FIGURES)
         for label, (name, word, pattern) in enumerate(pairs)

@@ -49,6 +49,8 @@ class WnidFolders(FewShotDataset):
     Subclasses that are `eval_only` have ImageNet's classes or some of them; `class_indices` says which.
     """
 
+    label_files = (CLASSNAMES_FILE, f"../{IMAGENET_DIR}/{CLASSNAMES_FILE}")
+
     def load_split(self, cfg) -> Split:
         """What `list_split` finds; for a set with training images also a json file, DATASET.SPLIT_FILE."""
         if not cfg.DATASET.SPLIT_FILE:
@@ -67,10 +69,10 @@ class WnidFolders(FewShotDataset):
         return Split([], None, items, source=str(self.image_root), listed=True)
 
     def class_folders(self, folder: Path) -> list[str]:
-        """Names of the class folders, in label order."""
+        """Names of the class folders, in label order; a folder in itself, as unpacking leaves it, is no class."""
         if not folder.is_dir():
             raise FileNotFoundError(self.help(f"no folder {folder}", folder))
-        found = list_folders(folder)
+        found = [name for name in list_folders(folder) if name != folder.name]
         if not found:
             raise FileNotFoundError(self.help(f"no class folder in {folder}", folder))
         return found

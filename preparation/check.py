@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,20 @@ from tabulate import tabulate
 from torchvision.datasets.utils import calculate_md5
 
 from datasets.base import FewShotDataset, Sizes
-from datasets.files import some
+from datasets.duplicates import PAIRS, WORDS, Shared, find_shared, in_words, remembered_digests
+from datasets.files import list_folders, some
+from datasets.imagefolder import ImageFolder, has_parts
 from experiment.cli import describe
 from experiment.config import CONFIGS, assemble
 
 from .catalogue import SOURCES
 from .decode import unreadable
-from .layout import elsewhere, present
+from .layout import can_link, elsewhere, present
 from .sources import Source
 
 RIGHT = "right"
+READABLE = "let this user read what is named below (chmod u+rX, or ask its owner)"
+NOTE = "Published splits stay as they are; results are a little too good by these images."
 PARTS = ("classes", "train", "val", "test")
 
 
@@ -28,21 +33,24 @@ PARTS = ("classes", "train", "val", "test")
 class Report:
     """What was found of a data set, beside what was expected.
 
-    `state` is "right", "missing", "images missing", "damaged", "wrong class count", "wrong image count", "other split"
-    or "unreadable images". `found` is None where the data set could not be read. `split` is the sha256 of the split's
-    content, `split_note` says whether it is the published one. `cupl`: whether the CuPL sentences are there; a data set
-    is right without them.
+    `state` is "right", "missing", "images missing", "not readable" (for this user), "damaged", "wrong class count",
+    "wrong image count", "other split" or "unreadable images". `found` is None where the data set could not be read.
+    `split` is the sha256 of the split's content, `split_note` says whether it is the published one. `cupl`: whether the
+    CuPL sentences are there; a data set is right without them. `shared`: images that are in two parts by content, None
+    where nobody looked. A data set is right with them, as some published ones have them; `note` says which.
     """
 
     name: str
     state: str
-    expected: Sizes
+    expected: Sizes | None  # None: one's own images
     found: Sizes | None = None
     split: str = ""
     split_note: str = ""
     problem: str = ""
     fix: str = ""
     cupl: bool = False
+    shared: Shared | None = None
+    note: str = ""
 
     @property
     def right(self) -> bool:
@@ -50,8 +58,12 @@ class Report:
         return self.state == RIGHT
 
 
-def check(name: str, root: Path, deep: bool = False, workers: int = 0) -> Report:
-    """Read a data set below `root` and compare it; `deep` decodes every image, with `workers` processes."""
+def check(name: str, root: Path, deep: bool = False, workers: int = 0, cache: Path | None = None) -> Report:
+    """Read a data set below `root` and compare it.
+
+    `deep` decodes every image, with `workers` processes. With a `cache` (STORE.ROOT) images in two parts are looked
+    for, which reads every file once; digests are remembered there.
+    """
     cfg = assemble(
         [CONFIGS / "datasets" / f"{name}.yaml"],
         settings={"DATASET.ROOT": str(root), "DATASET.NUM_SHOTS": -1, "DATASET.CONFIG": name},
@@ -60,23 +72,67 @@ def check(name: str, root: Path, deep: bool = False, workers: int = 0) -> Report
 
     kind = DATASET_REGISTRY.get(cfg.DATASET.NAME)
     command = f"python tools/prepare_data.py {name} --root {shlex.quote(str(root))}"
-    cupl = has_cupl(SOURCES[name], root)
+    cupl = False
     try:
+        cupl = has_cupl(SOURCES[name], root)
         dataset = kind(cfg)
         found = sizes_of(dataset)  # looks for the validation images, too
     except (OSError, ValueError) as error:
         state = _state_of(error, kind, Path(root))
         problem = describe(error).splitlines()[0].split(" It comes from ")[0].split(" Run `python")[0]
-        return Report(name, state, kind.published, problem=problem, fix=_advice(state, command), cupl=cupl)
-    note = _split_note(name, dataset)
-    state, problem = _compare(found, kind.published, note, dataset.split_file)
-    broken = unreadable(image_paths(dataset), name, workers) if deep else []
-    if broken:
-        shown = some(f"{path} ({why})" for path, why in broken)
-        state = "unreadable images" if state == RIGHT else f"{state}, unreadable images"
-        problem = "; ".join(filter(None, [problem, f"{len(broken)} unreadable: {shown}"]))
+        linkable = state in ("missing", "images missing") and can_link(root, SOURCES[name])
+        fix = command if linkable else _advice(state, command)
+        return Report(name, state, kind.published, problem=problem, fix=fix, cupl=cupl)
+    split_note = _split_note(name, dataset)
+    state, problem = _compare(found, kind.published, split_note, dataset.split_file)
+    if deep:
+        state, problem = _decoded(dataset, name, workers, state, problem)
+    shared = None
+    if cache:
+        try:
+            shared = find_shared(part_paths(dataset), remembered_digests(cache, name))
+        except PermissionError as error:
+            state, problem = "not readable", "; ".join(filter(None, [problem, describe(error)]))
     fix = _advice(state, command)
-    return Report(name, state, kind.published, found, dataset.split_hash, note, problem, fix, cupl)
+    note = in_words(shared, dataset.image_root) if shared else ""
+    return Report(name, state, kind.published, found, dataset.split_hash, split_note, problem, fix, cupl, shared, note)
+
+
+def check_folder(folder: Path, cache: Path, deep: bool = False, workers: int = 0) -> Report:
+    """Read a folder of one's own images as a run would, without writing into it; `Report.expected` is None.
+
+    Images in two parts are always looked for: `cache` is STORE.ROOT, and a run needs the same digests. What else is odd
+    comes as warnings of the logger `datasets`.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        settings = {"DATASET.FOLDER": str(folder), "DATASET.NUM_SHOTS": -1, "STORE.ROOT": str(cache)}
+        kept = folder / ImageFolder.split_file
+        if folder.is_dir() and not kept.exists() and not has_parts(list_folders(folder)):
+            settings["DATASET.SPLIT_FILE"] = str(Path(temporary, kept.name))  # the one that a run will make
+        try:
+            cfg = assemble([CONFIGS / "datasets" / "imagefolder.yaml"], settings=settings)
+            dataset = ImageFolder(cfg)
+            found = sizes_of(dataset)
+        except (OSError, ValueError) as error:
+            kinds = {FileNotFoundError: "missing", PermissionError: "not readable"}
+            state = next((state for kind, state in kinds.items() if isinstance(error, kind)), "damaged")
+            fix = READABLE if state == "not readable" else "see below"
+            return Report(folder.name, state, None, problem=describe(error), fix=fix)
+    state, problem = _decoded(dataset, folder.name, workers, RIGHT, "") if deep else (RIGHT, "")
+    note = dataset.split_origin if kept.exists() or "DATASET.SPLIT_FILE" not in settings else "made by the first run"
+    cupl = (folder / cfg.PROMPTS.CUPL).is_file()
+    fix = "" if state == RIGHT else "replace the files named below"
+    return Report(folder.name, state, None, found, dataset.split_hash, note, problem, fix, cupl, dataset.shared)
+
+
+def _decoded(dataset: FewShotDataset, name: str, workers: int, state: str, problem: str) -> tuple[str, str]:
+    """State and problem, with the images that cannot be decoded."""
+    broken = unreadable(image_paths(dataset), name, workers)
+    if not broken:
+        return state, problem
+    shown = some(f"{path} ({why})" for path, why in broken)
+    state = "unreadable images" if state == RIGHT else f"{state}, unreadable images"
+    return state, "; ".join(filter(None, [problem, f"{len(broken)} unreadable: {shown}"]))
 
 
 def has_cupl(source: Source, root: Path) -> bool:
@@ -94,18 +150,27 @@ def sizes_of(dataset: FewShotDataset) -> Sizes:
     return Sizes(dataset.num_classes, train, len(dataset.full_val or ()), len(dataset.test))
 
 
+def part_paths(dataset: FewShotDataset) -> dict[str, list[str]]:
+    """The files of each part; an evaluation set has test images only."""
+    parts = {"train": () if dataset.eval_only else dataset.train_x, "val": dataset.full_val or (), "test": dataset.test}
+    return {part: [datum.impath for datum in datums] for part, datums in parts.items()}
+
+
 def image_paths(dataset: FewShotDataset) -> list[str]:
     """The files of all parts, each once."""
-    datums = [*dataset.train_x, *(dataset.full_val or ()), *dataset.test]
-    return list(dict.fromkeys(datum.impath for datum in datums))
+    return list(dict.fromkeys(path for paths in part_paths(dataset).values() for path in paths))
 
 
 def _state_of(error: Exception, kind: type[FewShotDataset], root: Path) -> str:
+    """ "images missing" where the folders and files are there, and some of the images in them are not."""
+    if isinstance(error, PermissionError):
+        return "not readable"
     if not isinstance(error, FileNotFoundError):
         return "damaged"
     folder = root / kind.dataset_dir
-    whole = (folder / kind.image_dir).is_dir() and (folder / kind.split_file).exists()
-    return "images missing" if whole else "missing"
+    parts = ("train", "val") if kind.config_name == "imagenet" else (".",)
+    needed = [Path(kind.image_dir, part) for part in parts] + [Path(kind.split_file or "classnames.txt")]
+    return "images missing" if all(present(folder / place) for place in needed) else "missing"
 
 
 def _split_note(name: str, dataset: FewShotDataset) -> str:
@@ -135,6 +200,8 @@ def _advice(state: str, command: str) -> str:
         return ""
     if state == "missing":
         return command
+    if state == "not readable":
+        return READABLE
     if "unreadable" in state:
         return f"replace the files named below, or move the image folder away and run {command}"
     if state == "images missing":
@@ -144,16 +211,30 @@ def _advice(state: str, command: str) -> str:
 
 
 def render(reports: Sequence[Report]) -> str:
-    """A table, `found / expected` in each cell of counts; below it what is wrong, data set by data set."""
+    """A table, `found / expected` in each cell of counts; below it what is wrong or odd, data set by data set."""
+    looked = any(report.shared is not None for report in reports)
     rows = []
     for report in reports:
-        counts = [
-            f"{'-' if report.found is None else getattr(report.found, part)} / {getattr(report.expected, part)}"
-            for part in PARTS
-        ]
         split = " ".join(filter(None, [report.split[:12], f"({report.split_note})" if report.split_note else ""]))
-        rows.append([report.name, report.state, *counts, split, "yes" if report.cupl else "no", report.fix])
-    headers = ["data set\n(found / expected)", "state", *PARTS, "split hash", "CuPL", "fix"]
+        row = [report.name, report.state, *_counts(report), split, "yes" if report.cupl else "no"]
+        rows.append([*row, *([_shared_counts(report.shared)] if looked else []), report.fix])
+    headers = ["data set\n(found / expected)", "state", *PARTS, "split hash", "CuPL"]
+    headers += [*(["in two parts"] if looked else []), "fix"]
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
-    problems = [f"{report.name}: {report.problem}" for report in reports if report.problem]
-    return "\n".join([table, *([""] if problems else []), *problems])
+    lines = [f"{report.name}: {report.problem}" for report in reports if report.problem]
+    lines += [f"{report.name}: note: {report.note}. {NOTE}" for report in reports if report.note]
+    return "\n".join([table, *([""] if lines else []), *lines])
+
+
+def _counts(report: Report) -> list[str]:
+    found = ["-" if report.found is None else str(getattr(report.found, part)) for part in PARTS]
+    if report.expected is None:
+        return found
+    return [f"{count} / {getattr(report.expected, part)}" for count, part in zip(found, PARTS, strict=True)]
+
+
+def _shared_counts(shared: Shared | None) -> str:
+    if shared is None:
+        return "-"
+    counts = [f"{len(shared[pair])} {WORDS[pair[0]]}/{WORDS[pair[1]]}" for pair in PAIRS if pair in shared]
+    return ", ".join(counts) or "none"

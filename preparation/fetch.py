@@ -8,8 +8,6 @@ import json
 import logging
 import os
 import re
-import shutil
-import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +17,7 @@ from pathlib import Path
 from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
 
+from .sizes import is_tar, require_space
 from .sources import Remote
 
 log = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ def what_is_wrong(path: Path, remote: Remote) -> str:
         return "" if md5 == remote.md5 else f"its md5 is {md5}, not {remote.md5} ({size} bytes)"
     if remote.size and size != remote.size:
         return f"it has {size} bytes, not {remote.size}"
-    if is_archive(remote.name) and not (tarfile.is_tarfile(path) or zipfile.is_zipfile(path)):
+    if is_archive(remote.name) and not (zipfile.is_zipfile(path) or is_tar(path)):
         return f"it is no archive ({size} bytes; a web page?)"
     if remote.name.endswith(".json"):
         try:
@@ -164,7 +163,7 @@ def _continue(url: str, part: Path, remote: Remote) -> bool:
         start = start if resumes else 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else remote.size
-        _require_space(part.parent, total - start, remote.name)
+        require_space(part.parent, total - start, remote.name)
         with (
             open(part, "ab" if resumes else "wb") as file,
             tqdm(desc=remote.name, total=total or None, initial=start, unit="B", unit_scale=True, disable=None) as bar,
@@ -173,12 +172,6 @@ def _continue(url: str, part: Path, remote: Remote) -> bool:
                 file.write(chunk)
                 bar.update(len(chunk))
         return not total or part.stat().st_size >= total
-
-
-def _require_space(folder: Path, needed: int, name: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(f"{name} needs {needed / 1e9:.1f} GB below {folder}, where {free / 1e9:.1f} GB are free.")
 
 
 def _from_drive(remote: Remote, path: Path) -> str:

@@ -18,6 +18,7 @@ from datasets.files import list_folders, list_images, read_text
 from datasets.matlab import load_mat
 
 from .layout import link, make_way, present
+from .sizes import require_space
 from .sources import DOWNLOADS
 from .unpack import TEMPORARY, remove_leftovers
 
@@ -76,7 +77,8 @@ class Builder:
         return [(self.by_hand, None)]
 
     def _places(self, part: str) -> list[Path]:
-        above = [self.folder / KAGGLE, self.root / KAGGLE, self.folder, self.root / "ILSVRC2012"]
+        nested = [self.folder / name for name in ("ILSVRC2012", "imagenet/images", "imagenet", "images/images")]
+        above = [self.folder / KAGGLE, self.root / KAGGLE, self.folder, self.root / "ILSVRC2012", *nested]
         return [folder / part for folder in above] + [self.folder / f"ILSVRC2012_img_{part}"]
 
     def _archive(self, kind: str) -> Path | None:
@@ -93,10 +95,12 @@ class Builder:
         return next((path for path in paths if path.is_file()), None)
 
     def _unpack_train(self, archive: Path, target: Path) -> None:
+        require_space(target, archive.stat().st_size, archive.name)
         with becoming(target) as folder:
             official.parse_train_archive(archive.parent, archive.name, str(folder))
 
     def _unpack_val(self, archive: Path, devkit: Path, target: Path) -> None:
+        require_space(target, archive.stat().st_size, archive.name)
         with becoming(target) as folder:
             official.parse_val_archive(archive.parent, archive.name, devkit_wnids(devkit), str(folder))
 

@@ -6,9 +6,14 @@ Nothing of the user's is moved, copied or removed.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from datasets.files import list_folders
+
 from .sources import Piece, Source
+
+DEEPER = 2  # levels of folders that unpacking by hand may have put between a data set's folder and its pieces
 
 
 def present(path: Path) -> bool:
@@ -22,8 +27,19 @@ def present(path: Path) -> bool:
 def elsewhere(root: Path, source: Source, piece: Piece) -> Path | None:
     """Where else below `root` the piece is; None where nowhere."""
     target = source.path(root, piece)
-    places = (root / place for place in piece.elsewhere)
+    places = [root / place for place in piece.elsewhere]
+    if not piece.above:
+        places += _deeper(root / source.folder, piece.target, {source.path(root, other) for other in source.pieces})
     return next((place for place in places if present(place) and not _same(place, target)), None)
+
+
+def _deeper(folder: Path, target: str, pieces: set[Path]) -> Iterator[Path]:
+    """`target` below the folders in `folder`, the least deep first, as unpacking by hand leaves it; not in `pieces`."""
+    level = [folder]
+    for _ in range(DEEPER):
+        level = [above / name for above in level if above.is_dir() for name in list_folders(above)]
+        level = [place for place in level if place not in pieces]
+        yield from (place / target for place in level)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -50,6 +66,17 @@ def make_way(target: Path) -> None:
         target.unlink()
     elif target.is_dir() and not target.is_symlink() and not present(target):
         target.rmdir()
+
+
+def can_link(root: Path, source: Source) -> bool:
+    """Whether something that is missing is below `root` in another layout."""
+    return any(
+        unlinked_in_nested(source.path(root, piece))
+        if present(source.path(root, piece))
+        else elsewhere(root, source, piece) is not None
+        for piece in source.pieces
+        if not piece.above
+    )
 
 
 def unlinked_in_nested(target: Path) -> list[Path]:

@@ -71,7 +71,7 @@ def _without_download(source: Source, piece: Piece, root: Path) -> Step | str:
             return Step(words, partial(layout.link_nested, target, entries))
         return _other_file(piece, target) or "there"
     place = layout.elsewhere(root, source, piece)
-    if place:
+    if place and not _other_file(piece, place):
         return Step(f"link {target} to {place}", partial(layout.link, target, place))
     if piece.generated:
         return Step(f"write {target}", partial(classnames.write_classnames, target))
@@ -109,10 +109,12 @@ def _get(source: Source, root: Path, remote: Remote, pieces: tuple[Piece, ...], 
     if pieces[0].member:
         try:
             _unpack(path, folder, remote, pieces)
-        except ValueError:
+        except ValueError as error:
+            where = f"It is {path}."
             if remote.address and not remote.md5:
                 path.unlink()  # no checksum told: only a new download can mend it
-            raise
+                where = "It is removed; this command fetches it anew."
+            raise ValueError(f"{error} {where}") from error
     else:
         _place(path, source.path(root, pieces[0]))
     if remote.address and not keep:  # without an address it is the user's own file

@@ -18,6 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from .sizes import is_zip, open_tar, require_sane
+
 TEMPORARY = ".unpacking-"  # beside the target: a rename within one disk cannot stop half way
 DAMAGE = (tarfile.ReadError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 _DEPTH = 4  # of folders in which a member is looked for
@@ -30,18 +32,19 @@ def unpacked(archive: Path, beside: Path, inner: str = "") -> Iterator[Path]:
     `inner` names an archive inside it, which is unpacked, too.
 
     Raises:
-        ValueError: a member that leads out of the folder, by name; or a damaged archive.
+        ValueError: a member that leads out of the folder, by name; a damaged archive; one that holds absurdly much.
+        OSError: the disk has too little room for it.
     """
     beside.mkdir(parents=True, exist_ok=True)
     remove_leftovers(beside)
     folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=beside))
     try:
-        extract(archive, folder)
+        extract(archive, folder, beside)
         if inner:
             inside = folder / f"{TEMPORARY}inner"
             archive_inside = find_member(folder, inner)
             inside.mkdir()
-            extract(archive_inside, inside)
+            extract(archive_inside, inside, beside)
             yield inside
         else:
             yield folder
@@ -55,44 +58,72 @@ def remove_leftovers(folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def extract(archive: Path, folder: Path) -> None:
-    """Extract a tar (any compression) or zip file into `folder`. ValueError as in `unpacked`, OSError: full disk."""
+def extract(archive: Path, folder: Path, below: Path) -> None:
+    """Extract a tar (plain, gz, bz2, xz) or zip file into `folder`, a temporary one in `below`.
+
+    Raises:
+        ValueError: as in `unpacked`. OSError: a full disk, also one that is going to be.
+    """
     try:
-        if tarfile.is_tarfile(archive):
-            _extract_tar(archive, folder)
-        else:
-            _extract_zip(archive, folder)
+        content = require_sane(archive, below)
+        with tqdm(desc=f"unpack {archive.name}", total=content.members, unit=" files", disable=None) as bar:
+            write = _extract_zip if is_zip(archive) else _extract_tar
+            with _told(archive, below):
+                write(archive, folder, bar)
     except DAMAGE as error:
         raise ValueError(f"{archive.name} is damaged or no archive ({error}).") from error
+
+
+@contextmanager
+def _told(archive: Path, below: Path) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE:
+        raise
     except OSError as error:  # a full disk
         raise OSError(
-            f"{archive.name} could not be unpacked below {folder.parent} ({error}); nothing of it is kept."
+            f"{archive.name} could not be unpacked below {below} ({error}); nothing of it is kept."
         ) from error
 
 
-def _extract_tar(archive: Path, folder: Path) -> None:
+def _extract_tar(archive: Path, folder: Path, bar: tqdm) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise RuntimeError("This Python cannot unpack archives safely: update it (3.10.12, 3.11.4 or later).")
-    with tarfile.open(archive) as tar, tqdm(desc=f"unpack {archive.name}", unit=" files", disable=None) as bar:
+    with open_tar(archive) as tar:
         for member in tar:
             _refuse(archive, member.name, outside(member.name))
+            if member.islnk() or member.issym():  # stricter than the filter, which chains of links have deceived
+                why = outside(member.linkname)
+                _refuse(archive, member.name, why and f"is a link to {member.linkname!r}, which {why}")
             try:
                 tar.extract(member, folder, filter="data")
             except tarfile.FilterError as error:
                 _refuse(archive, member.name, str(error))
+            if member.isreg():
+                _refuse(archive, member.name, _other_size(folder / member.name, member.size))
             bar.update()
         # A tar that breaks off between two members looks complete: what compresses it knows better.
         while tar.fileobj.read(1 << 20):
             pass
 
 
-def _extract_zip(archive: Path, folder: Path) -> None:
+def _extract_zip(archive: Path, folder: Path, bar: tqdm) -> None:
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
-            link = stat.S_ISLNK(info.external_attr >> 16)
-            _refuse(archive, info.orig_filename, "is a link" if link else outside(info.orig_filename))
-        for info in tqdm(file.infolist(), desc=f"unpack {archive.name}", unit=" files", disable=None):
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            odd = "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "is a link, a device or a pipe"
+            _refuse(archive, info.orig_filename, odd or outside(info.orig_filename))
+        for info in file.infolist():
             file.extract(info, folder)
+            if not info.is_dir():
+                _refuse(archive, info.orig_filename, _other_size(folder / info.filename, info.file_size))
+            bar.update()
+
+
+def _other_size(path: Path, declared: int) -> str:
+    """What is wrong with a file as it was written; the libraries write what is declared at most."""
+    written = path.stat().st_size
+    return "" if written == declared else f"has {written:,} bytes, not the {declared:,} that the archive declares"
 
 
 def outside(name: str) -> str:

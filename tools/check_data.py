@@ -1,13 +1,15 @@
-"""Check data sets on the disk against the published ones.
+"""Check data sets on the disk against the published ones, or a folder of your own images.
 
 python tools/check_data.py caltech101 oxford_pets --root data
-python tools/check_data.py --all --root data --deep               # decodes every image, too
+python tools/check_data.py --all --root data --deep --duplicates  # decodes every image, compares parts
+python tools/check_data.py --folder /path/to/mine                 # your own images: what a run would read
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -22,17 +24,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
     parser.add_argument("--all", action="store_true", help="all fifteen data sets")
-    parser.add_argument("--root", required=True, help="folder that holds the data sets' folders")
+    parser.add_argument("--root", help="folder that holds the data sets' folders")
+    parser.add_argument("--folder", help="a folder of your own images, as in docs/your_own_data.md")
     parser.add_argument("--deep", action="store_true", help="decode every image, on all cores")
+    parser.add_argument(
+        "--duplicates",
+        action="store_true",
+        help="look for images of equal content in two parts, which is always done for --folder: reads every file once "
+        "(minutes for most data sets, an hour or more for ImageNet), and runs need not read them for that again",
+    )
+    parser.add_argument("--cache", help="where digests of files are remembered [CACHE, else ~/.cache/simnl]")
     args = parser.parse_args()
-    logging.getLogger("datasets").setLevel(logging.ERROR)  # the table says what its warnings say
-    from preparation.check import check, render
-    from preparation.names import chosen
+    if not args.folder and not args.root:
+        parser.error("give --root, the folder that holds the data sets' folders, or --folder, one of your own images")
+    if args.folder and (args.names or args.all):
+        parser.error("--folder is a check of its own: leave the names out")
+    from preparation.check import render
 
-    root = Path(args.root).expanduser().absolute()
-    reports = [check(name, root, args.deep) for name in chosen(args.names, args.all)]
-    print(render(reports))
-    return int(not all(report.right for report in reports))
+    found = reports(args)
+    print(render(found))
+    return int(not all(report.right for report in found))
+
+
+def reports(args: argparse.Namespace) -> list:
+    """What is asked for, checked."""
+    from experiment.config import default_cache
+    from preparation.check import check, check_folder
+    from preparation.names import chosen, data_root
+
+    cache = Path(args.cache or os.environ.get("CACHE") or default_cache()).expanduser()
+    if args.folder:
+        logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
+        return [check_folder(Path(args.folder).expanduser().absolute(), cache, args.deep)]
+    logging.getLogger("datasets").setLevel(logging.ERROR)  # the table says what its warnings say
+    names = chosen(args.names, args.all)
+    root = data_root(args.root, names)
+    return [check(name, root, args.deep, cache=cache if args.duplicates else None) for name in names]
 
 
 if __name__ == "__main__":

@@ -34,10 +34,11 @@ def main() -> int:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("datasets").setLevel(logging.ERROR)  # the table says what its warnings say
-    from preparation.names import chosen
+    from preparation.names import chosen, data_root
     from preparation.sources import DOWNLOADS
 
-    names, root = chosen(args.names, args.all), Path(args.root).expanduser().absolute()
+    names = chosen(args.names, args.all)
+    root = data_root(args.root, names)
     if args.dry_run:
         return dry_run(names, root)
     (root / DOWNLOADS).mkdir(parents=True, exist_ok=True)
@@ -57,11 +58,15 @@ def short(text: str, root: Path) -> str:
 def dry_run(names: list[str], root: Path) -> int:
     """Print the steps that are left; 0 where there are none."""
     from preparation.catalogue import SOURCES
-    from preparation.prepare import plan
+    from preparation.check import READABLE
+    from preparation.prepare import Step, plan
 
     left = False
     for name in names:
-        steps = plan(SOURCES[name], root)
+        try:
+            steps = plan(SOURCES[name], root)
+        except OSError as error:  # may not be read
+            steps = [Step(f"{describe(error)}: {READABLE}")]
         left |= bool(steps)
         lines = [f"  would {short(step.text, root)}" if step.run else f"  by hand: {step.text}" for step in steps]
         print("\n".join([f"{name}:", *(lines or ["  all of it is there"])]))
@@ -71,12 +76,17 @@ def dry_run(names: list[str], root: Path) -> int:
 def prepare(name: str, root: Path, keep: bool) -> list[str]:
     """Run the steps of a data set; returns what failed and what is by hand. One failure does not stop the others."""
     from preparation.catalogue import SOURCES
+    from preparation.check import READABLE
     from preparation.prepare import plan, tidy
 
     print(f"{name}:", flush=True)
-    tidy(SOURCES[name], root)
-    left = []
-    for step in plan(SOURCES[name], root, keep):
+    left, steps = [], []
+    try:
+        tidy(SOURCES[name], root)
+        steps = plan(SOURCES[name], root, keep)
+    except OSError as error:  # may not be read
+        left.append(f"{describe(error)}: {READABLE}")
+    for step in steps:
         if step.run is None:
             left.append(f"By hand: {step.text}")
             continue

@@ -173,8 +173,9 @@ def build_layout(name: str, root: Path) -> Built:
 
 
 def make_config(root: Path, store: Path, **settings: object) -> CfgNode:
-    """The keys that data sets read; `settings` are keys of DATASET, or SEED and PRESET."""
+    """The keys that data sets read; `settings` are keys of DATASET, or SEED, PRESET and PROTOCOL."""
     cfg = get_cfg_default()
+    cfg.PROTOCOL = settings.pop("PROTOCOL", "fewshot-val")
     cfg.SEED, cfg.PRESET = settings.pop("SEED", 1), settings.pop("PRESET", "repaired")
     cfg.STORE = CfgNode({"ROOT": str(store)})
     given = {
@@ -234,6 +235,19 @@ def load(root: Path, store: Path):
     return lambda name, **settings: DATASET_REGISTRY.get(name)(
         make_config(settings.pop("ROOT", root), store, **settings)
     )
+
+
+@pytest.fixture
+def flat(root):
+    """One level of class folders with 10, 11 and 12 images; the folder of the last is named like a part."""
+    for number, name in enumerate(("cat", "steam engine", "train")):
+        for image in range(10 + number):
+            path = root / "mine" / name / f"{image}.PNG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4), (number, image, 0)).save(path, "PNG")
+    (root / "mine" / "cat" / "notes.txt").write_text("not an image")
+    (root / "mine" / ".hidden").mkdir()
+    return root / "mine"
 
 
 @pytest.fixture(scope="session")

@@ -8,22 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 import datasets.imagefolder
-
-
-@pytest.fixture
-def flat(root):
-    """One level of class folders with 10, 11 and 12 images; the folder of the last is named like a part."""
-    for number, name in enumerate(("cat", "steam engine", "train")):
-        for image in range(10 + number):
-            path = root / "mine" / name / f"{image}.PNG"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (4, 4)).save(path, "PNG")
-    (root / "mine" / "cat" / "notes.txt").write_text("not an image")
-    (root / "mine" / ".hidden").mkdir()
-    return root / "mine"
 
 
 def parts(data) -> list[list[tuple[str, int]]]:

@@ -55,7 +55,19 @@ def test_draws_are_coops(trained, build, load):
         data = load(trained, NUM_SHOTS=shots, SEED=seed)
         assert rows(data.train_x, built.images) == train
         assert rows(data.val or [], built.images) == val
-        assert rows(load(trained, NUM_SHOTS=shots, SEED=9).draw_train(seed), built.images) == train
+        other = load(trained, NUM_SHOTS=shots, SEED=9, PROTOCOL="full-val")
+        assert rows(other.draw_train(seed), built.images) == train
+
+
+def test_a_second_draw_leaves_the_images_alone_on_which_the_run_selects(trained, build, load):
+    built = build(trained)
+    for shots in (1, 2, 4):
+        data = load(trained, NUM_SHOTS=shots, SEED=9)
+        second, selected = ({datum.impath for datum in part} for part in (data.draw_train(3), data.val))
+        assert not second & selected
+        if built.parts.get("val"):  # then nothing can be drawn twice, and the draw is CoOp's
+            expected = draw_by_hand(random.Random(3), built.parts["train"], shots)
+            assert rows(data.draw_train(3), built.images) == expected
 
 
 def test_whole_validation_part(trained, build, load):
@@ -221,8 +233,8 @@ def test_other_split_file(build, load, tmp_path):
 def test_sizes_other_than_published_are_mentioned(build, load, caplog):
     build("DescribableTextures")
     load("DescribableTextures")
-    assert "Sizes(classes=3" in caplog.text
-    assert "Sizes(classes=47, train=2820, val=1128, test=1692)" in caplog.text
+    assert "found 3 classes, " in caplog.text
+    assert "has 47 classes, 2,820 training, 1,128 validation, 1,692 test images" in caplog.text
 
 
 def test_private_names_do_not_hide_the_engines():
@@ -245,3 +257,37 @@ def test_bad_settings(settings, message, build, load):
     build("Food101")
     with pytest.raises(ValueError, match=message):
         load("Food101", **settings)
+
+
+@pytest.mark.parametrize(("name", "other"), [("0.JPG", "0.JPG"), ("0.png", "0.png")])
+def test_image_of_another_ending_is_named(build, load, name, other):
+    built = build("Food101")
+    path = built.images / built.parts["test"][0][0]
+    path.rename(path.with_name(path.stem + Path(name).suffix))
+    with pytest.raises(
+        FileNotFoundError, match=rf"missing below .*; {path.stem}{Path(other).suffix} is there, but names"
+    ):
+        load("Food101")
+
+
+@pytest.mark.parametrize("name", ["Food101", "ImageNet", "ImageNetA"])
+def test_spaces_other_scripts_and_links_in_the_path(name, build, load, root, tmp_path):
+    built = build(name)
+    expected = [Path(datum.impath).relative_to(root) for datum in load(name).test]
+    odd = tmp_path / "Größe und Maß 数据"
+    root.rename(odd)
+    (tmp_path / "link").symlink_to(odd)
+    for top in (odd, tmp_path / "link"):
+        assert [Path(datum.impath).relative_to(top) for datum in load(name, ROOT=top).test] == expected
+    assert built.parts["test"]
+
+
+def test_evaluation_set_in_a_folder_of_its_own_name(evaluated, build, load):
+    """As unpacking by hand leaves it, and `prepare_data` links: the folder itself is no class."""
+    built = build(evaluated)
+    expected = rows(load(evaluated).test, built.images)
+    (built.images / built.images.name).mkdir()
+    for folder in [path for path in built.images.iterdir() if path.is_dir() and path.name != built.images.name]:
+        folder.rename(built.images / built.images.name / folder.name)
+        folder.symlink_to(built.images / built.images.name / folder.name)
+    assert rows(load(evaluated).test, built.images) == expected

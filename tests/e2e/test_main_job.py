@@ -179,6 +179,14 @@ def test_train_py_with_dassls_options(shell, tmp_path):
     )
     assert prepared.returncode == 0, prepared.stderr
     assert not (tmp_path / "output-none" / "result.json").exists()
+    stale = shell(train.replace("--seed 3", "--seed 4"))
+    assert stale.returncode == 1
+    assert "holds another run: SEED is 3 there and 4 here" in stale.stderr
+    assert records(tmp_path / "output") == [record]
+    nowhere = shell(evaluate.format("").replace("--model-dir $OUTPUT", "--model-dir $OUTPUT-nowhere"))
+    assert nowhere.returncode == 1
+    assert "Error: No trained head at" in nowhere.stderr
+    assert "Traceback" not in nowhere.stdout + nowhere.stderr
     wrong = shell("$PYTHON tools/train.py --trainer SimNL --dataset-config-file configs/datasets/shaps.yaml")
     assert wrong.returncode == 1
     assert "no such file" in wrong.stderr
@@ -225,6 +233,7 @@ def test_only_upstreams_names_are_imported():
         "dassl.data": {"DataManager", "DatasetWrapper"},
         "dassl.data.datasets": {"DATASET_REGISTRY", "Datum", "DatasetBase", "build_dataset"},
         "dassl.engine": {"TRAINER_REGISTRY", "TrainerX", "build_trainer"},
+        "dassl.evaluation": {"build_evaluator"},
         "dassl.metrics": {"compute_accuracy"},
         "dassl.optim": {"build_optimizer", "build_lr_scheduler"},
         "dassl.utils": {"setup_logger", "set_random_seed", "load_checkpoint"},

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from datasets.imagefolder import ImageFolder
 from preparation import decode
 from preparation.catalogue import SOURCES
-from preparation.check import check, render
+from preparation.check import check, check_folder, render
 
 CONFIG = {
     "Caltech101": "caltech101",
@@ -149,3 +151,113 @@ def test_all_has_fifteen_rows(root, tool):
     code, output, _ = tool("check_data", "--all", "--root", root)
     assert code == 1
     assert len(re.findall(r"^\w+ +missing ", output, re.M)) == 15
+
+
+# -------------------------------------------------------------------------------------- duplicates
+def make_different(folder):
+    for number, path in enumerate(sorted(folder.rglob("*.[jp][pn]g"))):
+        path.write_bytes(path.read_bytes() + str(number).encode())
+
+
+def test_duplicates_are_counted_and_right_all_the_same(pets, root, tool, tmp_path):
+    make_different(pets.images)
+    arguments = ("check_data", "oxford_pets", "--root", root, "--cache", tmp_path / "cache", "--duplicates")
+    code, output, _ = tool(*arguments)
+    assert code == 0
+    assert re.search(r"CuPL +in two parts +fix", output)
+    assert re.search(r"oxford_pets +right .* none *$", output, re.M)
+    test, train, val = (pets.images / pets.parts[part][0][0] for part in ("test", "train", "val"))
+    other = pets.images / pets.parts["test"][1][0]
+    test.write_bytes(train.read_bytes())
+    other.write_bytes(val.read_bytes())
+    code, output, _ = tool(*arguments)
+    assert code == 0  # some published splits have them
+    assert re.search(r"oxford_pets +right .* 1 training/test, 1 validation/test *$", output, re.M)
+    assert f"1 test image is equal in content to training images: {test.name} = {train.name}" in output
+    assert "Published splits stay as they are" in output
+
+
+def test_duplicates_are_looked_for_only_where_asked(pets, root, tool, tmp_path):
+    """It reads every file: of the published sizes that takes minutes to hours."""
+    code, output, _ = tool("check_data", "oxford_pets", "--root", root, "--cache", tmp_path / "cache")
+    assert code == 0
+    assert "in two parts" not in output
+    assert not (tmp_path / "cache").exists()
+
+
+def test_evaluation_sets_have_one_part(build, miniature, root, tmp_path):
+    miniature("ImageNetA", build("ImageNetA", root))
+    report = check("imagenet_a", root, cache=tmp_path / "cache")
+    assert (report.right, report.shared) == (True, {})
+
+
+# ------------------------------------------------------------------------------------- own folders
+@pytest.fixture
+def mine(build, root, tmp_path):
+    """One's own class folders, not split yet: 6 different images each."""
+    built = build("ImageFolder", root)
+    make_different(built.images)
+    folder = tmp_path / "my images"
+    (built.images / "train").rename(folder)
+    return folder
+
+
+def test_own_folder(mine, tool, tmp_path):
+    arguments = ("check_data", "--folder", mine, "--cache", tmp_path / "cache", "--deep")
+    code, output, _ = tool(*arguments)
+    assert code == 0
+    row = r"my images +right +2 +6 +2 +4 +[0-9a-f]{12} \(made by the first run\) +no +none *$"
+    assert re.search(row, output, re.M)
+    assert sorted(path.name for path in mine.iterdir()) == ["big cat", "x1"]  # nothing is written there
+    shutil.copy(mine / "x1" / "0.png", mine / "x1" / "again.png")
+    (mine / "big cat" / "cut.png").write_bytes((mine / "big cat" / "0.png").read_bytes()[:40])
+    code, output, _ = tool(*arguments)
+    assert code == 1
+    assert re.search(rf"1 unreadable: {mine}/big cat/cut.png", output)
+
+
+def test_own_folder_is_split_as_a_run_would(mine, tmp_path):
+    from experiment.config import CONFIGS, assemble
+
+    report = check_folder(mine, tmp_path / "cache")
+    settings = {"DATASET.FOLDER": str(mine), "STORE.ROOT": str(tmp_path / "cache")}
+    run = ImageFolder(assemble([CONFIGS / "datasets" / "imagefolder.yaml"], settings=settings))
+    assert run.split_hash == report.split
+    assert (mine / "split.json").is_file()
+    again = check_folder(mine, tmp_path / "cache")
+    assert (again.split, again.split_note) == (report.split, "generated")
+
+
+def test_own_folder_with_equal_images(mine, tool, tmp_path, caplog):
+    for number in range(1, 6):
+        shutil.copy(mine / "x1" / "0.png", mine / "x1" / f"{number}.png")
+    code, output, _ = tool("check_data", "--folder", mine, "--cache", tmp_path / "cache")
+    assert code == 0
+    assert re.search(r"2 training/test, 2 validation/test, 1 training/validation *$", output, re.M)
+    assert "remove one of each pair" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--folder", "{gone}"), "no folder {gone}"),
+        (("--folder", "{gone}", "dtd"), "--folder is a check of its own"),
+        (("dtd",), "give --root"),
+    ],
+)
+def test_own_folder_badly_asked_for(tool, tmp_path, capsys, arguments, words):
+    gone = str(tmp_path / "gone")
+    arguments = [argument.format(gone=gone) for argument in arguments]
+    try:
+        code, output, errors = tool("check_data", *arguments, "--cache", tmp_path / "cache")
+    except SystemExit as stopped:  # argparse
+        code, output, errors = stopped.code, "", capsys.readouterr().err
+    assert code != 0
+    assert words.format(gone=gone) in output + errors
+
+
+def test_own_folder_with_a_bad_template(mine, tmp_path):
+    (mine / "templates.txt").write_text("a photo\n")
+    report = check_folder(mine, tmp_path / "cache")
+    assert report.state == "damaged"
+    assert "templates.txt" in report.problem

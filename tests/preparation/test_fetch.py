@@ -134,7 +134,7 @@ def test_own_copy_without_an_address_is_never_removed(folder, helpers):
 def test_full_disk_is_said_before_the_download(site, folder, helpers, monkeypatch):
     wanted = remote(helpers, site.add("data.bin", CONTENT))
     usage = types.SimpleNamespace(free=1000)
-    monkeypatch.setattr("preparation.fetch.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(OSError, match="GB are free"):
         fetch(wanted, folder)
 

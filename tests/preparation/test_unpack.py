@@ -25,11 +25,11 @@ def tar_with(path: Path, name: str, kind: bytes = tarfile.REGTYPE, target: str =
     return path
 
 
-def zip_with(path: Path, name: str, link: bool = False) -> Path:
+def zip_with(path: Path, name: str, kind: int = stat.S_IFREG) -> Path:
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("good.txt", "good")
         info = zipfile.ZipInfo(name)
-        info.external_attr = ((stat.S_IFLNK if link else stat.S_IFREG) | 0o644) << 16
+        info.external_attr = (kind | 0o644) << 16
         file.writestr(info, "../../evil")
     return path
 
@@ -40,12 +40,17 @@ MAKERS = {
     "tar, link out": lambda path, out: (tar_with(path, "way", tarfile.SYMTYPE, "../.."), "way"),
     "tar, absolute link": lambda path, out: (tar_with(path, "way", tarfile.SYMTYPE, str(out)), "way"),
     "tar, hard link out": lambda path, out: (tar_with(path, "way", tarfile.LNKTYPE, "../../secret"), "way"),
-    "tar, device": lambda path, out: (tar_with(path, "pipe", tarfile.FIFOTYPE), "pipe"),
+    "tar, link up inside": lambda path, out: (tar_with(path, "a/way", tarfile.SYMTYPE, "../good.txt"), "a/way"),
+    "tar, pipe": lambda path, out: (tar_with(path, "pipe", tarfile.FIFOTYPE), "pipe"),
+    "tar, character device": lambda path, out: (tar_with(path, "tty", tarfile.CHRTYPE), "tty"),
+    "tar, block device": lambda path, out: (tar_with(path, "disk", tarfile.BLKTYPE), "disk"),
     "zip, up": lambda path, out: (zip_with(path, "../evil.txt"), "../evil.txt"),
     "zip, back-slashes": lambda path, out: (zip_with(path, "..\\evil.txt"), "..\\evil.txt"),
     "zip, absolute": lambda path, out: (zip_with(path, "/evil.txt"), "/evil.txt"),
     "zip, drive": lambda path, out: (zip_with(path, "C:/evil.txt"), "C:/evil.txt"),
-    "zip, link": lambda path, out: (zip_with(path, "way", link=True), "way"),
+    "zip, link": lambda path, out: (zip_with(path, "way", stat.S_IFLNK), "way"),
+    "zip, pipe": lambda path, out: (zip_with(path, "pipe", stat.S_IFIFO), "pipe"),
+    "zip, device": lambda path, out: (zip_with(path, "tty", stat.S_IFCHR), "tty"),
 }
 
 
@@ -59,6 +64,23 @@ def test_escaping_member_is_refused_by_name(tmp_path, kind):
     assert repr(member) in str(error.value)
     assert sorted(os.listdir(tmp_path)) == ["archive", "deep", "outside"]
     assert list(out.iterdir()) == list((tmp_path / "deep").glob("*/*")) == []
+
+
+def test_member_that_goes_through_a_link(tmp_path):
+    """A link that stays inside, and files below its name: they land inside, too."""
+    archive = tmp_path / "archive"
+    with tarfile.open(archive, "w") as tar:
+        for name, kind, target in (
+            ("b", tarfile.DIRTYPE, ""),
+            ("a", tarfile.SYMTYPE, "b"),
+            ("a/x", tarfile.REGTYPE, ""),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.mode = kind, target, 0o755
+            info.size = 4 * (kind == tarfile.REGTYPE)
+            tar.addfile(info, io.BytesIO(b"good"))
+    with unpacked(archive, tmp_path / "data") as content:
+        assert (content / "b" / "x").read_bytes() == b"good"
 
 
 def test_link_inside_is_fine(tmp_path):

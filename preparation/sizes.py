@@ -1,0 +1,160 @@
+"""How much an archive holds, told before anything of it is written, and refused where that is absurd.
+
+Images are compressed already, so an archive of images is about as large as its content. One that says, or turns out, to
+hold many times its own size is damaged or means harm.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tqdm import tqdm
+
+RATIO = 20  # times its own size that an archive may hold; those of the catalogue hold about their own
+HARMLESS = 100_000_000  # bytes that any archive may hold: in small ones lists and padding count for more
+MEMBERS = 1_000_000  # the largest of the catalogue has some 109,000 (SUN397)
+BLOCK = 4096  # bytes that a file takes on the disk at least
+STEP = 64 << 20  # bytes read at once: members come in much smaller pieces, a forged header may ask for all of a bomb
+
+OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how a zip starts, and one without members
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an archive declares: number of members, their bytes, and bytes on a disk that gives whole blocks."""
+
+    members: int
+    size: int
+    on_disk: int
+
+
+class Absurd(ValueError):
+    """More than an archive of images can hold."""
+
+
+def is_zip(archive: Path) -> bool:
+    """By its first bytes."""
+    return _start(archive).startswith(ZIP)
+
+
+def limit(archive: Path) -> int:
+    """Bytes that the archive may hold."""
+    return max(HARMLESS, RATIO * archive.stat().st_size)
+
+
+def require_sane(archive: Path, folder: Path) -> Content:
+    """What the archive declares to hold, if that is plausible and there is room for it below `folder`.
+
+    A compressed tar has no list of its members, so it is decompressed once for that, up to the limit.
+
+    Raises:
+        Absurd: too many bytes or members. OSError: too little room. Else what `tarfile` and `zipfile` raise.
+    """
+    if is_zip(archive):
+        with zipfile.ZipFile(archive) as file:
+            content = _sum(archive, (info.file_size for info in file.infolist()))
+    else:
+        with open_tar(archive) as tar:
+            bar = tqdm(tar, desc=f"look through {archive.name}", unit=" files", disable=None, delay=2, leave=False)
+            content = _sum(archive, (member.size for member in bar))
+    require_space(folder, content.on_disk, f"{archive.name} ({content.members} files)")
+    return content
+
+
+def _sum(archive: Path, sizes: Iterable[int]) -> Content:
+    most, members, size, on_disk = limit(archive), 0, 0, 0
+    for one in sizes:
+        members, size, on_disk = members + 1, size + one, on_disk + max(1, -(-one // BLOCK)) * BLOCK
+        if size > most:
+            raise absurd(archive, f"{size:,} bytes or more")
+        if members > MEMBERS:
+            raise absurd(archive, f"more than {MEMBERS:,} files")
+    return Content(members, size, on_disk)
+
+
+def absurd(archive: Path, what: str) -> Absurd:
+    """The error of an archive that holds `what`."""
+    return Absurd(
+        f"{archive.name} ({archive.stat().st_size:,} bytes) is refused and nothing of it is kept: it would unpack to "
+        f"{what}, and an archive of images holds at most {RATIO} times its size ({limit(archive):,} bytes). It is "
+        "damaged or not the data set's: get it elsewhere, or, if you trust it, unpack it yourself."
+    )
+
+
+def require_space(folder: Path, needed: int, name: str) -> None:
+    """Raise OSError unless `needed` bytes are free on the disk of `folder`, which need not be there yet."""
+    there = next(above for above in (folder, *folder.parents) if above.is_dir())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise OSError(
+            f"{name} needs {needed / 1e9:.2f} GB below {folder}, where {free / 1e9:.2f} GB are free. Make room, or "
+            "give another --root, and run this again: what is downloaded stays."
+        )
+
+
+@contextmanager
+def open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    """A tar file, opened such that no more than `limit` is ever decompressed from it.
+
+    Raises:
+        tarfile.ReadError: it is none. Absurd: at the byte that is too much, wherever in the archive it is.
+    """
+    opener = next((opener for start, opener in OPENERS.items() if _start(archive).startswith(start)), open)
+    with opener(archive, "rb") as stream:
+        # A tar has headers and padding beside the content of its files, for small ones more than that.
+        bounded = Bounded(stream, archive, None if opener is open else 2 * limit(archive))
+        with tarfile.open(fileobj=bounded, mode="r:") as tar:
+            yield tar
+
+
+def is_tar(archive: Path) -> bool:
+    """Whether it begins as a tar does, compressed or not; of a bomb, no more than the beginning is decompressed."""
+    try:
+        with open_tar(archive):
+            return True
+    except (Absurd, tarfile.TarError, lzma.LZMAError, zlib.error, OSError, EOFError):
+        return False
+
+
+class Bounded:
+    """A decompressed stream for `tarfile` that nobody reads far: not beyond byte `most`, not much of it at once.
+
+    `most` None: not compressed, so it ends where the file does.
+    """
+
+    def __init__(self, stream: IO[bytes], archive: Path, most: int | None):
+        self._stream, self._archive, self._most = stream, archive, most
+        self.tell = stream.tell
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        if self._most is not None and size > STEP:
+            raise absurd(self._archive, f"a header of {size:,} bytes")
+        self._require(self._stream.tell())
+        return self._stream.read(size)
+
+    def seek(self, place: int) -> int:
+        """Go to a byte; in a compressed stream that decompresses what lies before it."""
+        self._require(place)
+        return self._stream.seek(place)
+
+    def _require(self, place: int) -> None:
+        if self._most is not None and place > self._most:
+            raise absurd(self._archive, f"{place:,} bytes or more")
+
+
+def _start(archive: Path) -> bytes:
+    with open(archive, "rb") as file:
+        return file.read(8)
