@@ -80,3 +80,12 @@ def make_images(folder: Path, count: int, size: int = 40) -> list[str]:
         Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(path)
         paths.append(str(path))
     return paths
+
+
+@pytest.fixture
+def make_believe_gpu():
+    """A GPU that is not there (make_believe_gpu.py); the fixture's value counts synchronisations and copies."""
+    from make_believe_gpu import make_believe
+
+    with make_believe() as gpu:
+        yield gpu

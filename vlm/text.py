@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -146,5 +145,7 @@ def class_weights(prompt_features: Tensor, classes: Tensor, num_classes: int, av
     if averaging == "normalize-mean-normalize":
         prompt_features = F.normalize(prompt_features, dim=-1)
     totals = prompt_features.new_zeros(num_classes, prompt_features.shape[1]).index_add_(0, classes, prompt_features)
-    weights = totals / torch.bincount(classes, minlength=num_classes).unsqueeze(1)
+    ones = totals.new_ones(len(classes))  # counted by a sum: bincount would make the CPU wait for a GPU
+    counts = totals.new_zeros(num_classes).index_add_(0, classes, ones)
+    weights = totals / counts.unsqueeze(1)
     return weights if averaging == "mean" else F.normalize(weights, dim=-1)

@@ -78,9 +78,7 @@ def save_for_ever(folder: str, epoch: int) -> None:
 def test_killed_at_any_moment_it_can_be_loaded(tmp_path):
     rng, epoch = random.Random(0), 0
     for _ in range(6):
-        process = multiprocessing.get_context("fork").Process(
-            target=save_for_ever, args=(str(tmp_path), epoch)
-        )
+        process = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(str(tmp_path), epoch))
         process.start()
         deadline = time.time() + 20
         while not (tmp_path / "checkpoint").exists() and time.time() < deadline:

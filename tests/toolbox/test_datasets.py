@@ -49,9 +49,7 @@ def test_toy_draw_is_upstreams(engine_goldens, case):
     source = [Item(label, f"{label}_{i}") for label, n in ((2, 5), (0, 3), (1, 8)) for i in range(n)]
     num_shots, repeat = case
     set_random_seed(7)
-    assert (
-        draw(source, num_shots, repeat) == engine_goldens["fewshot_toy"][f"k{num_shots}_repeat{repeat}_seed7"]
-    )
+    assert draw(source, num_shots, repeat) == engine_goldens["fewshot_toy"][f"k{num_shots}_repeat{repeat}_seed7"]
 
 
 @pytest.mark.parametrize("name", SPLITS)
@@ -219,9 +217,7 @@ def test_archives_cannot_write_elsewhere(item, tmp_path, name, member, link):
     archive(tmp_path / name, member, link)
     target = tmp_path / "root" / name
     with pytest.raises(ValueError, match="refused"):
-        DatasetBase(train_x=[item()]).download_data(
-            (tmp_path / name).as_uri(), str(target), from_gdrive=False
-        )
+        DatasetBase(train_x=[item()]).download_data((tmp_path / name).as_uri(), str(target), from_gdrive=False)
     assert not list(tmp_path.rglob("evil"))
     assert not list(tmp_path.rglob("file"))
     assert not Path("/tmp/evil").exists()

@@ -111,9 +111,7 @@ def test_constructor_order(cfg):
                 self.test_loader,
                 self.lab2cname,
             ]
-            seen.append(
-                ("build_model", self.num_classes, self.num_source_domains, all(x is not None for x in ready))
-            )
+            seen.append(("build_model", self.num_classes, self.num_source_domains, all(x is not None for x in ready)))
 
     trainer = Order(cfg)
     assert seen == [

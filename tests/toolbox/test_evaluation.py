@@ -70,9 +70,7 @@ def test_macro_f1_and_confusion_matrix_are_sklearns(tmp_path):
     rng = np.random.default_rng(0)
     for _ in range(20):
         labels = rng.integers(0, 6, 30)
-        pred = np.where(
-            rng.random(30) < 0.5, labels, rng.integers(0, 8, 30)
-        )  # predicts classes that do not occur
+        pred = np.where(rng.random(30) < 0.5, labels, rng.integers(0, 8, 30))  # predicts classes that do not occur
         evaluator = Classification(cfg)
         evaluator.process(torch.eye(8)[torch.from_numpy(pred)], torch.from_numpy(labels))
         f1 = metrics.f1_score(labels, pred, average="macro", labels=np.unique(labels))
@@ -92,9 +90,7 @@ def test_per_class_needs_names_and_evaluators_a_name():
 
 
 def test_accuracy():
-    logits = torch.tensor(
-        [[3.0, 2.0, 1.0], [1.0, 3.0, 2.0], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], requires_grad=True
-    )
+    logits = torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0], [1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], requires_grad=True)
     target = torch.tensor([0, 2, 0, 1])
     top1, top2 = compute_accuracy(logits, target, topk=(1, 2))
     assert (top1.shape, top1.item(), top2.item()) == ((1,), 25.0, 75.0)

@@ -137,9 +137,7 @@ def test_staged_lr():
     by_size = {g["params"][0].numel(): g["lr"] for g in build_optimizer(model, node).param_groups}
     assert by_size == {6: 0.1, 3: 0.2}
     with pytest.warns(UserWarning, match="STAGED_LR is ignored"):
-        groups = build_optimizer(
-            model, node, param_groups=[{"params": model["head"].parameters()}]
-        ).param_groups
+        groups = build_optimizer(model, node, param_groups=[{"params": model["head"].parameters()}]).param_groups
     assert [g["lr"] for g in groups] == [0.2]
     with pytest.raises(ValueError, match="haed.*head"):
         build_optimizer(model, optim_cfg(STAGED_LR=True, NEW_LAYERS="haed"))

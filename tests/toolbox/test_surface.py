@@ -26,9 +26,7 @@ SURFACE: dict[str, dict[str, str | None]] = {
         "TrainerXU": "(cfg)",
         "SimpleNet": "(cfg, model_cfg, num_classes, **kwargs)",
     },
-    "dassl.engine.trainer": dict.fromkeys(
-        ("TrainerBase", "SimpleTrainer", "TrainerX", "TrainerXU", "SimpleNet")
-    ),
+    "dassl.engine.trainer": dict.fromkeys(("TrainerBase", "SimpleTrainer", "TrainerX", "TrainerXU", "SimpleNet")),
     "dassl.data": {
         "DataManager": "(cfg, custom_tfm_train=None, custom_tfm_test=None, dataset_wrapper=None)",
         "DatasetWrapper": "(cfg, data_source, transform=None, is_train=False)",
@@ -185,8 +183,7 @@ def test_trainer_method(name):
 @pytest.mark.parametrize("name", DATASET_METHODS)
 def test_dataset_method(name):
     assert (
-        parameters(getattr(importlib.import_module("dassl.data.datasets").DatasetBase, name))
-        == DATASET_METHODS[name]
+        parameters(getattr(importlib.import_module("dassl.data.datasets").DatasetBase, name)) == DATASET_METHODS[name]
     )
 
 
@@ -199,11 +196,7 @@ def test_built_in_registrations():
     assert HEAD_REGISTRY.registered_names() == ["mlp"]
     backbones = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16"]
     assert [n for n in BACKBONE_REGISTRY.registered_names() if n in backbones] == backbones
-    ours = [
-        n
-        for n in TRAINER_REGISTRY.registered_names()
-        if TRAINER_REGISTRY.get(n).__module__.startswith("dassl")
-    ]
+    ours = [n for n in TRAINER_REGISTRY.registered_names() if TRAINER_REGISTRY.get(n).__module__.startswith("dassl")]
     assert ours == []
 
 
@@ -240,9 +233,7 @@ def test_frozen_nodes_take_item_assignment():
 
 def test_yaml_text_values_are_decoded(tmp_path):
     file = tmp_path / "coop.yaml"
-    file.write_text(
-        'INPUT:\n  SIZE: (224, 192)\n  TRANSFORMS: ["normalize"]\nOPTIM:\n  WARMUP_CONS_LR: 1e-4\n'
-    )
+    file.write_text('INPUT:\n  SIZE: (224, 192)\n  TRANSFORMS: ["normalize"]\nOPTIM:\n  WARMUP_CONS_LR: 1e-4\n')
     cfg = get_cfg_default()
     cfg.merge_from_file(str(file))
     assert cfg.INPUT.SIZE == (224, 192)

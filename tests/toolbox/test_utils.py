@@ -217,10 +217,7 @@ def test_counting():
     model = small_model()
     assert count_num_param(model) == 20 + 4 + 9
     assert count_num_param(params=model["fc"].parameters()) == 9
-    assert (
-        count_num_param(params=[{"params": list(model["fc"].parameters())}, {"params": [torch.ones(2)]}])
-        == 11
-    )
+    assert count_num_param(params=[{"params": list(model["fc"].parameters())}, {"params": [torch.ones(2)]}]) == 11
     with pytest.raises(ValueError, match="one of"):
         count_num_param()
 
@@ -237,16 +234,12 @@ def test_opening_layers():
         open_specified_layers(model, ["cf"])
 
 
-@pytest.mark.parametrize(
-    ("kind", "std"), [("normal", 0.5), ("xavier", None), ("kaiming", None), ("orthogonal", None)]
-)
+@pytest.mark.parametrize(("kind", "std"), [("normal", 0.5), ("xavier", None), ("kaiming", None), ("orthogonal", None)])
 def test_initialising(kind, std):
     model = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Conv1d(64, 64, 1, bias=False))
     before = [p.clone() for p in model.parameters()]
     init_network_weights(model, kind, 0.5)
-    assert all(
-        not torch.equal(new, old) for new, old in zip(model.parameters(), before, strict=True) if old.any()
-    )
+    assert all(not torch.equal(new, old) for new, old in zip(model.parameters(), before, strict=True) if old.any())
     assert not model[0].bias.any()
     assert model[1].weight.mean().item() == pytest.approx(1, abs=0.2)
     if std is not None:

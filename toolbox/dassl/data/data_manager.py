@@ -96,9 +96,7 @@ def build_data_loader(
         CheckError: there are no images.
     """
     if not data_source:
-        raise CheckError(
-            f"Data set {cfg.DATASET.NAME} has no images for {'training' if is_train else 'evaluation'}"
-        )
+        raise CheckError(f"Data set {cfg.DATASET.NAME} has no images for {'training' if is_train else 'evaluation'}")
     sampler = build_sampler(sampler_type, cfg, data_source, batch_size, n_domain, n_ins)
     wrapper = DatasetWrapper if dataset_wrapper is None else dataset_wrapper
     loader = DataLoader(
@@ -111,8 +109,7 @@ def build_data_loader(
     )
     if len(loader) == 0:
         raise CheckError(
-            f"The loader of data set {cfg.DATASET.NAME} has no batch "
-            f"(sampler {sampler_type}, batch size {batch_size})"
+            f"The loader of data set {cfg.DATASET.NAME} has no batch (sampler {sampler_type}, batch size {batch_size})"
         )
     return loader
 

@@ -54,9 +54,7 @@ class RandomDomainSampler(Sampler):
         self.n_img_per_domain = batch_size // self.n_domain
         smallest = min(self.domain_dict, key=lambda domain: len(self.domain_dict[domain]))
         if len(self.domain_dict[smallest]) < self.n_img_per_domain:
-            raise CheckError(
-                f"domain {smallest} has fewer than the {self.n_img_per_domain} images that a batch needs"
-            )
+            raise CheckError(f"domain {smallest} has fewer than the {self.n_img_per_domain} images that a batch needs")
         self.length = len(list(iter(self)))
 
     def choose_domains(self) -> list[int]:
@@ -118,9 +116,7 @@ class RandomClassSampler(Sampler):
             self.index_dic[item.label].append(index)
         self.labels = list(self.index_dic)
         if len(self.labels) < self.ncls_per_batch:
-            raise CheckError(
-                f"batches of {self.ncls_per_batch} classes need as many, the data have {len(self.labels)}"
-            )
+            raise CheckError(f"batches of {self.ncls_per_batch} classes need as many, the data have {len(self.labels)}")
         self.length = len(list(iter(self)))
 
     def __iter__(self) -> Iterator[int]:

@@ -132,9 +132,7 @@ class TrainerBase:
         start_epoch = 0
         for name, (fpath, checkpoint) in found.items():
             print(f'Loading checkpoint from "{fpath}"')
-            start_epoch = restore_checkpoint(
-                checkpoint, self._models[name], self._optims[name], self._scheds[name]
-            )
+            start_epoch = restore_checkpoint(checkpoint, self._models[name], self._optims[name], self._scheds[name])
             print(f"Previous epoch: {start_epoch}")
         if "best_result" in checkpoint:
             self.best_result = checkpoint["best_result"]

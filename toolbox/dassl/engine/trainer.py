@@ -261,9 +261,7 @@ class TrainerXU(SimpleTrainer):
         num_x, num_u = len(self.train_loader_x), len(self.train_loader_u)
         counts = {"train_x": num_x, "train_u": num_u, "smaller_one": min(num_x, num_u)}
         if self.cfg.TRAIN.COUNT_ITER not in counts:
-            raise ValueError(
-                f"TRAIN.COUNT_ITER is '{self.cfg.TRAIN.COUNT_ITER}'. Choose one of {', '.join(counts)}"
-            )
+            raise ValueError(f"TRAIN.COUNT_ITER is '{self.cfg.TRAIN.COUNT_ITER}'. Choose one of {', '.join(counts)}")
         num_batches = counts[self.cfg.TRAIN.COUNT_ITER]
         pairs = zip(_cycle(self.train_loader_x), _cycle(self.train_loader_u), strict=False)
         self._run_batches(islice(pairs, num_batches), num_batches, lambda pair: self.forward_backward(*pair))

@@ -125,9 +125,7 @@ def _macro_f1(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     """Mean F1 over the classes that occur in `y_true`, in [0, 1]."""
     labels, codes = np.unique(np.concatenate([y_true, y_pred]), return_inverse=True)
     true, pred = codes[: len(y_true)], codes[len(y_true) :]
-    positives, predicted, hits = (
-        np.bincount(c, minlength=len(labels)) for c in (true, pred, true[true == pred])
-    )
+    positives, predicted, hits = (np.bincount(c, minlength=len(labels)) for c in (true, pred, true[true == pred]))
     occurring = positives > 0
     return float(np.mean(2.0 * hits[occurring] / (positives + predicted)[occurring]))
 

@@ -10,9 +10,7 @@ from torch import Tensor
 __all__ = ["compute_accuracy"]
 
 
-def compute_accuracy(
-    output: Tensor | Sequence[Tensor], target: Tensor, topk: Sequence[int] = (1,)
-) -> list[Tensor]:
+def compute_accuracy(output: Tensor | Sequence[Tensor], target: Tensor, topk: Sequence[int] = (1,)) -> list[Tensor]:
     """Accuracy over the `k` best predictions, for each `k`.
 
     Args:

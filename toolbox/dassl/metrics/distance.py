@@ -22,9 +22,7 @@ def compute_distance_matrix(input1: Tensor, input2: Tensor, metric: str = "eucli
     """
     for name, value in (("input1", input1), ("input2", input2)):
         if value.dim() != 2:
-            raise ValueError(
-                f"{name} must have two dimensions, not {value.dim()}: shape {tuple(value.shape)}"
-            )
+            raise ValueError(f"{name} must have two dimensions, not {value.dim()}: shape {tuple(value.shape)}")
     if input1.size(1) != input2.size(1):
         raise ValueError(f"rows must be equally long, not {input1.size(1)} and {input2.size(1)}")
     if metric == "euclidean":

@@ -9,9 +9,7 @@ from torch import nn
 from dassl.utils import Registry, check_availability
 
 
-def build_registered(
-    registry: Registry, kind: str, name: str, verbose: bool, kwargs: dict[str, Any]
-) -> nn.Module:
+def build_registered(registry: Registry, kind: str, name: str, verbose: bool, kwargs: dict[str, Any]) -> nn.Module:
     """Call what is registered as `name`; with `verbose`, print kind and name first.
 
     Raises:

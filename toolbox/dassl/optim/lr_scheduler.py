@@ -127,9 +127,7 @@ def _build_main(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
         return StepLR(optimizer, step_size=last if last > 0 else optim_cfg.MAX_EPOCH, gamma=optim_cfg.GAMMA)
     if name == "multi_step":
         if not isinstance(stepsize, (list, tuple)):
-            raise TypeError(
-                f"OPTIM.STEPSIZE of multi_step must be a list of epochs, not {type(stepsize).__name__}"
-            )
+            raise TypeError(f"OPTIM.STEPSIZE of multi_step must be a list of epochs, not {type(stepsize).__name__}")
         return MultiStepLR(optimizer, milestones=list(stepsize), gamma=optim_cfg.GAMMA)
     if name == "cosine":
         return CosineAnnealingLR(optimizer, float(optim_cfg.MAX_EPOCH))

@@ -57,9 +57,7 @@ def _build(params: Any, optim_cfg: CfgNode) -> torch.optim.Optimizer:
             **common,
         )
     if name == "rmsprop":
-        return torch.optim.RMSprop(
-            params, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common
-        )
+        return torch.optim.RMSprop(params, momentum=optim_cfg.MOMENTUM, alpha=optim_cfg.RMSPROP_ALPHA, **common)
     betas = (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2)
     if name == "radam":
         return RAdam(params, betas=betas, **common)
@@ -71,18 +69,14 @@ def _build(params: Any, optim_cfg: CfgNode) -> torch.optim.Optimizer:
 def _staged_groups(model: nn.Module, optim_cfg: CfgNode) -> list[dict[str, Any]]:
     """Two groups: pre-trained children with LR * BASE_LR_MULT, those in NEW_LAYERS with LR."""
     if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"OPTIM.STAGED_LR needs an nn.Module to find NEW_LAYERS in, not {type(model).__name__}"
-        )
+        raise TypeError(f"OPTIM.STAGED_LR needs an nn.Module to find NEW_LAYERS in, not {type(model).__name__}")
     if isinstance(model, nn.DataParallel):
         model = model.module
     new_layers = optim_cfg.NEW_LAYERS
     names = {new_layers} if isinstance(new_layers, str) else set(new_layers)
     children = dict(model.named_children())
     if not names:
-        warnings.warn(
-            "OPTIM.NEW_LAYERS is empty: with STAGED_LR all layers get LR * BASE_LR_MULT", stacklevel=3
-        )
+        warnings.warn("OPTIM.NEW_LAYERS is empty: with STAGED_LR all layers get LR * BASE_LR_MULT", stacklevel=3)
     if unknown := sorted(names - set(children)):
         raise ValueError(f"OPTIM.NEW_LAYERS has {unknown}; the children of the model are {sorted(children)}")
     base = [p for name, child in children.items() if name not in names for p in child.parameters()]

@@ -245,10 +245,7 @@ def _plain_dict(*factory: Any) -> dict:
 
 # What upstream's files hold where a warm-up was used: the successor, and through it the optimiser.
 _LEGACY = [
-    *(
-        (_Record, f"torch.optim.lr_scheduler.{name}")
-        for name in ("StepLR", "MultiStepLR", "CosineAnnealingLR")
-    ),
+    *((_Record, f"torch.optim.lr_scheduler.{name}") for name in ("StepLR", "MultiStepLR", "CosineAnnealingLR")),
     (_Record, "torch.optim.sgd.SGD"),
     (_Record, "torch.optim.adam.Adam"),
     (_Record, "torch.optim.adamw.AdamW"),

@@ -42,9 +42,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | Iterable[str]) ->
     names = {open_layers} if isinstance(open_layers, str) else set(open_layers)
     children = dict(model.named_children())
     if unknown := sorted(names - set(children)):
-        raise ValueError(
-            f"{unknown} are not children of {type(model).__name__}, which has {sorted(children)}"
-        )
+        raise ValueError(f"{unknown} are not children of {type(model).__name__}, which has {sorted(children)}")
     for name, child in children.items():
         child.train(name in names)
         for param in child.parameters():

@@ -34,9 +34,7 @@ class Datum:
         if not isinstance(impath, str):
             raise TypeError(f"impath must be a str, not {type(impath).__name__}: {impath!r}")
         if not osp.isfile(impath):
-            raise FileNotFoundError(
-                f'No file found at "{impath}". Check DATASET.ROOT and that the data are complete'
-            )
+            raise FileNotFoundError(f'No file found at "{impath}". Check DATASET.ROOT and that the data are complete')
         self._impath = impath
         self._label = label
         self._domain = domain

@@ -71,9 +71,7 @@ INTERPOLATION_MODES = {
 Step = tuple[str, str, Callable[[], Callable]]  # name of the choice, line to print, how to make the transform
 
 
-def build_transform(
-    cfg: CfgNode, is_train: bool = True, choices: Sequence[str] | None = None
-) -> Compose | None:
+def build_transform(cfg: CfgNode, is_train: bool = True, choices: Sequence[str] | None = None) -> Compose | None:
     """Build the training or the test transform, printing what it does.
 
     Args:
@@ -109,23 +107,17 @@ def build_transform_img0(cfg: CfgNode) -> Compose:
     return Compose(steps)
 
 
-def _build_transform_train(
-    cfg: CfgNode, choices: Sequence[str], target_size: str, normalize: Normalize
-) -> Compose:
+def _build_transform_train(cfg: CfgNode, choices: Sequence[str], target_size: str, normalize: Normalize) -> Compose:
     print("Building transform_train")
     transforms = []
     if "random_crop" not in choices and "random_resized_crop" not in choices:
         print(f"+ resize to {target_size}")
         transforms.append(Resize(cfg.INPUT.SIZE, interpolation=_interpolation(cfg)))
     steps = [*_geometric_steps(cfg), *_colour_steps(cfg)]
-    return Compose(
-        transforms + _chosen(steps, choices) + _tensor_part(cfg, choices, normalize, is_train=True)
-    )
+    return Compose(transforms + _chosen(steps, choices) + _tensor_part(cfg, choices, normalize, is_train=True))
 
 
-def _build_transform_test(
-    cfg: CfgNode, choices: Sequence[str], target_size: str, normalize: Normalize
-) -> Compose:
+def _build_transform_test(cfg: CfgNode, choices: Sequence[str], target_size: str, normalize: Normalize) -> Compose:
     print("Building transform_test")
     print(f"+ resize the smaller edge to {max(cfg.INPUT.SIZE)}")
     print(f"+ {target_size} center crop")
@@ -177,9 +169,7 @@ def _colour_steps(cfg: CfgNode) -> list[Step]:
     ]
 
 
-def _tensor_part(
-    cfg: CfgNode, choices: Sequence[str], normalize: Normalize, is_train: bool
-) -> list[Callable]:
+def _tensor_part(cfg: CfgNode, choices: Sequence[str], normalize: Normalize, is_train: bool) -> list[Callable]:
     """What comes from ToTensor on; augmentations in training only."""
     node = cfg.INPUT
     print("+ to torch tensor of range [0, 1]")
