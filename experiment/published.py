@@ -15,6 +15,8 @@ SOURCES = {
     "paper": (PAPER_A1, PAPER_A2, PAPER_A3),
     "tip": ("Tip-Adapter repository, log",),
     "ape": ("APE repository, notebook",),
+    "coop": ("CoOp repository, sample in its documentation",),  # one figure
+    "tip-user": ("Tip-Adapter repository, issue 4",),  # one figure
 }
 ORDER = ("paper", "tip", "ape")  # a method's figures are of the first of these that has the method
 AVERAGE = "average"
@@ -25,11 +27,12 @@ OPENAI_FILES = {"RN50.pt", "RN101.pt", "ViT-B-32.pt", "ViT-B-16.pt", "ViT-L-14.p
 
 
 class Figure(NamedTuple):
-    """One published accuracy in percent, and the half width of its 95 % interval where that was published."""
+    """One published accuracy in percent; the half width of its 95 % interval, and single seeds, where published."""
 
     accuracy: float
     ci: float | None
     source: str
+    per_seed: str = ""
 
 
 @cache
@@ -53,7 +56,7 @@ def protocol_of(source: str) -> str:
 
 
 def sources_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Full names of sources, in order of preference, for `paper`, `tip`, `ape`.
+    """Full names of sources, in order of preference, for keys of `SOURCES`.
 
     Raises:
         ValueError: an unknown name.
@@ -102,9 +105,11 @@ def published_sensitivity(method: str, parameter: str, backbone: str, dataset: s
     return {float(row["value"]): Figure(float(row["accuracy"]), None, row["source"]) for row in rows}
 
 
-def same_weights(weights: str) -> bool:
-    """True where a record's weights are OpenAI's, as in every published figure here: by tag, or by file name."""
-    return weights == "openai" or Path(weights).name in OPENAI_FILES
+def same_weights(records: Iterable[dict]) -> bool:
+    """True where records of the same weights are of OpenAI's, as every published figure here: by tag, or by the name of
+    the file in any of them."""
+    names = {record.get("weights", "") for record in records}
+    return "openai" in names or any(Path(name).name in OPENAI_FILES for name in names)
 
 
 @cache
@@ -113,6 +118,7 @@ def _accuracies() -> dict[tuple[str, str, str, int], dict[str, Figure]]:
     table: dict[tuple[str, str, str, int], dict[str, Figure]] = {}
     for row in read("accuracy"):
         key = (row["source"], row["method"], row["backbone"], int(row["shots"]))
-        figure = Figure(float(row["accuracy"]), float(row["ci"]) if row["ci"] else None, row["source"])
+        interval = float(row["ci"]) if row["ci"] else None
+        figure = Figure(float(row["accuracy"]), interval, row["source"], row["per_seed"])
         table.setdefault(key, {})[row["dataset"]] = figure
     return table

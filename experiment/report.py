@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -22,12 +23,15 @@ from matplotlib.figure import Figure
 from experiment.cli import known
 from experiment.plots import RECORD_KINDS, RUN_KINDS
 from experiment.plots.style import RC
+from experiment.record import config_of
 from experiment.stats import CI_METHODS
 from experiment.stored import stored_keys
 from experiment.tables import LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
+from experiment.tables.common import PRESETS
 from experiment.tables.model import Cell
 from experiment.tables.records import options_text, prompts_text
-from experiment.tables.render import MARKS, RULE
+from experiment.tables.render import MARKS, RULE, numeric
+from experiment.tables.render import cell_text as rendered
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 NOT_OF_THE_CONFIG = ("SEED", "OUTPUT_DIR", "RESUME", "OPTIONS")  # differ between the runs of a config
@@ -36,10 +40,6 @@ PROTOCOLS = {
     "fewshot-val": "epoch and hyper-parameters are chosen on min(K, 4) more images per class",
     "full-val": "epoch and hyper-parameters are chosen on the data set's whole validation split",
     "oracle-test": "epoch and hyper-parameters are chosen on the test images: an upper bound, no fair comparison",
-}
-PRESETS = {
-    "repaired": "the mistakes of the authors' code that move figures are mended",
-    "official": "the authors' code as it is",
 }
 
 
@@ -61,6 +61,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["figure"] = cell_text
+    environment.globals["of_figures"] = numeric
     return environment.get_template("report.html.j2").render(content, notes=list(dict.fromkeys(notes)))
 
 
@@ -105,7 +106,8 @@ def _collected_warnings() -> Iterator[list[str]]:
 def _tables(records: Sequence[dict], ci: str) -> tuple[list[tuple[str, list]], dict[str, str]]:
     """(layout, tables) of all layouts that have something to show, and of the others the reason."""
     found, absent = [], {}
-    ours = tuple(name for name in known("datasets") if name in {r["dataset"] for r in records})
+    known_names = known("datasets")
+    ours = tuple(sorted(name for name in {r["dataset"] for r in records} if config_of(name) in known_names))
     for layout in LAYOUTS:
         try:
             request = Request(ci=ci, datasets=ours if layout in WITHOUT_RECORDS else ())
@@ -144,12 +146,8 @@ def data_uri(figure: Figure) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """A table's cell without its mark: a number with its interval, or text."""
-    if cell.value is None:
-        return cell.text
-    number = f"{cell.value:{'+' if cell.signed else ''}{',' if cell.grouped else ''}.{cell.decimals}f}"
-    half = "" if cell.half is None else f" ± {cell.half:.{cell.decimals}f}"
-    return number + half + (f" {cell.note}" if cell.note else "")
+    """A table's cell without its mark, which is in its class."""
+    return rendered(replace(cell, mark=""), "terminal")
 
 
 def _run(record: dict, output: Path) -> dict:

@@ -6,8 +6,8 @@ python tools/table.py output --layout dg --format latex --output table.tex
 python tools/table.py output --layout fewshot --against TipAdapterF --ci normal
 python tools/table.py --layout prompts
 
-Layouts: runs (the plain list), fewshot (Table A1), dg (A2), base2new, sensitivity (A3), noise, cost, datasets (C4),
-prompts (C5). How cells are filled, marked and averaged: docs/results.md.
+Layouts: runs (the plain list), fewshot (Table A1), dg (A2), base2new, sensitivity (A3), noise, ablation, cost,
+datasets (C4), prompts (C5). How cells are filled, marked and averaged: docs/results.md.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ from experiment.tables import (
     WITHOUT_RECORDS,
     Request,
     build,
+    build_paired,
     find_records,
-    paired_tables,
     render,
     render_tables,
     select,
-    standard_runs,
     summarise,
 )
 
@@ -78,10 +77,14 @@ def table(args: argparse.Namespace) -> str:
     Raises:
         ValueError, FileNotFoundError: nothing to show, with the reason.
     """
-    records = find_records(args.paths) if args.paths or args.layout not in WITHOUT_RECORDS else []
+    if not args.paths and args.layout not in WITHOUT_RECORDS:
+        raise ValueError("Name a folder of runs, e.g. python tools/table.py output")
+    records = find_records(args.paths) if args.paths else []
     if records and args.layout not in WITHOUT_RECORDS:
         could_be = {"method": [*known("trainers"), *published_names()], "dataset": known("datasets")}
         records = select(records, {key: getattr(args, name) for name, key in FILTERS.items()}, could_be)
+    if args.layout == "prompts" and len(args.preset) > 1:
+        raise ValueError("--layout prompts shows one preset at a time: give --preset repaired or --preset official.")
     request = Request(
         ci=args.ci,
         methods=tuple(args.methods),
@@ -92,7 +95,7 @@ def table(args: argparse.Namespace) -> str:
     )
     tables = [] if args.layout == DEFAULT_LAYOUT else build(args.layout, records, request)
     if args.against:
-        tables += paired_tables(standard_runs(records, request)[0], args.against, request)
+        tables += build_paired(args.layout, records, args.against, request)
     parts = [render(summarise(records, args.ci), args.format)] if args.layout == DEFAULT_LAYOUT else []
     if args.format == "csv" and parts and tables:
         raise ValueError("A csv file holds one kind of table: give --layout fewshot with --against.")

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiment.plots import style
-from experiment.plots.series import average, nothing, panel_of, shots_text, stats, titled_settings
+from experiment.plots.series import average, drawn, nothing, panel_of, stat_of, titled_settings
 from experiment.stats import mean
+from experiment.tables.common import method_order, shots_title
 
 COSTS = {"seconds to train and select": ("train", "select"), "learned parameters": "trainable_parameters"}
 COST_KEYS = {"seconds", "trainable_parameters"}
@@ -46,16 +47,18 @@ def _methods(records: Sequence[dict], key: str, value: object) -> set[str]:
 
 def _figure(setting: str, records: Sequence[dict], shots: int, ci: str) -> Figure:
     fullest = max(sorted({r["dataset"] for r in records}), key=lambda d: len(_methods(records, "dataset", d)))
-    methods = style.ordered(_methods(records, "dataset", fullest))
-    table = stats([r for r in records if r["method"] in methods], lambda r: (r["method"], panel_of(r)), ci)
+    methods = method_order(_methods(records, "dataset", fullest))
+    mine = [r for r in records if r["method"] in methods]
+    runs = drawn(mine, lambda r: (r["method"], panel_of(r)))
+    table = {place: stat_of(members, ci) for place, members in runs.items()}
     everywhere = [p for p in sorted({p for _, p in table}) if all((m, p) in table for m in methods)]
     where = everywhere[0] if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
     figure, axes = style.panels(
-        len(COSTS), methods, f"{where}, {shots_text(shots)}, {setting}\n{style.statistics(table.values())}"
+        len(COSTS), methods, f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
     )
     levels = {m: average([table[m, p] for p in everywhere]) for m in methods}
     for (label, source), ax in zip(COSTS.items(), axes, strict=True):
-        costs = _costs([r for r in records if panel_of(r) in everywhere], source)
+        costs = _costs([r for (_, panel), members in runs.items() if panel in everywhere for r in members], source)
         _scatter(ax, {m: (costs[m], levels[m]) for m in methods})
         ax.set_xlabel(label)
     style.label_rows(axes)
@@ -94,13 +97,13 @@ def _scatter(ax: Axes, points: dict) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between two positive numbers; with their triples where that gives fewer than three."""
+    """Powers of ten between two positive numbers; where these are few, with their triples; without any, the numbers."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for steps in ((1,), (1, 3)):
         ticks = [step * 10.0**e for e in range(first, last + 1) for step in steps if low <= step * 10.0**e <= high]
         if len(ticks) > 2:
             break
-    return ticks
+    return ticks or sorted({low, high})
 
 
 def _short(value: float) -> str:

@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiment.plots import style
-from experiment.plots.series import ZEROSHOT, average, nothing, panel_of, stats, titled_settings
+from experiment.plots.series import average, nothing, panel_of, stats, titled_settings
+from experiment.published import ZEROSHOT
+from experiment.tables.common import method_order
 from experiment.tables.model import Stat
 
 AVERAGE = "average"
@@ -39,7 +41,7 @@ def fewshot(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
 def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     table = stats(records, lambda r: (panel_of(r), r["method"], 0 if r["method"] == ZEROSHOT else r["shots"]), ci)
     data_sets = sorted({panel for panel, _, _ in table})
-    methods = style.ordered(method for _, method, _ in table)
+    methods = method_order(method for _, method, _ in table)
     shots = sorted({k for _, _, k in table} - {0})
     if len(data_sets) > 1:
         for method in methods:
@@ -50,7 +52,9 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
         data_sets = [AVERAGE, *data_sets]
     figure, axes = style.panels(len(data_sets), methods, f"{title}\n{style.statistics(table.values())}")
     for panel, ax in zip(data_sets, axes, strict=True):
-        ax.set_title(f"average of {len(data_sets) - 1}" if panel == AVERAGE else panel)
+        ax.set_title(
+            f"average of {len(data_sets) - 1}" if panel == AVERAGE else style.panel_title(panel, len(data_sets))
+        )
         _panel(ax, {(m, k): cell for (p, m, k), cell in table.items() if p == panel}, methods, shots)
     style.label_rows(axes)
     style.legend_below(figure, [style.handle(**style.method_style(m)) for m in methods], methods)

@@ -8,9 +8,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from experiment.plots import style
-from experiment.plots.series import nothing, panel_of, shots_text, stats, titled_settings
+from experiment.plots.series import nothing, panel_of, stats, titled_settings
+from experiment.record import reweighting_off
+from experiment.tables.common import method_order, shots_title
 
-REWEIGHT = ("REWEIGHT_POSITIVE", "REWEIGHT_NEGATIVE", "REWEIGHT")
 WITHOUT = ", no reweighting"
 HOLLOW = {"linestyle": ":", "markerfacecolor": "white", "markeredgewidth": 1.0}
 
@@ -30,7 +31,8 @@ def noise(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
             if len({r.get("label_noise", 0.0) for r in group}) > 1:
                 figures[title] = _figure(title, group, ci)
     if not figures:
-        raise nothing("noise curves", "no runs at two or more levels of label noise", "bash scripts/noise.sh shapes 16")
+        needed = "no runs at two or more levels of label noise that have no other options"
+        raise nothing("noise curves", needed, "bash scripts/noise.sh shapes 16")
     return figures
 
 
@@ -43,14 +45,14 @@ def line_of(record: dict) -> str | None:
     options = record.get("options") or {}
     if not options:
         return record["method"]
-    if all(key.rsplit(".", 1)[-1] in REWEIGHT and value is False for key, value in options.items()):
+    if set(reweighting_off(record)) == set(options):
         return record["method"] + WITHOUT
     return None
 
 
 def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     table = stats(records, lambda r: (panel_of(r), r["shots"], r["line"], 100 * r.get("label_noise", 0.0)), ci)
-    lines = style.ordered({line.removesuffix(WITHOUT) for _, _, line, _ in table})
+    lines = method_order({line.removesuffix(WITHOUT) for _, _, line, _ in table})
     present = {line for _, _, line, _ in table}
     lines = [name for line in lines for name in (line, line + WITHOUT) if name in present]
     places = sorted({(panel, shots) for panel, shots, _, _ in table})
@@ -62,7 +64,7 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
             if levels:
                 style.curve(ax, levels, [here[line, level] for level in levels], **_look(line))
         style.limit(ax, here.values())
-        ax.set_title(f"{panel}, {shots_text(shots)}")
+        ax.set_title(style.panel_title(f"{panel}, {shots_title(shots)}", len(places)))
         ax.set_xlabel("wrong training labels (%)")
         ax.set_xticks(sorted({level for _, level in here}))
     style.label_rows(axes)

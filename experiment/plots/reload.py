@@ -59,7 +59,8 @@ def reload(record: dict) -> Run:
     DATA and CACHE in the environment replace the folders that the run had.
 
     Raises:
-        FileNotFoundError: the run left no config or no head; ValueError: they do not fit this program.
+        FileNotFoundError: the run left no config or no head.
+        ValueError: they do not fit this program, or the data set has another split than the run had.
     """
     folder = Path(record["path"]).parent
     moved = {"DATASET.ROOT": os.environ.get("DATA"), "STORE.ROOT": os.environ.get("CACHE")}
@@ -67,6 +68,7 @@ def reload(record: dict) -> Run:
     cfg = read_config(folder, {**settings, "VERBOSE": False, "RESUME": ""})
     with contextlib.redirect_stdout(io.StringIO()):  # the engine's log lines
         trainer = build_trainer(cfg)
+        _check_split(record, trainer.dm.dataset, folder)
         trainer.load_model(str(folder))
     trainer.head.eval()
     features, logits, labels = [], [], []
@@ -79,3 +81,14 @@ def reload(record: dict) -> Run:
                 features.append(inputs.float().cpu())
     features = torch.cat(features) if features else torch.empty(0, 0)
     return Run(record, trainer, features, torch.cat(logits), torch.cat(labels))
+
+
+def _check_split(record: dict, dataset, folder: Path) -> None:
+    """ValueError where the images or labels are others than those the run was trained and tested on."""
+    known = record.get("split_hash")
+    if known and known != dataset.split_hash:
+        raise ValueError(
+            f"{folder} is a run on another split of {record['dataset']} than the data here has (split_hash "
+            f"{known[:12]}, here {dataset.split_hash[:12]}), so its head would meet other images. Put that split back, "
+            "point DATA at the data of the run, or run its command again."
+        )

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from experiment.plots import style
 from experiment.plots.reload import Run, one_run, reload
-from experiment.plots.series import describe_setting, shots_text
+from experiment.plots.series import describe_setting
+from experiment.tables.common import shots_title
 from fewshot.cache import class_negative_keys
 
 CONFUSION_CLASSES, MAP_CLASSES = 40, 7
@@ -51,7 +52,7 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int) -> T
 def _draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> Figure:
     size = max(4.6, 0.19 * len(names) + 2.6)
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(style.wrapped(title, size + 0.6))
     ax = figure.subplots()
     image = ax.imshow(matrix, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     ax.grid(False)
@@ -152,14 +153,14 @@ def _names(run: Run, labels: Sequence[int]) -> list[str]:
 
 def _title(run: Run, shown: str) -> str:
     record = run.record
-    what = f"{record['method']} on {record['dataset']}, {shots_text(record['shots'])}, seed {record['seed']}"
+    what = f"{record['method']} on {record['dataset']}, {shots_title(record['shots'])}, seed {record['seed']}"
     accuracy = 100 * (run.logits.argmax(1) == run.labels).double().mean().item()
     return "\n".join(filter(None, (f"{what}: {accuracy:.2f} %", describe_setting(record), shown)))
 
 
 def _draw_map(points: np.ndarray, labels: Sequence[int], maps: dict, names: Sequence[str], title: str) -> Figure:
     figure = Figure(figsize=(6.4, 6.2), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(style.wrapped(title, 6.4))
     ax = figure.subplots()
     looks = [style.numbered_style(number) for number in range(len(names))]
     for number, look in enumerate(looks):

@@ -13,8 +13,11 @@ from yacs.config import CfgNode as CN
 from experiment.cli import known
 from experiment.config import CONFIGS, assemble, find_key
 from experiment.plots import style
-from experiment.plots.series import nothing, panel_of, shots_text, stats, titled_settings
+from experiment.plots.series import nothing, panel_of, stats, titled_settings
+from experiment.record import config_of
+from experiment.tables.common import shots_title
 from experiment.tables.model import Stat
+from experiment.tables.records import name_without_split
 
 SWEPT = ("ALPHA", "BETA", "LAM", "TAU")
 WIDE = 30  # ratio of the largest to the smallest value from which on the axis is logarithmic
@@ -114,7 +117,7 @@ def _names(lines: Sequence[tuple]) -> list[str]:
     names = []
     for method, shots, rest in lines:
         options = ", ".join(f"{key.rsplit('.', 1)[-1].lower()} {value}" for key, value in rest)
-        names.append(f"{method}, {shots_text(shots)}" + (f" ({options})" if several and options else ""))
+        names.append(f"{method}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
     return names
 
 
@@ -122,7 +125,8 @@ def standard_value(key: str, record: dict) -> float | None:
     """The value that the run's config has without the option; None where the configs are not this program's."""
     if record["method"] not in known("trainers"):
         return None
-    names = (("backbones", record["backbone"]), ("datasets", record["dataset"]), ("trainers", record["method"]))
+    dataset = config_of(name_without_split(record))
+    names = (("backbones", record["backbone"]), ("datasets", dataset), ("trainers", record["method"]))
     node, leaf = find_key(_config(names, record["shots"], record["preset"], record["protocol"]), key)
     return float(node[leaf]) if node is not None else None
 

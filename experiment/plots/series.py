@@ -6,13 +6,13 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+from experiment.published import ZEROSHOT
 from experiment.stats import mean
+from experiment.tables.common import percent, shots_title
 from experiment.tables.model import Stat
 from experiment.tables.records import by_seed, by_setting
 
 log = logging.getLogger(__name__)
-
-ZEROSHOT = "ZeroshotCLIP"
 
 
 def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[str, list[dict]]:
@@ -39,7 +39,7 @@ def describe_setting(record: dict, but: Sequence[str] = ()) -> str:
     parts = [record["backbone"], f"preset {record['preset']}", f"protocol {record['protocol']}"]
     noise, classes = record.get("label_noise", 0.0), record.get("subsample_classes", "all")
     if noise and "label_noise" not in but:
-        parts.append(f"{100 * noise:g} % wrong labels")
+        parts.append(f"{percent(noise)} wrong labels")
     if classes != "all":
         parts.append(f"{classes} classes")
     return ", ".join(parts)
@@ -51,34 +51,44 @@ def panel_of(record: dict) -> str:
     return f"{record['dataset']} (own split)" if own else record["dataset"]
 
 
-def shots_text(shots: int) -> str:
-    """`1 shot`, `16 shots`."""
-    return f"{shots} shot{'' if shots == 1 else 's'}"
-
-
 def stats(records: Iterable[dict], key: Callable[[dict], Hashable], ci: str = "t") -> dict[Hashable, Stat]:
-    """One figure per key: the runs of one config and one split.
+    """One figure per key, of the runs that `drawn` takes."""
+    return {name: stat_of(runs, ci) for name, runs in drawn(records, key).items()}
+
+
+def stat_of(runs: Iterable[dict], ci: str = "t") -> Stat:
+    """The figure of runs that differ in nothing but the seed."""
+    return Stat({record["seed"]: record["accuracy"] for record in runs}, ci)
+
+
+def drawn(records: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, list[dict]]:
+    """By key the runs of one config and one split, one per seed.
 
     Where runs of several configs or splits have the same key (older records, for example), those of the one with most
     seeds are taken, and a warning names the others.
     """
     groups: dict[Hashable, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        config = "" if record["method"] == ZEROSHOT else record["config_hash"]  # its config differs by the shots alone
-        groups[key(record)][config, str(record.get("split_hash", ""))].append(record)
+        groups[key(record)][record["config_hash"], str(record.get("split_hash", ""))].append(record)
     result = {}
     for name, configs in groups.items():
-        runs = {config: by_seed(members) for config, members in sorted(configs.items())}
+        runs = {config: list(by_seed(members).values()) for config, members in sorted(configs.items())}
         chosen = max(runs, key=lambda config: len(runs[config]))
-        if len(runs) > 1:
-            first = next(iter(runs[chosen].values()))
-            others = sorted({config for config, _ in runs if config != chosen[0]}) or ["runs on another split"]
+        result[name] = runs[chosen]
+        left = [config for config in runs if config != chosen and not _says_the_same(runs[config], runs[chosen])]
+        if left:
+            first = runs[chosen][0]
+            others = sorted({config for config, _ in left if config != chosen[0]}) or ["runs on another split"]
             log.warning(
                 "%s on %s, %s: there are runs of several configs; config %s is drawn, left out: %s",
-                *(first["method"], panel_of(first), shots_text(first["shots"]), chosen[0], ", ".join(others)),
+                *(first["method"], panel_of(first), shots_title(first["shots"]), chosen[0], ", ".join(others)),
             )
-        result[name] = Stat({seed: record["accuracy"] for seed, record in runs[chosen].items()}, ci)
     return result
+
+
+def _says_the_same(runs: Sequence[dict], others: Sequence[dict]) -> bool:
+    """True for zero-shot runs with the same figures, as those at other shots are: leaving them out loses nothing."""
+    return runs[0]["method"] == ZEROSHOT and {r["accuracy"] for r in runs} <= {r["accuracy"] for r in others}
 
 
 def average(parts: Sequence[Stat]) -> Stat:

@@ -7,6 +7,7 @@ same colour, marker and line in every figure; of two methods at least one of the
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from atomic import replacing
 from experiment.cli import known
-from experiment.plots.series import ZEROSHOT
+from experiment.published import ZEROSHOT
 from experiment.tables.model import Stat
 
 FORMATS = ("png", "svg", "pdf")
@@ -50,6 +51,7 @@ PANEL = (2.9, 2.3)  # inches
 SINGLE = (5.2, 3.6)  # the only panel of a figure
 PER_ROW = 4
 BAND_FROM = 3  # runs
+TITLE_LETTER = 0.085  # inches
 LEGEND_ENTRY, LETTER, LEGEND_LINE = 1.45, 0.065, 0.2  # inches: an entry of 13 letters, one more letter, a line
 
 
@@ -69,11 +71,6 @@ def numbered_style(number: int) -> dict:
         "marker": MARKERS[number % len(MARKERS)],
         "linestyle": LINES[number % len(LINES)],
     }
-
-
-def ordered(methods: Iterable[str]) -> list[str]:
-    """Zero-shot first, SimNL last, the others by name."""
-    return sorted(set(methods), key=lambda m: (m != ZEROSHOT, m == "SimNL", m.lower()))
 
 
 def band(stat: Stat) -> float:
@@ -97,7 +94,9 @@ def panels(count: int, labels: Sequence[str], title: str) -> tuple[Figure, list[
     rows = math.ceil(count / columns)
     width, height = SINGLE if count == 1 else (PANEL[0] * columns, PANEL[1] * rows)
     lines = math.ceil(len(labels) / legend_columns(width, labels))
-    figure = Figure(figsize=(width, height + 0.55 + LEGEND_LINE * lines), layout="constrained")
+    title = wrapped(title, width)
+    extra = LEGEND_LINE * (lines + max(0, title.count("\n") - 1))
+    figure = Figure(figsize=(width, height + 0.55 + extra), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for unused in axes[count:]:
@@ -109,6 +108,16 @@ def label_rows(axes: Sequence[Axes], text: str = "accuracy (%)") -> None:
     """The same y label for the first panel of each row."""
     for ax in axes[:: axes[0].get_gridspec().ncols]:
         ax.set_ylabel(text)
+
+
+def wrapped(text: str, width: float) -> str:
+    """A title cut into lines that fit a width in inches."""
+    return "\n".join(textwrap.fill(line, int(width / TITLE_LETTER)) for line in text.splitlines())
+
+
+def panel_title(text: str, count: int) -> str:
+    """A title of one of so many panels, cut into lines that fit it."""
+    return wrapped(text, (SINGLE if count == 1 else PANEL)[0])
 
 
 def plain(text: str) -> str:

@@ -8,8 +8,9 @@ import yaml
 
 from experiment.config import CONFIGS
 from experiment.published import read
+from experiment.record import OWN_IMAGES, config_of
 from experiment.tables import common
-from experiment.tables.common import ELEVEN, SHIFTED, Request
+from experiment.tables.common import ELEVEN, PRESETS, SHIFTED, Request
 from experiment.tables.model import MISSING, Block, Cell, Table, text
 
 PARTS = ("classes", "train", "val", "test")
@@ -23,11 +24,11 @@ def dataset_names(request: Request) -> list[str]:
         ValueError: an unknown name.
     """
     known = [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")]
-    unknown = [name for name in request.datasets if name not in known]
+    unknown = [name for name in request.datasets if config_of(name) not in known]
     if unknown:
         raise ValueError(f"Unknown data set '{unknown[0]}'. Valid: {', '.join(sorted(known))}.")
     order = [*ELEVEN, *SHIFTED]
-    wanted = request.datasets or [name for name in known if name != "imagefolder"]
+    wanted = request.datasets or [name for name in known if name != OWN_IMAGES]
     return sorted(wanted, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
@@ -75,7 +76,7 @@ def _declared(name: str) -> dict[str, int]:
     from dassl.data.datasets import DATASET_REGISTRY
 
     datasets.import_all()
-    body = yaml.safe_load((CONFIGS / "datasets" / f"{name}.yaml").read_text(encoding="utf-8"))
+    body = yaml.safe_load((CONFIGS / "datasets" / f"{config_of(name)}.yaml").read_text(encoding="utf-8"))
     sizes = DATASET_REGISTRY.get(body["DATASET"]["NAME"]).published
     return {part: getattr(sizes, part) for part in PARTS} if sizes else {}
 
@@ -95,9 +96,13 @@ def _found(records: Sequence[dict], dataset: str, key: str) -> str:
 
 
 def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """Positive and negative templates of SimNL under a preset, with the paper's where they differ."""
+    """Positive and negative templates of SimNL under a preset, with the paper's where they differ.
+
+    Raises:
+        ValueError: an unknown preset, or folders of one's own images alone were asked for.
+    """
     rows, tidy = [], []
-    for name in dataset_names(request):
+    for name in _names_with_templates(request):
         ours, theirs = _templates(name, request.preset), [r for r in read("prompts") if r["dataset"] == name]
         for number in range(max(len(ours["positive"]), len(ours["negative"]), len(theirs))):
             pair = {kind: _nth(ours[kind], number) for kind in ("positive", "negative")}
@@ -129,6 +134,16 @@ def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
             tidy=tidy,
         )
     ]
+
+
+def _names_with_templates(request: Request) -> list[str]:
+    """The data sets asked for, without folders of one's own images."""
+    if request.preset not in PRESETS:
+        raise ValueError(f"Unknown preset '{request.preset}'. Choose from {', '.join(PRESETS)}.")
+    names = [name for name in dataset_names(request) if config_of(name) != OWN_IMAGES]
+    if not names:
+        raise ValueError("The templates of one's own images stand in their folder, see docs/your_own_data.md.")
+    return names
 
 
 def _templates(dataset: str, preset: str) -> dict[str, list[str]]:

@@ -22,6 +22,10 @@ SHIFTED = {
     "imagenet_r": "ImageNet-R",
 }  # fmt: skip
 LAST = "SimNL"
+PRESETS = {
+    "repaired": "the mistakes of the authors' code that move figures are mended",
+    "official": "the authors' code as it is",
+}
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,9 @@ def title_of(dataset: str) -> str:
     return {**ELEVEN, **SHIFTED}.get(dataset, dataset)
 
 
-def method_order(methods: Iterable[str], request: Request) -> list[str]:
+def method_order(methods: Iterable[str], asked: Sequence[str] = ()) -> list[str]:
     """As asked for; else zero-shot first, SimNL last, the others by name."""
-    rank = {name: i for i, name in enumerate(request.methods)}
+    rank = {name: i for i, name in enumerate(asked)}
     return sorted(dict.fromkeys(methods), key=lambda m: (rank.get(m, len(rank)), m != ZEROSHOT, m == LAST, m.lower()))
 
 
@@ -74,7 +78,7 @@ def shots_title(shots: int) -> str:
 
 def ordered(rows: Sequence[GridRow], request: Request) -> list[GridRow]:
     """Grid rows in the order of their methods."""
-    order = method_order((row.method for row in rows), request)
+    order = method_order((row.method for row in rows), request.methods)
     return sorted(rows, key=lambda row: order.index(row.method))
 
 
@@ -212,6 +216,7 @@ def tidy(
         "seeds": " ".join(map(str, stat.by_seed)) if stat else "",
         "published": published.accuracy if published else None,
         "published_ci95": published.ci if published else None,
+        "published_per_seed": published.per_seed if published else "",
         "difference": value - compare.accuracy if compare and value is not None else None,
         "source": published.source if published else "",
     }
@@ -221,7 +226,7 @@ def tidy_published(layout: str, method: str, published: Figure, **more: object) 
     """A published figure of a method that we have no run of, for csv."""
     return {
         "layout": layout, "method": method, "row": method, **more, "published": published.accuracy,
-        "published_ci95": published.ci, "source": published.source,
+        "published_ci95": published.ci, "published_per_seed": published.per_seed, "source": published.source,
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ class Comparison:
     ):
         self.layout, self.task, self.request = layout, task, request
         self.first = records[0]
-        self.shows_published = same_weights(self.first.get("weights", "")) and is_clean(self.first)
+        self.shows_published = same_weights(records) and is_clean(self.first)
         others = {record["method"] for record in everything}
         unable = {method for method in others if reason_against(method, task, self.first.get("arch", ""))}
         self.methods = {record["method"] for record in records} | set(request.methods) | unable
@@ -64,7 +64,7 @@ class Comparison:
         ours = {id(row): cells for row, cells in zip(rows, marked, strict=True)}
         extra = self._without_runs(shots, source) if comparable else []
         body: list[Row] = []
-        for method in common.method_order([*self.methods, *extra], self.request):
+        for method in common.method_order([*self.methods, *extra], self.request.methods):
             published = self._published(method, shots, columns, comparable)
             mine = [row for row in rows if row.method == method]
             for row in mine:

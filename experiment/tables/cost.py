@@ -27,7 +27,7 @@ def _table(records: Sequence[dict], request: Request) -> Table:
     for record in records:
         key = (record["method"], options_text(record), prompts_text(record), record["config_hash"])
         groups.setdefault(key, []).append(record)
-    order = common.method_order((key[0] for key in groups), request)
+    order = common.method_order((key[0] for key in groups), request.methods)
     rows, tidy = [], []
     for key in sorted(groups, key=lambda key: (order.index(key[0]), key)):
         runs = list(by_seed(groups[key]).values())

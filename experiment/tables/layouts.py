@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from experiment.tables.ablation import ablation_tables
 from experiment.tables.catalogue import datasets_tables, prompts_tables
 from experiment.tables.common import Request
 from experiment.tables.cost import cost_tables
 from experiment.tables.fewshot import fewshot_tables
 from experiment.tables.model import Table
+from experiment.tables.paired import paired_tables
 from experiment.tables.shift import base2new_tables, dg_tables
 from experiment.tables.studies import noise_tables, sensitivity_tables
 
@@ -19,11 +21,14 @@ LAYOUTS: dict[str, Callable[[Sequence[dict], Request], list[Table]]] = {
     "base2new": base2new_tables,
     "sensitivity": sensitivity_tables,
     "noise": noise_tables,
+    "ablation": ablation_tables,
     "cost": cost_tables,
     "datasets": datasets_tables,
     "prompts": prompts_tables,
 }
 STANDARD = ("fewshot", "dg", "cost")  # runs of studies (options, wrong labels, half of the classes) only if asked for
+PAIRED_ON_STUDIES = ("base2new", "noise")  # layouts whose paired differences are of their study's runs
+UNPAIRED = ("sensitivity", "ablation")  # layouts of one method's variants: differences are of its standard runs
 WITHOUT_RECORDS = ("datasets", "prompts")  # these say something without any run, too
 
 
@@ -42,6 +47,22 @@ def build(layout: str, records: Sequence[dict], request: Request) -> list[Table]
     return tables
 
 
+def build_paired(layout: str, records: Sequence[dict], against: str, request: Request) -> list[Table]:
+    """Tables of paired differences to a method, in a layout's columns; the captions say which runs were left out.
+
+    Raises:
+        ValueError: see `paired_tables`.
+    """
+    studies = layout in PAIRED_ON_STUDIES
+    kept, note = (records, "") if studies else standard_runs(records, request)
+    tables = paired_tables(kept, against, request, layout)
+    for table in tables:
+        if note and layout in UNPAIRED:
+            table.caption.append(f"Of standard runs alone, not of the rows of {layout}: those runs have options.")
+        table.caption += [note] if note else []
+    return tables
+
+
 def standard_runs(records: Sequence[dict], request: Request) -> tuple[Sequence[dict], str]:
     """The runs that belong to no study, and a sentence on the others; all runs where there is none such."""
     standard = [
@@ -53,6 +74,6 @@ def standard_runs(records: Sequence[dict], request: Request) -> tuple[Sequence[d
         return records, ""
     left = len(records) - len(standard)
     return standard, (
-        f"Left out: {left} runs with options of their own, wrong labels or a part of the classes; --all-runs shows "
-        "them."
+        f"Left out: {left} runs with options of their own, wrong labels or a part of the classes; tools/table.py "
+        "--all-runs shows them."
     )

@@ -129,5 +129,5 @@ def _marks(cells: dict[int, Cell]) -> dict[int, str]:
 
 def _group(cells: dict[int, Cell]) -> list[int]:
     """The highest figure and those tied with it."""
-    top = max(cells.values(), key=lambda cell: cell.value)
+    top = max(cells.values(), key=lambda cell: (cell.value, cell.half))  # of equals the wider: the order says nothing
     return [i for i, cell in cells.items() if top.value - cell.value <= max(top.half, cell.half)]

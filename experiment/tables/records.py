@@ -1,118 +1,47 @@
-"""Records for tables: found, checked, filtered, and grouped so that nothing unlike is mixed."""
+"""Records for tables: filtered, and grouped so that nothing unlike is mixed."""
 
 from __future__ import annotations
 
 import json
-import logging
-import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from experiment.record import FILE, read_record
 from experiment.tables.model import Stat
 
-log = logging.getLogger(__name__)
-
-# Keys that tables use where they are there, and the types that they must have.
-OPTIONAL = {
-    "targets": dict, "options": dict, "prompts": list, "seconds": dict, "peak_memory_mb": dict, "views": dict,
-    "weights": str, "weights_fingerprint": str, "split_hash": str, "split_origin": str, "subsample_classes": str,
-    "arch": str, "device": str, "num_classes": int, "num_test": int, "label_noise": (int, float),
-}  # fmt: skip
 # A table holds records that agree in all of these.
 SETTING = (
     "backbone", "weights", "weights_fingerprint", "preset", "protocol", "split_origin", "subsample_classes",
     "label_noise",
 )  # fmt: skip
-# Options that stand in records under keys of their own.
-RECORDED = ("PRESET", "PROTOCOL", "DATASET.LABEL_NOISE", "DATASET.SUBSAMPLE_CLASSES", "DATASET.NUM_SHOTS", "SEED")
 # Within one row and column, records must agree in these, too.
 IDENTITY = ("config_hash", "split_hash")
-
-
-def find_records(paths: Iterable[str | Path]) -> list[dict]:
-    """All valid records at or below the paths, each with the key `path` added.
-
-    A damaged or foreign record is named in a warning and left out.
-
-    Raises:
-        FileNotFoundError: a path that is not there, or no record below any of them.
-        ValueError: there are records, but none is valid; the message names them.
-    """
-    files: list[Path] = []
-    for given in map(Path, paths):
-        if not given.exists():
-            raise FileNotFoundError(f"No such file or folder: {given}")
-        files += [given] if given.is_file() else sorted(given.rglob(FILE))
-    if not files:
-        raise FileNotFoundError(
-            f"No {FILE} below {', '.join(map(str, paths))}. Run something first, e.g.\n"
-            "  bash scripts/simnl/main.sh shapes 16"
-        )
-    records, problems = [], []
-    for file in dict.fromkeys(files):
-        try:
-            records.append({**_checked(file), "path": str(file)})
-        except (OSError, ValueError) as error:
-            problems.append(str(error))
-    if not records:
-        raise ValueError("\n".join(["None of the records can be used:", *(f"  {p}" for p in problems)]))
-    for problem in problems:
-        log.warning("Skipped: %s", problem)
-    return _with_fewest_options(_once(records))
-
-
-def _once(records: Sequence[dict]) -> list[dict]:
-    """A run that is found twice, e.g. in a copied folder, counts once: the one with most targets, then by path."""
-    kept: dict[tuple, dict] = {}
-    for record in sorted(records, key=lambda r: (-len(r.get("targets", {})), r["path"])):
-        keys = ("method", "dataset", "shots", "seed", *SETTING, *IDENTITY)
-        first = kept.setdefault((*(str(record.get(key, "")) for key in keys), prompts_text(record)), record)
-        if first["accuracy"] != record["accuracy"]:
-            log.warning(
-                "%s and %s are of the same config and seed but differ in accuracy; the first is used.",
-                first["path"],
-                record["path"],
-            )
-    return sorted(kept.values(), key=lambda r: r["path"])
-
-
-def _with_fewest_options(records: list[dict]) -> list[dict]:
-    """Runs of one config may have been started with options that are its defaults: keep the shortest way to say it."""
-    shortest: dict[tuple, dict] = {}
-    keys = [(r["method"], r["dataset"], r["shots"], r["config_hash"]) for r in records]
-    for key, record in zip(keys, records, strict=True):
-        options = {k: v for k, v in record.get("options", {}).items() if k not in RECORDED}
-        shortest[key] = min(shortest.get(key, options), options, key=len)
-    return [{**record, "options": shortest[key]} for key, record in zip(keys, records, strict=True)]
-
-
-def _checked(path: Path) -> dict:
-    record = read_record(path)
-    wrong = [
-        f"'{key}' is {record[key]!r}, expected {kind[-1].__name__ if isinstance(kind, tuple) else kind.__name__}"
-        for key, kind in OPTIONAL.items()
-        if key in record and not isinstance(record[key], kind)
-    ]
-    figures = [record["accuracy"], *record.get("targets", {}).values()] if not wrong else []
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in figures):
-        wrong.append("an accuracy is not a finite number")
-    if wrong:
-        raise ValueError(f"{path} is not a run record of this version: {'; '.join(wrong)}. Delete it and run again.")
-    return record
+ARROW = " -> "  # between source and target, where a target stands for a data set
 
 
 def with_targets(record: dict) -> list[dict]:
     """The record, and one like it for each shifted data set that the run was tested on."""
     targets = record.get("targets", {})
-    return [record, *({**record, "dataset": f"{record['dataset']} -> {t}", "accuracy": a} for t, a in targets.items())]
+    return [
+        record,
+        *({**record, "dataset": f"{record['dataset']}{ARROW}{t}", "accuracy": a} for t, a in targets.items()),
+    ]
 
 
 def comparable(records: Sequence[dict], to: dict) -> list[dict]:
     """The records that may stand in one table with a record: same data, shots, model, preset and protocol."""
-    keys = ("dataset", "shots", "weights_fingerprint", "preset", "protocol", "split_hash", "label_noise")
-    return [r for r in records if all(r.get(key) == to.get(key) for key in keys)]
+    keys = ("shots", "weights_fingerprint", "preset", "protocol", "split_hash", "label_noise")
+    plain = [name_without_split(r) == name_without_split(to) for r in records]  # found with others, they may name it
+    return [r for r, same in zip(records, plain, strict=True) if same and all(r.get(k) == to.get(k) for k in keys)]
+
+
+def name_without_split(record: dict) -> str:
+    """The data set's name, whether or not records of other splits stood beside it."""
+    return record["dataset"].removesuffix(split_suffix(record))
+
+
+def split_suffix(record: dict) -> str:
+    """What tells a data set of the same name and another split apart."""
+    return f"@{record.get('split_hash', '')[:8]}"
 
 
 def select(records: Sequence[dict], wanted: dict[str, Sequence], known: dict[str, Sequence]) -> list[dict]:
@@ -140,7 +69,14 @@ def select(records: Sequence[dict], wanted: dict[str, Sequence], known: dict[str
 def by_setting(records: Sequence[dict], *, without: Sequence[str] = (), also: Sequence[str] = ()) -> list[list[dict]]:
     """Records split into those that agree in all of SETTING but `without`, plus `also`; in a stable order."""
     keys = [key for key in (*SETTING, *also) if key not in without]
-    return _split(records, lambda record: tuple(str(record.get(key, "")) for key in keys))
+    return _split(records, lambda record: values_of(record, keys))
+
+
+def values_of(record: dict, keys: Iterable[str]) -> tuple[str, ...]:
+    """What a record has under keys, as text, to tell records apart. Weights are known by their fingerprint where there
+    is one: the same file may lie at two places."""
+    unsaid = {"weights"} if record.get("weights_fingerprint") else set()
+    return tuple("" if key in unsaid else str(record.get(key, "")) for key in keys)
 
 
 def _split(records: Iterable[dict], key: Callable[[dict], Hashable]) -> list[list[dict]]:
@@ -172,6 +108,7 @@ def grid(
     column: Callable[[dict], Hashable],
     ci: str,
     describe: Callable[[dict], str] = options_text,
+    prompts: Callable[[dict], str] | None = None,
 ) -> list[GridRow]:
     """Records of one setting as rows (method, options, prompts) by columns.
 
@@ -182,15 +119,16 @@ def grid(
         column: the column of a record.
         ci: name of the interval.
         describe: the options of a record that tell rows apart, as text.
+        prompts: the same of its prompts; None: `prompts_text`.
     """
-    rows = []
-    variants = _split(records, lambda r: (r["method"], describe(r), prompts_text(r)))
+    rows, prompts = [], prompts or prompts_text
+    variants = _split(records, lambda r: (r["method"], describe(r), prompts(r)))
     several: dict[tuple[str, str], list[list[dict]]] = {}
     for members in variants:
         several.setdefault((members[0]["method"], describe(members[0])), []).append(members)
     for (method, options), same in several.items():
         for members in same:
-            extra = [options, prompts_text(members[0]) if len(same) > 1 else ""]
+            extra = [options, prompts(members[0]) if len(same) > 1 else ""]
             rows += _rows(method, [e for e in extra if e], members, column, ci)
     return rows
 
@@ -199,7 +137,7 @@ def _rows(method: str, extra: list[str], members: list[dict], column: Callable, 
     """One row, and one for each config or split where a cell has several."""
     plain, separate = {}, {}
     for cell in _split(members, lambda r: str(column(r))):
-        runs = _split(cell, lambda r: tuple(str(r.get(key, "")) for key in IDENTITY))
+        runs = _split(cell, lambda r: values_of(r, IDENTITY))
         if len(runs) == 1:
             plain[column(cell[0])] = _stat(cell, ci)
             continue

@@ -28,7 +28,7 @@ RULE = (
 LATEX_ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$", "²": r"$^2$", "->": r"$\to$",
-    "<": r"$<$", ">": r"$>$", "|": r"$|$", "Δ": r"$\Delta$",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$", "Δ": r"$\Delta$", "✓": r"$\checkmark$", "✗": r"$\times$",
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def render_tables(tables: Sequence[Table], fmt: str, width: int = WIDTH) -> str:
     if fmt == "csv":
         return _csv([row for table in tables for row in table.tidy])
     if fmt == "latex":
-        return "\n\n".join(["% Needs \\usepackage{booktabs,graphicx}.", *map(_latex, tables)])
+        return "\n\n".join(["% Needs \\usepackage{amssymb,booktabs,graphicx}.", *map(_latex, tables)])
     return "\n\n\n".join(_plain(table, fmt, width) for table in tables)
 
 
@@ -63,10 +63,10 @@ def _plain(table: Table, fmt: str, width: int) -> str:
     for block in table.blocks:
         title = block.title and (f"**{block.title}**" if markdown else block.title)
         for piece in [block] if markdown else _split(block, width):
-            rows = [[_cell(cell, fmt) for cell in row] for row in piece.rows]
+            rows = [[cell_text(cell, fmt) for cell in row] for row in piece.rows]
             headers = [escape(header, fmt) for header in piece.headers]
             style = "github" if markdown else "simple"
-            align = ["left"] + ["right" if _numeric(piece, i) else "left" for i in range(1, len(headers))]
+            align = ["left"] + ["right" if numeric(piece, i) else "left" for i in range(1, len(headers))]
             body = tabulate(rows, headers=headers, tablefmt=style, disable_numparse=True, colalign=align)
             parts.append(f"{title}\n\n{body}" if title and markdown else f"{title}\n{body}" if title else body)
     caption = [escape(sentence, fmt) for sentence in _caption(table, fmt)]
@@ -78,7 +78,7 @@ def _plain(table: Table, fmt: str, width: int) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _numeric(block: Block, column: int) -> bool:
+def numeric(block: Block, column: int) -> bool:
     """True for a column of figures, some of which may be missing."""
     return all(row[column].value is not None or row[column].text in NO_FIGURE for row in block.rows)
 
@@ -87,7 +87,7 @@ def _split(block: Block, width: int) -> list[Block]:
     """The block's columns in as few pieces as fit, the first column in each."""
     gap, padding = 2, 2  # tabulate: between columns; beside a header
     widths = [
-        max(len(header) + padding, *(len(_cell(row[i], "terminal")) for row in block.rows), 0)
+        max(len(header) + padding, *(len(cell_text(row[i], "terminal")) for row in block.rows), 0)
         for i, header in enumerate(block.headers)
     ]
     pieces: list[list[int]] = [[0]]
@@ -101,8 +101,8 @@ def _split(block: Block, width: int) -> list[Block]:
     return [Block([block.headers[i] for i in p], [[row[i] for i in p] for row in block.rows]) for p in pieces]
 
 
-def _cell(cell: Cell, fmt: str) -> str:
-    """A cell as text. The mark is on the mean alone, never on its interval."""
+def cell_text(cell: Cell, fmt: str) -> str:
+    """A cell as text in a format. The mark is on the mean alone, never on its interval."""
     if cell.value is None:
         return escape(cell.text, fmt)
     number = f"{cell.value:{'+' if cell.signed else ''}{',' if cell.grouped else ''}.{cell.decimals}f}"
@@ -152,8 +152,8 @@ def _latex(table: Table) -> str:
 
 def _latex_group(blocks: Sequence[Block]) -> str:
     headers = [escape(header, "latex") for header in blocks[0].headers]
-    body = [(escape(b.title, "latex"), [[_cell(cell, "latex") for cell in row] for row in b.rows]) for b in blocks]
-    align = "l" + "".join("r" if any(_numeric(b, i) for b in blocks) else "l" for i in range(1, len(headers)))
+    body = [(escape(b.title, "latex"), [[cell_text(cell, "latex") for cell in row] for row in b.rows]) for b in blocks]
+    align = "l" + "".join("r" if any(numeric(b, i) for b in blocks) else "l" for i in range(1, len(headers)))
     tabular = latex_tabular(headers, body, align)
     return tabular if len(headers) < 8 else f"\\resizebox{{\\textwidth}}{{!}}{{%\n{tabular}%\n}}"
 

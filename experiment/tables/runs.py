@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from experiment.stats import interval, mean
 from experiment.tables.common import percent
-from experiment.tables.records import by_seed, options_text, prompts_text, with_targets
+from experiment.tables.records import by_seed, options_text, prompts_text, values_of, with_targets
 from experiment.tables.render import FORMATS, PLUS_MINUS, escape, latex_tabular
 
 SAME = (
@@ -22,6 +22,8 @@ SAME = (
 COLUMNS = (
     "dataset", "method", "backbone", "shots", "preset", "protocol", "prompts", "variant", "accuracy", "ci95", "seeds",
 )  # fmt: skip
+FIGURES = ("accuracy", "ci95", "seeds")
+HIDDEN = {"weights_fingerprint": "weights", "split_hash": "split", "config_hash": "config"}  # shown where rows need it
 DECIMALS = 2
 
 
@@ -29,10 +31,23 @@ def summarise(records: Sequence[dict], ci: str = "t") -> list[dict]:
     """One row per setting: mean accuracy over the seeds and the half width of its 95 % interval (None for n = 1)."""
     groups = defaultdict(list)
     for record in itertools.chain.from_iterable(map(with_targets, records)):
-        key = (*(str(record.get(key)) for key in SAME), prompts_text(record), options_text(record))
-        groups[key].append(record)
+        groups[(*values_of(record, SAME), prompts_text(record), options_text(record))].append(record)
+    rows = [(_row(group, ci), group[0]) for group in groups.values()]
+    for key, name in HIDDEN.items():
+        _tell_apart(rows, key, name)
     order = ("dataset", "backbone", "shots", "method", "preset", "protocol", "variant")
-    return sorted((_row(group, ci) for group in groups.values()), key=lambda row: [row[key] for key in order])
+    return sorted((row for row, _ in rows), key=lambda row: [row[key] for key in order])
+
+
+def _tell_apart(rows: Sequence[tuple[dict, dict]], key: str, name: str) -> None:
+    """Add a key of the records to the variants of rows that agree in all that is shown and differ in that key."""
+    alike = defaultdict(list)
+    for row, first in rows:
+        alike[tuple(row[column] for column in COLUMNS if column not in FIGURES)].append((row, str(first.get(key, ""))))
+    for same in alike.values():
+        if len({value for _, value in same}) > 1:
+            for row, value in same:
+                row["variant"] = "; ".join(filter(None, [row["variant"], f"{name} {value[:8] or 'unknown'}"]))
 
 
 def _row(group: Sequence[dict], ci: str) -> dict:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from experiment.published import AVERAGE, PAPER_A2
+from experiment.record import NEW_CLASSES
 from experiment.tables import common
 from experiment.tables.common import Request
 from experiment.tables.compare import Comparison
 from experiment.tables.model import Block, Stat, Table
-from experiment.tables.records import GridRow, by_setting, grid, with_targets
+from experiment.tables.records import ARROW, GridRow, by_setting, grid, with_targets
 
-NEW = "new"  # the target that stands for the new half of the classes
 HARMONIC = "harmonic mean"
+PARTS = ("base", NEW_CLASSES, HARMONIC)
 
 
 def dg_tables(records: Sequence[dict], request: Request) -> list[Table]:
     """One table per setting and source data set; one block per number of shots.
+
+    Raises:
+        ValueError: no run was tested on a shifted data set.
+    """
+    return [_dg_table(group, records, request) for group in dg_groups(records)]
+
+
+def dg_groups(records: Sequence[dict]) -> list[list[dict]]:
+    """The records of each table: of one setting and source, at numbers of shots at which a run has shifted targets.
 
     Raises:
         ValueError: no run was tested on a shifted data set.
@@ -28,35 +38,56 @@ def dg_tables(records: Sequence[dict], request: Request) -> list[Table]:
             "No run was tested on a shifted data set. Run one first, e.g.\n  bash scripts/simnl/dg.sh shapes 16"
         )
     # runs of the same source without targets are missing figures, not missing methods
-    sources = {record["dataset"] for record in shifted}
-    groups = by_setting([r for r in records if r["dataset"] in sources], also=["dataset"])
-    return [_dg_table(group, records, request) for group in groups if any(map(_is_shifted, group))]
+    groups = by_setting(records, also=["dataset"])
+    shots = [{r["shots"] for r in group if _is_shifted(r)} for group in groups]
+    kept = [[r for r in group if r["shots"] in of_group] for group, of_group in zip(groups, shots, strict=True)]
+    return [group for group in kept if group]
 
 
 def _is_shifted(record: dict) -> bool:
     """True for a run that was tested on a shifted data set."""
-    return bool(set(record.get("targets", {})) - {NEW})
+    return bool(set(record.get("targets", {})) - {NEW_CLASSES})
+
+
+def source_and_targets(record: dict) -> dict[str, float]:
+    """A run's accuracy on its own data set and on each shifted one, `source -> target`."""
+    return {one["dataset"]: one["accuracy"] for one in _expanded([record])}
+
+
+def shifted_columns(there: Iterable[str]) -> list[str]:
+    """The source, then `source -> target` in the order of the targets."""
+    targets = {column.split(ARROW)[1]: column for column in there if ARROW in column}
+    return [*(c for c in there if ARROW not in c), *(targets[name] for name in common.target_order(targets))]
+
+
+def average_column(source: str) -> str:
+    """The name of the average over the targets of a source."""
+    return f"{source}{ARROW}{AVERAGE}"
+
+
+def shifted_headers(columns: Sequence[str]) -> list[str]:
+    """What stands above a source, its targets, and their average."""
+    names = [column.partition(ARROW)[2] for column in columns]
+    titles = {"": f"{common.title_of(columns[0])} (source)", AVERAGE: f"Average ({len(columns) - 2} targets)"}
+    return [titles.get(name) or common.title_of(name) for name in names]
 
 
 def _dg_table(records: Sequence[dict], everything: Sequence[dict], request: Request) -> Table:
-    source = records[0]["dataset"]
-    names = common.target_order({t for r in records for t in r.get("targets", {}) if t != NEW})
-    targets = [f"{source} -> {name}" for name in names]
+    source, *targets = shifted_columns({column for r in records for column in source_and_targets(r)})
+    names = [target.split(ARROW)[1] for target in targets]
     comparison = Comparison("dg", "dg", records, request, everything)
     blocks = []
-    for shots in sorted({r["shots"] for r in records if _is_shifted(r)}):
-        rows = grid(_expanded(records, shots), lambda r: r["dataset"], request.ci)
+    for shots in sorted({r["shots"] for r in records}):
+        rows = grid(_expanded([r for r in records if r["shots"] == shots]), lambda r: r["dataset"], request.ci)
         columns = [source, *targets]
         for row in rows:
             average = common.average_of([row.stats.get(target) for target in targets], request.ci)
             if average:
-                row.stats[f"{source} -> {AVERAGE}"] = average
-        columns += [f"{source} -> {AVERAGE}"] if len(targets) > 1 else []
+                row.stats[average_column(source)] = average
+        columns += [average_column(source)] if len(targets) > 1 else []
         comparison.rows += rows
-        headers = ["method", f"{common.title_of(source)} (source)", *map(common.title_of, names)]
-        headers += [f"Average ({len(targets)} targets)"] if len(targets) > 1 else []
         body = comparison.block(rows, columns, _published_columns(columns, names), shots, PAPER_A2)
-        blocks.append(Block(headers, body, common.shots_title(shots)))
+        blocks.append(Block(["method", *shifted_headers(columns)], body, common.shots_title(shots)))
     return Table(
         title=f"Domain generalisation from {common.title_of(source)} ({common.run_title(records[0])}): accuracy in %",
         caption=[
@@ -76,12 +107,9 @@ def _published_columns(columns: Sequence[str], names: Sequence[str]) -> list[str
     return [c for c in columns if not c.endswith(AVERAGE) or set(names) == set(common.SHIFTED)]
 
 
-def _expanded(records: Sequence[dict], shots: int) -> list[dict]:
-    return [
-        one
-        for one in itertools.chain.from_iterable(with_targets(r) for r in records if r["shots"] == shots)
-        if not one["dataset"].endswith(f"-> {NEW}")
-    ]
+def _expanded(records: Sequence[dict]) -> list[dict]:
+    several = itertools.chain.from_iterable(map(with_targets, records))
+    return [one for one in several if not one["dataset"].endswith(ARROW + NEW_CLASSES)]
 
 
 def base2new_tables(records: Sequence[dict], request: Request) -> list[Table]:
@@ -90,13 +118,28 @@ def base2new_tables(records: Sequence[dict], request: Request) -> list[Table]:
     Raises:
         ValueError: no run was trained on the base classes and tested on the new ones.
     """
-    base = [r for r in records if r.get("subsample_classes") == "base" and NEW in r.get("targets", {})]
+    return [_base2new_table(group, records, request) for group in base2new_groups(records)]
+
+
+def base2new_groups(records: Sequence[dict]) -> list[list[dict]]:
+    """The records of each table.
+
+    Raises:
+        ValueError: no run was trained on the base classes and tested on the new ones.
+    """
+    base = [r for r in records if r.get("subsample_classes") == "base" and NEW_CLASSES in r.get("targets", {})]
     if not base:
         raise ValueError(
             "No run was trained on the base classes and tested on the new ones. Run some first, e.g.\n"
             "  bash scripts/benchmark.sh base2new --datasets shapes"
         )
-    return [_base2new_table(group, records, request) for group in by_setting(base, also=["shots"])]
+    return by_setting(base, also=["shots"])
+
+
+def base_new_harmonic(record: dict) -> dict[str, float]:
+    """A run's accuracy on the base and on the new classes, and their harmonic mean."""
+    base, new = record["accuracy"], record["targets"][NEW_CLASSES]
+    return dict(zip(PARTS, (base, new, harmonic(base, new)), strict=True))
 
 
 def _base2new_table(base: Sequence[dict], everything: Sequence[dict], request: Request) -> Table:
@@ -109,9 +152,9 @@ def _base2new_table(base: Sequence[dict], everything: Sequence[dict], request: R
         per = [_three(row, [dataset] if dataset != AVERAGE else datasets, request.ci) for row in rows]
         per = [row for row in per if row.stats]
         title = common.title_of(dataset) if dataset != AVERAGE else f"Average over {len(datasets)} data sets"
-        body = comparison.block(per, ["base", NEW, HARMONIC], [], base[0]["shots"], "", dataset=dataset)
+        body = comparison.block(per, PARTS, [], base[0]["shots"], "", dataset=dataset)
         comparison.rows += per
-        blocks.append(Block(["method", "base", "new", "harmonic mean"], body, title))
+        blocks.append(Block(["method", *PARTS], body, title))
     where = f"{common.shots_title(base[0]['shots'])} ({common.run_title(base[0])})"
     return Table(
         title=f"Base to new classes, {where}: accuracy in %",
@@ -130,19 +173,19 @@ def _base2new_table(base: Sequence[dict], everything: Sequence[dict], request: R
 
 def _base_and_new(record: dict) -> list[dict]:
     home = {**record, "home": record["dataset"]}
-    return [{**home, "part": "base"}, {**home, "part": NEW, "accuracy": record["targets"][NEW]}]
+    return [{**home, "part": "base"}, {**home, "part": NEW_CLASSES, "accuracy": record["targets"][NEW_CLASSES]}]
 
 
 def _three(row: GridRow, datasets: Sequence[str], ci: str) -> GridRow:
     """Base, new and harmonic mean of one data set, or of the average over several."""
     stats = {}
-    for part in ("base", NEW):
+    for part in ("base", NEW_CLASSES):
         parts = [row.stats.get((dataset, part)) for dataset in datasets]
         stat = parts[0] if len(parts) == 1 else common.average_of(parts, ci)
         if stat:
             stats[part] = stat
     if len(stats) == 2:
-        base, new = stats["base"].by_seed, stats[NEW].by_seed
+        base, new = stats["base"].by_seed, stats[NEW_CLASSES].by_seed
         stats[HARMONIC] = Stat({seed: harmonic(base[seed], new[seed]) for seed in base if seed in new}, ci)
     return GridRow(row.method, row.label, row.first, stats)
 

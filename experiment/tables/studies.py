@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from experiment.published import Figure, published_sensitivity, same_weights
+from experiment.record import reweighting_off
 from experiment.tables import common
 from experiment.tables.common import Request
 from experiment.tables.model import Block, Row, Table, figure, mark_columns, text
-from experiment.tables.records import GridRow, by_setting, grid, is_clean, options_text
+from experiment.tables.records import GridRow, by_setting, grid, is_clean, options_text, prompts_text
 
 PARAMETERS = ("ALPHA", "BETA", "LAM", "TAU")
+SEARCH = "SEARCH.ENABLED"
 
 
 def sensitivity_tables(records: Sequence[dict], request: Request) -> list[Table]:
@@ -46,14 +48,16 @@ def _key(record: dict, parameter: str) -> str:
 
 def _sensitivity_table(records: Sequence[dict], request: Request) -> Table:
     first = records[0]
-    blocks, rows, tidy, used, fixed = [], [], [], {}, set()
+    blocks, rows, tidy, used, fixed, compared = [], [], [], {}, set(), False
     for parameter in PARAMETERS:
         key = _key(first, parameter)
         curves = _grid_over(key, records, request.ci)
         if curves:
-            published = _published(first, parameter)
+            published = _published(records, parameter)
             blocks.append(_curves(parameter.lower(), curves, published))
-            used |= {theirs.source: {first["method"]} for theirs in published.values()}
+            plain = list(filter(_is_plain, curves))
+            used |= {theirs.source: {first["method"]} for theirs in published.values() if plain}
+            compared |= any(value in published for curve in plain for value in curve.stats)
             rows += curves
             fixed |= {f"{parameter.lower()}: {options_text(c.first, [key]) or 'nothing'}" for c in curves}
             tidy += _tidy(parameter.lower(), curves, published, request.ci)
@@ -63,7 +67,7 @@ def _sensitivity_table(records: Sequence[dict], request: Request) -> Table:
         caption=[
             *(common.common_caption(records, rows, request) if rows else []),
             f"Set beside the hyper-parameter that varies: {'; '.join(sorted(fixed))}.",
-            *common.published_caption(used, bool(used), "nothing else is unusual"),
+            *common.published_caption(used, compared, "no other option than these parameters and the search is set"),
         ],
         blocks=blocks,
         tidy=tidy,
@@ -81,29 +85,37 @@ def _grid_over(key: str, records: Sequence[dict], ci: str) -> list[GridRow]:
     return [c for c in curves if len(c.stats) > 1 or set(c.first["options"]) == {key}]
 
 
-def _published(first: dict, parameter: str) -> dict[float, Figure]:
-    if not same_weights(first.get("weights", "")) or not is_clean(first):
+def _is_plain(curve: GridRow) -> bool:
+    """True for a curve that may stand beside published ones: nothing but hyper-parameters and the search is set."""
+    return set(curve.first["options"]) <= {SEARCH, *(_key(curve.first, parameter) for parameter in PARAMETERS)}
+
+
+def _published(records: Sequence[dict], parameter: str) -> dict[float, Figure]:
+    first = records[0]
+    if not same_weights(records) or not is_clean(first):
         return {}
     place = (first["backbone"], first["dataset"], first["shots"])
     return published_sensitivity(first["method"], parameter.lower(), *place)
 
 
 def _curves(name: str, curves: Sequence[GridRow], published: dict[float, Figure]) -> Block:
-    values = sorted({value for curve in curves for value in curve.stats} | set(published))
+    shown = [published if _is_plain(curve) else {} for curve in curves]
+    values = sorted({value for points in (*(curve.stats for curve in curves), *shown) for value in points})
     n = common.usual_n(curves)
     rows: list[Row] = []
-    for curve in curves:
+    for curve, theirs in zip(curves, shown, strict=True):
         label = curve.method if len(curves) == 1 else curve.label
         cells = [figure(curve.stats.get(value), n) for value in values]
-        rows += common.triple(label, cells, [published.get(value) for value in values])
+        rows += common.triple(label, cells, [theirs.get(value) for value in values])
     return Block([name, *(f"{value:g}" for value in values)], rows)
 
 
 def _tidy(name: str, curves: Sequence[GridRow], published: dict[float, Figure], ci: str) -> list[dict]:
     rows = []
     for curve in curves:
-        for value in sorted(set(curve.stats) | set(published)):
-            stat, theirs = curve.stats.get(value), published.get(value)
+        of_curve = published if _is_plain(curve) else {}
+        for value in sorted(set(curve.stats) | set(of_curve)):
+            stat, theirs = curve.stats.get(value), of_curve.get(value)
             place = {"dataset": curve.first["dataset"], "parameter": name, "value": value}
             row = common.tidy("sensitivity", curve, stat, theirs, ci, **place)
             if stat and theirs:
@@ -118,24 +130,47 @@ def noise_tables(records: Sequence[dict], request: Request) -> list[Table]:
     Raises:
         ValueError: no run with wrong labels.
     """
+    groups = noise_groups(records, ["dataset", "shots"], request.methods)
+    return [_noise_table(g, request) for g in groups]
+
+
+def noise_groups(records: Sequence[dict], also: Sequence[str], methods: Sequence[str] = ()) -> list[list[dict]]:
+    """The records of each table: of one setting but for wrong labels.
+
+    Those without wrong labels are there where runs with such labels have the same data set, shots, method, options and
+    prompts (others are of another study), or where their method is one of `methods`.
+
+    Raises:
+        ValueError: no run with wrong labels.
+    """
     noisy = {(r["dataset"], r["shots"]) for r in records if r.get("label_noise")}
     if not noisy:
         raise ValueError(
             "No run with wrong training labels. Run some first, e.g.\n"
             "  bash scripts/benchmark.sh noise --datasets shapes"
         )
-    kept = [r for r in records if (r["dataset"], r["shots"]) in noisy]
-    groups = by_setting(kept, without=["label_noise"], also=["dataset", "shots"])
-    return [_noise_table(g, request) for g in groups if any(r.get("label_noise") for r in g)]
+    groups = by_setting(records, without=["label_noise"], also=also)
+    there = [{_row(r) for r in group if noise_of(r)} for group in groups]
+    asked = {_row(r) for r in records if r["method"] in methods and (r["dataset"], r["shots"]) in noisy}
+    return [[r for r in g if _row(r) in rows | asked] for g, rows in zip(groups, there, strict=True) if rows]
+
+
+def _row(record: dict) -> tuple:
+    return (record["dataset"], record["shots"], record["method"], options_text(record), prompts_text(record))
+
+
+def noise_of(record: dict) -> float:
+    """The share of wrong training labels."""
+    return float(record.get("label_noise", 0))
 
 
 def _noise_table(records: Sequence[dict], request: Request) -> Table:
     first = records[0]
-    shares = sorted({float(r.get("label_noise", 0)) for r in records})
-    rows = grid(records, lambda r: float(r.get("label_noise", 0)), request.ci, _reweighting(records))
-    # a row without any figure at wrong labels is of another study
+    shares = sorted(set(map(noise_of, records)))
+    rows = grid(records, noise_of, request.ci, _reweighting(records))
+    # a row without any figure at wrong labels is of another config
     rows = common.ordered([r for r in rows if any(r.stats) or r.method in request.methods], request)
-    n, shown = common.usual_n(rows), {row.method for row in rows}
+    n = common.usual_n(rows)
     body = mark_columns([[text(row.label), *(figure(row.stats.get(s), n) for s in shares)] for row in rows])
     tidy = [
         {**common.tidy("noise", row, row.stats.get(s), None, request.ci, dataset=first["dataset"]), "label_noise": s}
@@ -149,7 +184,7 @@ def _noise_table(records: Sequence[dict], request: Request) -> Table:
         caption=[
             "Columns: share of the few-shot training labels that are replaced by another class; the test labels are "
             "clean.",
-            *common.common_caption([{**r, "label_noise": 0} for r in records if r["method"] in shown], rows, request),
+            *common.common_caption([{**r, "label_noise": 0} for r in records], rows, request),
         ],
         blocks=[Block(["method", *(common.percent(share) for share in shares)], body)],
         tidy=tidy,
@@ -159,20 +194,13 @@ def _noise_table(records: Sequence[dict], request: Request) -> Table:
 
 def _reweighting(records: Sequence[dict]) -> Callable[[dict], str]:
     """Names the options of a record; those of reweighting in words, for methods that were run both ways."""
-    both = {r["method"] for r in records if _off(r)}
+    both = {r["method"] for r in records if reweighting_off(r)}
 
     def describe(record: dict) -> str:
         if record["method"] not in both:
             return options_text(record)
-        off = _off(record)
-        words = "without " + " and ".join(off.values()) if len(off) == 1 else "without reweighting" if off else ""
-        return ", ".join(part for part in (words or "with reweighting", options_text(record, list(off))) if part)
+        off = reweighting_off(record)
+        words = f"without {off[0].rsplit('.', 1)[-1]}" if len(off) == 1 else "without reweighting" if off else ""
+        return ", ".join(part for part in (words or "with reweighting", options_text(record, off)) if part)
 
     return describe
-
-
-def _off(record: dict) -> dict[str, str]:
-    """Reweighting that a run's options switch off: {key: name}."""
-    options = record.get("options", {}).items()
-    names = {key: key.rsplit(".", 1)[-1] for key, value in options if str(value).lower() == "false"}
-    return {key: name for key, name in names.items() if name.startswith("REWEIGHT")}

@@ -100,6 +100,43 @@ def test_of_two_configs_the_fuller_one_is_drawn_and_the_other_named(caplog):
     assert "0ld" in caplog.text
 
 
+def test_zero_shot_figures_of_two_configs_are_not_averaged(caplog):
+    """At other shots its config differs and its figures do not; with other prompts both do."""
+    other = [record(dataset="dtd", method="ZeroshotCLIP", accuracy=70.0, config_hash="0dd", seed=s) for s in (4, 5)]
+    panels = panels_of(only(RECORD_KINDS["fewshot"](matrix())))
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING):
+        panels = panels_of(only(RECORD_KINDS["fewshot"](other + matrix())))
+    np.testing.assert_allclose(line(panels["dtd"], "ZeroshotCLIP"), [(0, 40.0)])
+    assert "0dd" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_costs_are_of_the_runs_whose_accuracy_is_drawn():
+    slow = {"features": 1.0, "train": 900.0, "select": 0.0, "test": 1.0}
+    old = [record(dataset="dtd", shots=16, config_hash="0ld", seed=1, seconds=slow)]
+    seconds, _ = only(RECORD_KINDS["cost"](old + matrix())).axes
+    assert line(seconds, "SimNL")[0, 0] == pytest.approx(5.0)
+
+
+def test_long_names_are_not_cut_off():
+    long = [{**r, "dataset": f"imagefolder-{'very_' * 6}long"} for r in matrix() if r["dataset"] == "dtd"]
+    for kind in ("fewshot", "cost"):
+        figure = only(RECORD_KINDS[kind](long))
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        title = figure._suptitle.get_window_extent(canvas.get_renderer())
+        assert title.x0 >= 0
+        assert title.x1 <= figure.bbox.x1
+
+
+def test_a_single_cost_beside_none_has_a_tick():
+    free = {"ZeroshotCLIP": {"trainable_parameters": 0}}
+    records = [{**r, "trainable_parameters": 1536, **free.get(r["method"], {})} for r in matrix()]
+    _, parameters = only(RECORD_KINDS["cost"](records)).axes
+    assert [tick.get_text() for tick in parameters.get_xticklabels()] == ["0", "1.536k"]
+
+
 def sweep() -> list[dict]:
     standard = {"SEARCH.ENABLED": False, "TRAINER.SIMNL.BETA": 2.0}  # BETA of ImageNet in configs/trainers/SimNL.yaml
     records = three(60.0, dataset="imagenet", options=standard)

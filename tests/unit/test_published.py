@@ -8,6 +8,7 @@ import pytest
 from table_records import REPO
 
 from experiment.published import (
+    ORDER,
     PAPER_A1,
     SOURCES,
     protocol_of,
@@ -104,7 +105,16 @@ def test_averages_are_means_of_the_eleven():
     ("weights", "same"), [("openai", True), ("/data/RN50.pt", True), ("laion2b_s34b_b79k", False), ("", False)]
 )
 def test_only_openai_weights_are_compared(weights, same):
-    assert same_weights(weights) is same
+    assert same_weights([{"weights": weights}]) is same
+    assert same_weights([{"weights": "/data/copy.pt"}, {"weights": weights}]) is same  # of one fingerprint
+
+
+def test_sources_of_single_figures_are_shown_where_asked_for():
+    (figure,) = published_accuracy("CoOp", "RN50", 16, sources_of(["coop"])).values()
+    assert (figure.accuracy, figure.per_seed) == (92.0, "91.81 92.01 92.17")
+    assert published_accuracy("TipAdapter", "RN50", 16, sources_of(["tip-user"]))["imagenet"].accuracy == 62.02
+    assert {source for names in SOURCES.values() for source in names} == {row["source"] for row in read("sources")}
+    assert not {"coop", "tip-user"} & set(ORDER)  # one figure of a method would hide the table that has all of them
 
 
 def test_an_unknown_source_is_an_error():

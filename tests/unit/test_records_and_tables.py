@@ -11,7 +11,7 @@ import pytest
 
 from experiment.record import FILE, SCHEMA, is_done, read_record, write_record
 from experiment.stats import interval, mean
-from experiment.tables import comparable, find_records, render, select, summarise
+from experiment.tables import Request, build, comparable, find_records, render, select, summarise
 
 BASE = {
     "schema": SCHEMA, "method": "SimNL", "dataset": "dtd", "shots": 16, "seed": 1, "backbone": "RN50",
@@ -53,7 +53,10 @@ def test_a_bad_record_is_named_and_does_not_count_as_done(tmp_path, content):
     "change",
     [
         {"accuracy": float("nan")}, {"targets": ["imagenet_a"]}, {"targets": {"imagenet_a": "high"}}, {"options": []},
-        {"prompts": "cupl"}, {"label_noise": "some"}, {"seconds": 3}, {"split_hash": 1},
+        {"prompts": "cupl"}, {"label_noise": "some"}, {"seconds": 3}, {"split_hash": 1}, {"hparams": None},
+        {"swept": None}, {"environment": None}, {"environment": {"packages": None}}, {"trainable_parameters": None},
+        {"val_accuracy_per_epoch": 7.5}, {"val_accuracy_per_epoch": [50.0, None]}, {"seconds": {"total": None}},
+        {"peak_memory_mb": {"host": "much"}}, {"best_epoch": "last"}, {"num_settings": None},
     ],
     ids=str,
 )  # fmt: skip
@@ -135,6 +138,35 @@ def test_rows_gather_seeds_and_nothing_else(tmp_path):
     assert row["accuracy"] == pytest.approx(61.5)
     assert row["ci95"] == pytest.approx(4.478, abs=1e-3)
     assert "fewshot-val (own split)" in {r["protocol"] for r in rows}
+
+
+def test_rows_that_look_the_same_say_what_they_differ_in(tmp_path):
+    put(tmp_path, accuracy=60.0, config_hash="0123456789")
+    put(tmp_path, accuracy=61.0, config_hash="abcdefabcd")
+    put(tmp_path, accuracy=62.0, config_hash="x", weights_fingerprint="f" * 64, dataset="eurosat")
+    put(tmp_path, accuracy=63.0, config_hash="x", weights_fingerprint="e" * 64, dataset="eurosat", method="TaskRes")
+    put(tmp_path, accuracy=64.0, config_hash="y", weights_fingerprint="e" * 64, dataset="eurosat")
+    put(tmp_path, accuracy=65.0, config_hash="y", split_hash="1" * 64, dataset="ucf101")
+    put(tmp_path, accuracy=66.0, config_hash="y", split_hash="2" * 64, dataset="ucf101", seed=2)
+    rows = summarise(find_records([tmp_path]))
+    assert {row["accuracy"]: row["variant"] for row in rows} == {
+        60.0: "config 01234567", 61.0: "config abcdefab", 62.0: "weights ffffffff", 63.0: "", 64.0: "weights eeeeeeee",
+        65.0: "split 11111111", 66.0: "split 22222222",
+    }  # fmt: skip
+    assert "config 01234567" in render(rows, "markdown")
+
+
+def test_the_same_weights_at_two_places_are_one_setting(tmp_path):
+    for seed, weights in ((1, "/a/RN50.pt"), (2, "/a/RN50.pt"), (3, "/b/copy.pt")):
+        put(tmp_path, seed=seed, accuracy=60.0 + seed, weights=weights, weights_fingerprint="f" * 64)
+    records = find_records([tmp_path])
+    assert [row["seeds"] for row in summarise(records)] == ["1 2 3"]
+    (table,) = build("fewshot", records, Request())
+    (mine,) = [row for row in table.tidy if row["dataset"] == "dtd" and row.get("n")]
+    assert mine["n"] == 3
+    assert mine["published"]
+    put(tmp_path, seed=1, config_hash="old", weights="/c.pt")  # without a fingerprint the name is all there is
+    assert len(build("fewshot", find_records([tmp_path]), Request())) == 2
 
 
 def test_only_comparable_runs_share_a_table(tmp_path):

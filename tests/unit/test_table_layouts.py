@@ -43,6 +43,9 @@ def test_table_a2_from_synthetic_records(tmp_path):
     text = show("dg", tmp_path, records, "markdown")
     for figure in ("51.31", "47.79", "69.63", "48.40"):  # printed averages, SimNL's source, CoOp's average
         assert figure in text
+    heads = ("ImageNet (source)", "ImageNet-V2", "ImageNet-Sketch", "ImageNet-A", "ImageNet-R", "Average (4 targets)")
+    line = next(line for line in text.splitlines() if line.startswith("| method"))
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["method", *heads]
 
 
 def test_an_average_of_other_targets_has_no_published_counterpart(tmp_path):
@@ -135,6 +138,26 @@ def test_a_curve_holds_runs_that_differ_in_one_value_alone(tmp_path):
         show("sensitivity", tmp_path / "none", three(60.0))
 
 
+def test_curves_with_other_options_stand_beside_no_published_figure(tmp_path):
+    """Trained for one epoch with another learning rate: nothing to compare. Other options of the study are no harm."""
+    other = {"OPTIM.MAX_EPOCH": 1, "OPTIM.LR": 0.5}
+    odd = [{**study(ALPHA=v), "options": {**study(ALPHA=v)["options"], **other}} for v in (0.5, 1.0)]
+    records = [r for changes in odd for r in three(50.0, **changes)]
+    text = show("sensitivity", tmp_path / "odd", records, "markdown")
+    assert "ublished" not in text
+    assert "| difference" not in text
+    assert {row["published"] for row in csv_rows(show("sensitivity", tmp_path / "odd", records))} == {""}
+    both = records + [r for value in (0.5, 1.0) for r in three(60.0, **study(ALPHA=value))]
+    rows = csv_rows(show("sensitivity", tmp_path / "both", both))
+    compared = {row["accuracy"][:2] for row in rows if row["difference"]}
+    assert compared == {"60"}
+    assert "no other option than these parameters and the search" in show(
+        "sensitivity", tmp_path / "both", both, "markdown"
+    )
+    elsewhere = [r for value in (7.0, 8.0) for r in three(60.0, **study(ALPHA=value))]
+    assert "here there is no such pair" in show("sensitivity", tmp_path / "elsewhere", elsewhere, "markdown")
+
+
 def test_label_noise_with_and_without_reweighting(tmp_path):
     off = {"TRAINER.SIMNL.REWEIGHT_POSITIVE": False, "TRAINER.SIMNL.REWEIGHT_NEGATIVE": False}
     records = []
@@ -153,8 +176,9 @@ def test_label_noise_with_and_without_reweighting(tmp_path):
         "40.00",
     ]
     assert "TaskRes" in rows
-    elsewhere = three(70.0, options={"TRAINER.SIMNL.ALPHA": 2.0}) + three(70.0, method="APE")
+    elsewhere = three(70.0, options={"TRAINER.SIMNL.ALPHA": 2.0}) + three(70.0, method="APE", prompts=["x"])
     assert "70.00" not in show("noise", tmp_path / "more", records + elsewhere, "markdown")
+    assert "Prompts: cupl+template." in show("noise", tmp_path / "more", records, "markdown")
     tidy = csv_rows(show("noise", tmp_path, records))
     assert {row["label_noise"] for row in tidy} == {"0.0", "0.1", "0.5"}
     with pytest.raises(ValueError, match="benchmark.sh noise"):

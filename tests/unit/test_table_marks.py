@@ -28,6 +28,8 @@ def marks(*figures: tuple[float, float | None] | None) -> list[str]:
         ([(70, 1), None, (60, 1)], ["best", "", "second"]),
         ([(70, None), (60, 1)], ["", ""]),  # one seed: no interval
         ([(70, 0), (60, 0), (50, 0)], ["best", "second", ""]),
+        ([(53, 0), (53, 2), (51.5, 0.1)], ["", "", ""]),  # of equal figures the wider interval decides
+        ([(53, 2), (53, 0), (51.5, 0.1)], ["", "", ""]),
     ],
 )
 def test_marks(figures, expected):
@@ -37,17 +39,14 @@ def test_marks(figures, expected):
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 20)), min_size=2, max_size=8))
 def test_marks_by_a_plain_reading_of_the_rule(figures):
     result = marks(*figures)
-    top = max(figures)[0]
-    half = next(h for mean, h in figures if mean == top)
-    halves = {h for mean, h in figures if mean == top}
-    if len(halves) > 1:  # which of two equal means is the highest is left open
-        return
+    top, half = max(figures)  # of equal means the one with the wider interval
     tied = [top - mean <= max(half, h) for mean, h in figures]
     if all(tied):
         assert set(result) == {""}
         return
     assert [mark == "best" for mark in result] == tied
     assert ("second" in result) == (sum(tied) == 1)
+    assert marks(*reversed(figures)) == result[::-1]
 
 
 def test_columns_are_judged_one_by_one_and_the_rest_is_untouched():

@@ -36,6 +36,9 @@ def output(tmp_path):
     runs += three(80.0, subsample_classes="base", targets={"new": 60.0})
     for value in (1.0, 2.0):
         runs += three(66.0, dataset="imagenet", options={"TRAINER.SIMNL.ALPHA": value, "SEARCH.ENABLED": False})
+    runs += three(58.0, options={"TRAINER.SIMNL.RERANK_WEIGHT": 0.0})
+    runs += three(65.0, dataset="imagenet", method="TipAdapterF", targets={"imagenet_a": 25.0, "imagenet_r": 59.0})
+    runs += three(70.0, subsample_classes="base", method="ZeroshotCLIP", targets={"new": 62.0})
     return write(tmp_path / "output", runs)
 
 
@@ -89,6 +92,48 @@ def test_published_figures_can_be_chosen_or_left_out(call, output):
     assert "67.33" in call(*ours)[1]
     assert "66.55" in call(*ours, "--published", "tip")[1]
     assert "published" not in call(*ours, "--published")[1].lower()
+
+
+def test_differences_stand_in_the_columns_of_the_layout(call, output):
+    for layout, against, place, difference in (
+        ("dg", "TipAdapterF", "imagenet -> imagenet_a", 5.0),
+        ("base2new", "ZeroshotCLIP", "harmonic mean", 2 * 80 * 60 / 140 - 2 * 70 * 62 / 132),
+        ("fewshot", "TipAdapterF", "dtd", 0.0),
+    ):
+        code, text, errors = call("output", "--layout", layout, "--against", against, "--format", "csv")
+        assert (code, errors) == (0, "")
+        rows = [row for row in csv_rows(text) if row["layout"] == "paired"]
+        (row,) = [row for row in rows if place in (row.get("part"), row["dataset"]) and row["method"] == "SimNL"]
+        assert float(row["difference"]) == pytest.approx(difference, abs=0.01)
+    assert len(rows) > 1  # the runs' own test images, whatever else they were tested on
+    assert not any("->" in row["dataset"] for row in rows)
+
+
+def test_mistakes_are_told(call, output):
+    code, printed, errors = call("--layout", "fewshot")
+    assert (code, printed) == (1, "")
+    assert "python tools/table.py output" in errors
+    code, printed, errors = call("--layout", "prompts", "--preset", "foo")
+    assert (code, printed) == (1, "")
+    assert "Unknown preset 'foo'. Choose from repaired, official" in errors
+    assert call("--layout", "prompts", "--preset", "official", "repaired")[0] == 1
+
+
+def test_differences_beside_studies_are_the_studys_or_say_what_was_left_out(call, output):
+    def notes(layout: str, *more: str) -> str:
+        code, text, errors = call("output", "--layout", layout, "--against", "TipAdapterF", *more)
+        assert (code, errors) == (0, "")
+        return text[text.index("Differences to") :]
+
+    for layout in ("sensitivity", "ablation"):
+        assert f"Of standard runs alone, not of the rows of {layout}" in notes(layout)
+        assert "runs with options of their own, wrong labels or a part of the classes" in notes(layout)
+    assert "Left out: " in notes("runs")
+    assert "Left out: " not in notes("runs", "--all-runs")
+    write(output / "tip", three(45.0, method="TipAdapterF", label_noise=0.3))
+    text = notes("noise")
+    assert "Left out: " not in text
+    assert "| SimNL    | +0.00 ± 0.00 (n=3) | +5.00 ± 0.00 (n=3) |" in text
 
 
 def test_a_csv_of_two_kinds_is_refused(call, output):
