@@ -1,4 +1,4 @@
-"""What the command-line tools share: valid names, the device, and errors made for people."""
+"""What the command-line tools share: valid names, KEY VALUE pairs, and errors made for people."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import difflib
 import functools
 import logging
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from experiment.config import CONFIGS
+from yacs.config import CfgNode as CN
+
+from experiment.config import CONFIGS, base_config
 
 log = logging.getLogger(__name__)
+
+KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
 
 # What a user can cause, and mend: shown as a message. Anything else is a defect and shows its traceback.
 USER_ERRORS = (ValueError, KeyError, OSError, RuntimeError, FloatingPointError)
@@ -50,26 +55,41 @@ def seeds_from(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def pick_device(device: str) -> bool:
-    """True to use CUDA. `auto` takes a GPU where there is one; `cuda:N` makes only that GPU visible.
+# What looks like a config key on the command line, and how the scripts are told it.
+VARIABLES = ("DATA", "CACHE", "BACKBONE", "WEIGHTS", "OUTPUT", "SEEDS", "TARGETS", "DEVICE", "DEBUG")
+ELSEWHERE = {name: f"the environment variable {name}" for name in VARIABLES} | {
+    "SEED": "the environment variable SEEDS",
+    "OUTPUT_DIR": "the environment variable OUTPUT",
+    "USE_CUDA": "the environment variable DEVICE",
+    "DATASET.NUM_SHOTS": "SHOTS, behind the data set (or --shots)",
+    "TRAINER.NAME": "the script's name (or --methods)",
+}
+
+
+def is_key(word: str) -> bool:
+    """True for what stands for a config key: capitals with a dot, a key without one, or a name in `ELSEWHERE`."""
+    if not KEY.fullmatch(word):
+        return False
+    return "." in word or word in ELSEWHERE or word in top_level_keys()
+
+
+@functools.cache
+def top_level_keys() -> frozenset[str]:
+    """The config keys without a dot, such as PRESET, SWEEP and MATMUL."""
+    return frozenset(key for key, value in base_config().items() if not isinstance(value, CN))
+
+
+def check_pairs(options: Sequence[str]) -> None:
+    """Refuse what the scripts' KEY VALUE pairs cannot set.
 
     Raises:
-        ValueError: an unknown word; RuntimeError: CUDA asked for and not there.
+        ValueError: a key without a value, or one of `ELSEWHERE`.
     """
-    name, _, number = device.partition(":")
-    if name not in ("auto", "cpu", "cuda") or (number and (name != "cuda" or not number.isdigit())):
-        raise ValueError(f"Unknown device '{device}'. Use auto, cpu, cuda or cuda:N.")
-    if number:
-        os.environ["CUDA_VISIBLE_DEVICES"] = number
-    if name == "cpu":
-        return False
-    import torch  # after CUDA_VISIBLE_DEVICES is set
-
-    if torch.cuda.is_available():
-        return True
-    if name == "cuda":
-        raise RuntimeError(f"DEVICE is '{device}', but PyTorch {torch.__version__} sees no GPU. Use DEVICE=cpu.")
-    return False
+    if len(options) % 2:
+        raise ValueError(f"command line: KEY VALUE pairs are needed, '{options[-1]}' has no value")
+    for key, value in zip(options[::2], options[1::2], strict=True):
+        if key in ELSEWHERE:
+            raise ValueError(f"'{key} {value}': that is given by {ELSEWHERE[key]}, not as KEY VALUE.")
 
 
 def fail_politely(main: Callable[[], int]) -> Callable[[], int]:
@@ -79,6 +99,9 @@ def fail_politely(main: Callable[[], int]) -> Callable[[], int]:
     def wrapped() -> int:
         try:
             return main()
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except KeyboardInterrupt:
             print("\nStopped. Run the same command again to continue.", file=sys.stderr)
             return 130

@@ -35,7 +35,7 @@ NOT_HASHED = (
 # Keys that a run record names anyway: they are no `options` of a run.
 TOLD_ELSEWHERE = (
     "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
-    "DATASET.LABEL_NOISE", "PRESET", "PROTOCOL",
+    "DATASET.LABEL_NOISE", "DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "PRESET", "PROTOCOL",
 )  # fmt: skip
 
 
@@ -151,11 +151,12 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
 
 def _is_option(key: str) -> bool:
     """True for a key that changes figures and that no other key of the run record tells."""
-    return key not in TOLD_ELSEWHERE and not _not_hashed(key)
+    return key not in TOLD_ELSEWHERE and is_hashed(key)
 
 
-def _not_hashed(key: str) -> bool:
-    return any(key == skipped or key.startswith(f"{skipped}.") for skipped in NOT_HASHED)
+def is_hashed(key: str) -> bool:
+    """True for a dotted key that can change a run's figures."""
+    return not any(key == skipped or key.startswith(f"{skipped}.") for skipped in NOT_HASHED)
 
 
 def _value(cfg: CN, key: str) -> object:
@@ -280,7 +281,7 @@ def relevant(cfg: CN) -> dict[str, object]:
 
 def config_hash(cfg: CN) -> str:
     """Eight hex digits that change with every key that can change a run's figures."""
-    kept = {key: value for key, value in relevant(cfg).items() if not _not_hashed(key)}
+    kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key)}
     bundled = cfg.MODEL.BACKBONE.WEIGHTS == "bundled"
     weights = BUNDLED_WEIGHTS if bundled else Path(cfg.MODEL.BACKBONE.WEIGHTS)
     if weights.is_file():  # a path says little about what is in the file

@@ -5,13 +5,14 @@ A path says little: the file behind it can change, and the same file can lie els
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from types import SimpleNamespace
 
 from yacs.config import CfgNode as CN
 
-from datasets.imagefolder import content_digest, folder_of
+from datasets.imagefolder import content_digest, folder_of, made_here
 
 FILE_KEYS = (
     ("DATASET", "SPLIT_FILE"),
@@ -57,23 +58,51 @@ def digests(cfg: CN) -> dict[str, str]:
     found = {f"{node}.{leaf}": Path(cfg[node][leaf]).expanduser() for node, leaf in FILE_KEYS if cfg[node][leaf]}
     cupl = find_cupl(cfg, _place(cfg))[0]
     found |= {"PROMPTS.CUPL": cupl} if cupl else {}
-    sums = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in found.items() if path.is_file()}
+    found |= {f"DATASET.ROOT/{name}": _place(cfg).root / name for name in _label_files(cfg)}
+    sums = {key: _sha256(path) for key, path in found.items() if path.is_file()}
     if _own_folder(cfg):
         sums["DATASET.FOLDER"] = content_digest(cfg)
+        split = cfg.DATASET.SPLIT_FILE and Path(cfg.DATASET.SPLIT_FILE).expanduser()
+        if split and (not split.is_file() or made_here(split.read_bytes())):
+            sums["DATASET.SPLIT_FILE"] = "made here"  # by the first run, and follows from the rest
     return sums
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _sha256_of(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of(path: Path, size: int, modified: int) -> str:
+    """Read again only where size or time say that the file has changed: a matrix asks once per cell."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _label_files(cfg: CN) -> list[str]:
+    """The data set's own files that say labels and parts; none where DATASET.SPLIT_FILE stands for them."""
+    if cfg.DATASET.NAME == "ImageFolder" or cfg.DATASET.SPLIT_FILE:
+        return []
+    kind = _kind(cfg)
+    names = getattr(kind, "label_files", ()) or [getattr(kind, "split_file", "")]
+    return [name for name in names if name]
 
 
 def _own_folder(cfg: CN) -> bool:
     return cfg.DATASET.NAME == "ImageFolder" and bool(cfg.DATASET.FOLDER) and folder_of(cfg).is_dir()
 
 
-def _place(cfg: CN) -> SimpleNamespace:
-    """Where the data set of a config lies, without reading it."""
+def _kind(cfg: CN) -> type | None:
+    """The class of a config's data set."""
     from dassl.data.datasets import DATASET_REGISTRY
 
     known = cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
-    kind = DATASET_REGISTRY.get(cfg.DATASET.NAME) if known else None
-    below = Path(cfg.DATASET.ROOT).expanduser() / getattr(kind, "dataset_dir", "")
-    return SimpleNamespace(
-        root=folder_of(cfg) if cfg.DATASET.FOLDER else below, bundled_dir=getattr(kind, "bundled_dir", None)
-    )
+    return DATASET_REGISTRY.get(cfg.DATASET.NAME) if known else None
+
+
+def _place(cfg: CN) -> SimpleNamespace:
+    """Where the data set of a config lies, without reading it: as `FewShotDataset.find_root`, where it is there."""
+    kind, top = _kind(cfg), Path(cfg.DATASET.ROOT).expanduser()
+    below = top / getattr(kind, "dataset_dir", "")
+    root = folder_of(cfg) if cfg.DATASET.FOLDER else below if below.is_dir() else top
+    return SimpleNamespace(root=root, bundled_dir=getattr(kind, "bundled_dir", None))

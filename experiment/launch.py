@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import submitit
 from rich.console import Console
 
+from experiment import slurm
+from experiment.devices import devices_of
 from experiment.executor import work
 from experiment.matrix import Cell, is_finished
 from experiment.progress import Progress
@@ -23,33 +26,38 @@ from experiment.workers import STOP, EventLog, Worker, usable_cores
 FOLDER = ".benchmark"  # below OUTPUT: events and logs of processes
 POLL = {"local": 0.3, "slurm": 2.0}  # seconds between two looks at the events
 PATIENCE = 10.0  # seconds for processes to end when all cells are settled
-MINUTES = {"local": 60 * 24 * 30, "slurm": 60 * 12}  # time limit of a job
+LOCAL_MINUTES = 60 * 24 * 30  # time limit of a process on this machine
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How many processes, where, and what each may use."""
+    """How many processes, where, and what each may use.
+
+    Attributes:
+        cuda: they use GPUs.
+        gpus: the GPU of each process on this machine, see `experiment.devices`; empty: no choice is made.
+        parameters: of the jobs of a cluster, see `experiment.slurm`.
+    """
 
     executor: str = "local"
     count: int = 1
-    gpus: int = 0
-    parameters: tuple[tuple[str, str], ...] = ()
+    cuda: bool = False
+    gpus: tuple[str, ...] = ()
+    parameters: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def from_flags(cls, executor: str, jobs: int, gpus: int, parameters: Sequence[str]) -> Workers:
-        """Check the flags of `tools/benchmark.py`.
+    def from_flags(cls, executor: str, jobs: int, gpus: int, parameters: Sequence[str], device: str) -> Workers:
+        """Check the flags of `tools/benchmark.py`, and DEVICE.
 
         Raises:
-            ValueError: they do not fit together.
+            ValueError: they do not fit together, or not this machine; RuntimeError: DEVICE asks for a GPU in vain.
         """
-        pairs = [tuple(text.partition("=")[::2]) for text in parameters]
-        if not all(key and value for key, value in pairs):
-            raise ValueError(f"--slurm takes KEY=VALUE, e.g. partition=gpu; got {' '.join(parameters)}.")
-        if pairs and executor != "slurm":
+        if parameters and executor != "slurm":
             raise ValueError("--slurm goes with --executor slurm.")
         if gpus and jobs > 1:
             raise ValueError("--gpus N starts one process per GPU, --jobs N processes without one: give one of them.")
-        return cls(executor, gpus or jobs, gpus, tuple(pairs))
+        cuda, names = devices_of(executor, jobs, gpus, device)
+        return cls(executor, gpus or jobs, cuda, names, slurm.parse(parameters))
 
     @property
     def in_process(self) -> bool:
@@ -58,9 +66,9 @@ class Workers:
 
     def describe(self) -> list[str]:
         """A line per process, for a dry run."""
-        what = "1 GPU" if self.gpus else "CPU"
-        more = "".join(f" {key}={value}" for key, value in self.parameters)
-        return [f"{self.executor} job {number + 1} of {self.count}: {what}{more}" for number in range(self.count)]
+        names = [f"GPU {name}" for name in self.gpus] or ["1 GPU" if self.cuda else "CPU"] * self.count
+        more = "".join(f" {key}={value}" for key, value in self.parameters.items())
+        return [f"{self.executor} job {n} of {self.count}: {name}{more}" for n, name in enumerate(names, 1)]
 
 
 def describe_cell(cell: Cell) -> str:
@@ -93,13 +101,15 @@ def follow(request: Request, workers: Workers, progress: Progress) -> None:
     events = EventLog(folder)
     jobs = submit(request, workers, folder)
     progress.console.out(f"{len(jobs)} {workers.executor} jobs started, logs in {folder}", highlight=False)
-    settled_at = None
+    settled_at, last_of = None, {}
     try:
         while settled_at is None or time.monotonic() - settled_at < PATIENCE:
             over = all_over(jobs)  # asked before the last look at the events
             for number, event in events.read():
+                last_of[number] = event.get("process", 0)
                 progress.report(number, event)
             if over:
+                report_lost(progress, jobs, last_of)
                 return
             if settled_at is None and len(progress.outcomes) == len(progress.cells):
                 settled_at = time.monotonic()
@@ -109,6 +119,26 @@ def follow(request: Request, workers: Workers, progress: Progress) -> None:
             (folder / STOP).touch()  # a job may outlive its cancellation for a while; it shall begin nothing
             for job in jobs:
                 job.cancel(check=False)
+
+
+def report_lost(progress: Progress, jobs: Sequence, last_of: dict[int, int]) -> None:
+    """All processes have ended: cells that none of them settled have failed; the log says why.
+
+    Args:
+        last_of: the process that had a cell last; cells that none came to are told with the first process.
+    """
+    for number in range(len(progress.cells)):
+        if number not in progress.outcomes:
+            log = jobs[last_of.get(number, 0)].paths.stderr
+            error = f"its process ended early. {last_line(log) or 'It left no message: was it killed, for its memory?'}"
+            progress.report(number, {"state": "failed", "error": error, "log": str(log)})
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that is not empty; empty where there is none."""
+    with contextlib.suppress(OSError):
+        return next(filter(None, map(str.strip, reversed(path.read_text(errors="replace").splitlines()))), "")
+    return ""
 
 
 def all_over(jobs: Sequence) -> bool:
@@ -133,26 +163,12 @@ def submit(request: Request, workers: Workers, folder: Path) -> list:
         workers.count,
         str(folder),
         threads=max(1, usable_cores() // workers.count) if local else 0,
-        pick_gpu=local and workers.gpus > 0,
+        gpus=workers.gpus,
         parent=os.getpid() if local else 0,
     )
     executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=workers.executor)
-    executor.update_parameters(**job_parameters(workers))
+    if local:
+        executor.update_parameters(timeout_min=LOCAL_MINUTES)
+    else:
+        executor.update_parameters(**slurm.job_parameters(workers.parameters, workers.count, workers.cuda))
     return executor.map_array(worker, list(range(workers.count)))
-
-
-def job_parameters(workers: Workers) -> dict[str, object]:
-    """For submitit. Names of `--slurm` are sbatch's, but for `time` in minutes."""
-    if workers.executor == "local":
-        return {"timeout_min": MINUTES["local"]}
-    parameters: dict[str, object] = {
-        "name": "simnl-benchmark",
-        "timeout_min": MINUTES["slurm"],
-        "tasks_per_node": 1,
-        "slurm_array_parallelism": workers.count,
-    }
-    parameters |= {"gpus_per_node": 1} if workers.gpus else {}
-    for key, value in workers.parameters:
-        name = {"time": "timeout_min", "cpus_per_task": "cpus_per_task"}.get(key, f"slurm_{key}")
-        parameters[name] = int(value) if value.isdigit() else value
-    return parameters

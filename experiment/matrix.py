@@ -22,8 +22,8 @@ from experiment.record import is_done
 from experiment.run import run_folder
 
 PAPER_DATASETS = (  # in the order of the paper's Table A1
-    "imagenet", "caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft", "sun397",
-    "dtd", "eurosat", "ucf101",
+    "caltech101", "dtd", "eurosat", "fgvc_aircraft", "oxford_flowers", "food101", "imagenet", "oxford_pets",
+    "stanford_cars", "sun397", "ucf101",
 )  # fmt: skip
 
 
@@ -174,6 +174,10 @@ def _of_seed(cfg: CN, seed: int, output: str) -> CN:
     return cfg
 
 
+# What is wrong with a cell rather than with the whole matrix.
+CELL_ERRORS = (ValueError, OSError, KeyError)
+
+
 def build_cells(setup: Setup, plans: Sequence[Plan], seeds: Sequence[int], task: str = "few-shot") -> list[Cell]:
     """All cells, those that cannot be run with the reason. Cells of equal config appear once."""
     cells, seen = [], set()
@@ -189,14 +193,19 @@ def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list
     try:
         check_data(setup, plan.dataset, plan.variant.options)
         configs = build_configs(setup, plan, seeds)
-    except (ValueError, OSError, KeyError) as error:
-        return [Cell(plan, seed, error=describe(error)) for seed in seeds]
+    except CELL_ERRORS as error:
+        return cells_that_fail(plan, seeds, error)
     one = configs[0]
     eval_only = getattr(DATASET_REGISTRY.get(one.DATASET.NAME), "eval_only", False)
     reason = refusal(plan.method, task=task, arch=one.MODEL.BACKBONE.ARCH, eval_only=eval_only)
     if reason:
         return [Cell(plan, seed, refusal=reason) for seed in seeds]
     return [Cell(plan, seed, cfg) for seed, cfg in zip(seeds, configs, strict=True)]
+
+
+def cells_that_fail(plan: Plan, seeds: Sequence[int], error: Exception) -> list[Cell]:
+    """The cells of a plan that cannot be run; they are reported as failed, and the others go on."""
+    return [Cell(plan, seed, error=describe(error)) for seed in seeds]
 
 
 # ---------------------------------------------------------------------- names
@@ -210,15 +219,20 @@ def targets_of(dataset: str, text: str) -> list[str]:
     """
     if text != "variants":
         return [check_name("datasets", name) for name in text.replace(",", " ").split()]
-    variants = [name for name in known("datasets") if name.startswith(dataset) and name != dataset]
-    if not variants:
+    if not variants_of(dataset):
         raise ValueError(f"{dataset} has no shifted variants; imagenet and shapes have.")
-    return variants
+    return variants_of(dataset)
 
 
-def default_datasets(setup: Setup) -> list[str]:
-    """Those of the paper's eleven whose data is there; `shapes` where none is."""
-    return [name for name in PAPER_DATASETS if _has_data(setup, name)] or ["shapes"]
+def variants_of(dataset: str) -> list[str]:
+    """The data sets whose config name starts with this one's."""
+    return [name for name in known("datasets") if name.startswith(dataset) and name != dataset]
+
+
+def default_datasets(setup: Setup, task: str = "few-shot") -> list[str]:
+    """Those of the paper's eleven whose data is there and which suit the task; `shapes` where none is."""
+    suitable = [name for name in PAPER_DATASETS if task != "dg" or variants_of(name)]
+    return [name for name in suitable if _has_data(setup, name)] or ["shapes"]
 
 
 def _has_data(setup: Setup, dataset: str) -> bool:

@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from experiment.matrix import Cell
+from experiment.workers import SETTLED
 
 SHOWN = 8  # running cells that are named
-SETTLED = ("done", "skipped", "failed", "n/a")
 
 
 class Progress:

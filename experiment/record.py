@@ -17,6 +17,9 @@ REQUIRED = {
     "schema": int, "method": str, "dataset": str, "shots": int, "seed": int, "backbone": str, "preset": str,
     "protocol": str, "config_hash": str, "accuracy": float,
 }  # fmt: skip
+COSTS = ("encoded_images", "seconds", "peak_memory_mb", "device", "environment")
+NEW_CLASSES = "new"  # the target that stands for the classes that SUBSAMPLE_CLASSES base leaves out
+OWN_IMAGES = "imagefolder"  # the config of a folder of one's own images: each folder is a data set
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "dassl", "numpy", "pillow")
 
 
@@ -48,6 +51,46 @@ def read_record(path: str | Path) -> dict:
     if wrong:
         raise ValueError(f"{path} is not a run record of this version: {'; '.join(wrong)}. Delete it and run again.")
     return record
+
+
+def with_earlier(folder: str | Path, record: dict, *, resumed: bool) -> dict:
+    """A run's record, with what the one that lies in its folder knows beyond it: figures of other targets.
+
+    A finished run is carried out again where figures of a target are missing. Its head is then the one of before, which
+    the same accuracy confirms. Where nothing was learned anew (`resumed`), what learning cost is in the earlier record.
+
+    Returns:
+        A new record; the same where there is no earlier one, or one of another config, seed or head.
+    """
+    try:
+        earlier = read_record(Path(folder) / FILE)
+    except (FileNotFoundError, ValueError):
+        return record
+    if any(earlier[key] != record[key] for key in ("config_hash", "seed", "accuracy")):
+        return record
+    costs = {key: earlier[key] for key in COSTS if key in earlier} if resumed else {}
+    return record | costs | {"targets": earlier.get("targets", {}) | record["targets"]}
+
+
+def is_reweighting(key: str) -> bool:
+    """True for a config key of any method that may switch instance weights."""
+    return key.rsplit(".", 1)[-1].startswith("REWEIGHT")
+
+
+def reweighting_off(record: dict) -> list[str]:
+    """The options with which a run has switched instance weights off."""
+    return [key for key, value in record.get("options", {}).items() if is_reweighting(key) and value is False]
+
+
+def own_images_name(folder: str | Path) -> str:
+    """`imagefolder-<name of the folder>`: the data set that a folder of one's own images is in records and tables."""
+    name = "_".join(Path(folder).name.split())
+    return f"{OWN_IMAGES}-{name}" if name else OWN_IMAGES
+
+
+def config_of(dataset: str) -> str:
+    """The name of the config of a record's data set."""
+    return OWN_IMAGES if dataset.startswith(f"{OWN_IMAGES}-") else dataset
 
 
 def is_done(folder: str | Path, config_hash: str, targets: Sequence[str] = ()) -> bool:
@@ -94,6 +137,8 @@ def _problems(record: dict) -> list[str]:
             wrong.append(f"'{key}' is missing")
         elif not isinstance(record[key], kind) or isinstance(record[key], bool):
             wrong.append(f"'{key}' is {record[key]!r}, expected {kind.__name__}")
+    if not isinstance(record.get("targets", {}), dict):
+        wrong.append(f"'targets' is {record['targets']!r}, expected dict")
     if not wrong and record["schema"] != SCHEMA:
         wrong.append(f"its schema is {record['schema']}, this program writes {SCHEMA}")
     return wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -9,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -17,16 +18,18 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
+from datasets.imagefolder import folder_of
 from experiment.config import config_hash, relevant
 from experiment.hparams import write_hparams
-from experiment.record import SCHEMA, environment, write_record
-from experiment.stored import write_config
+from experiment.record import OWN_IMAGES, SCHEMA, environment, own_images_name, with_earlier, write_record
+from experiment.stored import take_folder, write_config
 from experiment.sweep import sweep, with_settings
-from experiment.targets import build_targets, test_on
+from experiment.targets import build_targets, check_targets, test_on
 from vlm.arithmetic import set_arithmetic
 
 log = logging.getLogger(__name__)
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 OWN_PACKAGES = ("datasets", "dassl", "experiment", "fewshot", "trainers", "vlm")
 
 
@@ -77,7 +80,7 @@ def configure_logging(quiet: bool = False) -> None:
 
 @contextmanager
 def run_log(folder: str, quiet: bool) -> Iterator[None]:
-    """Tee standard output to the run's log.txt, and the traceback of a failure; `quiet`: to the file only."""
+    """Tee standard output to the run's log.txt; `quiet`: to the file only, as the traceback of a failure always is."""
     console, tee = sys.stdout, None
     with open(os.devnull, "w") as nowhere:
         if quiet:
@@ -86,14 +89,31 @@ def run_log(folder: str, quiet: bool) -> Iterator[None]:
             setup_logger(folder)
             tee = sys.stdout
             yield
-        except Exception:
-            traceback.print_exc(file=sys.stdout)
+        except Exception as error:
+            if tee is not None:
+                with suppress(OSError):  # a full disk has no room for it
+                    traceback.print_exc(file=tee.file)
+            full = full_disk(error)
+            if full is not None:
+                raise OSError(full.errno, full.strerror, full.filename or folder) from error
             raise
         finally:
             sys.stdout = console
             if tee is not None:
                 tee.console = nowhere  # upstream's logger closes its console too
                 tee.close()
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """The system's error where a full disk is behind an error that does not say so: torch's, or one without a path."""
+    named = isinstance(error, OSError) and (error.filename or error.errno is None)
+    if named or not isinstance(error, OSError | RuntimeError):
+        return None
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def run_one(
@@ -109,6 +129,9 @@ def run_one(
     Returns:
         The run record (also written to OUTPUT_DIR/result.json unless eval_only), or None if nothing was
         tested (`train` False, or TEST.NO_TEST).
+
+    Raises:
+        ValueError: OUTPUT_DIR holds what another run left, or a target does not fit; before anything is trained.
     """
     start = time.perf_counter()
     print("\n".join(f"{key}: {value}" for key, value in sorted(relevant(cfg).items())))
@@ -123,8 +146,9 @@ def run_one(
         seeded_trainer(cfg)
         return None
     targets = build_targets(cfg)
-    chosen, settings, tried = sweep(cfg, validation_score)
-    trainer = seeded_trainer(chosen)
+    take_folder(cfg)
+    chosen, settings, tried = sweep(cfg, lambda one: validation_score(one, targets))
+    trainer = seeded_trainer(chosen, targets)
     write_config(chosen)
     trainer.train()
     if cfg.TEST.NO_TEST:
@@ -132,28 +156,36 @@ def run_one(
     accuracies = {name: test_on(trainer, name, dataset) for name, dataset in targets.items()}
     record = make_record(cfg, trainer, time.perf_counter() - start) | {"targets": accuracies, "swept": settings}
     record["num_settings"] = max(tried, record["num_settings"])
+    record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)
     write_hparams(chosen, record)
     write_record(cfg.OUTPUT_DIR, record)
     return record
 
 
-def seeded_trainer(cfg: CN):
-    """The trainer of a config, with the arithmetic that it asks for and the global generators set to its seed."""
+def seeded_trainer(cfg: CN, targets: dict | None = None):
+    """The trainer of a config, with the arithmetic that it asks for and the global generators set to its seed.
+
+    Args:
+        targets: data sets on which it will be tested too; ValueError where they do not fit its classes.
+    """
     set_arithmetic(cfg.MATMUL, cfg.USE_CUDA and torch.cuda.is_available())
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    return build_trainer(cfg)
+    trainer = build_trainer(cfg)
+    check_targets(trainer.dm.dataset, targets or {})
+    return trainer
 
 
-def validation_score(cfg: CN) -> tuple[float | None, int]:
+def validation_score(cfg: CN, targets: dict) -> tuple[float | None, int]:
     """Train without a test; (accuracy in percent on the selection images, number of settings that were tried)."""
-    trainer = seeded_trainer(with_settings(cfg, {"TEST.NO_TEST": True}, cfg.OUTPUT_DIR))
+    trainer = seeded_trainer(with_settings(cfg, {"TEST.NO_TEST": True}, cfg.OUTPUT_DIR), targets)
     if not trainer.num_val:
         return None, 0
     try:
         trainer.train()
     except FloatingPointError:
+        trainer.close_writer()  # its folder goes when the setting is done
         log.warning("A setting of the sweep diverged: the loss is infinite or NaN. It counts as 0 %%.")
         return 0.0, trainer.num_settings
     return trainer.validation_accuracy(), trainer.num_settings
@@ -201,8 +233,11 @@ def make_record(cfg: CN, trainer, seconds: float) -> dict:
 
 
 def dataset_name(cfg: CN) -> str:
-    """The config name (CoOp's, e.g. `oxford_pets`) under which the data set stands in records and tables."""
-    return cfg.DATASET.CONFIG or cfg.DATASET.NAME
+    """The name under which the data set stands in records and tables: its config's (CoOp's, e.g. `oxford_pets`), or
+    `imagefolder-<folder>` for one's own images."""
+    name = cfg.DATASET.CONFIG or cfg.DATASET.NAME
+    is_own = name.lower() == OWN_IMAGES and cfg.DATASET.FOLDER
+    return own_images_name(folder_of(cfg)) if is_own else name
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:

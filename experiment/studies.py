@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from dassl.engine import TRAINER_REGISTRY
 from experiment.cli import check_name
 from experiment.matrix import (
+    CELL_ERRORS,
     Cell,
     Plan,
     Setup,
     Variant,
     build_cells,
     build_configs,
+    cells_that_fail,
     default_datasets,
     default_methods,
     targets_of,
 )
+from experiment.record import is_reweighting
 
 SHOTS = (1, 2, 4, 8, 16)
 NOISE = (0.0, 0.1, 0.3, 0.5)
@@ -85,7 +89,7 @@ def base_to_new(setup: Setup, plan: Plan) -> Iterator[Variant]:
 def label_noise(setup: Setup, plan: Plan) -> Iterator[Variant]:
     """Shares of wrong training labels, with and without instance weights where a method has them."""
     node = f"TRAINER.{plan.method.upper()}."
-    switches = [key for key, value in _defaults(plan.method).items() if key.startswith("REWEIGHT") and value is True]
+    switches = [key for key, value in defaults_of(plan.method).items() if is_reweighting(key) and value is True]
     without = tuple(word for key in switches for word in (node + key, "False"))
     for share in NOISE:
         options = ("DATASET.LABEL_NOISE", str(share))
@@ -95,15 +99,15 @@ def label_noise(setup: Setup, plan: Plan) -> Iterator[Variant]:
 
 
 def ablation(setup: Setup, plan: Plan) -> Iterator[Variant]:
-    """SimNL without one of its parts at a time."""
+    """SimNL with one adapter frozen at zero at a time (its branch stays in the logits), and without its other parts."""
     node = f"TRAINER.{plan.method.upper()}."
-    adapters = _defaults(plan.method).get("ADAPTERS")
+    adapters = defaults_of(plan.method).get("ADAPTERS")
     if adapters is None:
         raise ValueError(f"The ablation is SimNL's; {plan.method} has no such parts.")
     yield Variant("full")
     for off in adapters:
         kept = [name for name in adapters if name != off]
-        yield Variant(f"no {off} adapter", (f"{node}ADAPTERS", str(kept)))
+        yield Variant(f"{off} adapter frozen", (f"{node}ADAPTERS", str(kept)))
     yield Variant("no adapter learns", (f"{node}ADAPTERS", "[]"))
     yield Variant("no reweighting", (f"{node}REWEIGHT_POSITIVE", "False", f"{node}REWEIGHT_NEGATIVE", "False"))
     yield Variant("no re-ranking loss", (f"{node}RERANK_WEIGHT", "0.0"))
@@ -141,7 +145,12 @@ def _values(name: str, standard: float, dataset: str) -> list[float]:
     return sorted({*values, standard})
 
 
-def _defaults(method: str) -> dict:
+def defaults_of(method: str) -> dict:
+    """A method's default config.
+
+    Raises:
+        KeyError: no such method.
+    """
     import trainers  # noqa: F401 - importing registers every method
 
     return dict(TRAINER_REGISTRY.get(method).default_cfg())
@@ -153,24 +162,31 @@ STUDIES = {
     "base2new": Study(base_to_new, task="base2new", layout="base2new"),
     "noise": Study(label_noise, methods=("SimNL",), layout="noise"),
     "sensitivity": Study(sensitivity, methods=("SimNL",), layout="sensitivity"),
-    "ablation": Study(ablation, methods=("SimNL",)),
+    "ablation": Study(ablation, methods=("SimNL",), layout="ablation"),
 }
 
 
 def cells_of(request: Request) -> list[Cell]:
-    """All cells of a study.
+    """All cells of a study; a method or data set that the study cannot do gives cells with the reason.
 
     Raises:
-        ValueError: unknown names, or a method that the study is not made for.
+        ValueError: unknown names.
     """
     study, setup = STUDIES[request.study], request.setup
     methods = [check_name("trainers", name) for name in request.methods or study.methods or default_methods()]
-    datasets = [check_name("datasets", name) for name in request.datasets or default_datasets(setup)]
-    plans = [
-        Plan(method, dataset, shots, Variant(v.name, (*request.options, *v.options), v.targets))
-        for dataset in datasets
-        for shots in request.shots or study.shots
-        for method in methods
-        for v in study.variants(setup, Plan(method, dataset, shots, Variant(options=request.options)))
-    ]
-    return build_cells(setup, plans, request.seeds, study.task)
+    names = request.datasets or default_datasets(setup, study.task)
+    datasets = [check_name("datasets", name) for name in names]
+    each = itertools.product(*map(dict.fromkeys, (datasets, request.shots or study.shots, methods)))
+    plans = [Plan(method, dataset, shots) for dataset, shots, method in each]
+    return [cell for plan in plans for cell in _cells_of(request, study, plan)]
+
+
+def _cells_of(request: Request, study: Study, plan: Plan) -> list[Cell]:
+    """The cells of one method, data set and number of shots."""
+    setup, seeds = request.setup, tuple(dict.fromkeys(request.seeds))
+    try:
+        variants = list(study.variants(setup, replace(plan, variant=Variant(options=request.options))))
+    except CELL_ERRORS as error:
+        return cells_that_fail(plan, seeds, error)
+    plans = [replace(plan, variant=replace(v, options=(*request.options, *v.options))) for v in variants]
+    return build_cells(setup, plans, seeds, study.task)

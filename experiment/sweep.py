@@ -74,7 +74,8 @@ def sweep(cfg: CN, score: Callable[[CN], tuple[float | None, int]]) -> tuple[CN,
     done = _read(folder / FILE, settings)
     for number in range(len(done), len(settings)):
         work = folder / "sweep" / str(number + 1)
-        accuracy, tried = score(with_settings(cfg, settings[number], str(work)))
+        own = {"RESUME": ""} | settings[number]  # RESUME is a checkpoint of the run itself
+        accuracy, tried = score(with_settings(cfg, own, str(work)))
         if accuracy is None:
             log.info("Nothing may be selected on (%s): SWEEP is not carried out.", cfg.PROTOCOL)
             return with_settings(cfg, {}, cfg.OUTPUT_DIR), {}, 0
@@ -88,13 +89,20 @@ def sweep(cfg: CN, score: Callable[[CN], tuple[float | None, int]]) -> tuple[CN,
 
 
 def _read(path: Path, settings: list[dict]) -> list[dict]:
-    """What an interrupted sweep of the same settings has done; a file of other settings is not used."""
-    if not path.is_file():
-        return []
+    """What an interrupted sweep of the same settings has done; a damaged file, or one of others, is not used."""
     try:
         done = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
+    except FileNotFoundError:
         return []
+    except ValueError:  # not json, not UTF-8
+        done = None
     expected = json.loads(json.dumps(settings))
-    same = isinstance(done, list) and [entry.get("settings") for entry in done] == expected[: len(done)]
-    return done if same else []
+    if isinstance(done, list) and all(map(_is_entry, done)) and [e["settings"] for e in done] == expected[: len(done)]:
+        return done
+    log.warning("%s is damaged or of another sweep: the sweep starts anew.", path)
+    return []
+
+
+def _is_entry(entry: object) -> bool:
+    kinds = {"settings": dict, "accuracy": (int, float), "num_settings": int}
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())

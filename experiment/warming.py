@@ -6,15 +6,19 @@ the run will ask for.
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
 from dassl.engine import TRAINER_REGISTRY
-from experiment.run import build_targets
+from experiment.cli import describe
+from experiment.matrix import CELL_ERRORS, Cell
+from experiment.targets import build_targets
 from fewshot.inputs import FeatureInputs
 from fewshot.selection import selection_images
 from vlm.clip import FrozenCLIP, load_clip
@@ -69,9 +73,10 @@ def needs_of(cfg) -> Needs:
 def encode_prompts(cfg, store: FeatureStore) -> None:
     """The fixed prompts of a run; prompts of new classes (base-to-new) too."""
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    needed = trainer.prompt_sets_of(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
     for source in (build_dataset(cfg), *build_targets(cfg).values()):
         names = tuple(source.lab2cname[label] for label in range(source.num_classes))
-        encode_prompt_sets(cfg, source, names, store, trainer.prompt_sets, trainer.optional_prompt_sets)
+        encode_prompt_sets(cfg, source, names, store, needed, trainer.optional_prompt_sets)
 
 
 def union(parts: Iterable[Needs]) -> Needs:
@@ -95,28 +100,60 @@ def share(needs: Needs, rank: int, world: int) -> list[tuple[ViewSpec, tuple[int
     return work
 
 
-def warm(configs: Sequence, rank: int = 0, world: int = 1) -> int:
+def by_store(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells that can be run, in groups of one backbone and precision: these share a store."""
+    groups: dict[tuple, list[Cell]] = {}
+    for cell in cells:
+        if cell.cfg is not None:
+            clip = clip_of(cell.cfg)
+            groups.setdefault((clip.fingerprint, clip.precision), []).append(cell)
+    return list(groups.values())
+
+
+def total_needs(cells: Sequence[Cell]) -> tuple[int, int]:
+    """How many views runs will read, and of how many images; a view that several read counts once per store.
+
+    Errors as in `warm`.
+    """
+    views, files = 0, set()
+    for some in by_store(cells):
+        for images in union(tried(needs_of, some)).values():
+            views += sum(map(len, images.values()))
+            files.update(images)
+    return views, len(files)
+
+
+def warm(cells: Sequence[Cell], rank: int = 0, world: int = 1) -> int:
     """Encode this process's share of what runs will read; the first process encodes their prompts.
 
     Args:
-        configs: of the runs; those of one backbone and precision share a store.
+        cells: whose config is to be run. One whose data or prompts are not all there gets the reason as its `error`,
+            and the others go on.
         rank, world: this process's number and how many there are.
 
     Returns:
         The number of views that had to be encoded.
     """
-    groups: dict[tuple, list] = {}
-    for cfg in configs:
-        groups.setdefault((clip_of(cfg).fingerprint, clip_of(cfg).precision), []).append(cfg)
     encoded = 0
-    for some in groups.values():
-        first = some[0]
+    for some in by_store(cells):
+        first = some[0].cfg
         store = FeatureStore(
             first.STORE.ROOT, clip_of(first), first.DATALOADER.NUM_WORKERS, first.STORE.BATCH_SIZE, exclusive=world == 1
         )
-        for spec, views, paths in share(union(map(needs_of, some)), rank, world):
+        for spec, views, paths in share(union(tried(needs_of, some)), rank, world):
             store.warm(paths, spec, views)
-        for cfg in some if rank == 0 else ():
-            encode_prompts(cfg, store)
+        if rank == 0:
+            list(tried(functools.partial(encode_prompts, store=store), some))
         encoded += store.encoded_images
     return encoded
+
+
+def tried(function: Callable[[CN], object], cells: Iterable[Cell]) -> Iterator:
+    """What a function gives for the config of each cell without an error; one that it raises becomes the cell's."""
+    for cell in cells:
+        if cell.error:
+            continue
+        try:
+            yield function(cell.cfg)
+        except CELL_ERRORS as error:
+            cell.error = describe(error)

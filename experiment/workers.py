@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiment.devices import VISIBLE
+
 STOP = "stop"  # where this file is in the folder of events, no cell is begun
-SETTLED = ("done", "skipped", "failed", "n/a")
+SETTLED = ("done", "skipped", "failed", "n/a")  # states after which a cell is left alone
 
 
 class EventLog:
@@ -26,17 +28,20 @@ class EventLog:
 
     def __init__(self, folder: Path, number: int | None = None):
         self._folder = folder
-        self._own = folder / f"{number}.jsonl"
+        self._number, self._own = number, folder / f"{number}.jsonl"
         self._read: dict[Path, int] = {}  # bytes taken in, by file
         self.settled: set[int] = set()
 
     def write(self, cell: int, event: dict) -> None:
-        """Add an event; a line is written at once, so that a killed process leaves whole lines or a last part."""
-        with open(self._own, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"cell": cell, **event}) + "\n")
+        """Add an event. A line that was cut off, by a kill or a full disk, is ended first."""
+        line = json.dumps({"cell": cell, "process": self._number, **event}).encode() + b"\n"
+        with open(self._own, "ab+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            cut_off = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" + line if cut_off else line)
 
     def read(self) -> Iterator[tuple[int, dict]]:
-        """What is new since the last call, as (cell, event)."""
+        """What is new since the last call, as (cell, event); `process` is who wrote it. Cut-off lines are left out."""
         for path in sorted(self._folder.glob("*.jsonl")):
             with open(path, "rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -44,8 +49,11 @@ class EventLog:
             whole = text[: text.rfind(b"\n") + 1]
             self._read[path] = self._read.get(path, 0) + len(whole)
             for line in whole.splitlines():
-                event = json.loads(line)
-                number = event.pop("cell")
+                try:
+                    event = json.loads(line)
+                    number = event.pop("cell")
+                except ValueError:
+                    continue
                 if event["state"] in SETTLED:
                     self.settled.add(number)
                 yield number, event
@@ -66,7 +74,7 @@ class Worker:
         count: number of processes.
         folder: of the events.
         threads: for tensor operations; 0: as many as the process may use.
-        pick_gpu: process number N uses GPU N alone (where nothing else shares the GPUs out).
+        gpus: the GPU that each process uses alone, as CUDA_VISIBLE_DEVICES names it; empty: what it finds.
         parent: process that must be there for the work to go on; 0: none.
     """
 
@@ -74,22 +82,32 @@ class Worker:
     count: int
     folder: str
     threads: int = 0
-    pick_gpu: bool = False
+    gpus: tuple[str, ...] = ()
     parent: int = 0
 
     def __call__(self, number: int) -> None:
-        """Work on the cells, starting at an offset of its own, until all of them are settled."""
-        if self.pick_gpu:
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(number)  # read when CUDA is first used
+        """Work on the cells, starting at an offset of its own, until all of them are settled.
+
+        Raises:
+            RuntimeError: a GPU is wanted, and there is none.
+        """
+        if self.gpus:
+            os.environ[VISIBLE] = self.gpus[number]  # read when CUDA is first used
         import torch
 
         from experiment.executor import work
         from experiment.run import configure_logging
         from experiment.studies import Request, cells_of
 
+        request = Request.from_json(json.loads(self.request))
+        if request.setup.cuda and not torch.cuda.is_available():
+            visible = os.environ.get(VISIBLE, "not set")
+            raise RuntimeError(
+                f"PyTorch {torch.__version__} sees no GPU on {os.uname().nodename} ({VISIBLE}: {visible})."
+            )
         torch.set_num_threads(self.threads or usable_cores())
         configure_logging(quiet=True)
-        cells = cells_of(Request.from_json(json.loads(self.request)))
+        cells = cells_of(request)
         events = EventLog(Path(self.folder), number)
         order = [n for first in range(self.count) for n in range((number + first) % self.count, len(cells), self.count)]
         work(cells, events.write, order=order, is_settled=lambda cell: self._shall_stop() or events.is_settled(cell))

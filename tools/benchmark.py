@@ -14,7 +14,7 @@ STUDY
   base2new     trained on the first half of the classes, tested on both halves
   noise        0, 10, 30 and 50 % of the training labels wrong, with and without SimNL's reweighting
   sensitivity  SimNL's alpha, beta, lambda and tau, one at a time, without the search (Table A3)
-  ablation     SimNL without each of its adapters, weights, losses and prompts
+  ablation     SimNL with one adapter frozen at a time, and without its instance weights, losses and prompts
 
   --methods    {methods}
                [all that work on cached features; SimNL for the last three studies]
@@ -24,26 +24,27 @@ STUDY
   --seeds      numbers from 0         [SEEDS, or 1 2 3]
   --backbone   as BACKBONE            [auto]
   --protocol, --preset  as PROTOCOL and PRESET   [fewshot-val, repaired]
-  --jobs N     processes on this machine; each uses its share of the cores   [1]
-  --gpus N     one process per GPU    [0: the one process uses a GPU if there is one]
+  --jobs N     processes on this machine, without a GPU; each uses its share of the cores   [1]
+  --gpus N     one process per GPU, of those that CUDA_VISIBLE_DEVICES shows
+               [0: the one process uses a GPU if there is one]
   --executor   local: processes on this machine; slurm: a job array of --gpus (or --jobs) jobs   [local]
-  --slurm KEY=VALUE ...  further parameters of the jobs, e.g. --slurm partition=gpu time=240
+  --slurm KEY=VALUE ...  options of sbatch for the jobs, e.g. --slurm partition=gpu time=4:00:00 cpus-per-task=4
   --dry-run    print the cells, and the jobs, and run nothing
-  KEY VALUE    config keys for all cells, e.g. OPTIM.MAX_EPOCH 10
+  KEY VALUE    config keys for all cells, e.g. OPTIM.MAX_EPOCH 10 or MATMUL high
 
 DATA, OUTPUT, CACHE, WEIGHTS, DEVICE and DEBUG are read from the environment, as by scripts/simnl/main.sh.
 Examples:
 
   bash scripts/benchmark.sh fewshot --datasets shapes
   DATA=/data bash scripts/benchmark.sh fewshot --methods SimNL TipAdapterF --shots 1 16 --seeds 1
-  DATA=/data bash scripts/benchmark.sh fewshot --executor slurm --gpus 8 --slurm partition=gpu time=600
+  DATA=/data bash scripts/benchmark.sh fewshot --executor slurm --gpus 8 --slurm partition=gpu time=10:00:00
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-import re
 import shlex
 import signal
 import sys
@@ -51,9 +52,7 @@ from collections.abc import Sequence
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import check_name, fail_politely, known, pick_device, seeds_from
-
-KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+")
+from experiment.cli import check_name, check_pairs, fail_politely, is_key, known, seeds_from
 
 
 def usage() -> str:
@@ -65,17 +64,15 @@ def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Flags with their values, and KEY VALUE pairs; these may stand anywhere.
 
     Raises:
-        ValueError: a key without a value.
+        ValueError: see `experiment.cli.check_pairs`.
     """
     flags, options, words = [], [], iter(arguments)
     for word in words:
-        if not KEY.fullmatch(word):
+        if is_key(word):
+            options += [word, *itertools.islice(words, 1)]
+        else:
             flags.append(word)
-            continue
-        value = next(words, None)
-        if value is None:
-            raise ValueError(f"command line: KEY VALUE pairs are needed, '{word}' has no value")
-        options += [word, value]
+    check_pairs(options)
     return flags, options
 
 
@@ -93,19 +90,25 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     """The flags of the help text."""
+    parser = matrix_parser()
+    parser.add_argument("--jobs", type=positive, default=1)
+    parser.add_argument("--gpus", type=natural, default=0)
+    parser.add_argument("--executor", choices=("local", "slurm"), default="local")
+    parser.add_argument("--slurm", nargs="+", default=(), metavar="KEY=VALUE")
+    return parser
+
+
+def matrix_parser() -> Parser:
+    """The flags that say what is run."""
     from experiment.studies import STUDIES
 
-    parser = Parser()
+    parser = Parser(allow_abbrev=False)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("words", nargs="*", help="names of methods and data sets, and numbers of shots, without flags")
     for name, kind in (("methods", str), ("datasets", str), ("shots", positive), ("seeds", natural)):
         parser.add_argument(f"--{name}", nargs="+", type=kind, default=())
     for name in ("backbone", "protocol", "preset"):
         parser.add_argument(f"--{name}", default="")
-    parser.add_argument("--jobs", type=positive, default=1)
-    parser.add_argument("--gpus", type=natural, default=0)
-    parser.add_argument("--executor", choices=("local", "slurm"), default="local")
-    parser.add_argument("--slurm", nargs="+", default=(), metavar="KEY=VALUE")
     parser.add_argument("--dry-run", action="store_true")
     return parser
 
@@ -140,13 +143,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def request_from(args: argparse.Namespace, options: list[str]):
+def request_from(args: argparse.Namespace, options: list[str], *, cuda: bool):
     """The study that the command line and the environment ask for; flags win."""
     from experiment.matrix import Setup
     from experiment.studies import Request
 
     given = {name.upper(): value for name in ("backbone", "protocol", "preset") if (value := getattr(args, name))}
-    setup = Setup.from_environment({**os.environ, **given}, cuda=pick_device(os.environ.get("DEVICE") or "auto"))
+    setup = Setup.from_environment({**os.environ, **given}, cuda=cuda)
     seeds = args.seeds or seeds_from(os.environ.get("SEEDS") or "1 2 3")
     return Request(
         args.study, setup, tuple(args.methods), tuple(args.datasets), tuple(args.shots), tuple(seeds), tuple(options)
@@ -163,15 +166,16 @@ def main() -> int:
         return 0
     args = build_parser().parse_args(flags)
     sort_words(args)
-    request = request_from(args, options)
 
     from experiment import launch
     from experiment.run import configure_logging
     from experiment.studies import cells_of
 
     configure_logging(quiet=True)
+    device = os.environ.get("DEVICE") or "auto"
+    workers = launch.Workers.from_flags(args.executor, args.jobs, args.gpus, args.slurm, device)
+    request = request_from(args, options, cuda=workers.cuda)
     cells = cells_of(request)
-    workers = launch.Workers.from_flags(args.executor, args.jobs, args.gpus, args.slurm)
     if args.dry_run:
         print("\n".join([*workers.describe(), *map(launch.describe_cell, cells)]))
         return 0

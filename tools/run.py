@@ -33,13 +33,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import check_name, fail_politely, known, pick_device, seeds_from
+from experiment.cli import check_name, check_pairs, fail_politely, known, seeds_from
+from experiment.devices import pick_device
 
 log = logging.getLogger("run")
 
@@ -74,6 +76,7 @@ def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, lis
     check_name("datasets", dataset)
     if not shots.isdigit() or int(shots) < 1:
         raise ValueError(f"SHOTS is '{shots}'. Give a whole number from 1; the paper has 1, 2, 4, 8 and 16.")
+    check_pairs(options)
     return dataset, int(shots), options
 
 
@@ -142,7 +145,7 @@ def main() -> int:
     others = find_records([folders[0].parents[3]])  # whatever was run on the data set
     print(f"\n{render(summarise(comparable(others, mine)), 'terminal')}\n")
     print(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)")
-    print(f"Tables of everything: python tools/table.py {setting('OUTPUT', 'output')}")
+    print(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}")
     return 0
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import fail_politely, known, pick_device
+from experiment.cli import fail_politely, known
 from experiment.config import CONFIGS, assemble
+from experiment.devices import pick_device
 from experiment.run import configure_logging, run_log, run_one
 
 

@@ -3,20 +3,40 @@
 python tools/warm.py fewshot --datasets dtd --shots 1 2 4 8 16          # what benchmark.sh would run, see its --help
 torchrun --nproc-per-node 8 tools/warm.py fewshot --datasets imagenet   # 8 GPUs, each with its share of the images
 
-Takes the flags of scripts/benchmark.sh that say what is run. The store is the same however many processes fill it.
+Takes the flags of scripts/benchmark.sh that say what is run: not --jobs, --gpus, --executor and --slurm, since it is
+torchrun (under srun on a cluster) that starts several processes. The store is the same however many fill it.
+--dry-run says how many views are needed, stored or not, and encodes nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 import time
 
 import _path  # noqa: F401 - makes the packages importable
-from benchmark import build_parser, request_from, sort_words, split_options
+from benchmark import matrix_parser, request_from, sort_words, split_options
 
 from experiment.cli import fail_politely
+from experiment.devices import pick_device
+
+PROCESSES = ("--jobs", "--gpus", "--executor", "--slurm")  # flags of scripts/benchmark.sh that mean nothing here
+
+
+def parse(flags: list[str]) -> argparse.Namespace:
+    """The flags.
+
+    Raises:
+        ValueError: unknown ones, wrong values, and those that start processes.
+    """
+    wrong = [flag for flag in flags if flag.partition("=")[0] in PROCESSES]
+    if wrong:
+        raise ValueError(f"{wrong[0]} starts no processes here: use torchrun --nproc-per-node N tools/warm.py ...")
+    args = matrix_parser().parse_args(flags)
+    sort_words(args)
+    return args
 
 
 @fail_politely
@@ -26,33 +46,35 @@ def main() -> int:
     if not flags or {"-h", "--help"} & set(flags):
         print(__doc__)
         return 0
-    args = build_parser().parse_args(flags)
-    sort_words(args)
+    args = parse(flags)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    request = request_from(args, options)
+    request = request_from(args, options, cuda=pick_device(os.environ.get("DEVICE") or "auto"))
     if request.setup.cuda and world > 1:
         import torch
 
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        number = int(os.environ.get("LOCAL_RANK", rank))  # processes may share a GPU, or be shown one each
+        torch.cuda.set_device(number % torch.cuda.device_count())
 
     from experiment.run import configure_logging
     from experiment.studies import cells_of
-    from experiment.warming import warm
+    from experiment.warming import total_needs, warm
 
     configure_logging(quiet=True)
     cells = cells_of(request)
-    configs = [cell.cfg for cell in cells if cell.cfg is not None]
     start = time.perf_counter()
     with contextlib.redirect_stdout(None):
-        encoded = warm(configs, rank, world)
+        if args.dry_run:
+            views, images = total_needs(cells)
+            done = f"{views} views of {images} images needed"
+        else:
+            done = f"{warm(cells, rank, world)} views encoded"
     seconds = time.perf_counter() - start
-    print(
-        f"Process {rank + 1} of {world}: {encoded} views encoded for {len(configs)} runs in {seconds:.1f} s", flush=True
-    )
+    runs = sum(cell.cfg is not None and not cell.error for cell in cells)
+    print(f"Process {rank + 1} of {world}: {done} for {runs} runs in {seconds:.1f} s", flush=True)
     wrong = [f"{cell}: {cell.error}" for cell in cells if cell.error]
     if wrong and rank == 0:
         print("\nNot warmed:", *wrong, sep="\n  ", file=sys.stderr)
-    return 1 if wrong else 0
+    return 1 if wrong and world == 1 else 0  # torchrun ends the other processes when one fails
 
 
 if __name__ == "__main__":

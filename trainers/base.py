@@ -77,6 +77,11 @@ class VLTrainer(TrainerX):
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
         """The method, given the task and its own config node."""
 
+    @classmethod
+    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
+        """The prompt sets that the method needs, given its own config node; by default `prompt_sets`."""
+        return cls.prompt_sets
+
     def search_space(self, cfg: CN) -> Grid | None:
         """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
         if "GRID" not in cfg:
@@ -159,9 +164,8 @@ class VLTrainer(TrainerX):
             keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, limit)
 
     def _build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
-        prompts = encode_prompt_sets(
-            self.cfg, dataset, classnames, self.store, self.prompt_sets, self.optional_prompt_sets
-        )
+        needed = self.prompt_sets_of(self.node)
+        prompts = encode_prompt_sets(self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets)
         support = support or SupportSet.empty(self.clip.embed_dim)
         return FewShotTask(
             support_features=support.features,
@@ -189,8 +193,18 @@ class VLTrainer(TrainerX):
     # ------------------------------------------------------------------ training (hooks of the engine)
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Continue an interrupted run; a method that does not train has nothing to continue."""
-        return super().resume_model_if_exist(directory) if self.trains else 0
+        """Continue an interrupted run; a method that does not train has nothing to continue.
+
+        Raises:
+            ValueError: a checkpoint that is damaged; the message says what to delete.
+        """
+        if not self.trains:
+            return 0
+        try:
+            return super().resume_model_if_exist(directory)
+        except (FileNotFoundError, ValueError) as error:
+            folder = Path(directory) / "head"
+            raise ValueError(f"{error} To train from the start, delete {folder} and run again.") from error
 
     def before_train(self) -> None:
         """Find where to start, and what epoch selection already knows."""

@@ -90,6 +90,7 @@ class CoOpHead(Head):
 class CoOp(VLTrainer):
     """The method as a trainer. Prompts: its own, and negative templates where NEGATIVE is on."""
 
+    prompt_sets = ()
     text_features_cached = False
     base_to_new = True  # with one context for all classes
 
@@ -100,10 +101,10 @@ class CoOp(VLTrainer):
         node.NEGATIVE = CN(NegativeOptions.defaults())
         return node
 
-    @property
-    def prompt_sets(self) -> tuple[str, ...]:
-        """Depends on the config."""
-        return negative_prompts((), self.node.NEGATIVE)
+    @classmethod
+    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
+        """Negative templates where NEGATIVE is on."""
+        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)
 
     def check_cfg(self, cfg: CN) -> None:
         """As in the base; contexts that belong to classes are refused for new ones."""

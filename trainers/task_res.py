@@ -113,10 +113,10 @@ class TaskRes(VLTrainer):
         stage1 = {"LR": 2e-3, "MAX_EPOCH": 50}
         return CN({"SCALE": 0.5, "BASE": "regular", "STAGE1": stage1, "NEGATIVE": NegativeOptions.defaults()})
 
-    @property
-    def prompt_sets(self) -> tuple[str, ...]:
-        """Depends on the config."""
-        return negative_prompts(super().prompt_sets, self.node.NEGATIVE)
+    @classmethod
+    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
+        """Negative templates too where NEGATIVE is on."""
+        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TaskResHead:
         """The residual on the raw text base."""

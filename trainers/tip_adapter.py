@@ -137,7 +137,7 @@ class TipAdapterF(TipAdapter):
         node.NEGATIVE = CN(NegativeOptions.defaults(without=("alpha", "beta")))
         return node
 
-    @property
-    def prompt_sets(self) -> tuple[str, ...]:
-        """Depends on the config."""
-        return negative_prompts(super().prompt_sets, self.node.NEGATIVE)
+    @classmethod
+    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
+        """Negative templates too where NEGATIVE is on."""
+        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)

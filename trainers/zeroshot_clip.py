@@ -51,12 +51,16 @@ class ZeroshotCLIP(VLTrainer):
         """PROMPTS: template | cupl | pool | mixture; CUPL_WEIGHT: share of CuPL in the mixture."""
         return CN({"PROMPTS": "template", "CUPL_WEIGHT": 0.55})
 
-    @property
-    def prompt_sets(self) -> tuple[str, ...]:
-        """Depends on the config."""
-        if self.node.PROMPTS not in PROMPTS:
-            raise ValueError(f"TRAINER.ZEROSHOTCLIP.PROMPTS is '{self.node.PROMPTS}'. Choose one of {list(PROMPTS)}.")
-        return PROMPTS[self.node.PROMPTS]
+    @classmethod
+    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
+        """Those of the classifier that PROMPTS names.
+
+        Raises:
+            ValueError: PROMPTS names none.
+        """
+        if cfg.PROMPTS not in PROMPTS:
+            raise ValueError(f"TRAINER.ZEROSHOTCLIP.PROMPTS is '{cfg.PROMPTS}'. Choose one of {list(PROMPTS)}.")
+        return PROMPTS[cfg.PROMPTS]
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ZeroshotHead:
         """The classifier that PROMPTS names."""

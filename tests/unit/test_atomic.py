@@ -42,3 +42,21 @@ def test_the_name_is_free_until_the_end(tmp_path):
         other.write_text("2")
         assert not path.exists()
     assert path.read_text() == "1"  # the outer block ends last
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "b.txt"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "other.txt"), "other.txt"),
+    ],
+)
+def test_an_error_of_the_system_names_the_file(tmp_path, error, named):
+    with pytest.raises(type(error), match=named) as caught, replacing(tmp_path / "b.txt"):
+        raise error
+    assert caught.value.errno == error.errno
+
+
+def test_a_message_without_number_stays(tmp_path):
+    with pytest.raises(OSError, match="^cannot write mode F$"), replacing(tmp_path / "b.txt"):
+        raise OSError("cannot write mode F")

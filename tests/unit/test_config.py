@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiment.backbones import backbone_names, backbone_settings
-from experiment.cli import check_name, known, pick_device
+from experiment.cli import check_name, known
 from experiment.config import CONFIGS, ConfigError, assemble, coerce, config_hash
 
 BACKBONE = CONFIGS / "backbones" / "rn50.yaml"
@@ -152,13 +152,10 @@ def test_backbones_by_any_spelling():
         backbone_settings("rn5")
 
 
-def test_names_and_devices():
+def test_names():
     assert check_name("datasets", "dtd") == "dtd"
     with pytest.raises(ValueError, match=r"data set 'imgenet'\. Did you mean imagenet\? Valid: caltech101"):
         check_name("datasets", "imgenet")
-    assert pick_device("cpu") is False
-    with pytest.raises(ValueError, match="gpu"):
-        pick_device("gpu")
 
 
 def test_all_of_coops_names_are_there():

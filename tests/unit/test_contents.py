@@ -123,9 +123,87 @@ def test_hash_does_not_change_when_the_split_is_made(mine, tmp_path):
     assert config_hash(before) == name
 
 
+def test_hash_does_not_change_when_the_split_is_made_where_a_key_says(mine, tmp_path):
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    split = tmp_path / "made.json"
+    options = ["STORE.ROOT", str(tmp_path / "store"), "DATASET.NUM_SHOTS", "2", "SEED", "1"]
+    cfg = config(mine, *options, "DATASET.SPLIT_FILE", str(split))
+    name = config_hash(cfg)
+    DATASET_REGISTRY.get("ImageFolder")(cfg)
+    assert split.is_file()
+    assert config_hash(cfg) == name
+    split.write_text(split.read_text().replace('"generated"', '"other"'))
+    assert config_hash(cfg) != name  # somebody's own
+
+
 def test_a_cupl_file_that_comes_later_makes_another_run(tmp_path):
-    cfg = assemble([CONFIGS / "datasets" / "dtd.yaml"], ["DATASET.ROOT", str(tmp_path)])
+    cfg = assemble([CONFIGS / "datasets" / "dtd.yaml"], ["DATASET.ROOT", str(tmp_path), "TRAINER.NAME", "SimNL"])
     without = config_hash(cfg)
     (tmp_path / "gpt3_prompts").mkdir()
     (tmp_path / "gpt3_prompts" / "CuPL_prompts_dtd.json").write_text("{}")
     assert config_hash(cfg) != without
+
+
+LABEL_FILES = {
+    "eurosat": ["eurosat/split_zhou_EuroSAT.json"],
+    "dtd": ["dtd/split_zhou_DescribableTextures.json"],
+    "fgvc_aircraft": [
+        "fgvc_aircraft/variants.txt",
+        *(f"fgvc_aircraft/images_variant_{part}.txt" for part in ("train", "val", "test")),
+    ],
+    "imagenet": ["imagenet/classnames.txt"],
+    "imagenet_a": ["imagenet-adversarial/classnames.txt", "imagenet/classnames.txt"],
+    "imagenetv2": ["imagenetv2/classnames.txt", "imagenet/classnames.txt"],
+}
+
+
+@pytest.mark.parametrize("dataset", LABEL_FILES)
+def test_hash_follows_the_data_set_s_own_label_files(tmp_path, dataset):
+    """Wherever the data root is; other files of the data set change nothing."""
+
+    def name(root, *options):
+        file = CONFIGS / "datasets" / f"{dataset}.yaml"
+        return config_hash(assemble([file], [*options], {"DATASET.ROOT": str(root), "TRAINER.NAME": "SimNL"}))
+
+    root = tmp_path / "data"
+    absent = name(root)  # the run itself says what is missing
+    found = [absent]
+    for file in LABEL_FILES[dataset]:
+        for text in ("one", "two!"):
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_text(text)
+            found.append(name(root))
+    assert len(set(found)) == len(found)
+    shutil.copytree(root, tmp_path / "moved")
+    assert name(tmp_path / "moved") == found[-1]
+    own = tmp_path / "moved" / LABEL_FILES[dataset][0].split("/")[0]
+    assert name(own) == found[-1]  # DATASET.ROOT may be the data set's folder
+    (own / "images").mkdir()
+    (own / "README.txt").write_text("more")
+    assert name(tmp_path / "moved") == found[-1]
+
+
+def test_hash_leaves_out_the_standard_split_where_another_is_given(tmp_path):
+    mine, standard = tmp_path / "mine.json", tmp_path / "dtd" / "split_zhou_DescribableTextures.json"
+    mine.write_text("{}")
+    options = ["DATASET.ROOT", str(tmp_path), "DATASET.SPLIT_FILE", str(mine), "TRAINER.NAME", "SimNL"]
+    cfg = assemble([CONFIGS / "datasets" / "dtd.yaml"], options)
+    before = config_hash(cfg)
+    standard.parent.mkdir()
+    standard.write_text("{}")
+    assert config_hash(cfg) == before
+
+
+def test_every_data_set_says_what_its_labels_are_read_from():
+    """From files that exist by these names in the layouts; rendered and listed ones have none."""
+    from dassl.data.datasets import DATASET_REGISTRY
+    from experiment.contents import _label_files
+
+    found = {}
+    for path in (CONFIGS / "datasets").glob("*.yaml"):
+        cfg = assemble([path])
+        assert cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
+        found[path.stem] = _label_files(cfg)
+    without = {name for name, files in found.items() if not files}
+    assert without == {"imagefolder", "shapes", "shapes_inverted", "shapes_noise", "shapes_outline"}

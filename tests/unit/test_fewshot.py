@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import nn
 
-from fewshot.checkpoint import load_head, save_head
+from fewshot.checkpoint import load_head, restore_head, save_head
 from fewshot.head import Head, SearchableHead
 from fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader, given, keep_products
 from fewshot.selection import EpochSelection, accuracy
@@ -134,8 +135,44 @@ def test_the_first_best_epoch_is_kept_and_survives_a_crash(tmp_path):
 
 
 def test_scores_that_do_not_reach_the_checkpoint_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="Delete the folder"):
+    with pytest.raises(ValueError, match=r"selection.json knows 0 epochs.* delete .*selection.json .*head"):
         EpochSelection(tmp_path, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1.0,", b"\xff\xfe", b"{}", b'["a"]', b"[[1]]", b"[true]"])
+def test_damaged_scores_are_named_with_what_to_do_and_of_no_use_from_the_start(tmp_path, content):
+    path = tmp_path / "selection.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path} is damaged.* delete {path} and the checkpoints in .*head"):
+        EpochSelection(tmp_path, 1)
+    assert EpochSelection(tmp_path, 0).scores == []
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"x" * 100])
+def test_damaged_weights_of_the_best_epoch_are_named_with_what_to_do(tmp_path, damage):
+    selection = EpochSelection(tmp_path, 0)
+    selection.add(OneNumber(1.0), 50.0)
+    path = tmp_path / "best-epoch1.safetensors"
+    path.unlink() if damage is None else path.write_bytes(damage)
+    with pytest.raises(ValueError, match=f"{path}.* delete .*selection.json and the checkpoints in .*head"):
+        selection.restore(OneNumber(0.0))
+
+
+def test_a_head_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("fewshot.checkpoint.save_file", full)
+    with pytest.raises(OSError, match=r"head.safetensors cannot be written \(No space left"):
+        save_head(tmp_path / "head.safetensors", OneNumber(1.0), {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_head_of_another_shape_is_refused(tmp_path):
+    path = tmp_path / "head.safetensors"
+    save_head(path, OneNumber(1.0), {})
+    with pytest.raises(ValueError, match=rf"{path} does not fit this run: .*weight"):
+        restore_head(path, nn.Linear(2, 2), {})
 
 
 def test_heads_on_disk(tmp_path):

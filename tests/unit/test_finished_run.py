@@ -95,7 +95,13 @@ def test_tensorboard_lists_the_run_with_its_hyper_parameters(runs):
     contents = events.PluginTagToContent("hparams")
     start = plugin_data_pb2.HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
     values = {name: getattr(v, v.WhichOneof("kind")) for name, v in start.session_start_info.hparams.items()}
-    assert {"method": "SimNL", "dataset": "imagefolder", "shots": 2, "seed": 3, "epochs": 3}.items() <= values.items()
+    assert {
+        "method": "SimNL",
+        "dataset": "imagefolder-images",
+        "shots": 2,
+        "seed": 3,
+        "epochs": 3,
+    }.items() <= values.items()
     assert values["OPTIM.MAX_EPOCH"] == 3  # an option of the command line
     for name in ("alpha", "beta", "lam"):
         assert values[name] == pytest.approx(record["hparams"][name])
@@ -120,6 +126,12 @@ def test_a_reloaded_run_says_what_the_run_said(runs):
     keys, labels = run.trainer.task.cache_keys(), run.trainer.task.support_labels
     others = keys[labels != 0].sum(0)
     torch.testing.assert_close(kinds["negative image"][0], others / others.norm())
+
+
+def test_a_run_on_another_split_is_not_drawn(runs):
+    (record,) = find_records([runs["SimNL"]])
+    with pytest.raises(ValueError, match=r"SimNL is a run on another split of imagefolder.*split_hash 0000"):
+        reload(record | {"split_hash": 64 * "0"})
 
 
 def test_confusion_matrix_of_a_run(runs):

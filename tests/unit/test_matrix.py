@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import benchmark
 import pytest
+import run
 from conftest import make_images
 from filelock import FileLock
 from rich.console import Console
 
 from experiment import executor
 from experiment.cli import seeds_from
-from experiment.launch import Workers, describe_cell, job_parameters
-from experiment.matrix import Cell, Plan, Setup, Variant, build_cells, default_methods
+from experiment.config import CONFIGS
+from experiment.launch import Workers, describe_cell, report_lost
+from experiment.matrix import (
+    PAPER_DATASETS,
+    Cell,
+    Plan,
+    Setup,
+    Variant,
+    build_cells,
+    default_datasets,
+    default_methods,
+)
 from experiment.overview import overview, problems
 from experiment.progress import Progress
 from experiment.record import SCHEMA
@@ -59,6 +74,28 @@ def test_flags_and_options_may_stand_anywhere():
         benchmark.split_options(["fewshot", "OPTIM.LR"])
 
 
+def test_keys_without_a_dot_are_keys_too():
+    typed = "fewshot --methods APE GDA PROTOCOL no-val --shots 1 PRESET official MATMUL high SWEEP [['OPTIM.LR',[1]]]"
+    flags, options = benchmark.split_options(typed.split())
+    assert options == ["PROTOCOL", "no-val", "PRESET", "official", "MATMUL", "high", "SWEEP", "[['OPTIM.LR',[1]]]"]
+    args = benchmark.build_parser().parse_args(flags)
+    assert (args.methods, args.shots) == (["APE", "GDA"], [1])
+    for wrong in ("SEEDS 1", "SEED 1", "OUTPUT x", "USE_CUDA False", "DATASET.NUM_SHOTS 4"):
+        with pytest.raises(ValueError, match=f"'{wrong}': that is given by"):
+            benchmark.split_options(["fewshot", *wrong.split()])
+        with pytest.raises(ValueError, match=f"'{wrong}': that is given by"):
+            run.parse(["shapes", "16", *wrong.split()], "SimNL", "simnl")
+    assert run.parse(["shapes", "16", *options], "SimNL", "simnl") == ("shapes", 16, options)
+
+
+@pytest.mark.parametrize("key", ["PRESET", "PROTOCOL"])
+def test_a_key_wins_over_its_variable(setup, key):
+    given = {"PRESET": "official", "PROTOCOL": "no-val"}[key]
+    request = Request("fewshot", setup, ("TaskRes",), ("shapes",), (1,), (1,), (key, given))
+    (cell,) = cells_of(request)
+    assert cell.cfg[key] == given
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -82,27 +119,23 @@ def test_flags_win_over_the_environment(monkeypatch):
     args = argparse.Namespace(
         study="fewshot", backbone="tiny", protocol="", preset="", methods=["GDA"], datasets=[], shots=[2], seeds=()
     )
-    request = benchmark.request_from(args, ["OPTIM.LR", "1"])
+    request = benchmark.request_from(args, ["OPTIM.LR", "1"], cuda=False)
     assert (request.setup.backbone, request.setup.protocol, request.seeds) == ("tiny", "no-val", (7, 8))
     assert request.setup.output == "output"
     assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
 
 
 def test_workers():
-    assert Workers.from_flags("local", 1, 0, ()).in_process
-    assert Workers.from_flags("local", 1, 3, ()).count == 3
-    slurm = Workers.from_flags("slurm", 1, 2, ["partition=gpu", "time=90", "cpus_per_task=4"])
+    assert Workers.from_flags("local", 1, 0, (), "cpu").in_process
+    slurm = Workers.from_flags("slurm", 1, 2, ["partition=gpu"], "auto")
     assert not slurm.in_process
-    parameters = job_parameters(slurm)
-    assert (parameters["slurm_partition"], parameters["timeout_min"], parameters["cpus_per_task"]) == ("gpu", 90, 4)
-    assert parameters["gpus_per_node"] == 1
     for flags, words in {
         ("local", 2, 2, ()): "one of them",
         ("local", 1, 0, ("a=b",)): "executor slurm",
         ("slurm", 1, 0, ("a",)): "KEY=VALUE",
     }.items():
         with pytest.raises(ValueError, match=words):
-            Workers.from_flags(*flags)
+            Workers.from_flags(*flags, "auto")
 
 
 def test_cells_that_cannot_be_run_say_why(setup):
@@ -138,8 +171,40 @@ def test_a_sensitivity_run_names_every_hyper_parameter(setup):
         values = {key.rsplit(".", 1)[1]: value for key, value in options.items()}
         assert sum(values[name] != standard[name] for name in standard) <= 1
     assert sum(dict(c.cfg.OPTIONS)["TRAINER.SIMNL.ALPHA"] == 3.0 for c in cells) > 10
-    with pytest.raises(ValueError, match="GDA"):
-        cells_of(Request("ablation", setup, methods=("GDA",), datasets=("shapes",), seeds=(1,)))
+
+
+@pytest.mark.parametrize(
+    ("study", "methods", "datasets", "reason"),
+    [
+        ("ablation", ("GDA", "SimNL"), ("shapes",), "GDA has no such parts"),
+        ("sensitivity", ("ZeroshotCLIP", "SimNL"), ("shapes",), "ZeroshotCLIP has none of the hyper-parameters"),
+        ("sensitivity", ("SimNL",), ("dtd", "shapes"), "DescribableTextures|dtd"),
+        ("dg", ("SimNL",), ("caltech101", "shapes"), "caltech101 has no shifted variants"),
+    ],
+)
+def test_what_a_study_cannot_do_stops_nothing_else(setup, study, methods, datasets, reason):
+    cells = cells_of(Request(study, setup, methods=methods, datasets=datasets, shots=(1, 1), seeds=(1, 2, 2)))
+    failed = [cell for cell in cells if cell.error]
+    assert [cell.seed for cell in failed] == [1, 2]
+    assert {(cell.plan.method, cell.plan.dataset) for cell in failed} == {(methods[0], datasets[0])}
+    assert re.search(reason, failed[0].error)
+    fine = [cell for cell in cells if cell.cfg is not None]
+    assert len(fine) + len(failed) == len(cells)
+    assert {(cell.plan.method, cell.plan.dataset) for cell in fine} == {(methods[-1], datasets[-1])}
+    assert len({cell.folder for cell in fine}) == len(fine) > 1
+
+
+def test_data_sets_of_a_study_unless_named(setup, monkeypatch):
+    with open(CONFIGS.parent / "published" / "accuracy.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == "SimNL paper, Table A1"]
+    order = dict.fromkeys(row["dataset"] for row in rows if row["dataset"] != "average")
+    assert list(order) == list(PAPER_DATASETS)
+    there = {"dtd", "caltech101"}
+    monkeypatch.setattr("experiment.matrix._has_data", lambda setup, dataset: dataset in there)
+    assert default_datasets(setup) == ["caltech101", "dtd"]
+    assert default_datasets(setup, "dg") == ["shapes"]
+    there.add("imagenet")
+    assert default_datasets(setup, "dg") == ["imagenet"]
 
 
 def test_options_of_an_ablation_reach_the_config(setup):
@@ -147,7 +212,7 @@ def test_options_of_an_ablation_reach_the_config(setup):
     by_name = {c.plan.variant.name: c.cfg for c in cells}
     assert all(cfg.OPTIM.MAX_EPOCH == 3 for cfg in by_name.values())
     assert by_name["no adapter learns"].TRAINER.SIMNL.ADAPTERS == ()
-    assert "negative-text" not in by_name["no negative-text adapter"].TRAINER.SIMNL.ADAPTERS
+    assert "negative-text" not in by_name["negative-text adapter frozen"].TRAINER.SIMNL.ADAPTERS
     assert by_name["template prompts alone"].PROMPTS.CUPL == ""
     assert by_name["cross-entropy alone"].TRAINER.SIMNL.CONSISTENCY_WEIGHT == 0
 
@@ -190,12 +255,33 @@ def test_events_of_several_processes(tmp_path):
     first, second, reader = EventLog(tmp_path, 0), EventLog(tmp_path, 1), EventLog(tmp_path)
     first.write(3, {"state": "running"})
     second.write(5, {"state": "failed", "error": "it broke"})
-    assert list(reader.read()) == [(3, {"state": "running"}), (5, {"state": "failed", "error": "it broke"})]
+    started, failed = {"state": "running"}, {"state": "failed", "error": "it broke"}
+    assert list(reader.read()) == [(3, {"process": 0, **started}), (5, {"process": 1, **failed})]
     with open(tmp_path / "0.jsonl", "a") as file:
         file.write('{"cell": 3, "st')  # killed while writing, or not written out yet
     assert list(reader.read()) == []
     assert not first.is_settled(3)
     assert first.is_settled(5)
+    EventLog(tmp_path, 0).write(3, {"state": "skipped"})  # started again, after the kill
+    with open(tmp_path / "1.jsonl", "ab") as file:
+        file.write(b'{"cell": 4, "state": "fai\xff{"cell": 4}\n')  # two writers, or a bad disk
+    assert list(reader.read()) == [(3, {"process": 0, "state": "skipped"})]
+    assert EventLog(tmp_path).is_settled(3)
+
+
+def test_cells_of_a_process_that_died_name_its_log(tmp_path):
+    cells = [Cell(Plan("A", "shapes", 1), seed) for seed in (1, 2, 3)]
+    view = Progress(cells, Console(file=io.StringIO()))
+    view.report(0, {"state": "done", "seconds": 1.0, "accuracy": 50.0})
+    jobs = [SimpleNamespace(paths=SimpleNamespace(stderr=tmp_path / f"{n}.err")) for n in (0, 1)]
+    jobs[1].paths.stderr.write_text("Traceback\nOSError: No space left on device\n\n")
+    report_lost(view, jobs, {0: 1, 1: 1})
+    lines, _ = problems(cells, view.outcomes)
+    assert len(lines) == 2
+    assert "ended early. OSError: No space left on device" in lines[0]
+    assert str(jobs[1].paths.stderr) in lines[0]
+    assert str(jobs[0].paths.stderr) in lines[1]  # no process came to it
+    assert "left no message" in lines[1]
 
 
 def test_every_process_tries_every_cell_from_another_start(tmp_path, monkeypatch):
@@ -256,4 +342,4 @@ def test_seeds_are_read_once_for_all_tools(monkeypatch):
         seeds_from("abc")
     monkeypatch.setenv("SEEDS", "abc")
     with pytest.raises(ValueError, match="SEEDS is 'abc'"):
-        benchmark.request_from(benchmark.build_parser().parse_args(["fewshot"]), [])
+        benchmark.request_from(benchmark.build_parser().parse_args(["fewshot"]), [], cuda=False)

@@ -185,7 +185,7 @@ def test_it_is_simnls_branch():
 @pytest.mark.parametrize("method", CARRIERS)
 def test_off_by_default_and_then_the_plain_method_to_the_bit(method):
     trainer, x, y = make_trainer(method), random(8, D, seed=3), torch.arange(8) % C
-    assert trainer.prompt_sets == ("template",)
+    assert trainer.prompt_sets_of(trainer.node) == ("template",)
     off = trainer.build_head(make_task(LABELS["equal"], negative=False), trainer.node)
     task = make_task(LABELS["equal"])
     if method == "TaskRes":
@@ -210,7 +210,7 @@ def test_off_by_default_and_then_the_plain_method_to_the_bit(method):
 @pytest.mark.parametrize("method", CARRIERS)
 def test_switched_on_by_the_config(method):
     trainer = make_trainer(method, ("ENABLED", True), ("LR_FACTOR", 3.0))
-    assert trainer.prompt_sets == ("template", "negative")
+    assert trainer.prompt_sets_of(trainer.node) == ("template", "negative")
     head = trainer.build_head(make_task(LABELS["equal"]), trainer.node)
     learned = {"negative.res_text": (C, D), "negative.res_keys": (C, D)}  # 2CD more
     state = {name: tuple(p.shape) for name, p in head.state_dict().items()}

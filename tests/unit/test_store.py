@@ -17,7 +17,7 @@ import torch
 from conftest import make_images
 from PIL import Image
 
-from vlm.store import FeatureStore, read_image
+from vlm.store import FeatureStore, UnreadableImage, read_image
 from vlm.views import ViewSpec
 
 REPO = Path(__file__).resolve().parents[2]
@@ -189,6 +189,16 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
     path.write_bytes(b"\xff\xd8\xff not a picture")
     with pytest.raises(OSError, match=r"broken\.jpg"):
         read_image(str(path))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_it_is_named_by_a_sentence_from_a_worker_process_too(tmp_path, vit, image_files, workers, monkeypatch):
+    monkeypatch.setattr("vlm.store.WORKERS_PAY_FROM", 1)
+    Path(image_files[3]).write_bytes(b"no picture")
+    with pytest.raises(UnreadableImage) as caught:
+        store_at(tmp_path / "store", vit, num_workers=workers).images(image_files, plain(vit))
+    assert str(caught.value).startswith(f"Cannot decode the image {image_files[3]}: ")
+    assert str(caught.value).endswith("Replace the file and run the command again.")
 
 
 def test_a_full_disk_is_reported_and_keeps_what_was_stored(tmp_path, vit, image_files, monkeypatch):

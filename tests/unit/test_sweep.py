@@ -65,6 +65,25 @@ def test_what_another_sweep_left_is_not_used(tmp_path):
     assert settings == {RATIO: 0.8}
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b"\xff\xfe", b"{}", b"[{}]", b"[[]]", json.dumps([{"settings": {RATIO: 0.4}}]).encode()]
+)
+def test_a_damaged_file_is_named_and_the_sweep_starts_anew(tmp_path, caplog, content):
+    (tmp_path / "sweep.json").write_bytes(content)
+    _, settings, _ = sweep(config(tmp_path, [[RATIO, [0.4, 0.2]]]), lambda c: (c.TRAINER.CLIPADAPTER.RATIO, 1))
+    assert settings == {RATIO: 0.4}
+    assert f"{tmp_path / 'sweep.json'} is damaged" in caplog.text
+
+
+def test_a_checkpoint_to_resume_from_is_the_run_s_own_not_that_of_its_sweep(tmp_path):
+    cfg = config(tmp_path, [[RATIO, [0.4, 0.2]]])
+    cfg.defrost()
+    cfg.RESUME = "somewhere"
+    seen = []
+    chosen, _, _ = sweep(cfg, lambda c: (seen.append(c.RESUME) or 1.0, 1))
+    assert (seen, chosen.RESUME) == (["", ""], "somewhere")
+
+
 def test_nothing_is_swept_where_nothing_may_be_selected_on(tmp_path):
     cfg = config(tmp_path, [[RATIO, [0.4, 0.6]]])
     chosen, settings, tried = sweep(cfg, lambda c: (None, 0))

@@ -1,0 +1,94 @@
+"""Which devices runs use: what DEVICE and --gpus mean on this machine, and on the machines of a cluster.
+
+CUDA_VISIBLE_DEVICES is read when CUDA is first used in a process, so it is set before that.
+"""
+
+from __future__ import annotations
+
+import os
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def split_device(device: str) -> tuple[str, str]:
+    """`auto`, `cpu`, `cuda` or `cuda:N` to its name and number; no number is empty.
+
+    Raises:
+        ValueError: another word.
+    """
+    name, _, number = device.partition(":")
+    if name not in ("auto", "cpu", "cuda") or (number and (name != "cuda" or not number.isdigit())):
+        raise ValueError(f"Unknown device '{device}'. Use auto, cpu, cuda or cuda:N.")
+    return name, number
+
+
+def pick_device(device: str) -> bool:
+    """True to use CUDA. `auto` takes a GPU where there is one; `cuda:N` hides all visible GPUs but the N-th.
+
+    Raises:
+        ValueError: an unknown word, or a GPU beyond the visible ones; RuntimeError: CUDA asked for and not there.
+    """
+    name, number = split_device(device)
+    if number:
+        _show_only(int(number))
+    if name == "cpu":
+        return False
+    import torch  # after CUDA_VISIBLE_DEVICES is set
+
+    if torch.cuda.is_available():
+        return True
+    if name == "cuda":
+        raise RuntimeError(f"DEVICE is '{device}', but PyTorch {torch.__version__} sees no GPU. Use DEVICE=cpu.")
+    return False
+
+
+def _show_only(number: int) -> None:
+    """Hide all GPUs but one of those that this process may see, by its place among them."""
+    given = os.environ.get(VISIBLE)
+    names = [str(number)] if given is None else [name.strip() for name in given.split(",") if name.strip()][number:]
+    if not names:
+        raise ValueError(f"DEVICE is 'cuda:{number}', but {VISIBLE} is '{given}'. Numbers count its GPUs, from 0.")
+    os.environ[VISIBLE] = names[0]
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, each as CUDA_VISIBLE_DEVICES names it."""
+    import torch
+
+    count, given = torch.cuda.device_count(), os.environ.get(VISIBLE)
+    names = map(str, range(count)) if given is None else (name.strip() for name in given.split(","))
+    return list(names)[:count]
+
+
+def devices_of(executor: str, jobs: int, gpus: int, device: str) -> tuple[bool, tuple[str, ...]]:
+    """What a matrix runs on.
+
+    Args:
+        executor: `local`, or `slurm`: the machines of a cluster, about which this one says nothing.
+        jobs, gpus: numbers of processes without and with a GPU of their own, as typed; 1 and 0: this process.
+        device: of DEVICE.
+
+    Returns:
+        True to use CUDA; and, on this machine, the GPU of each process (`visible_gpus`), none without --gpus.
+
+    Raises:
+        ValueError: these contradict each other, or there are fewer GPUs; RuntimeError: as `pick_device`.
+    """
+    name, number = split_device(device)
+    if gpus and name == "cpu":
+        raise ValueError(f"DEVICE is cpu, and --gpus {gpus} asks for GPUs: drop one of them.")
+    if name == "cuda" and not gpus and (executor == "slurm" or jobs > 1):
+        raise ValueError(f"DEVICE is '{device}': say with --gpus N how many processes shall have a GPU.")
+    if executor == "slurm":
+        if number:
+            raise ValueError(f"DEVICE is '{device}', but SLURM chooses the GPU of a job. Use DEVICE=cuda.")
+        return gpus > 0, ()
+    if not gpus:
+        return (pick_device(device) if jobs == 1 else False), ()
+    if number:
+        pick_device(device)
+    found = visible_gpus()
+    if gpus > len(found):
+        seen = f"{VISIBLE} is '{os.environ[VISIBLE]}'" if VISIBLE in os.environ else f"{VISIBLE} is not set"
+        raise ValueError(f"--gpus {gpus}, but PyTorch sees {len(found)} here ({seen}). --jobs N does without.")
+    return True, tuple(found[:gpus])
