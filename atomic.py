@@ -15,14 +15,19 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Missing folders above it are made. If the block fails, the temporary file goes and `path` stays as it was. Names
     of temporary files start with a dot and differ from process to process.
+
+    Raises:
+        OSError: as the block does; one that names no file (a full disk's, say) is raised again with `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -36,7 +36,7 @@ def negative_keys(keys: Tensor, num_classes: int, classes: Iterable[int]) -> Ten
 def instance_weights(keys: Tensor, num_classes: int, tau: float) -> Tensor:
     """One-hot values weighed by how typical a row is of its class, (N, C): a (K, K) similarity matrix per class."""
     shots = len(keys) // num_classes
-    values = F.one_hot(torch.arange(num_classes).repeat_interleave(shots)).to(keys.dtype)
+    values = F.one_hot(torch.arange(num_classes, device=keys.device).repeat_interleave(shots)).to(keys.dtype)
     for c in range(num_classes):
         rows = (values[:, c] > 0).nonzero().squeeze(1)
         own = keys[rows]

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from benchmarks import measure
 from benchmarks.measure import flops, hot_operators, interleave
 from vlm.clip import FrozenCLIP, load_clip
 from vlm.store import FeatureStore, read_image
@@ -19,7 +20,7 @@ from vlm.views import ViewSpec
 
 TITLE = "Feature extraction"
 SIZES = {"tiny": ("tiny-clip", 6), "fast": ("RN50", 384), "full": ("RN50", 1024)}
-REPEATS = {"tiny": 1, "fast": 2, "full": 5}
+REPEATS = {"tiny": 1, "fast": 3, "full": 5}
 TOWERS = {"tiny": [], "fast": ["RN50", "ViT-B-32"], "full": ["RN50", "ViT-B-32", "ViT-B-16"]}
 WORKERS = 2
 
@@ -32,9 +33,9 @@ def run(size: str) -> dict:
         photos = make_photos(Path(folder) / "photos", number)
         rows = [end_to_end(clip, photos, Path(folder), REPEATS[size])]
         for name in TOWERS[size]:
-            rows += encoders(name, Path(folder), 1 if size == "fast" else 3)
+            rows += encoders(name, Path(folder), 3)
         side = ViewSpec.test(clip.preprocess).size
-        profile = hot_operators(encoding(clip, torch.zeros(8, 3, side, side)))
+        profile = hot_operators(encoding(clip, torch.zeros(8, 3, side, side, device=measure.DEVICE)))
     return {"rows": rows, "profile": profile}
 
 
@@ -54,12 +55,12 @@ def make_photos(folder: Path, number: int) -> list[str]:
 def random_clip(arch: str, folder: Path, precision: str) -> FrozenCLIP:
     """An architecture with random weights, loaded as any checkpoint is."""
     if arch == "tiny-clip":
-        return load_clip(arch, "bundled", precision)
+        return load_clip(arch, "bundled", precision, str(measure.DEVICE))
     path = folder / f"{arch}.safetensors"
     if not path.is_file():
         state = open_clip.create_model(arch).state_dict()
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
-    return load_clip(arch, str(path), precision)
+    return load_clip(arch, str(path), precision, str(measure.DEVICE))
 
 
 def end_to_end(clip: FrozenCLIP, photos: list[str], folder: Path, repeats: int) -> dict:
@@ -67,7 +68,7 @@ def end_to_end(clip: FrozenCLIP, photos: list[str], folder: Path, repeats: int) 
     spec = ViewSpec.test(clip.preprocess)
     transform = spec.build()
     pixels = torch.stack([transform(read_image(path)) for path in photos])
-    batches = pixels.split(clip.batch_size(spec.size))
+    batches = pixels.to(measure.DEVICE).split(clip.batch_size(spec.size))
     stores = iter(range(1000))
 
     def bare():
@@ -79,10 +80,11 @@ def end_to_end(clip: FrozenCLIP, photos: list[str], folder: Path, repeats: int) 
         FeatureStore(root, clip, num_workers=WORKERS, batch_size=0, progress=False).warm(photos, spec)
 
     times = interleave({"direct": bare, "fast": stored}, repeats)
-    share = 100 * times["direct"] / times["fast"]
-    note = f"{share:.0f} % of the bare rate, {len(photos) / times['fast']:.1f} images/s; {WORKERS} workers decode"
+    row = times.compared()
+    share, rate = 100 * row["ratio"]["median"], len(photos) / times.median("fast")
+    note = f"{share:.0f} % of the bare rate, {rate:.1f} images/s; {WORKERS} workers decode"
     what = f"{clip.arch}, {len(photos)} JPEG files: decode, transform, encode, store, against a bare loop"
-    return {"what": what, "seconds": times, "note": note}
+    return {"what": what, **row, "note": note}
 
 
 def encoding(clip: FrozenCLIP, pixels: torch.Tensor) -> Callable:
@@ -92,10 +94,11 @@ def encoding(clip: FrozenCLIP, pixels: torch.Tensor) -> Callable:
 
 def encoders(arch: str, folder: Path, repeats: int) -> list[dict]:
     """The towers in the form that they are loaded in, and in bf16, against open_clip's in fp32; 32 inputs."""
-    plain = open_clip.create_model(arch).eval().requires_grad_(False)
+    device = measure.DEVICE
+    plain = open_clip.create_model(arch).eval().requires_grad_(False).to(device)
     full, half = (random_clip(arch, folder, precision) for precision in ("fp32", "bf16"))
-    pixels = torch.randn(32, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    tokens = full.tokenize(["a photo of a thing."] * 32)
+    pixels = torch.randn(32, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
+    tokens = full.tokenize(["a photo of a thing."] * 32).to(device)
 
     def theirs(function: Callable, inputs: torch.Tensor) -> Callable:
         return torch.no_grad()(lambda: function(inputs))
@@ -115,16 +118,17 @@ def encoders(arch: str, folder: Path, repeats: int) -> list[dict]:
 
     texts = interleave({"direct": theirs(plain.encode_text, tokens), "fast": half_texts}, repeats)
     gflop = flops(theirs(plain.encode_image, pixels[:1])) / 1e9
+    text = "text tower, bf16" + (" (not used on a CPU)" if device.type == "cpu" else "")
     return [
         {
             "what": f"{arch}, image tower, fp32",
-            "seconds": {name: images[name] for name in ("direct", "fast")},
-            "note": f"{32 / images['fast']:.0f} images/s, {gflop:.1f} GFLOP each",
+            **images.compared(),
+            "note": f"{32 / images.median('fast'):.0f} images/s, {gflop:.1f} GFLOP each",
         },
         {
             "what": f"{arch}, image tower, bf16 (MODEL.BACKBONE.PRECISION)",
-            "seconds": {"direct": images["direct"], "fast": images["bf16"]},
-            "note": f"{32 / images['bf16']:.0f} images/s",
+            **images.compared(fast="bf16"),
+            "note": f"{32 / images.median('bf16'):.0f} images/s",
         },
-        {"what": f"{arch}, text tower, bf16 (not used on a CPU)", "seconds": texts},
+        {"what": f"{arch}, {text}", **texts.compared()},
     ]

@@ -18,27 +18,67 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_ROUNDS = 50
+DEVICE = torch.device("cpu")  # of all inputs; `use` changes it
 
 
-def interleave(cases: Mapping[str, Callable], repeats: int) -> dict[str, float]:
-    """Median seconds of each case. The cases take turns, so that a busy machine is busy for all of them.
+def use(device: str) -> None:
+    """Measure on a device from here on: `cpu` or `cuda`."""
+    global DEVICE
+    DEVICE = torch.device(device)
 
-    The first round is not counted.
+
+class Rounds(dict[str, list[float]]):
+    """Seconds of several cases, name -> one number per round."""
+
+    def median(self, name: str) -> float:
+        """Median seconds of a case."""
+        return statistics.median(self[name])
+
+    def compared(self, direct: str = "direct", fast: str = "fast", factor: float = 1.0) -> dict:
+        """What a row of a table says of two cases: median seconds, and the quartiles of the ratio within a round.
+
+        factor: what the direct side's seconds are multiplied by, where a part of it was measured.
+        """
+        ratios = [factor * slow / quick for slow, quick in zip(self[direct], self[fast], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else 3 * ratios
+        return {
+            "seconds": {"direct": factor * self.median(direct), "fast": self.median(fast)},
+            "ratio": {"median": middle, "low": low, "high": high, "rounds": len(ratios)},
+        }
+
+
+def interleave(cases: Mapping[str, Callable], rounds: int, enough: float = 0.0) -> Rounds:
+    """Time cases that take turns, so that a busy machine is busy for all of them. The first round is not counted.
+
+    Args:
+        cases: functions without arguments.
+        rounds: at least so many,
+        enough: and until so many seconds have been spent or MOST_ROUNDS are done.
     """
-    times: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(repeats + 1):
+    for case in cases.values():
+        case()
+    times, start = Rounds((name, []) for name in cases), time.perf_counter()
+    while True:
         for name, case in cases.items():
-            start = time.perf_counter()
-            case()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
+            times[name].append(seconds(case))
+        done = len(times[name])
+        if done >= rounds and (done >= MOST_ROUNDS or time.perf_counter() - start >= enough):
+            return times
 
 
 def seconds(case: Callable) -> float:
-    """Of a single call, for what takes too long to repeat."""
+    """Of a single call, work that it left to a GPU included."""
+    _synchronize()
     start = time.perf_counter()
     case()
+    _synchronize()
     return time.perf_counter() - start
+
+
+def _synchronize() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def flops(case: Callable) -> int:
@@ -49,17 +89,34 @@ def flops(case: Callable) -> int:
 
 
 def hot_operators(case: Callable, number: int = 6) -> list[list]:
-    """[operator, percent of the time] of a call, the largest first (torch.profiler, self time on the CPU)."""
+    """[operator, percent of the time] of a call, the largest first (torch.profiler, self time on the device)."""
+    gpu = DEVICE.type == "cuda"
     case()
-    with profile(activities=[ProfilerActivity.CPU]) as record:
+    with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as record:
         case()
-    events = sorted(record.key_averages(), key=lambda e: -e.self_cpu_time_total)
-    total = sum(e.self_cpu_time_total for e in events)
-    return [[e.key.removeprefix("aten::"), round(100 * e.self_cpu_time_total / total, 1)] for e in events[:number]]
+    times = {e.key.removeprefix("aten::"): _self_time(e, gpu) for e in record.key_averages()}
+    total = sum(times.values())
+    return [[name, round(100 * times[name] / total, 1)] for name in sorted(times, key=times.get, reverse=True)[:number]]
+
+
+def _self_time(event, gpu: bool) -> float:
+    return event.self_device_time_total if gpu else event.self_cpu_time_total
+
+
+def ceilings() -> dict[str, float]:
+    """What the machine gives at best: GFLOP/s of fp32 products of 2048 x 2048 matrices, GB/s of copies of 256 MB."""
+    square = torch.ones(2048, 2048, device=DEVICE)
+    source = torch.ones(2**26, device=DEVICE)
+    target = torch.empty_like(source)
+    times = interleave({"products": lambda: square @ square, "copies": lambda: target.copy_(source)}, 5)
+    return {
+        "products_gflops": round(2 * 2048**3 / min(times["products"]) / 1e9, 1),
+        "copies_gbs": round(2 * source.nbytes / min(times["copies"]) / 1e9, 1),
+    }
 
 
 def memory_of(function: Callable, **arguments) -> dict[str, float]:
-    """Resident memory in MB, and seconds, of a case in a process of its own.
+    """Resident memory in MB (of a GPU: allocated there), and seconds, of a case in a process of its own.
 
     Args:
         function: of a benchmark's module, by name; called with `arguments` there. It prepares its inputs and returns
@@ -69,7 +126,7 @@ def memory_of(function: Callable, **arguments) -> dict[str, float]:
         `inputs`: resident when the inputs are ready; `peak`: the highest while the case ran; `seconds` that it ran.
     """
     code = "from benchmarks.measure import child; child()"
-    order = json.dumps([function.__module__, function.__name__, arguments, torch.get_num_threads()])
+    order = json.dumps([function.__module__, function.__name__, arguments, torch.get_num_threads(), str(DEVICE)])
     path = os.pathsep.join([str(ROOT), str(ROOT / "toolbox"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
@@ -82,13 +139,21 @@ def memory_of(function: Callable, **arguments) -> dict[str, float]:
 
 def child() -> None:
     """What the process of `memory_of` runs."""
-    module, name, arguments, threads = json.loads(sys.argv[1])
+    module, name, arguments, threads, device = json.loads(sys.argv[1])
     torch.set_num_threads(threads)
+    use(device)
     case = getattr(importlib.import_module(module), name)(**arguments)
-    before = resident("VmRSS")
-    reset_peak()
-    took = seconds(case)
-    print(json.dumps({"inputs": before, "peak": resident("VmHWM"), "seconds": took}))
+    if DEVICE.type == "cuda":
+        before = torch.cuda.memory_allocated() / 2**20
+        torch.cuda.reset_peak_memory_stats()
+        took = seconds(case)
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    else:
+        before = resident("VmRSS")
+        reset_peak()
+        took = seconds(case)
+        peak = resident("VmHWM")
+    print(json.dumps({"inputs": before, "peak": peak, "seconds": took}))
 
 
 def resident(key: str) -> float:
@@ -114,8 +179,9 @@ def machine() -> dict:
         "processor": model,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "gpu": torch.cuda.get_device_name() if DEVICE.type == "cuda" else "none",
         "torch": torch.__version__,
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 1),
+        **ceilings(),
     }

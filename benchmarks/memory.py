@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from benchmarks import measure
 from benchmarks.measure import memory_of
 from benchmarks.synthetic import OFFICIAL, make_head, make_problem
-from fewshot.loaders import LabelledFeatures, StreamLoader, SupportLoader
+from fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader
 from fewshot.search import Grid, axis, count_grid
 from fewshot.selection import accuracy_over
 
@@ -32,7 +33,7 @@ def evaluation_of(classes: int, shots: int, width: int, test: int) -> Callable:
     """The streamed test, as a function."""
     head = make_head(make_problem(classes, shots, width, 1))
     loader = StreamLoader(lambda: test_stream(test, width), torch.zeros(test, dtype=torch.int64))
-    return lambda: accuracy_over(head, loader, torch.device("cpu"))
+    return lambda: accuracy_over(head, loader, measure.DEVICE)
 
 
 def run_of(classes: int, shots: int, width: int, views: int, val: int, test: int) -> Callable:
@@ -41,19 +42,23 @@ def run_of(classes: int, shots: int, width: int, views: int, val: int, test: int
     def case():
         problem = make_problem(classes, shots, width, val)
         head = make_head(problem, **OFFICIAL)
-        features = problem.support.expand(views, -1, -1) + torch.randn(views, 1, width) / width
-        labels = torch.arange(classes).repeat_interleave(shots)
+        device = measure.DEVICE
+        features = problem.support.expand(views, -1, -1) + torch.randn(views, 1, width, device=device) / width
+        labels = torch.arange(classes, device=device).repeat_interleave(shots)
         optimiser = torch.optim.AdamW(head.parameters(), lr=1e-4, fused=True)
         loader = SupportLoader(features, labels, 256, 1, False, "cycle")
         for _, batch in zip(range(STEPS), loader, strict=False):
             optimiser.zero_grad()
             torch.stack(list(head.losses(batch["img"], batch["label"]).values())).sum().backward()
             optimiser.step()
-        cpu = torch.device("cpu")
-        accuracy_over(head, LabelledFeatures(problem.val, problem.val_labels), cpu)
+        images = LabelledFeatures(problem.val, problem.val_labels)
+        images.kept = Kept(head.products, head.num_products, problem.val[None])
+        accuracy_over(head, images, device)
         grid = Grid({"beta": axis(0, 7, 2), "alpha": axis(0, 7, 40), "lam": axis(0.6, 1, 20)})
         count_grid(head, problem.val, problem.val_labels, grid)
-        accuracy_over(head, StreamLoader(lambda: test_stream(test, width), torch.zeros(test, dtype=torch.int64)), cpu)
+        accuracy_over(
+            head, StreamLoader(lambda: test_stream(test, width), torch.zeros(test, dtype=torch.int64)), device
+        )
 
     return case
 

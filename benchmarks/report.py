@@ -40,7 +40,8 @@ def machine_line(result: Mapping) -> str:
     gpu = "" if m["gpu"] == "none" else f", {m['gpu']}"
     return (
         f"{m['processor']}, {m['threads']} of {m['cores']} cores{gpu}, torch {m['torch']}, load average {m['load']} at "
-        f"the start; size `{result['size']}`."
+        f"the start; size `{result['size']}`. At best: {m['products_gflops']:,.0f} GFLOP/s of fp32 products, "
+        f"{m['copies_gbs']:,.0f} GB/s read and written in a copy."
     )
 
 
@@ -80,7 +81,7 @@ def write_document() -> None:
 def _cells(row: Mapping) -> list[str]:
     seconds = row.get("seconds", {})
     unit = row.get("unit", "s")
-    ratio = seconds["direct"] / seconds["fast"] if "direct" in seconds else None
+    ratio = row.get("ratio") or ({"median": seconds["direct"] / seconds["fast"]} if "direct" in seconds else None)
     remarks = [row["note"]] if "note" in row else []
     if "difference" in row:
         remarks.append(f"parameters differ by {row['difference']:.0e}")
@@ -106,9 +107,15 @@ def _amount(value: float | None, unit: str) -> str:
     return f"{value / 86400:.3g} days"
 
 
-def _ratio(value: float | None) -> str:
-    if value is None:
+def _ratio(ratio: Mapping[str, float] | None) -> str:
+    """The median, and in brackets the quartiles over rounds where there were several."""
+    if ratio is None:
         return ""
+    quartiles = f" ({_number(ratio['low'])} to {_number(ratio['high'])})" if ratio.get("rounds", 1) > 1 else ""
+    return f"{_number(ratio['median'])}{quartiles}"
+
+
+def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 

@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", help=f"which of {', '.join(NAMES)}; default: all")
     parser.add_argument("--full", dest="size", action="store_const", const="full", help="the largest sizes, an hour")
     parser.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="seconds; for tests")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="default: cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
     parser.add_argument("--output", type=Path, help="where results go, without touching the document's tables")
     options = parser.parse_args(arguments)
@@ -35,7 +36,12 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown:
         parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
     logging.basicConfig(level=logging.WARNING)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch finds no GPU here")
+    if options.device == "cuda" and options.output is None:
+        parser.error("--device cuda needs --output FOLDER: the tables of docs/performance.md are those of a CPU")
     torch.set_num_threads(options.threads)
+    measure.use(options.device)
     for name in options.names or NAMES:
         run_one(name, options.size or "fast", options.output or report.RESULTS)
     if options.output is None:

@@ -67,7 +67,7 @@ def direct_point(names: dict, size: str) -> tuple[float, str]:
     """Seconds of the direct pass at one point over all images, and how they were measured."""
     used = min(names["val"], DIRECT_ROWS[size])
     points = direct_of(**{**names, "val": used})
-    times = interleave({str(i): point for i, point in enumerate(points)}, 3 if size == "full" else 1)
-    per_point = sum(times.values()) / len(times) * names["val"] / used
+    times = interleave({str(i): point for i, point in enumerate(points)}, 3, 2.0)
+    per_point = sum(map(times.median, times)) / len(times) * names["val"] / used
     measured = "" if used == names["val"] else f", from {used:,} of the images"
     return per_point, f"direct: {per_point:.3g} s per point (mean of {len(points)}{measured}) times their number"

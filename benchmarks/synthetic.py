@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import measure
 from trainers.simnl import SimNLHead, SimNLOptions
 
 OFFICIAL = {"negative_keys": "slot", "reweight_size": "shots", "consistency_axis": "channel"}
@@ -45,14 +46,15 @@ def make_problem(classes: int, shots: int, width: int, val: int, seed: int = 0) 
 
     rows = torch.arange(classes).repeat_interleave(shots)
     val_labels = torch.randint(0, classes, (val,), generator=g)
-    return Problem(images(rows), images(val_labels), val_labels, texts(1.0), texts(1.0), texts(-1.0))
+    made = images(rows), images(val_labels), val_labels, texts(1.0), texts(1.0), texts(-1.0)
+    return Problem(*(tensor.to(measure.DEVICE) for tensor in made))
 
 
 def make_head(problem: Problem, moved: float = 0.0, **options) -> SimNLHead:
     """SimNL on a problem. moved: length of random residuals, as if it had been trained."""
     classes = len(problem.template)
     shots = len(problem.support) // classes
-    labels = torch.arange(classes).repeat_interleave(shots)
+    labels = torch.arange(classes, device=problem.support.device).repeat_interleave(shots)
     head = SimNLHead(
         template=problem.template, cupl=problem.cupl, negative=problem.negative, cache_keys=problem.support,
         labels=labels, classes=labels, logit_scale=100.0, num_shots=shots, options=SimNLOptions(**options),
@@ -61,5 +63,5 @@ def make_head(problem: Problem, moved: float = 0.0, **options) -> SimNLHead:
     g = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in head.parameters():
-            parameter += moved * F.normalize(torch.randn(parameter.shape, generator=g), dim=-1)
+            parameter += moved * F.normalize(torch.randn(parameter.shape, generator=g), dim=-1).to(parameter.device)
     return head

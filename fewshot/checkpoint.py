@@ -13,10 +13,17 @@ from atomic import replacing
 
 
 def save_head(path: Path, head: nn.Module, about: dict) -> None:
-    """Save a head's state dict with a json description (class names, hyper-parameters, ...)."""
+    """Save a head's state dict with a json description (class names, hyper-parameters, ...).
+
+    Raises:
+        OSError: it cannot be written, e.g. for want of space; the message names the file.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(state, temporary, metadata={"about": json.dumps(about)})
+    try:
+        with replacing(path) as temporary:
+            save_file(state, temporary, metadata={"about": json.dumps(about)})
+    except SafetensorError as error:  # what safetensors makes of the system's errors
+        raise OSError(f"{path} cannot be written ({error}).") from error
 
 
 def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -49,5 +56,8 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
     for key, ours in about.items():
         if key != "hparams" and found.get(key) != ours:
             raise ValueError(f"{path} does not fit this run: its {key} is {found.get(key)}, here it is {ours}.")
-    head.load_state_dict(state)
+    try:
+        head.load_state_dict(state)
+    except RuntimeError as error:  # names or shapes, one per line
+        raise ValueError(f"{path} does not fit this run: {' '.join(str(error).split())}") from error
     return found

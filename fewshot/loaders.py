@@ -116,9 +116,9 @@ class SupportLoader:
         views, rows = self.features.shape[:2]
         pooled = self.order == "pool"
         generator = seeded_generator(self.seed, "train order", self.epoch)
-        order = torch.randperm(views * rows if pooled else rows, generator=generator)
+        order = torch.randperm(views * rows if pooled else rows, generator=generator).to(self.labels.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            row = order[start : start + self.batch_size].to(self.labels.device)
+            row = order[start : start + self.batch_size]
             view, index = (row // rows, row % rows) if pooled else (self.epoch % views, row)
             more = self.kept.rows(view, index) if self.kept else {}
             yield {"img": self.features[view, index], "label": self.labels[index], "index": index, **more}

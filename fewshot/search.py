@@ -175,21 +175,21 @@ def count_plane(
     start = torch.searchsorted(values, low)
     stop = torch.searchsorted(values, high, right=True)
     right = (start < stop) & ~lost[:, None]
-    column = torch.arange(len(t), device=t.device).expand_as(start)[right]
-    size = (len(alphas) + 1) * len(t)
-    change = torch.bincount(start[right] * len(t) + column, minlength=size)
-    change -= torch.bincount(stop[right] * len(t) + column, minlength=size)
+    column, counted = torch.arange(len(t), device=t.device), right.long().flatten()
+    change = start.new_zeros((len(alphas) + 1) * len(t))
+    change.index_add_(0, (start * len(t) + column).flatten(), counted)
+    change.index_add_(0, (stop * len(t) + column).flatten(), counted, alpha=-1)
     return change.view(-1, len(t)).cumsum(0)[:-1].cpu()
 
 
 def _undecided(ends: Sequence[tuple[Tensor, Tensor]], labels: Tensor, alphas: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Pairs (row, class) whose order may change on the plane, (M, C); rows that some class beats everywhere, (M,)."""
     least = most = None
-    scale = 0.0
+    scale = ends[0][0].new_zeros(())  # on the device: reading it would make a GPU wait
     for base, slope in ends:
         for alpha in {alphas[0], alphas[-1]}:
             logits = torch.add(base, slope, alpha=alpha)
-            scale = max(scale, logits.abs().max().item())
+            scale = torch.fmax(scale, logits.abs().max())
             lead = torch.sub(logits.gather(1, labels[:, None]), logits, out=logits)
             least = lead if least is None else torch.minimum(least, lead)
             most = lead if most is None else torch.maximum(most, lead)

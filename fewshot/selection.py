@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from atomic import write_text_atomically
-from fewshot.checkpoint import load_head, save_head
+from fewshot.checkpoint import restore_head, save_head
 from fewshot.head import Head
 from fewshot.loaders import LabelledFeatures, given
 
@@ -73,17 +73,36 @@ class EpochSelection:
     Args:
         folder: the run's folder.
         start_epoch: epochs already done; scores of later ones (lost with a crash) are forgotten.
+
+    Raises:
+        ValueError: the scores of the epochs done are not there or damaged; with what to do.
     """
 
     def __init__(self, folder: Path, start_epoch: int):
         self._folder, self._scores = folder, folder / "selection.json"
-        known = json.loads(self._scores.read_text()) if self._scores.is_file() else []
+        known = self._read() if start_epoch else []
         if len(known) < start_epoch:
             raise ValueError(
-                f"{self._scores} knows {len(known)} epochs, but the checkpoint beside it is of epoch {start_epoch}. "
-                f"Delete the folder {folder} and run again."
+                f"{self._scores} knows {len(known)} epochs, but the checkpoint is of epoch {start_epoch}. "
+                f"{self._advice} "
+                "Where RESUME names another folder, copy selection.json and best-epoch*.safetensors from there."
             )
         self.scores: list[float] = known[:start_epoch]
+
+    @property
+    def _advice(self) -> str:
+        return f"To train from the start, delete {self._scores} and the checkpoints in {self._folder / 'head'}."
+
+    def _read(self) -> list[float]:
+        try:
+            known = json.loads(self._scores.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        except ValueError as error:  # not json, not UTF-8
+            raise ValueError(f"{self._scores} is damaged ({error}). {self._advice}") from error
+        if not (isinstance(known, list) and all(type(score) in (float, int) for score in known)):
+            raise ValueError(f"{self._scores} is damaged: it must hold a list of numbers. {self._advice}")
+        return known
 
     @property
     def best_epoch(self) -> int:
@@ -104,9 +123,15 @@ class EpochSelection:
                 path.unlink(missing_ok=True)
 
     def restore(self, head: Head) -> None:
-        """Load the weights of the best epoch into the head."""
-        state, _ = load_head(self._weights(self.best_epoch))
-        head.load_state_dict(state)
+        """Load the weights of the best epoch into the head.
+
+        Raises:
+            ValueError: they are not there, damaged or of another head; with what to do.
+        """
+        try:
+            restore_head(self._weights(self.best_epoch), head, {})
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"The weights of the best epoch cannot be had: {error} {self._advice}") from error
 
     def __str__(self) -> str:
         return f"epoch {self.best_epoch + 1} of {len(self.scores)} ({max(self.scores):.2f} %)"

@@ -229,17 +229,24 @@ def _join(items: list[tuple[list[tuple[int, int]], Tensor]]) -> tuple[list[tuple
     return [key for keys, _ in items for key in keys], torch.cat([pixels for _, pixels in items])
 
 
+class UnreadableImage(OSError):
+    """An image that cannot be decoded. From a worker process it comes as a traceback, of which the message is kept."""
+
+    def __init__(self, text: str):
+        super().__init__(text.rstrip().rpartition(f"{type(self).__name__}: ")[2])
+
+
 def read_image(path: str) -> Image.Image:
     """Decode an image file as RGB.
 
     Raises:
-        OSError: the file cannot be decoded; the message names it.
+        UnreadableImage: the file cannot be decoded; the message names it.
     """
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OSError(
+        raise UnreadableImage(
             f"Cannot decode the image {path}: {error}. Replace the file and run the command again."
         ) from error
 
