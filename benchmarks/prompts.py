@@ -46,9 +46,9 @@ def cases(clip: FrozenCLIP, classes: int) -> dict[str, Callable]:
     """A step with prompts as long as needed, one with prompts of the full context length, encoding a batch."""
     names = [f"small object {i}" for i in range(classes)]
     tower = TextTower(clip)
-    context = initial_context(tower, "", CONTEXT, 1)
+    context = initial_context(tower, "", CONTEXT, 1).to(clip.device)
     prompts = LearnedPrompts(tower, names, CONTEXT)
-    heads = {chunk: CoOpHead(prompts, context, clip.logit_scale, chunk) for chunk in (0, classes // 2)}
+    heads = {c: CoOpHead(prompts, context, clip.logit_scale, c).to(clip.device) for c in (0, classes // 2)}
     tokens = clip.tokenize([f"{'X ' * CONTEXT}{name}." for name in names]).to(clip.device)
     frozen, learned = tower.embed(tokens), torch.nn.Parameter(context.clone())
     features = torch.randn(BATCH, clip.embed_dim, generator=torch.Generator().manual_seed(0)).to(clip.device)

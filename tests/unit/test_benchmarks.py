@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from benchmarks import direct, report, run
-from benchmarks.measure import reset_peak, resident
+from benchmarks import closed_forms, direct, extraction, measure, memory, prompts, report, run, search, training
+from benchmarks.measure import Rounds, interleave, reset_peak, resident
 from benchmarks.memory import CHUNK, evaluation_of
 from benchmarks.search import SMALL
 from benchmarks.synthetic import OFFICIAL, make_head, make_problem
@@ -71,6 +71,46 @@ def test_a_tiny_benchmark_runs_and_is_kept(tmp_path, capsys):
     assert report.table(result) in printed
 
 
+def test_a_ratio_is_that_of_rounds_with_its_quartiles():
+    rounds = Rounds(direct=[2.0, 9.0, 4.0, 6.0, 8.0], fast=[1.0, 3.0, 4.0, 3.0, 2.0])  # ratios 2, 3, 1, 2, 4
+    row = {"what": "x", **rounds.compared(factor=10)}
+    assert row["seconds"] == {"direct": 60.0, "fast": 3.0}
+    assert row["ratio"] == {"median": 20.0, "low": 20.0, "high": 30.0, "rounds": 5}
+    assert "20 (20 to 30)" in report.table({"rows": [row]})
+    assert " (" not in report.table({"rows": [{"what": "x", **Rounds(direct=[4.0], fast=[2.0]).compared()}]})
+
+
+def test_cases_take_turns_until_enough(monkeypatch):
+    calls = []
+    cases = {name: lambda name=name: calls.append(name) for name in "ab"}
+    assert [len(times) for times in interleave(cases, 3).values()] == [3, 3]
+    assert calls == ["a", "b"] * 4  # the first round is not counted
+    monkeypatch.setattr("benchmarks.measure.MOST_ROUNDS", 7)
+    assert len(interleave(cases, 3, enough=60)["a"]) == 7
+
+
+def test_all_inputs_are_on_the_gpu_where_one_is_measured(make_believe_gpu, monkeypatch):
+    monkeypatch.setattr(measure, "DEVICE", torch.device("cuda"))
+    assert len(closed_forms.run("tiny")["rows"]) == 4
+    for which in ("direct", *training.CASES):
+        step = training.step_of(which, 4, 2, 8, 6)
+        step()
+        assert all(parameter.is_cuda for parameter in step.parameters)
+    search.search_of(4, 2, 8, 12, axes=dict(SMALL.axes))()
+    assert all(point() > 0 for point in search.direct_of(4, 2, 8, 12))
+    memory.run_of(**memory.SIZES["tiny"])()
+    clip = extraction.random_clip("tiny-clip", None, "fp32")
+    for case in prompts.cases(clip, 4).values():
+        case()
+
+
+def test_a_gpu_that_is_not_there_is_told(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        run.main(["--device", "cuda", "--output", "x"])
+    assert "finds no GPU here" in capsys.readouterr().err
+
+
 def test_unknown_names_are_refused(capsys):
     with pytest.raises(SystemExit):
         run.main(["nothing"])
@@ -88,8 +128,8 @@ def test_the_document_s_tables_are_what_was_measured():
 
 def test_results_keep_the_promised_ratios_of_work():
     """Noise free: counted operations and memory, not seconds."""
-    small, large = report.load()["training"]["rows"]
-    for row, fewer in ((small, 3), (large, 5)):
+    rows = report.load()["training"]["rows"]  # of each size: plain, then with products that were kept
+    for row, fewer in zip(rows, (3, 8, 5, 15), strict=True):
         assert row["flops"]["direct"] / row["flops"]["fast"] >= fewer
         assert row["memory_beyond_inputs"]["fast"] <= 0.6 * row["memory_beyond_inputs"]["direct"]
 
