@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewshot.cache import class_sum, shots_if_equal
+
 
 class Head(nn.Module):
     """Raw image features `(B, D)` to logits `(B, C)`.
@@ -90,3 +92,40 @@ class SearchableHead(Head):
     def forward(self, features: Tensor, **given: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C). given: as of `losses`."""
         return self.combine(self.terms(features, **given))
+
+
+class CacheHead(SearchableHead):
+    """A text classifier beside a cache of support images: what such heads are given and hold.
+
+    Args:
+        text: unit text classifier, (C, D).
+        cache_keys: unit rows, (N, D) or of another width.
+        labels: (N,) int64, any order.
+        logit_scale: s.
+        learn_keys: True where the keys are a parameter.
+        hparams: the initial hyper-parameters.
+    """
+
+    def __init__(
+        self,
+        *,
+        text: Tensor,
+        cache_keys: Tensor,
+        labels: Tensor,
+        logit_scale: float,
+        learn_keys: bool = False,
+        **hparams: float,
+    ):
+        super().__init__(**hparams)
+        self.logit_scale, self.num_classes, self.search_width = logit_scale, len(text), len(cache_keys)
+        self.shots = shots_if_equal(labels, self.num_classes)
+        self.frozen_buffer("text", text)
+        self.frozen_buffer("labels", labels)
+        if learn_keys:
+            self.cache_keys = nn.Parameter(cache_keys.detach().clone())
+        else:
+            self.frozen_buffer("cache_keys", cache_keys)
+
+    def class_sum(self, weights: Tensor) -> Tensor:
+        """Evidence of rows (B, N) to that of their labels (B, C)."""
+        return class_sum(weights, self.labels, self.num_classes, self.shots)

@@ -59,3 +59,12 @@ class FewShotTask:
     def cache_keys(self) -> Tensor:
         """Unit mean over the views of each support image, (N, D) on `device`: the keys of a cache (Tip-Adapter)."""
         return F.normalize(self.support_features.mean(dim=0), dim=-1).to(self.device)
+
+    def cache_inputs(self, *names: str) -> dict[str, Tensor | float]:
+        """What a `CacheHead` is given: text classifier of the prompt sets in one pool, keys, labels, logit scale."""
+        return {
+            "text": self.text_features(*names),
+            "cache_keys": self.cache_keys(),
+            "labels": self.support_labels,
+            "logit_scale": self.logit_scale,
+        }

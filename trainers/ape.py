@@ -38,8 +38,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.cache import class_expand, class_sum, shots_if_equal
-from fewshot.head import SearchableHead
+from fewshot.cache import class_expand
+from fewshot.head import CacheHead
 from fewshot.task import FewShotTask
 from trainers.base import VLTrainer
 
@@ -90,17 +90,14 @@ def kl_weights(keys: Tensor, text: Tensor, labels: Tensor) -> Tensor:
     return torch.log2((1 + KL_EPS) / (p + KL_EPS))
 
 
-class APEHead(SearchableHead):
+class APEHead(CacheHead):
     """Training-free: text classifier plus a cache on refined channels.
 
     Args:
-        text: unit text classifier, (C, D).
-        cache_keys: unit rows, (N, D).
-        labels: (N,) int64, any order.
-        logit_scale: s.
+        text, cache_keys, labels: of `CacheHead`, on all channels; the keys that it holds are refined, (N, Q).
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
-        beta, alpha, gamma: the initial hyper-parameters.
+        inputs: the rest of `CacheHead`'s; beta, alpha, gamma.
     """
 
     MIXING = ("gamma",)
@@ -111,30 +108,24 @@ class APEHead(SearchableHead):
         text: Tensor,
         cache_keys: Tensor,
         labels: Tensor,
-        logit_scale: float,
         num_channels: int,
         weights: tuple[float, float],
-        beta: float,
-        alpha: float,
-        gamma: float,
+        **inputs: float,
     ):
-        super().__init__(beta=beta, alpha=alpha, gamma=gamma)
-        self.logit_scale, self.num_classes, self.search_width = logit_scale, len(text), len(cache_keys)
-        self.shots = shots_if_equal(labels, self.num_classes)
         owners = torch.cat([torch.arange(len(text), device=labels.device), labels])
         similarity = inter_class_similarity(torch.cat([text, cache_keys]), owners, len(text))
         channels = select_channels(similarity, text, weights, num_channels)
-        keys = F.normalize(cache_keys[:, channels], dim=-1)
-        kl = kl_weights(keys, F.normalize(text[:, channels], dim=-1), labels)
-        buffers = {"text": text, "labels": labels, "similarity": similarity, "channels": channels}
-        for name, tensor in {**buffers, "keys": keys, "kl": kl}.items():
+        refined = F.normalize(cache_keys[:, channels], dim=-1)
+        super().__init__(text=text, cache_keys=refined, labels=labels, **inputs)
+        kl = kl_weights(refined, F.normalize(text[:, channels], dim=-1), labels)
+        for name, tensor in (("similarity", similarity), ("channels", channels), ("kl", kl)):
             self.frozen_buffer(name, tensor)
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
         """Text logits (B, C) on all channels, affinities f'.k' (B, N) on the refined ones."""
         f = F.normalize(features, dim=-1)
         refined = F.normalize(f[:, self.channels], dim=-1)
-        return {"text": self.logit_scale * f @ self.text.T, "affinity": refined @ self.keys.T}
+        return {"text": self.logit_scale * f @ self.text.T, "affinity": refined @ self.cache_keys.T}
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """exp(-beta (1 - f'.k')) (B, N), beside the text logits."""
@@ -143,37 +134,26 @@ class APEHead(SearchableHead):
     def affine(self, stage: Mapping[str, Tensor], *, gamma: float) -> tuple[Tensor, Tensor]:
         """logits = text + alpha cache; gamma weighs the rows of the cache."""
         weights = stage["weights"] * torch.exp(gamma * self.kl)
-        return stage["text"], class_sum(weights, self.labels, self.num_classes, self.shots)
+        return stage["text"], self.class_sum(weights)
 
 
-class APETHead(SearchableHead):
+class APETHead(CacheHead):
     """Learned: `residual` (C, Q), zero at the start, and `value_weights` (N,), one at the start.
 
-    Arguments as for `APEHead`.
+    Args:
+        num_channels: Q.
+        weights: (w1, w2) of the channel criterion.
+        inputs: of `CacheHead`; beta, alpha.
     """
 
-    def __init__(
-        self,
-        *,
-        text: Tensor,
-        cache_keys: Tensor,
-        labels: Tensor,
-        logit_scale: float,
-        num_channels: int,
-        weights: tuple[float, float],
-        beta: float,
-        alpha: float,
-    ):
-        super().__init__(beta=beta, alpha=alpha)
-        self.logit_scale, self.num_classes, self.search_width = logit_scale, len(text), len(cache_keys)
-        self.shots = shots_if_equal(labels, self.num_classes)
+    def __init__(self, *, num_channels: int, weights: tuple[float, float], **inputs):
+        super().__init__(**inputs)
+        text = self.text
         similarity = inter_class_similarity(text, torch.arange(len(text), device=text.device), len(text))
-        channels = select_channels(similarity, text, weights, num_channels)
-        buffers = {"text": text, "cache_keys": cache_keys, "labels": labels}
-        for name, tensor in {**buffers, "similarity": similarity, "channels": channels}.items():
-            self.frozen_buffer(name, tensor)
+        self.frozen_buffer("similarity", similarity)
+        self.frozen_buffer("channels", select_channels(similarity, text, weights, num_channels))
         self.residual = nn.Parameter(text.new_zeros(len(text), num_channels))
-        self.value_weights = nn.Parameter(text.new_ones(len(labels)))
+        self.value_weights = nn.Parameter(text.new_ones(len(self.labels)))
 
     @property
     def num_products(self) -> int:
@@ -198,7 +178,7 @@ class APETHead(SearchableHead):
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """Cache logits (B, C) at a sharpness beta, beside the text logits."""
         weights = self.value_weights * torch.exp(-beta * (1 - terms["affinity"]))
-        return {"text": terms["text"], "cache": class_sum(weights, self.labels, self.num_classes, self.shots)}
+        return {"text": terms["text"], "cache": self.class_sum(weights)}
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """logits = text + alpha cache."""
@@ -207,14 +187,9 @@ class APETHead(SearchableHead):
 
 def shared_arguments(task: FewShotTask, cfg: CN) -> dict:
     """What both heads are given."""
-    pool = ("template", "cupl") if "cupl" in task.prompts else ("template",)
-    text = task.text_features(*pool)
-    return {
-        "text": text,
-        "cache_keys": task.cache_keys(),
-        "labels": task.support_labels,
-        "logit_scale": task.logit_scale,
-        "num_channels": round(cfg.CHANNELS * text.shape[1] / WIDTH),
+    inputs = task.cache_inputs("template", *(["cupl"] if "cupl" in task.prompts else []))
+    return inputs | {
+        "num_channels": round(cfg.CHANNELS * inputs["text"].shape[1] / WIDTH),
         "weights": tuple(cfg.WEIGHTS),
         "beta": cfg.BETA,
         "alpha": cfg.ALPHA,

@@ -27,41 +27,25 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import SearchableHead
+from fewshot.head import CacheHead
 from fewshot.search import Grid, axis
 from fewshot.task import FewShotTask
 from trainers.base import VLTrainer
 
 
-class ProKeRHead(SearchableHead):
+class ProKeRHead(CacheHead):
     """Zero-shot function plus a kernel regression of what it lacks on the support images.
 
     Args:
-        text: unit text classifier, (C, D).
-        cache_keys: unit rows, (N, D).
-        labels: (N,) int64, any order.
-        logit_scale: s.
-        beta, lam, alpha: the initial hyper-parameters; lam > 0.
+        inputs: of `CacheHead`; beta, lam > 0, alpha.
     """
 
     STAGE = ("beta", "lam")
 
-    def __init__(
-        self,
-        *,
-        text: Tensor,
-        cache_keys: Tensor,
-        labels: Tensor,
-        logit_scale: float,
-        beta: float,
-        lam: float,
-        alpha: float,
-    ):
-        super().__init__(beta=beta, lam=lam, alpha=alpha)
-        self.logit_scale, self.search_width = logit_scale, len(cache_keys)
-        targets = torch.cat([cache_keys @ text.T, F.one_hot(labels, len(text)).to(text.dtype)], dim=1)
-        for name, tensor in (("text", text), ("cache_keys", cache_keys), ("targets", targets)):
-            self.frozen_buffer(name, tensor)
+    def __init__(self, **inputs):
+        super().__init__(**inputs)
+        hot = F.one_hot(self.labels, self.num_classes).to(self.text.dtype)
+        self.frozen_buffer("targets", torch.cat([self.cache_keys @ self.text.T, hot], dim=1))
         self._solved: tuple[tuple, Tensor] | None = None
 
     def coefficients(self, beta: float, lam: float) -> Tensor:
@@ -118,12 +102,4 @@ class ProKeR(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ProKeRHead:
         """Hand the head its tensors and numbers."""
-        return ProKeRHead(
-            text=task.text_features("template"),
-            cache_keys=task.cache_keys(),
-            labels=task.support_labels,
-            logit_scale=task.logit_scale,
-            beta=cfg.BETA,
-            lam=cfg.LAM,
-            alpha=cfg.ALPHA,
-        )
+        return ProKeRHead(**task.cache_inputs("template"), beta=cfg.BETA, lam=cfg.LAM, alpha=cfg.ALPHA)

@@ -26,47 +26,22 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.cache import class_sum, shots_if_equal
-from fewshot.head import SearchableHead
+from fewshot.head import CacheHead
 from fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from fewshot.task import FewShotTask
 from trainers.base import VLTrainer
 
 
-class TipAdapterHead(SearchableHead):
+class TipAdapterHead(CacheHead):
     """Text classifier plus cache.
 
     Args:
-        text: unit text classifier, (C, D).
-        cache_keys: unit rows, (N, D).
-        labels: (N,) int64, any order.
-        logit_scale: s.
-        learn_keys: True for Tip-Adapter-F: the keys are a parameter, (N, D).
-        beta, alpha: the initial hyper-parameters.
         negative: what speaks against a class; None: the plain method.
+        inputs: of `CacheHead`; learn_keys for Tip-Adapter-F, beta and alpha.
     """
 
-    def __init__(
-        self,
-        *,
-        text: Tensor,
-        cache_keys: Tensor,
-        labels: Tensor,
-        logit_scale: float,
-        learn_keys: bool,
-        beta: float,
-        alpha: float,
-        negative: NegativeBranch | None = None,
-    ):
-        super().__init__(beta=beta, alpha=alpha)
-        self.logit_scale, self.num_classes, self.search_width = logit_scale, len(text), len(cache_keys)
-        self.shots = shots_if_equal(labels, self.num_classes)
-        self.frozen_buffer("text", text)
-        self.frozen_buffer("labels", labels)
-        if learn_keys:
-            self.cache_keys = nn.Parameter(cache_keys.detach().clone())
-        else:
-            self.frozen_buffer("cache_keys", cache_keys)
+    def __init__(self, *, negative: NegativeBranch | None = None, **inputs):
+        super().__init__(**inputs)
         self.negative = negative
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
@@ -86,7 +61,7 @@ class TipAdapterHead(SearchableHead):
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """Cache logits (B, C) at a sharpness beta, beside the text logits."""
         weights = torch.exp(-beta * (1 - terms["affinity"]))
-        cache = class_sum(weights, self.labels, self.num_classes, self.shots)
+        cache = self.class_sum(weights)
         if "negative" in terms:
             cache = cache + self.negative.cache_logits(terms["negative"], beta)
         return {"text": terms["text"], "cache": cache}
@@ -112,10 +87,7 @@ class TipAdapter(VLTrainer):
     def build_head(self, task: FewShotTask, cfg: CN) -> TipAdapterHead:
         """Hand the head its tensors and numbers."""
         return TipAdapterHead(
-            text=task.text_features("template"),
-            cache_keys=task.cache_keys(),
-            labels=task.support_labels,
-            logit_scale=task.logit_scale,
+            **task.cache_inputs("template"),
             learn_keys=self.learn_keys,
             beta=cfg.BETA,
             alpha=cfg.ALPHA,
