@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"which of {', '.join(NAMES)}; default: all")
-    parser.add_argument("--full", dest="size", action="store_const", const="full", help="the largest sizes, an hour")
+    parser.add_argument("--full", dest="size", action="store_const", const="full", help="largest sizes, 20 minutes")
     parser.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="seconds; for tests")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="default: cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
