@@ -162,14 +162,16 @@ class APETHead(CacheHead):
 
     def products(self, features: Tensor) -> Tensor:
         """Products with rows that are not learned: text classifier, then keys, (B, C + N)."""
-        f = F.normalize(features, dim=-1)
-        return torch.cat((f @ self.text.T, f @ self.cache_keys.T), dim=1)
+        return torch.cat(self._products(F.normalize(features, dim=-1)), dim=1)
+
+    def _products(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        return f @ self.text.T, f @ self.cache_keys.T
 
     def terms(self, features: Tensor, products: Tensor | None = None) -> Mapping[str, Tensor]:
         """Text logits (B, C) and affinities (B, N); f.r_c is common to both."""
-        products = self.products(features) if products is None else products
-        text, dots = products.split((len(self.text), len(self.cache_keys)), dim=1)
-        shift = F.normalize(features, dim=-1)[:, self.channels] @ self.residual.T
+        f, rows = F.normalize(features, dim=-1), (len(self.text), len(self.cache_keys))
+        text, dots = self._products(f) if products is None else products.split(rows, dim=1)
+        shift = f[:, self.channels] @ self.residual.T
         return {
             "text": self.logit_scale * (text + shift),
             "affinity": dots + class_expand(shift, self.labels, self.shots),
