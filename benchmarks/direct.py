@@ -2,7 +2,7 @@
 
 What the authors' released code computes, in the order in which it computes it, written from the formulas alone: keys
 gathered class by class, moved keys formed and normalised, dense products with one-hot values, one full pass over
-validation images and keys for every point of the grid. `tests/unit/test_benchmarks.py` checks that each gives what the
+validation images and keys for every point of the grid. `tests/benchmarks/test_benchmarks.py` checks that each gives what the
 program gives. Rows are sorted by class, K per class.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewshot.search import Grid
+from simnl.fewshot.search import Grid
 from trainers.simnl import SimNLHead
 
 

@@ -9,9 +9,9 @@ import torch
 from benchmarks import measure
 from benchmarks.measure import memory_of
 from benchmarks.synthetic import OFFICIAL, make_head, make_problem
-from fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader
-from fewshot.search import Grid, axis, count_grid
-from fewshot.selection import accuracy_over
+from simnl.fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader
+from simnl.fewshot.search import Grid, axis, count_grid
+from simnl.fewshot.selection import accuracy_over
 
 TITLE = "Memory of a run at ImageNet's size, 16 shots, width 1024"
 SIZES = {

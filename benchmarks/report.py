@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from atomic import write_text_atomically
+from simnl.files import write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

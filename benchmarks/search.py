@@ -7,7 +7,7 @@ from collections.abc import Callable
 from benchmarks.direct import DirectSimNL, count_point
 from benchmarks.measure import hot_operators, interleave, memory_of, seconds
 from benchmarks.synthetic import OFFICIAL, make_head, make_problem
-from fewshot.search import Grid, axis, count_grid
+from simnl.fewshot.search import Grid, axis, count_grid
 
 TITLE = "Search of 200 x 40 x 20 = 160,000 settings"
 GRID = Grid({"beta": axis(0, 7, 200), "alpha": axis(0, 7, 40), "lam": axis(0.6, 1, 20)})

@@ -8,12 +8,12 @@ import tempfile
 import torch
 
 from dassl.data.datasets import build_dataset
-from experiment.config import CONFIGS, assemble, default_cache
-from fewshot.selection import selection_images
-from fewshot.support import gather_support
-from vlm.clip import FrozenCLIP, load_clip
-from vlm.store import FeatureStore
-from vlm.views import ViewSpec
+from simnl.runs.config import CONFIGS, assemble, default_cache
+from simnl.fewshot.selection import selection_images
+from simnl.fewshot.support import gather_support
+from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.clip.store import FeatureStore
+from simnl.clip.views import ViewSpec
 
 TITLE = "Images encoded for the few-shot table of one data set"
 METHODS = ("SimNL", "TipAdapterF", "APET", "TaskRes", "CLAP")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import FewShotDataset, Sizes
-from .files import read_text
-from .splits import PARTS, Item, Split, check_items
+from simnl.data.base import FewShotDataset, Sizes
+from simnl.data.listing import read_text
+from simnl.data.splits import PARTS, Item, Split, check_items
 
 
 @DATASET_REGISTRY.register()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import FewShotDataset, Sizes
+from simnl.data.base import FewShotDataset, Sizes
 
 
 @DATASET_REGISTRY.register()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import Sizes
-from .files import some
-from .splits import Split
-from .wnids import IMAGENET_CLASSES, IMAGENET_DIR, IMAGENET_TRAIN, WnidFolders
+from simnl.data.base import Sizes
+from simnl.data.listing import some
+from simnl.data.splits import Split
+from simnl.data.wnids import IMAGENET_CLASSES, IMAGENET_DIR, IMAGENET_TRAIN, WnidFolders
 
 
 @DATASET_REGISTRY.register()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import Sizes
-from .wnids import WnidFolders
+from simnl.data.base import Sizes
+from simnl.data.wnids import WnidFolders
 
 
 @DATASET_REGISTRY.register()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import Sizes
-from .wnids import IMAGENET_CLASSES, WnidFolders
+from simnl.data.base import Sizes
+from simnl.data.wnids import IMAGENET_CLASSES, WnidFolders
 
 
 @DATASET_REGISTRY.register()

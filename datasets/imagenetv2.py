@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import Sizes
-from .wnids import IMAGENET_CLASSES, WnidFolders, clip_classnames, read_classnames
+from simnl.data.base import Sizes
+from simnl.data.wnids import IMAGENET_CLASSES, WnidFolders, clip_classnames, read_classnames
 
 
 @DATASET_REGISTRY.register()

@@ -6,9 +6,9 @@ import json
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import FewShotDataset, Sizes
-from .files import read_text
-from .matlab import load_mat
+from simnl.data.base import FewShotDataset, Sizes
+from simnl.data.listing import read_text
+from simnl.data.matlab import load_mat
 
 
 @DATASET_REGISTRY.register()

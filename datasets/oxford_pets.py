@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import FewShotDataset, Sizes
-from .files import list_images
+from simnl.data.base import FewShotDataset, Sizes
+from simnl.data.listing import list_images
 
 
 @DATASET_REGISTRY.register()

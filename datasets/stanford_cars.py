@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import FewShotDataset, Sizes
-from .matlab import load_mat
+from simnl.data.base import FewShotDataset, Sizes
+from simnl.data.matlab import load_mat
 
 
 @DATASET_REGISTRY.register()

@@ -6,8 +6,8 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .base import FewShotDataset, Sizes
-from .files import list_folders, list_images
+from simnl.data.base import FewShotDataset, Sizes
+from simnl.data.listing import list_folders, list_images
 
 
 @DATASET_REGISTRY.register()

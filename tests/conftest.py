@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from experiment.run import OWN_PACKAGES
-from vlm.clip import FrozenCLIP, load_clip
+from simnl.runs.run import OWN_PACKAGES
+from simnl.clip.model import FrozenCLIP, load_clip
 
 torch.set_num_threads(1)  # tensors here are small: more threads only cost time
 
@@ -85,7 +85,7 @@ def make_images(folder: Path, count: int, size: int = 40) -> list[str]:
 @pytest.fixture
 def make_believe_gpu():
     """A GPU that is not there (make_believe_gpu.py); the fixture's value counts synchronisations and copies."""
-    from make_believe_gpu import make_believe
+    from helpers.make_believe_gpu import make_believe
 
     with make_believe() as gpu:
         yield gpu

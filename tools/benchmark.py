@@ -52,7 +52,7 @@ from collections.abc import Sequence
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import check_name, check_pairs, fail_politely, is_key, known, seeds_from
+from simnl.runs.cli import check_name, check_pairs, fail_politely, is_key, known, seeds_from
 
 
 def usage() -> str:
@@ -64,7 +64,7 @@ def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Flags with their values, and KEY VALUE pairs; these may stand anywhere.
 
     Raises:
-        ValueError: see `experiment.cli.check_pairs`.
+        ValueError: see `simnl.runs.cli.check_pairs`.
     """
     flags, options, words = [], [], iter(arguments)
     for word in words:
@@ -100,7 +100,7 @@ def build_parser() -> Parser:
 
 def matrix_parser() -> Parser:
     """The flags that say what is run."""
-    from experiment.studies import STUDIES
+    from simnl.studies.definitions import STUDIES
 
     parser = Parser(allow_abbrev=False)
     parser.add_argument("study", choices=STUDIES)
@@ -145,8 +145,8 @@ def positive(text: str) -> int:
 
 def request_from(args: argparse.Namespace, options: list[str], *, cuda: bool):
     """The study that the command line and the environment ask for; flags win."""
-    from experiment.matrix import Setup
-    from experiment.studies import Request
+    from simnl.studies.cells import Setup
+    from simnl.studies.definitions import Request
 
     given = {name.upper(): value for name in ("backbone", "protocol", "preset") if (value := getattr(args, name))}
     setup = Setup.from_environment({**os.environ, **given}, cuda=cuda)
@@ -167,9 +167,9 @@ def main() -> int:
     args = build_parser().parse_args(flags)
     sort_words(args)
 
-    from experiment import launch
-    from experiment.run import configure_logging
-    from experiment.studies import cells_of
+    from simnl.studies import launch
+    from simnl.runs.run import configure_logging
+    from simnl.studies.definitions import cells_of
 
     configure_logging(quiet=True)
     device = os.environ.get("DEVICE") or "auto"
@@ -185,9 +185,9 @@ def main() -> int:
 
 def conclude(request, cells: list, outcomes: dict[int, dict]) -> int:
     """Print the table, what could not be done and why, and what to do next; the exit code."""
-    from experiment.overview import closing_table, problems
-    from experiment.plots import RECORD_KINDS
-    from experiment.studies import STUDIES
+    from simnl.results.overview import closing_table, problems
+    from simnl.results.plots import RECORD_KINDS
+    from simnl.studies.definitions import STUDIES
 
     layout = STUDIES[request.study].layout
     print(f"\n{closing_table(cells, layout)}\n")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import fail_politely
+from simnl.runs.cli import fail_politely
 
 
 @fail_politely
@@ -39,7 +39,7 @@ def main() -> int:
         parser.error("give --root, the folder that holds the data sets' folders, or --folder, one of your own images")
     if args.folder and (args.names or args.all):
         parser.error("--folder is a check of its own: leave the names out")
-    from preparation.check import render
+    from simnl.data.preparation.check import render
 
     found = reports(args)
     print(render(found))
@@ -48,9 +48,9 @@ def main() -> int:
 
 def reports(args: argparse.Namespace) -> list:
     """What is asked for, checked."""
-    from experiment.config import default_cache
-    from preparation.check import check, check_folder
-    from preparation.names import chosen, data_root
+    from simnl.runs.config import default_cache
+    from simnl.data.preparation.check import check, check_folder
+    from simnl.data.preparation.names import chosen, data_root
 
     cache = Path(args.cache or os.environ.get("CACHE") or default_cache()).expanduser()
     if args.folder:

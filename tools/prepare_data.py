@@ -19,7 +19,7 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 from filelock import FileLock, Timeout
 
-from experiment.cli import USER_ERRORS, describe, fail_politely
+from simnl.runs.cli import USER_ERRORS, describe, fail_politely
 
 
 @fail_politely
@@ -34,8 +34,8 @@ def main() -> int:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("datasets").setLevel(logging.ERROR)  # the table says what its warnings say
-    from preparation.names import chosen, data_root
-    from preparation.sources import DOWNLOADS
+    from simnl.data.preparation.names import chosen, data_root
+    from simnl.data.preparation.sources import DOWNLOADS
 
     names = chosen(args.names, args.all)
     root = data_root(args.root, names)
@@ -57,9 +57,9 @@ def short(text: str, root: Path) -> str:
 
 def dry_run(names: list[str], root: Path) -> int:
     """Print the steps that are left; 0 where there are none."""
-    from preparation.catalogue import SOURCES
-    from preparation.check import READABLE
-    from preparation.prepare import Step, plan
+    from simnl.data.preparation.catalogue import SOURCES
+    from simnl.data.preparation.check import READABLE
+    from simnl.data.preparation.prepare import Step, plan
 
     left = False
     for name in names:
@@ -75,9 +75,9 @@ def dry_run(names: list[str], root: Path) -> int:
 
 def prepare(name: str, root: Path, keep: bool) -> list[str]:
     """Run the steps of a data set; returns what failed and what is by hand. One failure does not stop the others."""
-    from preparation.catalogue import SOURCES
-    from preparation.check import READABLE
-    from preparation.prepare import plan, tidy
+    from simnl.data.preparation.catalogue import SOURCES
+    from simnl.data.preparation.check import READABLE
+    from simnl.data.preparation.prepare import plan, tidy
 
     print(f"{name}:", flush=True)
     left, steps = [], []
@@ -102,7 +102,7 @@ def prepare(name: str, root: Path, keep: bool) -> list[str]:
 
 def report(names: list[str], root: Path, left: dict[str, list[str]]) -> int:
     """Print the check's table; 0 where all is right."""
-    from preparation.check import check, render
+    from simnl.data.preparation.check import check, render
 
     reports = [check(name, root) for name in names]
     print(f"\n{render(reports)}")

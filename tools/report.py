@@ -13,10 +13,10 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from atomic import write_text_atomically
-from experiment.cli import fail_politely
-from experiment.report import make_report
-from experiment.stats import CI_METHODS
+from simnl.files import write_text_atomically
+from simnl.runs.cli import fail_politely
+from simnl.results.report import make_report
+from simnl.results.stats import CI_METHODS
 
 
 @fail_politely

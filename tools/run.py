@@ -40,15 +40,15 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import check_name, check_pairs, fail_politely, known, seeds_from
-from experiment.devices import pick_device
+from simnl.runs.cli import check_name, check_pairs, fail_politely, known, seeds_from
+from simnl.runs.devices import pick_device
 
 log = logging.getLogger("run")
 
 
 def usage(method: str, script: str) -> str:
     """The help text."""
-    from experiment.config import default_cache
+    from simnl.runs.config import default_cache
 
     return __doc__.format(
         method=method,
@@ -82,7 +82,7 @@ def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, lis
 
 def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> list:
     """One frozen config per seed, as the environment says."""
-    from experiment.matrix import Plan, Setup, Variant, build_configs, targets_of
+    from simnl.studies.cells import Plan, Setup, Variant, build_configs, targets_of
 
     cuda = pick_device(setting("DEVICE", "auto"))
     variant = Variant(options=tuple(options), targets=tuple(targets_of(dataset, setting("TARGETS", ""))))
@@ -99,8 +99,8 @@ def run_all(configs: list) -> list[Path]:
 
 def run_seed(cfg) -> str:
     """Run a config unless it is done; returns what became of it. Waits where another process runs the same."""
-    from experiment.executor import claimed, execute
-    from experiment.matrix import is_finished
+    from simnl.studies.executor import claimed, execute
+    from simnl.studies.cells import is_finished
 
     with claimed(cfg.OUTPUT_DIR, wait=True):
         if is_finished(cfg):
@@ -132,9 +132,9 @@ def main() -> int:
     dataset, shots, options = parse(arguments, method, script)
     print(f"{method} on {dataset}, {shots} shots", flush=True)
 
-    from experiment.record import FILE
-    from experiment.run import configure_logging
-    from experiment.tables import comparable, find_records, render, summarise
+    from simnl.runs.record import FILE
+    from simnl.runs.run import configure_logging
+    from simnl.results.tables import comparable, find_records, render, summarise
 
     configure_logging(quiet=True)
     configs = build_configs(method, dataset, shots, options)

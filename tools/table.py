@@ -19,11 +19,11 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from atomic import write_text_atomically
-from experiment.cli import fail_politely, known
-from experiment.published import ORDER, SOURCES, published_names, sources_of
-from experiment.stats import CI_METHODS
-from experiment.tables import (
+from simnl.files import write_text_atomically
+from simnl.runs.cli import fail_politely, known
+from simnl.results.published import ORDER, SOURCES, published_names, sources_of
+from simnl.results.stats import CI_METHODS
+from simnl.results.tables import (
     DEFAULT_LAYOUT,
     FORMATS,
     LAYOUTS,

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from experiment.cli import fail_politely, known
-from experiment.config import CONFIGS, assemble
-from experiment.devices import pick_device
-from experiment.run import configure_logging, run_log, run_one
+from simnl.runs.cli import fail_politely, known
+from simnl.runs.config import CONFIGS, assemble
+from simnl.runs.devices import pick_device
+from simnl.runs.run import configure_logging, run_log, run_one
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 """Train the bundled tiny CLIP on rendered images and captions, and measure it on the `shapes` benchmark.
 
-    python tools/train_tiny_clip.py            # writes vlm/tiny_clip/{weights.safetensors,metrics.json}
+    python tools/train_tiny_clip.py            # writes simnl/clip/tiny_clip/{weights.safetensors,metrics.json}
     python tools/train_tiny_clip.py --output my_tiny_clip --epochs 2
 
 Contrastive learning as CLIP does it (Radford et al., ICML 2021), in float32 on a CPU. Captions that are word for word
@@ -24,14 +24,14 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from atomic import write_text_atomically
-from datasets.shapes import Shapes
-from datasets.shapes_classes import CLASSES, SPLITS
-from datasets.shapes_render import PATTERNS, STYLES, image_generator, render, sample_scene
-from experiment.cli import fail_politely
-from vlm import tiny_clip
-from vlm.text import PromptSet, class_weights, read_cupl
-from vlm.tiny_clip.captions import TRAITS, caption, plain_captions
+from simnl.files import write_text_atomically
+from datasets.shapes.dataset import Shapes
+from datasets.shapes.classes import CLASSES, SPLITS
+from datasets.shapes.render import PATTERNS, STYLES, image_generator, render, sample_scene
+from simnl.runs.cli import fail_politely
+from simnl.clip import tiny_clip
+from simnl.clip.text import PromptSet, class_weights, read_cupl
+from simnl.clip.tiny_clip.captions import TRAITS, caption, plain_captions
 
 PLAIN_CAPTIONS, RICH_CAPTIONS = 2, 4  # of each image
 PLAIN_EPOCHS = 0.4  # share of the epochs that see the plain captions: names come before sentences, or come slowly

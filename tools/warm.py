@@ -20,8 +20,8 @@ import time
 import _path  # noqa: F401 - makes the packages importable
 from benchmark import matrix_parser, request_from, sort_words, split_options
 
-from experiment.cli import fail_politely
-from experiment.devices import pick_device
+from simnl.runs.cli import fail_politely
+from simnl.runs.devices import pick_device
 
 PROCESSES = ("--jobs", "--gpus", "--executor", "--slurm")  # flags of scripts/benchmark.sh that mean nothing here
 
@@ -56,9 +56,9 @@ def main() -> int:
         number = int(os.environ.get("LOCAL_RANK", rank))  # processes may share a GPU, or be shown one each
         torch.cuda.set_device(number % torch.cuda.device_count())
 
-    from experiment.run import configure_logging
-    from experiment.studies import cells_of
-    from experiment.warming import total_needs, warm
+    from simnl.runs.run import configure_logging
+    from simnl.studies.definitions import cells_of
+    from simnl.studies.warming import total_needs, warm
 
     configure_logging(quiet=True)
     cells = cells_of(request)

@@ -38,10 +38,10 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.cache import class_expand
-from fewshot.head import CacheHead
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.cache import class_expand
+from simnl.fewshot.head import CacheHead
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 WIDTH = 1024  # of the RN50 features for which the authors give their numbers of channels
 KL_EPS = 1e-6

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import Head
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.head import Head
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 MULTIPLIERS = ("zero-shot", "corrected", "constant", "balanced")
 

@@ -17,7 +17,7 @@ PRECISION (theirs: half precision with a scaled loss); order, views and dropout 
 text is cut after the longest prompt, which changes nothing under a causal mask. `official` has their template for
 every data set, and new views of random crops from 8 % of an image in every pass; `repaired` has the data set's
 templates and the views that all methods share.
-Parity: no recorded outputs; tests/unit/test_clip_lora.py has references.
+Parity: no recorded outputs; tests/trainers/test_clip_lora.py has references.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import Head
-from fewshot.loaders import seeded_generator
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
-from vlm.lora import AdaptedCLIP, LoRAOptions, add_lora
-from vlm.text import PromptSet, class_weights
+from simnl.fewshot.head import Head
+from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
+from simnl.clip.lora import AdaptedCLIP, LoRAOptions, add_lora
+from simnl.clip.text import PromptSet, class_weights
 
 
 class CLIPLoRAHead(Head):

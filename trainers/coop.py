@@ -7,12 +7,12 @@
 Frozen: both towers. Learned: M context vectors of the text tower's width W, one set for all classes (M W numbers) or
 one per class (CSC, C M W). They start at N(0, 0.02^2), or at the embeddings of given words. In each step the text tower
 runs once for all classes; image features come from the store. CoOp can carry SimNL's negative branch (`NEGATIVE` in
-its config node, fewshot/negative.py): prompt learning beside what speaks against a class.
+its config node, simnl/fewshot/negative.py): prompt learning beside what speaks against a class.
 
 Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, arXiv:2109.01134, and the authors'
 released code.
 Differences from the authors' code: the vectors are float32 (theirs are half precision); with initial words the number
-of vectors is that of the words' tokens. Parity: no recorded outputs; tests/unit/test_coop.py compares with the text
+of vectors is that of the words' tokens. Parity: no recorded outputs; tests/trainers/test_coop.py compares with the text
 tower itself.
 """
 
@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import Head
-from fewshot.loaders import seeded_generator
-from fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
-from vlm.prompt_learning import LearnedPrompts, TextTower, context_from_words
+from simnl.fewshot.head import Head
+from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
+from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words
 
 
 def initial_context(tower: TextTower, words: str, num_context: int, seed: int) -> Tensor:

@@ -14,7 +14,7 @@ Differences from that code: the scale is the model's (theirs: 100); batches of i
 generators that are functions of the run's seed; a half that has fewer samples than its batch size is used whole (theirs
 leaves that batch size out); the start itself is no candidate of the selection. `repaired` has a shorter schedule and
 the views that all methods share; `official` has theirs, the centre crop and its mirror image.
-Parity: no recorded outputs; tests/unit/test_cross_modal_lp.py has references.
+Parity: no recorded outputs; tests/trainers/test_cross_modal_lp.py has references.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import Head
-from fewshot.loaders import SupportLoader
-from fewshot.support import SupportSet
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.head import Head
+from simnl.fewshot.loaders import SupportLoader
+from simnl.fewshot.support import SupportSet
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 
 class CrossModalLoader:

@@ -8,7 +8,7 @@ covariance that all classes share; P: its shrunk inverse; pi_c = 1/C; f, W, s: u
 the templates, logit scale. Nothing is learned; alpha is searched.
 
 Source: Wang et al., "A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation", ICLR 2024, arXiv:2402.04087.
-Differences from the official code: not compared with its outputs; tests/unit/test_gda.py checks the formulas. Known: a
+Differences from the official code: not compared with its outputs; tests/trainers/test_gda.py checks the formulas. Known: a
 class without rows (noisy labels) gets the mean of all rows instead of NaN; the inverse is taken in float64 instead of a
 pseudo-inverse in float32.
 """
@@ -24,10 +24,10 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import SearchableHead
-from fewshot.search import Grid, axis
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.search import Grid, axis
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 
 def gda_classifier(rows: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ Source: Li et al., "GraphAdapter: Tuning Vision-Language Models With Dual Knowle
 arXiv:2309.13625, and the single file that its authors released, which does not run as it is.
 Differences from it: any width (theirs: 512) and any number of classes (theirs: multiples of 4), so groups may differ by
 one class; v_c is the mean of the rows labelled c (theirs cuts a sorted list into equal parts). Optimiser, epochs and
-beta are ours: none was released. Parity: the full graph convolution, tests/unit/test_graph_adapter.py.
+beta are ours: none was released. Parity: the full graph convolution, tests/trainers/test_graph_adapter.py.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.cache import class_sum
-from fewshot.head import SearchableHead
-from fewshot.loaders import seeded_generator
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.cache import class_sum
+from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 
 def aggregate_row_zero(first: Tensor, nodes: Tensor, groups: int) -> Tensor:

@@ -12,7 +12,7 @@ Source: Radford et al., ICML 2021, arXiv:2103.00020; the search is that of CoOp'
 Differences from that code: the few-shot draw is the one that all methods here share (theirs is another, by numpy); a
 value of C that comes up twice is fitted once; a class without images (noisy labels) keeps weight 0 and never wins.
 `repaired` takes the best C of all that were tried, `official` the end of the interval that survives the last halving.
-Parity: no recorded outputs; tests/unit/test_linear_probe.py compares objective, optimum and search with references.
+Parity: no recorded outputs; tests/trainers/test_linear_probe.py compares objective, optimum and search with references.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import Head
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.head import Head
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 RULES = ("best", "last")
 ABSENT = -1e4  # bias of a class without training images

@@ -17,7 +17,7 @@ authors' released code.
 Differences from the authors' code: float32 (theirs: half); bias starts at 0 (theirs: random within 1 / sqrt(D)). Their
 code never clears alpha's gradient, so that its step at iteration 10 m sums the gradients of all 10 m iterations; the
 switch ALPHA_GRADIENT keeps this (`accumulated`, preset `official`) or mends it (`current`).
-Parity: no recorded outputs; formulas and steps in tests/unit/test_lp_plus_plus.py.
+Parity: no recorded outputs; formulas and steps in tests/trainers/test_lp_plus_plus.py.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.cache import class_sum
-from fewshot.head import Head
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.cache import class_sum
+from simnl.fewshot.head import Head
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 ALPHA_GRADIENTS = ("current", "accumulated")
 

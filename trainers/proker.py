@@ -14,7 +14,7 @@ beta and lambda are searched, both as parts of the stage: each pair costs a Chol
 Source: Bendou et al., "ProKeR: A Kernel Perspective on Few-Shot Adaptation of Large Vision-Language Models", CVPR 2025,
 arXiv:2501.11175.
 Differences from the official code: not compared. This is written from the formula alone; the scale of f_zs (cosines)
-and the grid are ours. tests/unit/test_proker.py checks the formulas.
+and the grid are ours. tests/trainers/test_proker.py checks the formulas.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import CacheHead
-from fewshot.search import Grid, axis
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.head import CacheHead
+from simnl.fewshot.search import Grid, axis
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 
 class ProKeRHead(CacheHead):

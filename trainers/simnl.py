@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.cache import (
+from simnl.fewshot.cache import (
     Groups,
     cache_logits,
     class_negative_keys,
@@ -44,10 +44,10 @@ from fewshot.cache import (
     slot_products,
     slot_sums,
 )
-from fewshot.head import SearchableHead
-from fewshot.losses import consistency_loss, negative_risk, rerank_loss
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.losses import consistency_loss, negative_risk, rerank_loss
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 ADAPTERS = {  # and their residuals
     "positive-text": ("res_template", "res_cupl"),
@@ -239,7 +239,7 @@ class SimNLHead(SearchableHead):
         return f @ self.keys.T, f @ self._negative_rows.T
 
     def terms(self, features: Tensor, products: Tensor | None = None) -> Mapping[str, Tensor]:
-        """R, Q `(B, C)`, and for each cache what its cosines follow from (`fewshot.cache.cache_logits`): products with
+        """R, Q `(B, C)`, and for each cache what its cosines follow from (`simnl.fewshot.cache.cache_logits`): products with
         the frozen keys `(B, N)`, with the residuals `(B, C)`, and inverse lengths of the moved keys `(N,)`. Negative
         keys that are one per class have C in place of N."""
         return self._terms(F.normalize(features, dim=-1), self.positive_text(), products)

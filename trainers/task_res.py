@@ -10,7 +10,7 @@ Enhanced base (BASE: enhanced-ours): b_c = h_c P, h_c the mean of what enters th
 CLIP's own at the start, learned before x and then frozen, with logits = s f . norm(h_c P) and loss = CE. The authors
 published such bases, not how they were made: the recipe here (STAGE1) is our own, and its figures are not theirs.
 
-TaskRes can carry SimNL's negative branch (`NEGATIVE` in its config node, fewshot/negative.py).
+TaskRes can carry SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py).
 
 Source: Yu et al., "Task Residual for Tuning Vision-Language Models", CVPR 2023, arXiv:2211.10277, and the authors'
 released code.
@@ -29,12 +29,12 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
-from fewshot.head import Head
-from fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
-from vlm.projection import unprojected_texts
-from vlm.text import PromptSet, class_weights
+from simnl.fewshot.head import Head
+from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
+from simnl.clip.projection import unprojected_texts
+from simnl.clip.text import PromptSet, class_weights
 
 log = logging.getLogger(__name__)
 

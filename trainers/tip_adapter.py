@@ -5,7 +5,7 @@
 f: unit image feature; W: text classifier of the templates; k_n: unit mean over the augmented views of support image n;
 s: the model's logit scale. Tip-Adapter learns nothing. Tip-Adapter-F learns the keys, (N, D), from the cache's own
 (later they need not have unit length), with cross-entropy at the initial alpha and beta. Both search alpha and beta
-afterwards. Tip-Adapter-F can carry SimNL's negative branch (`NEGATIVE` in its config node, fewshot/negative.py), whose
+afterwards. Tip-Adapter-F can carry SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py), whose
 negative cache then has the same alpha and beta.
 
 Source: Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022,
@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import CacheHead
-from fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.head import CacheHead
+from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 
 class TipAdapterHead(CacheHead):

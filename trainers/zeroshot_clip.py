@@ -8,7 +8,7 @@ CuPL's "both" and APE), `mixture` (0.45 template + 0.55 CuPL, not normalised aga
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
 arXiv:2103.00020; Pratt et al., "What does a platypus look like?", ICCV 2023, arXiv:2209.03320 (CuPL).
-Differences from the official code: none known. Parity: tests/unit/test_zeroshot.py.
+Differences from the official code: none known. Parity: tests/trainers/test_zeroshot.py.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from fewshot.head import Head
-from fewshot.task import FewShotTask
-from trainers.base import VLTrainer
+from simnl.fewshot.head import Head
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 
 PROMPTS = {"template": ("template",), "cupl": ("cupl",), "pool": ("template", "cupl"), "mixture": ("template", "cupl")}
 

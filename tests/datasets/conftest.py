@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 import datasets as package
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
-from datasets.splits import Item, Split
+from simnl.data.splits import Item, Split
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PER_CLASS = {"train": 6, "val": 5, "test": 2}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import datasets.files
-from datasets.files import describe, find_missing, list_folders, list_images
+import simnl.data.listing
+from simnl.data.listing import describe, find_missing, list_folders, list_images
 
 ODD = os.fsdecode(b"caf\xe9.jpg")  # Latin-1 on a file system of UTF-8 names
 
@@ -111,7 +111,7 @@ def test_folder_that_may_not_be_read(place, build, load, monkeypatch):
             raise PermissionError(errno.EACCES, "Permission denied", str(folder))
         return scan(folder)
 
-    monkeypatch.setattr(datasets.files.os, "scandir", refuse)
+    monkeypatch.setattr(simnl.data.listing.os, "scandir", refuse)
     with pytest.raises(PermissionError, match=f"Permission denied: .*{place}"):
         load("ImageFolder")
 

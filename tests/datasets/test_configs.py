@@ -11,7 +11,7 @@ import yaml
 
 import datasets
 from dassl.data.datasets import DATASET_REGISTRY
-from datasets.base import FewShotDataset
+from simnl.data.base import FewShotDataset
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "datasets"
 NAMES = [

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.draws import DrawSpec, DrawStore, draw
-from datasets.splits import Split, read_split
+from simnl.data.draws import DrawSpec, DrawStore, draw
+from simnl.data.splits import Split, read_split
 
 
 # ---------------------------------------------------------------------------------- equal to CoOp's

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.duplicates import find_shared, in_words, remembered_digests
+from simnl.data.duplicates import find_shared, in_words, remembered_digests
 
 
 def by_table(table: dict[str, str]):
@@ -42,7 +42,7 @@ def test_words_count_and_name_the_first():
 
 
 def test_digests_are_remembered_across_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.duplicates.CHUNK", 2)
+    monkeypatch.setattr("simnl.data.duplicates.CHUNK", 2)
     paths = [str(tmp_path / f"{number}.jpg") for number in range(5)]
     for path in paths:
         Path(path).write_text(path)

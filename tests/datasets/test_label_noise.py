@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from datasets.draws import DrawSpec, Noise, draw
+from simnl.data.draws import DrawSpec, Noise, draw
 
 
 def test_noise_statistics(sampler, small_split):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dassl.data.datasets import DatasetBase
-from datasets.base import FewShotDataset
+from simnl.data.base import FewShotDataset
 
 
 def rows(datums, images: Path) -> list[tuple[str, int, str]]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.splits import Item, Split, make_split, read_split, write_split
+from simnl.data.splits import Item, Split, make_split, read_split, write_split
 
 FAST = settings(max_examples=60, deadline=None)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from e2e_tools import REPO
+from helpers.e2e_tools import REPO
 
 VARIABLES = (
     "DATA",

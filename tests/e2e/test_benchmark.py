@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from e2e_tools import records
+from helpers.e2e_tools import records
 
 SMALL = "bash scripts/benchmark.sh fewshot --datasets shapes --shots 1 2 --seeds 1 2 OPTIM.MAX_EPOCH 2"
 FIGURES = ("method", "shots", "seed", "accuracy", "hparams", "best_epoch", "val_accuracy_per_epoch")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conftest import make_images
-from e2e_tools import records
+from helpers.e2e_tools import records
 
 COMMAND = "bash scripts/simnl/main.sh imagefolder {shots} DATASET.FOLDER {folder} OPTIM.MAX_EPOCH 1 {options}"
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from conftest import make_images
-from e2e_tools import REPO, records
+from helpers.e2e_tools import REPO, records
 
 SHARED = REPO.parent / "shared" / "real"
 

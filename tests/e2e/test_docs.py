@@ -6,10 +6,10 @@ import re
 import shutil
 
 import pytest
-from e2e_tools import REPO, records
+from helpers.e2e_tools import REPO, records
 
 DOCUMENTS = sorted(
-    p for p in [*REPO.glob("*.md"), *REPO.glob("docs/*.md"), *REPO.glob("toolbox/*.md"), *REPO.glob("vlm/*/*.md")]
+    p for p in [*REPO.glob("*.md"), *REPO.glob("docs/*.md"), *REPO.glob("toolbox/*.md"), *REPO.glob("simnl/clip/*/*.md")]
 )
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from e2e_tools import REPO, records
+from helpers.e2e_tools import REPO, records
 
 FIGURES = ("accuracy", "hparams", "best_epoch", "val_accuracy_per_epoch", "num_val", "num_test")
 
@@ -196,10 +196,10 @@ def test_test_labels_decide_nothing(cache, tmp_path, monkeypatch):
     """Permuting the test labels changes no trained weight and no chosen hyper-parameter."""
     import torch
 
-    from datasets.base import FewShotDataset
-    from experiment.config import CONFIGS, assemble
-    from experiment.run import run_one
-    from fewshot.checkpoint import load_head
+    from simnl.data.base import FewShotDataset
+    from simnl.runs.config import CONFIGS, assemble
+    from simnl.runs.run import run_one
+    from simnl.fewshot.checkpoint import load_head
 
     def run(name: str) -> tuple[dict, dict]:
         files = [

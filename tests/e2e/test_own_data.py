@@ -7,7 +7,7 @@ import re
 import shutil
 
 import pytest
-from e2e_tools import REPO, records
+from helpers.e2e_tools import REPO, records
 
 PAGE = (REPO / "docs" / "your_own_data.md").read_text(encoding="utf-8")
 COPIED = shutil.ignore_patterns(".*", "__pycache__", "output", "data", "tests", "benchmarks", "*.egg-info")

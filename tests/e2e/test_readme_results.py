@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from e2e_tools import REPO
+from helpers.e2e_tools import REPO
 
 SMALLER = " --methods GDA ZeroshotCLIP --shots 1 2 --seeds 1 2 3"
 

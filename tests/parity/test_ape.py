@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import Golden
-from official import check_choice, one_image, train
+from helpers.golden import Golden
+from helpers.official import check_choice, one_image, train
 
-from fewshot.search import Grid, axis, count_grid
-from fewshot.selection import accuracy
+from simnl.fewshot.search import Grid, axis, count_grid
+from simnl.fewshot.selection import accuracy
 from trainers.ape import APEHead, APETHead
 
 ALL_SHOTS = [f"shared-{shots}" for shots in (1, 2, 4, 8, 16)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import SETTINGS, Golden
+from helpers.golden import SETTINGS, Golden
 
-from fewshot.search import Grid, axis, choose, count_grid
-from fewshot.selection import accuracy
+from simnl.fewshot.search import Grid, axis, choose, count_grid
+from simnl.fewshot.selection import accuracy
 from trainers.simnl import SimNLHead, SimNLOptions
 
 OFFICIAL = SimNLOptions(negative_keys="slot", reweight_size="shots", consistency_axis="channel")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import SHARED_SETTINGS, Golden, official_cfg
+from helpers.golden import SHARED_SETTINGS, Golden, official_cfg
 
 from dassl.optim import build_lr_scheduler, build_optimizer
-from fewshot.selection import accuracy
+from simnl.fewshot.selection import accuracy
 from trainers.task_res import TaskResHead
 
 

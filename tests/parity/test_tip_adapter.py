@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import Golden
-from official import check_choice, one_image, train
+from helpers.golden import Golden
+from helpers.official import check_choice, one_image, train
 
-from fewshot.search import Grid, axis
-from fewshot.selection import accuracy
+from simnl.fewshot.search import Grid, axis
+from simnl.fewshot.selection import accuracy
 from trainers.tip_adapter import TipAdapterHead
 
 

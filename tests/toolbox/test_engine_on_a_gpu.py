@@ -6,7 +6,7 @@ import os.path as osp
 
 import pytest
 import torch
-from make_believe_gpu import make_believe
+from helpers.make_believe_gpu import make_believe
 from torch import nn
 
 from dassl.data import DataManager, data_manager

@@ -1,0 +1,175 @@
+"""LoRA on the attention of both towers of an open_clip model: h = W x + (alpha / sqrt(rank)) B A dropout(x).
+
+W is the frozen projection of the queries, keys or values; A (rank, D) and B (D, rank) are learned. The scale has the
+root of the rank, as in rsLoRA (arXiv:2312.03732); LoRA itself has the rank (Hu et al., ICLR 2022, arXiv:2106.09685).
+
+The adapted model is made of new modules around the frozen model's own tensors: it costs no memory beyond A and B, and
+the frozen model, which everything in a process shares, stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import Transformer
+from torch import Tensor, nn
+
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.text import text_ends
+
+PROJECTIONS = 3  # queries, keys, values: in this order in the packed weight of nn.MultiheadAttention
+TEXTS = 256  # prompts encoded at once: bounds the memory of a thousand classes
+ADVICE = "LoRA is offered for open_clip's own transformers, such as ViT-B-16 and ViT-L-14: choose one of them."
+
+
+@dataclass(frozen=True)
+class LoRAOptions:
+    """rank: r; alpha: factor of the change, beside 1 / sqrt(r); dropout: on the input of A, in training.
+
+    Raises:
+        ValueError: a value that makes no sense; the message names the config key.
+    """
+
+    rank: int = 2
+    alpha: float = 1.0
+    dropout: float = 0.25
+
+    def __post_init__(self):
+        if self.rank < 1:
+            raise ValueError(f"RANK is {self.rank}: a change of rank 1 or more is learned (authors: 2).")
+        if self.alpha <= 0:
+            raise ValueError(f"ALPHA is {self.alpha}: the factor of the change is above 0 (authors: 1).")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"DROPOUT is {self.dropout}: a probability from 0 to below 1 (authors: 0.25).")
+
+    @property
+    def scaling(self) -> float:
+        """alpha / sqrt(rank)."""
+        return self.alpha / self.rank**0.5
+
+
+class LowRank(nn.Module):
+    """What is learned in one attention block: `a` (3, r, D), Kaiming-uniform, and `b` (3, D, r), zeros."""
+
+    def __init__(self, width: int, options: LoRAOptions, generator: torch.Generator):
+        super().__init__()
+        self.options = options
+        self.a = nn.Parameter(torch.empty(PROJECTIONS, options.rank, width))
+        self.b = nn.Parameter(torch.zeros(PROJECTIONS, width, options.rank))
+        for matrix in self.a.detach():
+            nn.init.kaiming_uniform_(matrix, a=5**0.5, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) to the changes of queries, keys and values side by side, (..., 3 D); each has a dropout mask."""
+        inputs = (F.dropout(x, self.options.dropout, self.training) for _ in range(PROJECTIONS))
+        changes = [F.linear(F.linear(i, a), b) for i, a, b in zip(inputs, self.a, self.b, strict=True)]
+        return self.options.scaling * torch.cat(changes, dim=-1)
+
+    def merged(self, weight: Tensor) -> Tensor:
+        """The packed weight (3 D, D) with the changes added: the same function where there is no dropout."""
+        return weight + self.options.scaling * (self.b @ self.a).flatten(0, 1)
+
+
+class LoRAAttention(nn.Module):
+    """Stands in for a block's self-attention. In training the change runs beside W, in evaluation it is added to W.
+
+    Args:
+        attention: the frozen module, batch first, with a packed projection.
+        lora: of the same width.
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention, lora: LowRank):
+        super().__init__()
+        self.attention, self.lora = attention, lora
+
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask=None):
+        """(B, L, D) to (B, L, D), as a pair with None; `key` and `value` are x. attn_mask: added to the logits."""
+        frozen = self.attention
+        if self.lora.training:
+            packed = F.linear(x, frozen.in_proj_weight, frozen.in_proj_bias) + self.lora(x)
+        else:
+            packed = F.linear(x, self.lora.merged(frozen.in_proj_weight), frozen.in_proj_bias)
+        heads = [part.unflatten(-1, (frozen.num_heads, -1)).transpose(1, 2) for part in packed.chunk(PROJECTIONS, -1)]
+        mask = None if attn_mask is None else attn_mask.to(packed.dtype)
+        mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        return frozen.out_proj(mixed.transpose(1, 2).flatten(2)), None
+
+
+@dataclass(frozen=True)
+class AdaptedCLIP:
+    """A CLIP whose attention blocks have LoRA; features have gradients with respect to A and B.
+
+    model: the towers, all else in them frozen and shared; adapters: the blocks' LoRA, image tower first; clip: what
+    they were made from.
+    """
+
+    model: nn.Module
+    adapters: tuple[LowRank, ...]
+    clip: FrozenCLIP
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (B, 3, H, W) to raw features (B, D) float32."""
+        with self.clip.autocast():
+            return self.model.encode_image(pixels).float()
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Token ids (P, L) int64 to raw features (P, D) float32."""
+        with self.clip.autocast(self.clip.text_precision):
+            return torch.cat([self.model.encode_text(part) for part in tokens.split(TEXTS)]).float()
+
+    def shorten_context(self, tokens: Tensor) -> Tensor:
+        """Cut token ids, and the text tower, after the last end of text: the same features for a fraction of the work.
+
+        A feature is read at the end of the text, and under a causal mask nothing behind it has a part in it. Towers
+        that work otherwise stay as they are.
+        """
+        model = self.model
+        if getattr(model, "text_pool_type", "") != "argmax" or getattr(model, "attn_mask", None) is None:
+            return tokens
+        length = int(text_ends(tokens).max()) + 1
+        model.positional_embedding = nn.Parameter(model.positional_embedding[:length], requires_grad=False)
+        model.attn_mask = model.attn_mask[:length, :length]
+        return tokens[:, :length].contiguous()
+
+    def save_memory(self) -> None:
+        """Compute the text tower's blocks again in the backward pass: the same gradients, less memory, more time."""
+        _transformer(self.model, "text").grad_checkpointing = True
+
+
+def add_lora(clip: FrozenCLIP, options: LoRAOptions, generator: torch.Generator) -> AdaptedCLIP:
+    """The model of `clip` with LoRA in every attention block of both towers; `clip` stays as it is.
+
+    Args:
+        generator: draws A, on the CPU; image tower first, block by block.
+
+    Raises:
+        ValueError: a tower is none of open_clip's own transformers, or its attention is not plain.
+    """
+    model, adapters = _shell(clip.model), []
+    for tower in ("image", "text"):
+        for block in _transformer(model, tower).resblocks:
+            attention = block.attn
+            if type(attention) is not nn.MultiheadAttention or not attention.batch_first:
+                raise ValueError(f"{clip.arch}: the attention of the {tower} tower is not plain; {ADVICE}")
+            adapters.append(LowRank(attention.embed_dim, options, generator))
+            block.attn = LoRAAttention(attention, adapters[-1])
+    return AdaptedCLIP(model, tuple(adapters), clip)
+
+
+def _shell(model: nn.Module) -> nn.Module:
+    """A copy whose modules are new and whose tensors are those of `model`."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def _transformer(model: nn.Module, tower: str) -> Transformer:
+    """The stack of blocks of the `image` or `text` tower."""
+    module = model.visual if tower == "image" else getattr(model, "text", model)
+    transformer = getattr(module, "transformer", None)
+    if not isinstance(transformer, Transformer):
+        raise ValueError(f"The {tower} tower, {type(module).__name__}, is no transformer of open_clip's; {ADVICE}")
+    return transformer

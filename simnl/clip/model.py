@@ -1,0 +1,298 @@
+"""Frozen CLIP through open_clip: any architecture, any weights tag or local checkpoint, and the bundled tiny CLIP.
+
+What a method may need to know of the model (feature width, image size, mean and std, context length, logit scale)
+is read from the model itself, never from a config.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import logging
+import urllib.error
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from simnl.clip import tiny_clip
+from simnl.clip.arithmetic import exact_products
+from simnl.clip.tuning import tune
+
+log = logging.getLogger(__name__)
+
+TINY = "tiny-clip"  # the architecture name of the bundled model
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip asks the hub for
+HUB_TIMEOUT = 5.0  # seconds
+CPU_BATCH, GPU_BATCH, PROBE_BATCH = 32, 1024, 8  # images at once: on a CPU, at most on a GPU, to measure its memory
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class WeightsUnavailable(RuntimeError):
+    """The weights exist somewhere, but not on this machine, and fetching them failed."""
+
+
+@dataclass(frozen=True)
+class FrozenCLIP:
+    """A CLIP model that nothing trains, with what the rest of the program reads from it.
+
+    `encode_image` and `encode_text` return raw (not normalised) float32 features `(B, D)`.
+    """
+
+    model: nn.Module
+    arch: str
+    weights: str
+    precision: str
+    device: torch.device
+    fingerprint: str
+    preprocess: dict
+    logit_scale: float
+    logit_bias: float
+    embed_dim: int
+    context_length: int
+
+    @torch.no_grad()
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels `(B, 3, H, W)` float32 to raw features `(B, D)` float32."""
+        with exact_products(), self.autocast():
+            return self.model.encode_image(pixels.to(self.device, non_blocking=True)).float()
+
+    @torch.no_grad()
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Token ids `(B, L)` int64 to raw features `(B, D)` float32."""
+        with exact_products(), self.autocast(self.text_precision):
+            return self.model.encode_text(tokens.to(self.device)).float()
+
+    @property
+    def text_precision(self) -> str:
+        """That of the image tower; on a CPU fp32, where half types make the text tower slower."""
+        return "fp32" if self.device.type == "cpu" else self.precision
+
+    def batch_size(self, size: int) -> int:
+        """Images of `size` x `size` pixels to encode at once: what half the free memory of a GPU holds, within limits.
+
+        On a CPU a batch whose activations stay small is as fast as any.
+        """
+        if self.device.type != "cuda":
+            return CPU_BATCH
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self.encode_image(torch.zeros(PROBE_BATCH, 3, size, size))
+        each = (torch.cuda.max_memory_allocated(self.device) - before) / PROBE_BATCH
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return int(min(max(free / 2 / max(each, 1.0), CPU_BATCH), GPU_BATCH))
+
+    def tokenize(self, prompts: list[str]) -> Tensor:
+        """Prompts to token ids `(B, L)`, cut at the context length (long CuPL sentences overflow it)."""
+        return self._tokenizer(prompts)
+
+    @functools.cached_property
+    def _tokenizer(self):
+        name = "ViT-B-32" if self.arch == TINY else self.arch  # the tiny CLIP uses CLIP's own byte-pair encoding
+        return open_clip.get_tokenizer(name, context_length=self.context_length)
+
+    def autocast(self, precision: str | None = None):
+        """The context in which the towers run: autocast to their precision (or another one), or nothing for fp32."""
+        dtype = PRECISIONS[precision or self.precision]
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+@functools.lru_cache(maxsize=2)
+def load_clip(arch: str, weights: str, precision: str = "fp32", device: str = "cpu") -> FrozenCLIP:
+    """Load a model once per process.
+
+    Args:
+        arch: an open_clip architecture name (`RN50-quickgelu`, `ViT-B-32`, ...) or `tiny-clip`.
+        weights: an open_clip weights tag (`openai`, `laion2b_s34b_b79k`, ...), a path to a checkpoint file
+            (safetensors, a state dict, or OpenAI's TorchScript archive), or `bundled` for the tiny CLIP.
+        precision: numerical type of the towers under autocast: `fp32`, `bf16` or `fp16`.
+        device: where the towers run, e.g. `cpu` or `cuda`.
+
+    Raises:
+        ValueError: unknown architecture, tag, precision, or an activation that does not fit the weights.
+        WeightsUnavailable: the tag is known, but its file is not here and could not be downloaded.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"Unknown tower precision '{precision}'. Choose one of {sorted(PRECISIONS)}.")
+    if arch == TINY:
+        model, weights = _build_tiny(), "bundled"
+    else:
+        _check_arch(arch)
+        model = _build_from_file(arch, weights) if Path(weights).is_file() else _build_from_tag(arch, weights)
+    model = model.eval().requires_grad_(False)
+    return _describe(model, arch, weights, precision, torch.device(device))
+
+
+def _describe(model: nn.Module, arch: str, weights: str, precision: str, device: torch.device) -> FrozenCLIP:
+    state = model.state_dict()
+    bias = state.get("logit_bias")
+    return FrozenCLIP(
+        model=tune(model).to(device),
+        arch=arch,
+        weights=weights,
+        precision=precision,
+        device=device,
+        fingerprint=fingerprint(state),
+        preprocess=dict(model.visual.preprocess_cfg),
+        logit_scale=float(state["logit_scale"].exp()),
+        logit_bias=float(bias) if bias is not None else 0.0,
+        embed_dim=open_clip.get_model_config(arch)["embed_dim"],
+        context_length=model.context_length,
+    )
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """SHA-256 (hex) over the names, shapes and bytes of a state dict; the same weights give the same value."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_arch(arch: str) -> None:
+    known = open_clip.list_models()
+    if arch not in known:
+        near = difflib.get_close_matches(arch, known, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(
+            f"Unknown architecture '{arch}' (MODEL.BACKBONE.ARCH).{hint} Use one of configs/backbones/*.yaml or "
+            "any name that open_clip.list_models() prints."
+        )
+
+
+def _build_tiny() -> nn.Module:
+    _register_tiny()
+    model = _without_weights(TINY)
+    model.load_state_dict(tiny_clip.load_state_dict())
+    preprocess = {**model.visual.preprocess_cfg, "mean": tiny_clip.IMAGE_MEAN, "std": tiny_clip.IMAGE_STD}
+    model.visual.preprocess_cfg = preprocess
+    return model
+
+
+@functools.lru_cache(maxsize=1)
+def _register_tiny() -> None:
+    if Path(tiny_clip.MODEL_CONFIG).stem != TINY:
+        raise RuntimeError(f"The bundled model's config must be called {TINY}.json, it is {tiny_clip.MODEL_CONFIG}.")
+    open_clip.add_model_config(tiny_clip.MODEL_CONFIG)
+
+
+def _build_from_tag(arch: str, tag: str) -> nn.Module:
+    wanted = open_clip.get_pretrained_cfg(arch, tag)
+    if not wanted:
+        tags = open_clip.list_pretrained_tags_by_model(arch)
+        raise ValueError(
+            f"'{tag}' (MODEL.BACKBONE.WEIGHTS) is neither a file nor a weights tag of {arch}. Its tags: {tags}."
+        )
+    _check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")
+    fetch_weights(arch, tag)
+    return open_clip.create_model(arch, pretrained=tag)
+
+
+def fetch_weights(arch: str, tag: str) -> str:
+    """Path of the weights file of a tag, downloaded on first use.
+
+    Raises:
+        WeightsUnavailable: not on this machine, and the download failed; at once where there is no network.
+    """
+    source = open_clip.get_pretrained_cfg(arch, tag)
+    try:
+        if source.get("hf_hub") and not _in_hub_cache(source["hf_hub"]):
+            _check_hub()  # the hub's client would retry for most of a minute
+        return open_clip.download_pretrained(source)
+    except (RuntimeError, OSError) as error:
+        raise WeightsUnavailable(
+            f"Could not get the weights '{tag}' of {arch}: {str(error).splitlines()[0]}\nWith a network they are "
+            "downloaded on first use. Without one, copy the checkpoint here and give its path (WEIGHTS=/path/to/file), "
+            "or try the program with the bundled model (BACKBONE=tiny)."
+        ) from error
+
+
+def _in_hub_cache(location: str) -> bool:
+    repository, file = location.rsplit("/", 1)
+    names = [file] if file else list(HUB_FILES)
+    return any(isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names)
+
+
+def _check_hub() -> None:
+    """Raise OSError if the model hub does not answer (proxies are respected; any answer will do)."""
+    endpoint = huggingface_hub.constants.ENDPOINT
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT).close()
+    except urllib.error.HTTPError:
+        return
+    except OSError as error:
+        raise OSError(f"{endpoint} does not answer ({error})") from error
+
+
+def _build_from_file(arch: str, path: str) -> nn.Module:
+    if _is_torchscript(path):  # the form in which OpenAI publishes its weights
+        _check_activation(arch, True, f"OpenAI checkpoint {path}")
+        state = torch.jit.load(path, map_location="cpu").state_dict()
+        state = {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
+        model = _without_weights(arch)
+        _load_strictly(model, state, arch, path)
+        return model
+    _tell_assumptions(arch, path)
+    try:
+        return open_clip.create_model(arch, pretrained=path)
+    except (RuntimeError, AssertionError) as error:  # open_clip asserts some of the shapes
+        raise ValueError(f"{path} does not hold the weights of {arch}: {error}") from error
+
+
+def _without_weights(arch: str) -> nn.Module:
+    """A model whose weights are loaded next; open_clip's warning that it has none is not shown."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        return open_clip.create_model(arch)
+    finally:
+        root.setLevel(level)
+
+
+def _load_strictly(model: nn.Module, state: dict[str, Tensor], arch: str, path: str) -> None:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold the weights of {arch}: {error}") from error
+
+
+def _is_torchscript(path: str) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def _tell_assumptions(arch: str, path: str) -> None:
+    """Warn of what a file of tensors does not say, where the architecture exists with either activation."""
+    other = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
+    if other in open_clip.list_models():
+        log.warning(
+            "%s does not say with which activation its model was trained. %s has %s; if that is wrong, choose %s "
+            "(MODEL.BACKBONE.ARCH), or the model will run and be a few points wrong. OpenAI's weights have QuickGELU.",
+            path,
+            arch,
+            "QuickGELU" if open_clip.get_model_config(arch).get("quick_gelu", False) else "GELU",
+            other,
+        )
+
+
+def _check_activation(arch: str, quick_gelu: bool, what: str) -> None:
+    """Refuse weights that were trained with another activation: the model would run and be a few points wrong."""
+    has = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
+    if has == quick_gelu:
+        return
+    other = f"{arch}-quickgelu" if quick_gelu else arch.removesuffix("-quickgelu")
+    raise ValueError(
+        f"The {what} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, but {arch} uses "
+        f"{'QuickGELU' if has else 'GELU'}. Set MODEL.BACKBONE.ARCH to '{other}'."
+    )

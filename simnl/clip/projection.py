@@ -1,0 +1,75 @@
+"""The last step of a text tower, its projection into the space shared with images, and what enters it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from simnl.clip.model import FrozenCLIP
+
+NAMES = ("text_projection", "text.text_projection", "text.proj")  # of CLIP, of custom text towers, of Hugging Face's
+BATCH = 256  # prompts encoded at once
+TOLERANCE = 0.05  # relative; towers may compute in half precision
+
+
+class _Tower(nn.Module):
+    """`encode_text` of a model as a module's forward, so that weights can be put in for one call."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.model.encode_text(tokens)
+
+
+class _Unprojected:
+    """The text tower with an identity in the projection's place; the model itself is not touched."""
+
+    def __init__(self, model: nn.Module, key: str, width: int):
+        weight = dict(model.named_parameters())[key]
+        self._tower, self._weights = _Tower(model), {f"model.{key}": torch.eye(width).to(weight)}
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        return functional_call(self._tower, self._weights, (tokens,))
+
+
+def unprojected_texts(clip: FrozenCLIP, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """What a text tower projects, and the projection: raw text features are their product.
+
+    Returns:
+        Hidden features (P, H) of the prompts, and a copy of the projection, (H, D); float32, on the model's device.
+
+    Raises:
+        ValueError: the tower does not end in one matrix product (no projection, one with a bias, an MLP).
+    """
+    key, projection = _projection(clip)
+    hidden_tower = replace(clip, model=_Unprojected(clip.model, key, len(projection)))
+    tokens = clip.tokenize(list(prompts))
+    hidden = torch.cat([hidden_tower.encode_text(part) for part in tokens.split(BATCH)])
+    wanted = clip.encode_text(tokens[:1])
+    if (hidden[:1] @ projection - wanted).norm() > TOLERANCE * wanted.norm():
+        raise ValueError(_refusal(clip))
+    return hidden, projection
+
+
+def _projection(clip: FrozenCLIP) -> tuple[str, Tensor]:
+    """The parameter's name, and the matrix (H, D)."""
+    parameters = dict(clip.model.named_parameters())
+    for name in NAMES:
+        if name in parameters:
+            return name, parameters[name].detach().float().clone()
+        if f"{name}.weight" in parameters and f"{name}.bias" not in parameters:
+            return f"{name}.weight", parameters[f"{name}.weight"].detach().float().T.clone()
+    raise ValueError(_refusal(clip))
+
+
+def _refusal(clip: FrozenCLIP) -> str:
+    return (
+        f"The text tower of {clip.arch} does not end in a projection matrix, which the enhanced base would tune. "
+        "Choose a backbone whose tower does (all of configs/backbones do), or the regular base."
+    )

@@ -1,0 +1,169 @@
+"""Prompts with learned context vectors, and the text tower as a differentiable function of token embeddings.
+
+A prompt is [SOS] [v_1 ... v_M] [class name] [.] [EOS]: M learned vectors in the place of words. The tower stays frozen;
+gradients flow through it to the vectors.
+
+Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, arXiv:2109.01134.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from open_clip.transformer import text_global_pool
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.text import readable, text_ends
+
+POSITIONS = ("end", "middle", "front")
+
+
+class TextTower:
+    """The frozen text tower: token embeddings (P, L, W) to raw text features (P, D), differentiable.
+
+    Where attention is causal, tokens after the last prompt's end change nothing, so L may be shorter than the context
+    length: the result is the same and the cost less.
+
+    Args:
+        clip: the frozen model.
+
+    Raises:
+        ValueError: a text tower that is not built of token embeddings, positions and a transformer.
+    """
+
+    def __init__(self, clip: FrozenCLIP):
+        tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
+        known = all(hasattr(tower, name) for name in ("token_embedding", "positional_embedding", "transformer"))
+        pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
+        if not known or pool not in ("argmax", "eos") or getattr(tower, "use_pad_mask", False):
+            raise ValueError(
+                f"Prompts cannot be learned for {clip.arch}: its text tower is none of open_clip's plain transformers "
+                "over token embeddings that end in an end-of-text token. Choose a backbone of OpenAI's kind (rn50, "
+                "vit_b16, ...)."
+            )
+        self.clip, self._tower, self._pool = clip, tower, pool
+        self._eos = getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))
+
+    @property
+    def width(self) -> int:
+        """W, the width of token embeddings."""
+        return self._tower.token_embedding.embedding_dim
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids (P, L) to embeddings (P, L, W), float32."""
+        return self._tower.token_embedding(tokens.to(self.clip.device)).float()
+
+    def used_length(self, tokens: Tensor) -> int:
+        """How many positions of prompts (P, L) matter: up to the last end of text, or all without a causal mask."""
+        return tokens.shape[1] if self._tower.attn_mask is None else int(text_ends(tokens).max()) + 1
+
+    def encode(self, tokens: Tensor, embeddings: Tensor, chunk: int = 0) -> Tensor:
+        """Raw text features.
+
+        Args:
+            tokens: (P, L) int64, of which the pooling rule reads where a prompt ends.
+            embeddings: (P, L, W).
+            chunk: prompts encoded at once; with more prompts than this, the activations of a chunk are computed
+                again in the backward pass, so that memory is bounded by a chunk. 0: all at once.
+
+        Returns:
+            (P, D) float32.
+        """
+        if not chunk or len(tokens) <= chunk:
+            return self._encode(tokens, embeddings)
+        parts = zip(tokens.split(chunk), embeddings.split(chunk), strict=True)
+        return torch.cat([checkpoint(self._encode, t, e, use_reentrant=False) for t, e in parts])
+
+    def _encode(self, tokens: Tensor, embeddings: Tensor) -> Tensor:
+        tower, length = self._tower, embeddings.shape[1]
+        mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
+        with self.clip.autocast(self.clip.text_precision):
+            x = embeddings + tower.positional_embedding[:length]
+            x = tower.ln_final(tower.transformer(x.to(tower.transformer.get_cast_dtype()), attn_mask=mask))
+            x = text_global_pool(x, tokens, self._pool, eos_token_id=self._eos)
+            project = tower.text_projection
+            if project is not None:
+                x = project(x) if isinstance(project, nn.Linear) else x @ project
+        return x.float()
+
+
+class LearnedPrompts:
+    """The prompts of all classes, with M places for context vectors.
+
+    Args:
+        tower: the text tower.
+        classnames: C names.
+        num_context: M.
+        position: where the vectors stand: `end`: before the class name (so that the name ends the prompt); `middle`:
+            half before, half after it; `front`: all after it.
+
+    Raises:
+        ValueError: unknown position, no vectors, or a prompt that does not fit into the context length.
+    """
+
+    def __init__(self, tower: TextTower, classnames: Sequence[str], num_context: int, position: str = "end"):
+        if position not in POSITIONS:
+            raise ValueError(f"The class position is '{position}'. Choose one of {', '.join(POSITIONS)}.")
+        if num_context < 1:
+            raise ValueError(f"At least one context vector is needed, got {num_context}.")
+        self.tower, self.num_context = tower, num_context
+        names = [readable(name) for name in classnames]
+        lengths = [_num_tokens(tower.clip, name) for name in names]
+        longest = max(range(len(names)), key=lambda i: lengths[i])
+        room = tower.clip.context_length - num_context - 3  # start, end, full stop
+        if lengths[longest] > room:
+            raise ValueError(
+                f"{num_context} context vectors leave room for {room} tokens of a class name, and '{names[longest]}' "
+                f"has {lengths[longest]}. Use fewer vectors."
+            )
+        tokens = tower.clip.tokenize([" ".join(["X"] * num_context) + f" {name}." for name in names])
+        self.tokens = tokens[:, : tower.used_length(tokens)].to(tower.clip.device)
+        self._embeddings = tower.embed(self.tokens)
+        self._order = self._places(lengths, position).to(tower.clip.device)
+
+    def _places(self, lengths: Sequence[int], position: str) -> Tensor:
+        """(C, L): which place of the `end` form stands at each place."""
+        total, m = self.tokens.shape[1], self.num_context
+        context, rows = list(range(1, 1 + m)), []
+        before = {"end": m, "middle": m // 2, "front": 0}[position]
+        for length in lengths:
+            name = list(range(1 + m, 1 + m + length))
+            rows.append([0, *context[:before], *name, *context[before:], *range(1 + m + length, total)])
+        return torch.tensor(rows)
+
+    def embeddings(self, context: Tensor) -> Tensor:
+        """Token embeddings with the context in place.
+
+        Args:
+            context: (M, W) for all classes, (C, M, W) for each class, or (B, 1, M, W) for each of B images.
+
+        Returns:
+            (C, L, W), or (B, C, L, W).
+        """
+        fixed, m = self._embeddings, self.num_context
+        shape = (*context.shape[:-3], len(fixed))
+        context = context.expand(*shape, m, context.shape[-1])
+        start, rest = (part.expand(*shape, *part.shape[1:]) for part in (fixed[:, :1], fixed[:, 1 + m :]))
+        x = torch.cat([start, context, rest], dim=-2)
+        return x.gather(-2, self._order.unsqueeze(-1).expand_as(x))
+
+
+def context_from_words(tower: TextTower, words: str) -> Tensor:
+    """(M, W): the embeddings of words, one vector per token.
+
+    Raises:
+        ValueError: no words.
+    """
+    count = _num_tokens(tower.clip, readable(words))
+    if not count:
+        raise ValueError("Context vectors are to start from words, and there are none.")
+    return tower.embed(tower.clip.tokenize([readable(words)]))[0, 1 : 1 + count].clone()
+
+
+def _num_tokens(clip: FrozenCLIP, text: str) -> int:
+    """Tokens of a text without start and end."""
+    return int(text_ends(clip.tokenize([text]))) - 1

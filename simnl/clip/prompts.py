@@ -1,0 +1,70 @@
+"""The prompt sets of a run: which sentences describe the classes, and where CuPL files are looked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from simnl.clip.store import FeatureStore
+from simnl.clip.text import PromptFeatures, PromptSet, read_cupl
+
+log = logging.getLogger(__name__)
+
+CUPL_FOLDERS = ("gpt3_prompts", "cupl")  # below the data root; the first is what Tip-Adapter's family calls it
+
+
+def encode_prompt_sets(
+    cfg, dataset, classnames: Sequence[str], store: FeatureStore, needed: Sequence[str], optional: Sequence[str]
+) -> dict[str, PromptFeatures]:
+    """Raw text features of the prompt sets that a method uses.
+
+    Args:
+        needed, optional: of `template`, `negative`, `cupl`. An optional set that is not at hand is left out, and the
+            log says so.
+
+    Raises:
+        FileNotFoundError: a needed CuPL file is not there.
+    """
+    sets = {}
+    for name in (*needed, *optional):
+        prompts = _prompt_set(cfg, dataset, classnames, name, name in needed)
+        if prompts is not None:
+            sets[name] = PromptFeatures(store.texts(prompts.prompts), torch.tensor(prompts.classes))
+    return sets
+
+
+def _prompt_set(cfg, dataset, classnames: Sequence[str], name: str, needed: bool) -> PromptSet | None:
+    if name == "template":
+        return PromptSet.from_templates(cfg.PROMPTS.POSITIVE, classnames)
+    if name == "negative":
+        return PromptSet.from_templates(cfg.PROMPTS.NEGATIVE, classnames)
+    if name != "cupl":
+        raise ValueError(f"Unknown prompt set '{name}'. There are template, negative and cupl.")
+    path, looked = find_cupl(cfg, dataset)
+    if path is not None:
+        return read_cupl(path, classnames)
+    if not cfg.PROMPTS.CUPL:
+        message = f"No CuPL file is named for {cfg.DATASET.NAME} (PROMPTS.CUPL)"
+    else:
+        message = f"No CuPL file {cfg.PROMPTS.CUPL} in {', '.join(map(str, looked))}"
+    if needed:
+        raise FileNotFoundError(f"{message}, and this method needs one. Put it there, or set PROMPTS.CUPL to its path.")
+    log.warning("%s: templates alone describe the classes.", message)
+    return None
+
+
+def find_cupl(cfg, dataset) -> tuple[Path | None, list[Path]]:
+    """The CuPL file and the folders looked in: the path itself, the data set's folder, and CUPL_FOLDERS of the root."""
+    if not cfg.PROMPTS.CUPL:
+        return None, []
+    named = Path(cfg.PROMPTS.CUPL).expanduser()
+    root = Path(cfg.DATASET.ROOT).expanduser()
+    folders = [dataset.bundled_dir] if getattr(dataset, "bundled_dir", None) else []
+    folders += [Path(dataset.root), *(root / folder for folder in CUPL_FOLDERS)]
+    if named.is_absolute():
+        folders = [named.parent]
+    found = [folder / named.name if named.is_absolute() else folder / named for folder in folders]
+    return next((path for path in found if path.is_file()), None), folders

@@ -1,0 +1,297 @@
+"""The feature store: no image and no prompt is ever encoded twice.
+
+Rows are raw (not normalised) float32 features, addressed by content: the weights' fingerprint, the towers' precision,
+the transform, the view's number, and a digest of the image's bytes (or of the prompt). So every method, shot count,
+seed and table shares them, a moved data folder costs one read and no encode, and another backbone or transform can
+never be answered with the wrong features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.database import FeatureDatabase
+from simnl.clip.views import ViewSpec, seeded, view_seed
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # raise when the meaning of a stored row changes
+READ_ROWS = 4096  # rows held at once while streaming
+TEXT_BATCH = 256  # prompts encoded at once where no batch size is given
+WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
+
+
+class FeatureStore:
+    """Features of one frozen CLIP, kept in a folder.
+
+    Args:
+        root: the folder; shared by any number of processes.
+        clip: the model whose features are kept.
+        num_workers: processes that decode images; the features do not depend on it.
+        batch_size: views encoded at once, 0: what memory allows; the features do not depend on it beyond rounding.
+        progress: show progress bars on long passes.
+        exclusive: of several processes that need the same features one encodes and the others wait; False where the
+            processes have shared the images out among themselves (`simnl.studies.warming`).
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        clip: FrozenCLIP,
+        num_workers: int = 0,
+        batch_size: int = 256,
+        progress: bool = True,
+        exclusive: bool = True,
+    ):
+        self.root = Path(root).expanduser()
+        self.clip = clip
+        self.num_workers, self.batch_size, self.progress = num_workers, batch_size, progress
+        self._lock = FileLock if exclusive else nullcontext
+        self.encoded_images = 0  # views encoded by this object; the tests and the run record read it
+
+    # ------------------------------------------------------------------ images
+
+    def images(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Tensor:
+        """Features of all images at once, (V, N, D) float32 on the CPU, in the order of `paths` and `views`."""
+        if not paths:
+            return torch.zeros(len(views), 0, self.clip.embed_dim)
+        features, start = torch.empty(len(views), len(paths), self.clip.embed_dim), 0
+        for chunk in self.stream(paths, spec, views):
+            features[:, start : start + chunk.shape[1]] = chunk
+            start += chunk.shape[1]
+        return features
+
+    def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
+        """Encode what is missing, and return nothing."""
+        self._check_views(spec, views)
+        with closing(self._database("image", spec.digest)) as database:
+            self._fill_images(database, paths, FileDigests(self.root).of(paths, progress=self.progress), spec, views)
+
+    def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
+        """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk."""
+        self._check_views(spec, views)
+        contents = FileDigests(self.root).of(paths, progress=self.progress)
+        rows = max(1, READ_ROWS // len(views))
+        with closing(self._database("image", spec.digest)) as database:
+            self._fill_images(database, paths, contents, spec, views)
+            for start in range(0, len(paths), rows):
+                part = slice(start, start + rows)
+
+                def encode(todo, part=part):
+                    self._encode_images(database, paths[part], contents[part], spec, todo)
+
+                yield torch.from_numpy(self._read(database, contents[part], views, encode))
+
+    def _fill_images(self, database, paths, contents, spec: ViewSpec, views: Sequence[int]) -> None:
+        self._fill(database, contents, views, lambda todo: self._encode_images(database, paths, contents, spec, todo))
+
+    def _encode_images(self, database, paths, contents, spec: ViewSpec, todo: list[tuple[int, int]]) -> None:
+        pending = PendingViews(paths, contents, spec, todo)
+
+        def write(keys, features):
+            rows = features.cpu().numpy()
+            database.write((contents[i], view, row) for (i, view), row in zip(keys, rows, strict=True))
+            self.encoded_images += len(keys)
+            bar.update(len(keys))
+
+        with self._bar(len(todo), "Encoding images", "view") as bar, ThreadPoolExecutor(1) as writer:
+            writing = None  # one batch is written while the next one is encoded
+            for keys, pixels in self._loader(pending, len(todo), spec):
+                features = self.clip.encode_image(pixels)
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(write, keys, features)
+            writing.result()
+
+    def _loader(self, pending: PendingViews, number: int, spec: ViewSpec) -> DataLoader:
+        """Decoded batches of about `batch_size` views, from worker processes where that pays."""
+        batch_size = self.batch_size or self.clip.batch_size(spec.size)
+        return DataLoader(
+            pending,
+            batch_size=max(1, batch_size * len(pending) // number),  # images; each has number / len(pending) views
+            num_workers=self.num_workers if number >= WORKERS_PAY_FROM else 0,
+            collate_fn=_join,
+            pin_memory=self.clip.device.type == "cuda",
+            generator=torch.Generator(),  # of its own: else the loader would draw from the global one, and change it
+        )
+
+    @staticmethod
+    def _check_views(spec: ViewSpec, views: Sequence[int]) -> None:
+        if not views or min(views) < 0:
+            raise ValueError(f"Views are numbered from 0 and at least one is needed, got {list(views)}.")
+        if spec.crop_scale is None and list(views) != [0]:
+            raise ValueError(f"The test transform has one view, number 0; got {list(views)}.")
+
+    # ------------------------------------------------------------------ texts
+
+    def texts(self, prompts: Sequence[str]) -> Tensor:
+        """Raw text features of prompts, (P, D) float32 on the CPU, in the order given (repeats allowed)."""
+        unique = list(dict.fromkeys(prompts))
+        contents = [hashlib.sha256(p.encode()).digest() for p in unique]
+        with closing(self._database("text", str(self.clip.context_length))) as database:
+
+            def encode(todo):
+                self._encode_texts(database, unique, contents, todo)
+
+            self._fill(database, contents, (0,), encode)
+            features = self._read(database, contents, (0,), encode)
+        place = {prompt: i for i, prompt in enumerate(unique)}
+        return torch.from_numpy(features[0])[[place[p] for p in prompts]]
+
+    def _encode_texts(self, database, prompts, contents, todo: list[tuple[int, int]]) -> None:
+        with self._bar(len(todo), "Encoding prompts", "prompt") as bar:
+            size = self.batch_size or TEXT_BATCH
+            for start in range(0, len(todo), size):
+                part = [i for i, _ in todo[start : start + size]]
+                features = self.clip.encode_text(self.clip.tokenize([prompts[i] for i in part])).cpu().numpy()
+                database.write((contents[i], 0, row) for i, row in zip(part, features, strict=True))
+                bar.update(len(part))
+
+    # ------------------------------------------------------------------ shared
+
+    def _fill(self, database: FeatureDatabase, contents, views, encode) -> None:
+        """Encode what is missing; of several processes that ask at once, one encodes and the others wait for it."""
+        if not database.missing(contents, views):
+            return
+        with self._lock(str(database.path) + ".lock"):
+            todo = database.missing(contents, views)
+            todo = list({(contents[i], view): (i, view) for i, view in todo}.values())  # equal images once
+            if todo:
+                encode(todo)
+
+    @staticmethod
+    def _read(database: FeatureDatabase, contents, views, encode):
+        """Read rows (V, n, D); damaged ones are encoded again first."""
+        features, bad = database.read(contents, views)
+        if bad:
+            log.warning("%d rows of %s are damaged; they are encoded again.", len(bad), database.path)
+            encode(bad)
+            features, bad = database.read(contents, views)
+        if bad:
+            raise OSError(f"{database.path} does not give back what was just written to it. Is the disk sound?")
+        return features
+
+    def _database(self, kind: str, detail: str) -> FeatureDatabase:
+        clip = self.clip
+        content = {
+            "version": VERSION,
+            "kind": kind,
+            "weights": clip.fingerprint,
+            "precision": clip.precision if kind == "image" else clip.text_precision,
+            "detail": detail,
+        }
+        name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
+        return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", clip.embed_dim, content)
+
+    def _bar(self, total: int, what: str, unit: str) -> tqdm:
+        return tqdm(total=total, desc=what, unit=unit, disable=not self.progress, leave=False)
+
+
+class PendingViews(Dataset):
+    """The views that are still to be encoded, grouped by image so that each file is decoded once."""
+
+    def __init__(self, paths: Sequence[str], contents: Sequence[bytes], spec: ViewSpec, todo: list[tuple[int, int]]):
+        groups: dict[int, list[int]] = {}
+        for position, view in todo:
+            groups.setdefault(position, []).append(view)
+        self._groups = list(groups.items())
+        self._paths, self._contents, self._transform = paths, contents, spec.build()
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, index: int) -> tuple[list[tuple[int, int]], Tensor]:
+        position, views = self._groups[index]
+        image = read_image(self._paths[position])
+        pixels = []
+        for view in views:
+            with seeded(view_seed(self._contents[position], view)):
+                pixels.append(self._transform(image))
+        return [(position, view) for view in views], torch.stack(pixels)
+
+
+def _join(items: list[tuple[list[tuple[int, int]], Tensor]]) -> tuple[list[tuple[int, int]], Tensor]:
+    return [key for keys, _ in items for key in keys], torch.cat([pixels for _, pixels in items])
+
+
+class UnreadableImage(OSError):
+    """An image that cannot be decoded. From a worker process it comes as a traceback, of which the message is kept."""
+
+    def __init__(self, text: str):
+        super().__init__(text.rstrip().rpartition(f"{type(self).__name__}: ")[2])
+
+
+def read_image(path: str) -> Image.Image:
+    """Decode an image file as RGB.
+
+    Raises:
+        UnreadableImage: the file cannot be decoded; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(
+            f"Cannot decode the image {path}: {error}. Replace the file and run the command again."
+        ) from error
+
+
+class FileDigests:
+    """SHA-256 of files, remembered by (path, size, modification time), so that a warm run only stats the files."""
+
+    def __init__(self, root: Path):
+        root.mkdir(parents=True, exist_ok=True)
+        self._path = root / "files.sqlite"
+
+    def of(self, paths: Sequence[str], progress: bool = False) -> list[bytes]:
+        """Content digests, 32 bytes each, in the order of `paths`."""
+        try:
+            return self._of(paths, progress)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"Cannot use {self._path}: {error}.") from error
+        except sqlite3.DatabaseError as error:
+            log.warning("%s is damaged (%s); it is built anew.", self._path, error)
+            self._path.unlink(missing_ok=True)
+            return self._of(paths, progress)
+
+    def _of(self, paths: Sequence[str], progress: bool) -> list[bytes]:
+        connection = sqlite3.connect(self._path, timeout=120)
+        try:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB)"
+            )
+            digests, fresh = [], []
+            for path in tqdm(paths, desc="Reading images", disable=not progress or len(paths) < 20000, leave=False):
+                digest, record = self._one(connection, os.path.abspath(path))
+                digests.append(digest)
+                fresh += [record] if record else []
+            if fresh:
+                with connection:
+                    connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", fresh)
+            return digests
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _one(connection: sqlite3.Connection, path: str) -> tuple[bytes, tuple | None]:
+        stat = os.stat(path)
+        known = connection.execute("SELECT size, mtime, digest FROM files WHERE path = ?", (path,)).fetchone()
+        if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
+            return known[2], None
+        digest = hashlib.sha256(Path(path).read_bytes()).digest()
+        return digest, (path, stat.st_size, stat.st_mtime_ns, digest)

@@ -1,0 +1,99 @@
+"""The bundled tiny CLIP: an open_clip `CLIP` of 1.4 M image parameters that runs everything offline, on two CPU cores.
+
+It knows rendered figures and some 80 words (`MODEL_CARD.md`), and uses CLIP's own tokenizer. The weights file keeps
+only the rows of the token table that the training captions used; `load_state_dict` puts them into a table of the full
+vocabulary, so that open_clip loads the result strictly.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, SimpleTokenizer
+from safetensors.torch import load_file, save_file
+
+from simnl.files import replacing
+
+HERE = Path(__file__).resolve().parent
+
+MODEL_CONFIG = HERE / "tiny-clip.json"  # open_clip model config; its stem is the architecture's name
+WEIGHTS = HERE / "weights.safetensors"
+METRICS = HERE / "metrics.json"  # what tools/train_tiny_clip.py measured
+IMAGE_MEAN = OPENAI_DATASET_MEAN
+IMAGE_STD = OPENAI_DATASET_STD
+
+_TABLE, _IDS, _ROWS = "token_embedding.weight", "token_ids", "token_rows"
+_UNUSED_SEED = 0
+
+
+def _config() -> dict:
+    return json.loads(MODEL_CONFIG.read_text(encoding="utf-8"))
+
+
+def new_model() -> CLIP:
+    """Return the untrained model."""
+    return CLIP(**_config())
+
+
+def tokenizer() -> SimpleTokenizer:
+    """Return CLIP's own byte-pair encoding, with the model's context length."""
+    return SimpleTokenizer(context_length=_config()["text_cfg"]["context_length"])
+
+
+def load_state_dict(path: Path | str = WEIGHTS) -> dict[str, torch.Tensor]:
+    """Return the model's state dict, in float32, for open_clip's `CLIP` of `MODEL_CONFIG`.
+
+    Rows of tokens that no training caption used are random, with the spread of the trained rows, from a fixed seed:
+    words that the model does not know differ from each other, and are the same in every process.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the weights file is missing.
+    ValueError
+        If it is not a file that `save_state_dict` wrote.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No weights at {path}: restore the file, or run python tools/train_tiny_clip.py.")
+    try:
+        state = load_file(path)
+    except Exception as error:  # safetensors raises its own type, which is no subclass of a standard one
+        raise ValueError(f"{path} is no safetensors file ({error}): restore it.") from error
+    missing = {_IDS, _ROWS} - state.keys()
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: it is no weights file of the tiny CLIP.")
+    state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    vocabulary = _config()["text_cfg"]["vocab_size"]
+    state[_TABLE] = full_token_table(state.pop(_IDS).long(), state.pop(_ROWS), vocabulary)
+    return state
+
+
+def full_token_table(ids: torch.Tensor, rows: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """Return a token table `(vocabulary, width)` with `rows` `(T, width)` at `ids` `(T,)` and random rows elsewhere."""
+    generator = torch.Generator().manual_seed(_UNUSED_SEED)
+    table = torch.randn(vocabulary, rows.shape[1], generator=generator) * rows.std()
+    table[ids] = rows
+    return table
+
+
+def save_state_dict(state: dict[str, torch.Tensor], ids: torch.Tensor, path: Path | str = WEIGHTS) -> None:
+    """Write a state dict whose token table has one row per token of `ids` `(T,)`. Half precision; atomic.
+
+    Raises
+    ------
+    ValueError
+        If a weight does not fit into half precision.
+    """
+    stored = {}
+    for name, value in state.items():
+        half = value.half() if value.is_floating_point() else value
+        if not torch.isfinite(half).all():
+            raise ValueError(f"{name} has values that half precision does not hold (up to {value.abs().max():.3g}).")
+        stored[_ROWS if name == _TABLE else name] = half.contiguous()
+    stored[_IDS] = ids.to(torch.int32)
+    with replacing(Path(path)) as temporary:
+        save_file(stored, temporary)
+        temporary.chmod(0o644)  # safetensors writes for the owner only

@@ -1,0 +1,300 @@
+"""`FewShotDataset`: everything the data sets share. A data set is a declaration on top of it.
+
+Labels, splits and draws equal CoOp's (Zhou et al., IJCV 2022), image for image; see `splits` and `draws`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dassl.data.datasets import DatasetBase, Datum
+
+from simnl.data.classnames import read_names
+from simnl.data.draws import Draw, DrawSpec, DrawStore, Noise
+from simnl.data.listing import describe, find_missing, find_namesake, list_folders, list_images, some
+from simnl.data.splits import PARTS, Item, Split, make_split, read_split, write_split
+
+logger = logging.getLogger(__name__)
+
+NEW_SPLIT_SEED = 1  # not cfg.SEED: a run of another seed must see the same test images
+NEW_SPLIT_VAL, NEW_SPLIT_TEST = 0.2, 0.3
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Published numbers of classes and images (the paper's Table C4); 0 where there is no such part."""
+
+    classes: int
+    train: int
+    val: int
+    test: int
+
+    def __str__(self) -> str:
+        return f"{self.classes:,} classes, {self.train:,} training, {self.val:,} validation, {self.test:,} test images"
+
+
+class FewShotDataset(DatasetBase):
+    """A data set with few-shot training draws.
+
+    A subclass declares the attributes below. One whose labels or split come from elsewhere overrides
+    `load_split` (any source of `Item`s), `list_classes` (what a new random split is made of) or `find_root`.
+
+    Attributes of an instance, beside those of `DatasetBase`:
+      train_x       K-shot training images in CoOp's order, or the whole training part where NUM_SHOTS < 1
+      val           the validation draw of min(K, 4) per class; None where there is none
+      test          test images
+      full_val      the whole validation part, or None
+      clean_labels  true labels of the rows of `train_x`; differ from theirs under LABEL_NOISE only
+      root          the data set's folder
+      split_hash, split_origin   sha256 of the split's content; "standard" or "generated"
+      class_indices  columns of the ImageNet logits that the labels stand for; None where all, in order
+    """
+
+    config_name = ""  # name of its yaml, of its folder in commands
+    dataset_dir = ""  # its folder below DATASET.ROOT
+    image_dir = "."  # the image folder below that; paths of a split are relative to it
+    split_file = ""  # its split file, in `dataset_dir`
+    label_files: Sequence[str] = ()  # files there that say labels and parts; empty: `split_file`. Part of a run's hash
+    published: Sizes | None = None
+    source = ""  # where a person gets it
+    eval_only = False  # test images only
+    has_val = True  # a validation part; where not, validation images come from the training part
+    ignored_folders: Sequence[str] = ()  # class folders that are no class
+    renames: dict[str, str] = {}  # class folder -> class name, where they differ
+    interleaved_noise = False  # whether PRESET official takes label noise from the draw's own stream
+
+    def __init__(self, cfg) -> None:
+        self.cfg = cfg
+        self.class_indices: list[int] | None = None
+        self.root = self.find_root(cfg)
+        self.image_root = self.root / self.image_dir
+        if not self.image_root.is_dir():
+            raise FileNotFoundError(self.help(f"no image folder {self.image_root}", self.image_root))
+        self._split = self.name_classes(self.load_split(cfg), cfg)
+        self.split_hash = self._split.sha256
+        self.split_origin = self._split.origin
+        self._compare_with_published()
+        names = self._split.classnames
+        subsample = "all" if self.eval_only else cfg.DATASET.SUBSAMPLE_CLASSES
+        self._kept = {old: new for new, old in enumerate(subset_labels(len(names), subsample))}
+        self._names = [names[old] for old in self._kept]
+        self._full_val: list[Datum] | None = None
+        super().__init__(**self._parts(cfg))
+
+    def _parts(self, cfg) -> dict[str, list[Datum] | None]:
+        test = self._datums(self._split.test)
+        if self.eval_only:
+            self.clean_labels = [datum.label for datum in test]
+            return {"train_x": test, "val": None, "test": test}
+        drawn = self._drawn(cfg.SEED, self._split)
+        self._warn_of_thin_classes(cfg)
+        self.clean_labels = [self._kept[item.label] for item in drawn.train if item.label in self._kept]
+        train = self._datums(drawn.train, drawn.labels)
+        return {"train_x": train, "val": self._datums(drawn.val) or None, "test": test}
+
+    # ------------------------------------------------------------------------------------ for users
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; also of those that label noise has left without a training image."""
+        return len(self._names)
+
+    @property
+    def lab2cname(self) -> dict[int, str]:
+        """Class name by label."""
+        return dict(enumerate(self._names))
+
+    @property
+    def classnames(self) -> list[str]:
+        """Class names in label order."""
+        return list(self._names)
+
+    @property
+    def full_val(self) -> list[Datum] | None:
+        """The whole validation part (its images are looked for now); None where there is none."""
+        if self._split.val is None or self.eval_only:
+            return None
+        if self._full_val is None:
+            self._full_val = self._datums(self._split.val)
+        return self._full_val
+
+    def draw_train(self, seed: int) -> list[Datum]:
+        """The K-shot training draw of another seed: same rules, classes and label noise.
+
+        Where the run selects on images that were taken from the training part, those are not drawn.
+        """
+        if self.eval_only:
+            raise ValueError(f"{type(self).__name__} has test images only: there is nothing to draw for training.")
+        split = self._split
+        if split.val is None and self.cfg.PROTOCOL == "fewshot-val":
+            selected = {item.path for item in self._drawn(self.cfg.SEED, split).val}
+            split = replace(split, train=[item for item in split.train if item.path not in selected])
+        drawn = self._drawn(seed, split)
+        return self._datums(drawn.train, drawn.labels)
+
+    # ------------------------------------------------------------------------------- for subclasses
+    def find_root(self, cfg) -> Path:
+        """`<DATASET.ROOT>/<dataset_dir>`, or DATASET.ROOT itself where that is the data set's folder."""
+        if not cfg.DATASET.ROOT:
+            raise ValueError(f"DATASET.ROOT is empty: name the folder that holds {self.dataset_dir}/ (--root FOLDER).")
+        top = Path(os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT)))
+        root = top / self.dataset_dir
+        if root.is_dir():
+            return root
+        own_files = [name for name in (self.image_dir, self.split_file) if name and name != "."]
+        if top.name == self.dataset_dir or (self.split_file and all((top / name).exists() for name in own_files)):
+            return top
+        raise FileNotFoundError(self.help(f"no folder {root}", top))
+
+    def load_split(self, cfg) -> Split:
+        """The standard split; a new random one only where it is missing and DATASET.NEW_SPLIT asks for it."""
+        path = self.split_path(cfg)
+        if path.is_file():
+            return read_split(path, val_required=self.has_val)
+        problem = self.help(f"no split file {path}", path.parent)
+        if cfg.DATASET.SPLIT_FILE:
+            raise FileNotFoundError(problem)
+        if cfg.DATASET.NEW_SPLIT:
+            return self.new_split(cfg)
+        raise FileNotFoundError(
+            f"{problem} (DATASET.NEW_SPLIT True makes a new random split: results then do not compare.)"
+        )
+
+    def split_path(self, cfg) -> Path:
+        """DATASET.SPLIT_FILE (a relative path starts at the working folder); where unset, the default."""
+        given = cfg.DATASET.SPLIT_FILE
+        return Path(os.path.abspath(os.path.expanduser(given))) if given else self.root / self.split_file
+
+    def names_file(self, cfg) -> Path | None:
+        """Where other class names stand: DATASET.CLASSNAMES_FILE; None for the data set's own."""
+        given = cfg.DATASET.CLASSNAMES_FILE
+        return Path(os.path.abspath(os.path.expanduser(given))) if given else None
+
+    def name_classes(self, split: Split, cfg) -> Split:
+        """The split with the class names of `names_file`, where there is one."""
+        path = self.names_file(cfg)
+        if path is None:
+            return split
+        names = read_names(path, split.classnames)
+        logger.info("%s: class names from %s.", type(self).__name__, path)
+        parts = {
+            part: [item._replace(classname=names[item.classname]) for item in items]
+            for part in PARTS
+            if (items := getattr(split, part))
+        }
+        return replace(split, **parts)
+
+    def new_split(self, cfg) -> Split:
+        """A random 50/20/30 split of the images at hand: the same for the same images. It is stored, too."""
+        made = make_split(str(self.image_root), self.list_classes(), NEW_SPLIT_SEED, NEW_SPLIT_VAL, NEW_SPLIT_TEST)
+        name = f"{type(self).__name__}-{made.sha256[:12]}.json"
+        path = Path(cfg.STORE.ROOT).expanduser() / "splits" / name
+        write_split(path, made)
+        logger.warning(
+            "%s: using a new random split (%s): results do not compare with published ones.",
+            type(self).__name__,
+            path,
+        )
+        return replace(made, source=str(path))
+
+    def list_classes(self) -> list[tuple[str, list[str]]]:
+        """(class name, image paths) in label order, read off the class folders; input of a new split."""
+        folders = [name for name in list_folders(self.image_root) if name not in self.ignored_folders]
+        return [
+            (
+                self.renames.get(folder, folder),
+                [f"{folder}/{name}" for name in list_images(self.image_root / folder)],
+            )
+            for folder in folders
+        ]
+
+    def help(self, problem: str, folder: Path) -> str:
+        """Text of an error: the problem, what `folder` holds, where the data come from, what to run."""
+        source = f" It comes from {self.source}." if self.source else ""
+        command = f"python tools/prepare_data.py {self.config_name} --root {self.cfg.DATASET.ROOT or 'ROOT'}"
+        advice = f" Run `{command}` to get it or to see what is missing." if self.config_name else ""
+        return f"{type(self).__name__}: {problem} ({describe(folder)}).{source}{advice}"
+
+    # ----------------------------------------------------------------------------------- inner work
+    def _drawn(self, seed: int, split: Split) -> Draw:
+        shots, noise = self.cfg.DATASET.NUM_SHOTS, self._noise()
+        if shots < 1:
+            train = list(split.train)
+            labels = [noise.relabel(item) if noise else item.label for item in train]
+            return Draw(train, labels, list(split.val or ()))
+        store = DrawStore(Path(self.cfg.STORE.ROOT).expanduser(), type(self).__name__, split)
+        return store.get(self.generate_fewshot_dataset, DrawSpec(shots, seed, noise))
+
+    def _noise(self) -> Noise | None:
+        cfg = self.cfg
+        if not cfg.DATASET.LABEL_NOISE:
+            return None
+        interleaved = self.interleaved_noise and cfg.PRESET == "official" and cfg.DATASET.NUM_SHOTS >= 1
+        return Noise(cfg.DATASET.LABEL_NOISE, 0 if interleaved else cfg.SEED, tuple(self._kept), interleaved)
+
+    def _datums(self, items: Iterable[Item], labels: Iterable[int] | None = None) -> list[Datum]:
+        """Datums of the items whose class is kept; `labels` (before relabelling) replace the items' own."""
+        items = list(items)
+        pairs = zip(items, [item.label for item in items] if labels is None else labels, strict=True)
+        chosen = [(item.path, self._kept[label]) for item, label in pairs if item.label in self._kept]
+        if not self._split.listed:
+            self._require([path for path, _ in chosen])
+        return [
+            Datum(impath=os.path.join(self.image_root, path), label=label, classname=self._names[label])
+            for path, label in chosen
+        ]
+
+    def _require(self, paths: list[str]) -> None:
+        missing = find_missing(self.image_root, paths)
+        if missing:
+            folder, other = (self.image_root / missing[0]).parent, find_namesake(self.image_root, missing[0])
+            renamed = f"; {other} is there, but names must be equal to the letter: rename such files" if other else ""
+            raise FileNotFoundError(
+                self.help(
+                    f"{len(missing)} of {len(paths)} images that {self._split.source} lists are missing "
+                    f"below {self.image_root}: {some(missing)}{renamed}",
+                    folder,
+                )
+            )
+
+    def _warn_of_thin_classes(self, cfg) -> None:
+        """Say which classes have fewer training images than shots, or no test image."""
+        have = {part: Counter(item.label for item in getattr(self._split, part)) for part in ("train", "test")}
+        names = self._split.classnames
+        short = [
+            f"{names[label]} ({have['train'][label]})"
+            for label in self._kept
+            if have["train"][label] < cfg.DATASET.NUM_SHOTS
+        ]
+        if short:
+            logger.warning(
+                "%s: fewer than %d training images, so all of them, in: %s",
+                type(self).__name__,
+                cfg.DATASET.NUM_SHOTS,
+                some(short),
+            )
+        untested = [names[label] for label in self._kept if not have["test"][label]]
+        if untested:
+            logger.warning("%s: no test image of: %s", type(self).__name__, some(untested))
+
+    def _compare_with_published(self) -> None:
+        split = self._split
+        found = Sizes(len(split.classnames), *(len(getattr(split, part) or ()) for part in PARTS))
+        if self.published is not None and self.split_origin == "standard" and found != self.published:
+            logger.warning("%s: found %s; the published data set has %s.", type(self).__name__, found, self.published)
+
+
+def subset_labels(count: int, subsample: str) -> list[int]:
+    """Labels kept by DATASET.SUBSAMPLE_CLASSES: all, the first half (base, rounded up) or the rest (new)."""
+    half = math.ceil(count / 2)
+    ranges = {"all": range(count), "base": range(half), "new": range(half, count)}
+    if subsample not in ranges:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES must be all, base or new, not {subsample!r}.")
+    if not ranges[subsample]:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES {subsample!r} leaves no class of {count}.")
+    return list(ranges[subsample])

@@ -1,0 +1,60 @@
+"""Class names from a text file, for people who want other names in their prompts than the folders have."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from simnl.data.listing import read_text, some
+
+_ENDS = re.compile(r"[,\s]|$")  # what may follow a class
+
+
+def read_names(path: Path, classes: Sequence[str]) -> dict[str, str]:
+    """Name by class. Each class has one line: the class, a comma, tab or spaces, and its name for prompts.
+
+    `classes` are what the lines start with: names of class folders, or class names of a json split. They may hold
+    spaces; the longest that fits counts. Empty lines are skipped.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError, with file and line: not UTF-8, no such class, no name, a class or
+        name that occurs twice, a class without a line; or two classes of the data set are called the same.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {path} (DATASET.CLASSNAMES_FILE): it names the classes, one line per class.")
+    doubled = [name for name, count in Counter(classes).items() if count > 1]
+    if doubled:
+        raise ValueError(f"{path} cannot name the classes: {some(doubled)} stands for more than one class.")
+    names: dict[str, str] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        label, name = _parse(where, line.strip(), classes)
+        if label in names:
+            raise ValueError(f"{where}: {label!r} was named before.")
+        other = next((label for label, known in names.items() if known == name), None)
+        if other is not None:
+            raise ValueError(f"{where}: {label!r} and {other!r} are both called {name!r}; prompts could not differ.")
+        names[label] = name
+    missing = [label for label in classes if label not in names]
+    if missing:
+        raise ValueError(f"{path} names {len(names)} of {len(classes)} classes; add a line for {some(missing)}.")
+    return names
+
+
+def _parse(where: str, line: str, classes: Sequence[str]) -> tuple[str, str]:
+    fitting = [label for label in classes if line.startswith(label) and _ENDS.match(line, len(label))]
+    if not fitting:
+        raise ValueError(
+            f"{where}: expected `class, name`, where the class is one of {some(map(repr, classes))}; found {line!r}."
+        )
+    label = max(fitting, key=len)
+    name = line[len(label) :].lstrip(" ,\t").strip()
+    if not name:
+        raise ValueError(f"{where}: {label!r} has no name; expected `class, name`.")
+    if not name.isprintable():
+        raise ValueError(f"{where}: the name {ascii(name)} has characters that cannot be printed.")
+    return label, name

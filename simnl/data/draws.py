@@ -1,0 +1,207 @@
+"""Few-shot draws: CoOp's rule, symmetric label noise, and their storage.
+
+A draw depends on the split, the number of shots and the seed alone: `random.seed(seed)`, then K images of
+each class of the training part, then min(K, 4) of each class of the validation part from the same stream. It
+is stored as json with paths relative to the image folder, so that it outlives a moved data root and a change
+of Python's generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from simnl.data.listing import read_text, write_json
+from simnl.data.splits import Item, Split
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+MAX_VAL_SHOTS = 4
+
+Sampler = Callable[..., list]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Symmetric label noise: with probability `p` a training label becomes a uniform choice of the other
+    `labels`.
+
+    Repaired rule: whether and how an image's label changes follows from `seed` and the image's path alone. So
+    every draw of a run sees the same wrong label on an image, and a higher `p` keeps the wrong labels of a
+    lower one. `interleaved` is the authors' rule instead (ImageNet_N): the decisions come from the stream
+    that draws the images, image by image after each class's draw; `seed` is not used.
+    """
+
+    p: float
+    seed: int
+    labels: tuple[int, ...]
+    interleaved: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"DATASET.LABEL_NOISE must be a probability between 0 and 1, not {self.p}.")
+        if len(self.labels) < 2:
+            raise ValueError("DATASET.LABEL_NOISE needs at least two classes: there is no other label to give.")
+
+    def relabel(self, item: Item) -> int:
+        """The label of `item` under the repaired rule."""
+        return self._decide(item.label, random.Random(f"{self.seed}/{item.path}"))
+
+    def _decide(self, label: int, generator: random.Random) -> int:
+        if label not in self.labels or generator.random() >= self.p:
+            return label
+        other = generator.choice(range(len(self.labels) - 1))  # one call, as a choice from the list without `label`
+        return self.labels[other + (other >= self.labels.index(label))]
+
+    def draw_interleaved(self, items: Sequence[Item], shots: int) -> tuple[list[Item], list[int]]:
+        """Images and labels by the authors' rule from the global stream: per class draw, then decide."""
+        groups: dict[int, list[Item]] = {}
+        for item in items:
+            groups.setdefault(item.label, []).append(item)
+        drawn, labels = [], []
+        for group in groups.values():
+            chosen = random.sample(group, shots) if len(group) >= shots else group
+            drawn += chosen
+            labels += [self._decide(item.label, random) for item in chosen]
+        return drawn, labels
+
+
+@dataclass(frozen=True)
+class DrawSpec:
+    """What a draw depends on beside the split. `noise` None means clean labels."""
+
+    shots: int
+    seed: int
+    noise: Noise | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the stored draw; noisy draws have names of their own."""
+        name = f"shots_{self.shots}-seed_{self.seed}"
+        if self.noise is not None:
+            rule = "official" if self.noise.interleaved else f"run_{self.noise.seed}"
+            subset = hashlib.sha256(repr(self.noise.labels).encode()).hexdigest()[:8]
+            name += f"-noise_{self.noise.p:g}-{rule}-{subset}"
+        return f"{name}.json"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """`train` images, the labels to learn from (`labels`, which noise may have changed), and `val` images."""
+
+    train: list[Item]
+    labels: list[int]
+    val: list[Item]
+
+
+@contextmanager
+def seeded_random(seed: int) -> Iterator[None]:
+    """Seed Python's global generator for a block, and put its state back afterwards."""
+    if seed < 0:
+        raise ValueError(f"SEED must be 0 or more for a few-shot draw, not {seed}.")
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def draw(sampler: Sampler, split: Split, spec: DrawSpec) -> Draw:
+    """Draw from `split` as CoOp does. `sampler` is `DatasetBase.generate_fewshot_dataset`.
+
+    Without a validation part, the validation images come from the training images that were not drawn.
+    """
+    noise = spec.noise
+    with seeded_random(spec.seed):
+        if noise is not None and noise.interleaved:
+            train, labels = noise.draw_interleaved(split.train, spec.shots)
+        else:
+            train = sampler(split.train, num_shots=spec.shots)
+            labels = [item.label if noise is None else noise.relabel(item) for item in train]
+        pool = split.val
+        if pool is None:
+            taken = {item.path for item in train}
+            pool = [item for item in split.train if item.path not in taken]
+        val = sampler(pool, num_shots=min(spec.shots, MAX_VAL_SHOTS))
+    return Draw(list(train), labels, list(val))
+
+
+class DrawStore:
+    """Draws of one split, stored below `<STORE.ROOT>/draws/<data set>/<split hash, 12 digits>/`."""
+
+    def __init__(self, root: Path, dataset: str, split: Split) -> None:
+        self.folder = root / "draws" / dataset / split.sha256[:12]
+        self.split = split
+
+    def get(self, sampler: Sampler, spec: DrawSpec) -> Draw:
+        """The stored draw if it is whole and of this split; otherwise a new one, which gets stored."""
+        path = self.folder / spec.file_name
+        try:
+            return self._load(path, spec)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("The stored draw %s is not used (%s); drawing again.", path, error)
+        result = draw(sampler, self.split, spec)
+        self._save(path, spec, result)
+        return result
+
+    def _header(self, spec: DrawSpec) -> dict[str, object]:
+        noise = None if spec.noise is None else {**asdict(spec.noise), "labels": list(spec.noise.labels)}
+        return {
+            "schema": SCHEMA,
+            "split_sha256": self.split.sha256,
+            "shots": spec.shots,
+            "seed": spec.seed,
+            "noise": noise,
+        }
+
+    def _save(self, path: Path, spec: DrawSpec, result: Draw) -> None:
+        content = {
+            **self._header(spec),
+            "train": [[item.path, item.label] for item in result.train],
+            "noisy_labels": None if spec.noise is None else result.labels,
+            "val": [[item.path, item.label] for item in result.val],
+        }
+        try:
+            write_json(path, {**content, "sha256": _checksum(content)})
+        except OSError as error:
+            logger.warning("The draw could not be stored at %s (%s); the run goes on without.", path, error)
+
+    def _load(self, path: Path, spec: DrawSpec) -> Draw:
+        try:
+            content = json.loads(read_text(path))
+        except RecursionError as error:
+            raise ValueError("its json is nested too deeply") from error
+        if not isinstance(content, dict):
+            raise ValueError("it is no json object")
+        stored = content.pop("sha256", None)
+        if stored != _checksum(content):
+            raise ValueError("its checksum is wrong: damaged or edited")
+        for key, value in self._header(spec).items():
+            if content.get(key) != value:
+                raise ValueError(f"stale: {key} is {content.get(key)!r}, expected {value!r}")
+        train = self._find(self.split.train, content["train"])
+        val = self._find(self.split.train if self.split.val is None else self.split.val, content["val"])
+        labels = [item.label for item in train] if spec.noise is None else content["noisy_labels"]
+        return Draw(train, labels, val)
+
+    @staticmethod
+    def _find(items: Sequence[Item], rows: list) -> list[Item]:
+        wanted = {path for path, _ in rows}
+        known = {item.path: item for item in items if item.path in wanted}
+        if any(path not in known or known[path].label != label for path, label in rows):
+            raise ValueError("it names images that the split does not have")
+        return [known[path] for path, _ in rows]
+
+
+def _checksum(content: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,75 @@
+"""Images of equal content in two parts of a data set: a test image that was trained on makes every figure too good.
+
+Equal means byte for byte; the same picture saved again or in another size is not found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from simnl.data.listing import some
+
+PAIRS = (("train", "test"), ("val", "test"), ("train", "val"))
+WORDS = {"train": "training", "val": "validation", "test": "test"}
+CHUNK = 2000  # files whose digests are remembered at once: an interrupted search goes on from there
+EMPTY = hashlib.sha256().digest()  # of files without content, which are unreadable, not equal
+
+Shared = dict[tuple[str, str], list[tuple[str, str]]]
+
+
+def remembered_digests(cache: Path, name: str) -> Callable[[Sequence[str]], list[bytes]]:
+    """A function from paths to SHA-256 digests that the feature store shares: of both, one reads a file, once.
+
+    `cache` is STORE.ROOT; `name` stands at the progress bar, which short searches do not show.
+    """
+    from simnl.clip.store import FileDigests  # late: it brings the model's packages, which data sets do without
+
+    def digests(paths: Sequence[str]) -> list[bytes]:
+        memory, found = FileDigests(cache), []
+        with tqdm(desc=f"read {name}", total=len(paths), unit=" images", disable=None, delay=2, leave=False) as bar:
+            for start in range(0, len(paths), CHUNK):
+                chunk = paths[start : start + CHUNK]
+                found += memory.of(chunk)
+                bar.update(len(chunk))
+        return found
+
+    return digests
+
+
+def find_shared(parts: Mapping[str, Sequence[str]], digests: Callable[[Sequence[str]], list[bytes]]) -> Shared:
+    """Images that two parts have in common.
+
+    Args:
+        parts: paths of the images of train, val and test; a part may be absent.
+        digests: content digests of paths, in their order; asked once per part.
+
+    Returns:
+        For each of `PAIRS` that has any: (path in the second part, the first equal one in the first part), in the
+        order of the second part.
+    """
+    by_part = {part: list(zip(digests(paths), paths, strict=True)) for part, paths in parts.items()}
+    shared: Shared = {}
+    for first, second in PAIRS:
+        known: dict[bytes, str] = {}
+        for digest, path in by_part.get(first, ()):
+            known.setdefault(digest, path)
+        known.pop(EMPTY, None)
+        pairs = [(path, known[digest]) for digest, path in by_part.get(second, ()) if digest in known]
+        if pairs:
+            shared[first, second] = pairs
+    return shared
+
+
+def in_words(shared: Shared, root: Path) -> str:
+    """What is shared, a clause per pair of parts, with the first paths below `root`; "" for nothing."""
+    return "; ".join(
+        f"{len(pairs)} {WORDS[second]} {'images are' if len(pairs) > 1 else 'image is'} equal in content to "
+        f"{WORDS[first]} images: "
+        + some(f"{os.path.relpath(path, root)} = {os.path.relpath(other, root)}" for path, other in pairs)
+        for (first, second), pairs in shared.items()
+    )

@@ -1,0 +1,198 @@
+"""`ImageFolder`: any folder of class folders, so that one's own images need no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shlex
+from pathlib import Path
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from simnl.data.base import NEW_SPLIT_SEED, FewShotDataset
+from simnl.data.duplicates import Shared, find_shared, in_words, remembered_digests
+from simnl.data.listing import IMAGE_SUFFIXES, describe, list_folders, list_images, list_others, some
+from simnl.data.splits import GENERATED, PARTS, Item, Split, check_items, make_split, read_split, write_split
+
+logger = logging.getLogger(__name__)
+
+CLASSNAMES_FILE = "classnames.txt"
+PART_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # as people call parts
+
+
+@DATASET_REGISTRY.register()
+class ImageFolder(FewShotDataset):
+    """DATASET.FOLDER (absolute, or below DATASET.ROOT), laid out in one of two ways:
+
+      <folder>/<class>/*.jpg                   split once, by DATASET.VAL_FRACTION and TEST_FRACTION;
+                                               stored as <folder>/split.json or as DATASET.SPLIT_FILE says
+      <folder>/{train,val,test}/<class>/*.jpg  taken as they are; val/ may be absent
+
+    An optional <folder>/classnames.txt gives class names, one `folder, name` per line; the folder's name is the
+    default.
+    """
+
+    split_file = "split.json"
+
+    def __init__(self, cfg) -> None:
+        super().__init__(cfg)
+        self.shared = self._find_shared(cfg)
+
+    def find_root(self, cfg) -> Path:
+        """The folder that DATASET.FOLDER names."""
+        if not cfg.DATASET.FOLDER:
+            raise ValueError(
+                "ImageFolder needs DATASET.FOLDER: a folder of class folders, absolute or below DATASET.ROOT."
+            )
+        root = folder_of(cfg)
+        if not root.is_dir():
+            raise FileNotFoundError(self.help(f"no folder {root} (DATASET.FOLDER)", root))
+        return root
+
+    def load_split(self, cfg) -> Split:
+        """The three folders, the stored split, or a new one, which is then stored."""
+        folders = list_folders(self.root)
+        if has_parts(folders) and not cfg.DATASET.SPLIT_FILE:
+            return self._three_folders(folders)
+        path = self.split_path(cfg)
+        if not path.is_file():
+            if not folders:
+                raise FileNotFoundError(self.help(f"no class folder in {self.root}", self.root))
+            self._store_new_split(cfg, path, folders)
+        split = read_split(path, val_required=False)
+        if split.how:
+            self._warn_where_stale(cfg, split, folders)
+        return split
+
+    def names_file(self, cfg) -> Path | None:
+        """DATASET.CLASSNAMES_FILE, else `classnames.txt` in the folder, if there is one."""
+        own = self.root / CLASSNAMES_FILE
+        return super().names_file(cfg) or (own if own.is_file() else None)
+
+    def _store_new_split(self, cfg, path: Path, folders: list[str]) -> None:
+        val, test = cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION
+        classes = [(folder, self._images(folder)) for folder in folders]
+        split = make_split(str(self.root), classes, NEW_SPLIT_SEED, val, test)
+        try:
+            write_split(path, split)
+        except OSError as error:
+            raise PermissionError(
+                f"ImageFolder: the new split cannot be written to {path} ({error}). If the folder is "
+                "read-only, set DATASET.SPLIT_FILE to a file elsewhere."
+            ) from error
+
+    def _warn_where_stale(self, cfg, split: Split, folders: list[str]) -> None:
+        """A stored split stays as it is: say so where the images or the fractions asked for have changed."""
+        known = {item.path for part in PARTS for item in getattr(split, part) or ()}
+        loose = list_images(self.root)
+        if loose:
+            logger.warning("%s: left out, as they are in no class folder: %s", self.root, some(loose))
+        new = [path for folder in folders for path in self._images(folder) if path not in known]
+        if new:
+            logger.warning("%d images are not in %s and are left out: %s", len(new), split.source, some(new))
+        for key in ("val_fraction", "test_fraction"):
+            asked = cfg.DATASET[key.upper()]
+            if split.how.get(key) != asked:
+                logger.warning("%s keeps its %s, %s, not %s.", split.source, key, split.how.get(key), asked)
+
+    def _find_shared(self, cfg) -> Shared:
+        """Images in use that are in two parts, with a warning. The feature store needs the same digests anyway."""
+        parts = {"train": self.train_x, "val": self.val or (), "test": self.test}
+        paths = {part: [datum.impath for datum in datums] for part, datums in parts.items()}
+        shared = find_shared(paths, remembered_digests(Path(cfg.STORE.ROOT).expanduser(), self.root.name))
+        if shared:
+            logger.warning(
+                "%s: %s. Figures are too good where an image is in two parts: remove one of each pair, and %s where "
+                "it was made here, and run again. `python tools/check_data.py --folder %s` finds all pairs.",
+                self.root,
+                in_words(shared, self.root),
+                self.split_path(cfg).name,
+                shlex.quote(str(self.root)),
+            )
+        return shared
+
+    def _three_folders(self, folders: list[str]) -> Split:
+        absent = sorted({"train", "test"} - set(folders))
+        if absent:
+            raise FileNotFoundError(
+                self.help(f"no {' and no '.join(absent)} folder", self.root)
+                + f" Add it, or move the class folders up into {self.root}: they are then split."
+            )
+        classes = list_folders(self.root / "train")
+        if not classes:
+            raise FileNotFoundError(self.help(f"no class folder in {self.root / 'train'}", self.root / "train"))
+        parts = {part: self._part(part, classes) for part in PARTS if part in folders}
+        check_items(str(self.root), parts)
+        return Split(parts["train"], parts.get("val"), parts["test"], source=str(self.root), listed=True)
+
+    def _part(self, part: str, classes: list[str]) -> list[Item]:
+        found = list_folders(self.root / part)
+        unknown = sorted(set(found) - set(classes))
+        if unknown or not found:
+            problem = f"{some(unknown)} not in train/" if unknown else "no class folder"
+            raise ValueError(f"ImageFolder: {self.root / part}: {problem}.")
+        return [Item(path, classes.index(name), name) for name in found for path in self._images(f"{part}/{name}")]
+
+    def _images(self, folder: str) -> list[str]:
+        images = list_images(self.root / folder)
+        inside = list_folders(self.root / folder)
+        if not images:
+            advice = self._advice(folder) if inside else f"Images end in {', '.join(IMAGE_SUFFIXES)}: convert others."
+            raise FileNotFoundError(
+                f"ImageFolder: no image in the class folder ({describe(self.root / folder)}). {advice}"
+            )
+        if inside:
+            logger.warning("%s: folders in a class folder are left out: %s", self.root / folder, some(inside))
+        others = list_others(self.root / folder)
+        if others:
+            logger.warning(
+                "%s: left out, as their endings are not those of images: %s", self.root / folder, some(others)
+            )
+        return [f"{folder}/{image}" for image in images]
+
+    def _advice(self, folder: str) -> str:
+        """What to do where a class folder holds folders, not images."""
+        others = list_folders(self.root)
+        if others == [folder]:
+            return f"If its folders are the classes, give it as DATASET.FOLDER: {self.root / folder}"
+        odd = [name for name in others if name not in PARTS and name.lower() in PART_NAMES]
+        if odd:
+            return f"Folders of parts are called train, val and test: rename {some(odd)}."
+        return "Put a class's images into its folder directly, or list them in a json split (docs/your_own_data.md)."
+
+
+def has_parts(folders: list[str]) -> bool:
+    """Whether the folders in one's own folder are its parts, not its classes."""
+    return bool(folders) and set(folders) <= set(PARTS)
+
+
+def folder_of(cfg) -> Path:
+    """The folder of one's own images: DATASET.FOLDER, absolute or below DATASET.ROOT."""
+    above, folder = (os.path.expanduser(path) for path in (cfg.DATASET.ROOT, cfg.DATASET.FOLDER))
+    return Path(os.path.abspath(os.path.join(above, folder)))
+
+
+def content_digest(cfg) -> str:
+    """SHA-256 of what decides labels and parts of one's own images: names of class folders and images, their
+    `classnames.txt`, and a `split.json` that was not made here (one made here follows from the rest)."""
+    root = folder_of(cfg)
+    digest = hashlib.sha256()
+    for above in (root, *(root / part for part in PARTS if (root / part).is_dir())):
+        for folder in list_folders(above):
+            digest.update(f"{above.name}/{folder}\n".encode(errors="surrogateescape"))
+            for name in list_images(above / folder):
+                digest.update(f"{name}\n".encode(errors="surrogateescape"))
+    for name in (CLASSNAMES_FILE, ImageFolder.split_file):
+        if (root / name).is_file():
+            content = (root / name).read_bytes()
+            digest.update(b"" if name == ImageFolder.split_file and made_here(content) else content)
+    return digest.hexdigest()
+
+
+def made_here(content: bytes) -> bool:
+    try:
+        return GENERATED in json.loads(content)
+    except (ValueError, TypeError, RecursionError):
+        return False

@@ -1,0 +1,138 @@
+"""Listing folders, looking for missing images, reading and writing small files."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from simnl.files import write_text_atomically
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+JUNK = ("__MACOSX", "@eaDir")  # folders that macOS's zip and Synology's index leave
+_SHOWN = 6
+
+
+def list_folders(folder: Path) -> list[str]:
+    """Names of the folders in `folder`, sorted by code point; hidden ones and `JUNK` are left out.
+
+    Raises:
+        ValueError: a name that is not UTF-8, which no split or prompt could hold.
+    """
+    names = (name for name in _entries(folder, os.DirEntry.is_dir) if name not in JUNK)
+    return sorted(_checked(folder, name) for name in names)
+
+
+def list_images(folder: Path | str) -> list[str]:
+    """Names of the image files in `folder`, sorted by code point; hidden files and other types are left out.
+
+    The kind of an entry comes with the directory listing, so no file is looked at one by one.
+
+    Raises:
+        ValueError: a name that is not UTF-8.
+    """
+    names = (name for name in _entries(folder, os.DirEntry.is_file) if name.lower().endswith(IMAGE_SUFFIXES))
+    return sorted(_checked(folder, name) for name in names)
+
+
+def list_others(folder: Path | str) -> list[str]:
+    """Names of the files in `folder` that `list_images` leaves out for their endings; hidden files do not count."""
+    names = _entries(folder, os.DirEntry.is_file)
+    return sorted(name for name in names if not name.lower().endswith(IMAGE_SUFFIXES))
+
+
+def _entries(folder: Path | str, wanted: Callable[[os.DirEntry], bool]) -> Iterator[str]:
+    """Names of the entries of a kind that are not hidden; a link that leads to itself is of no kind."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(".") and _holds(entry, wanted):
+                yield entry.name
+
+
+def _holds(entry: os.DirEntry, question: Callable[[os.DirEntry], bool]) -> bool:
+    try:
+        return question(entry)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def _checked(folder: Path | str, name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{os.fspath(folder)}: the name {ascii(name)} in it is not UTF-8: rename it.") from error
+    return name
+
+
+def describe(folder: Path) -> str:
+    """One clause for an error message: what `folder` holds."""
+    if folder.is_file():
+        return f"{folder} is a file"
+    if not folder.is_dir():
+        parent = next((above for above in folder.parents if above.is_dir()), None)
+        return f"{folder} does not exist" + (f"; {describe(parent)}" if parent else "")
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name + "/" * _holds(entry, os.DirEntry.is_dir) for entry in entries)
+    except PermissionError:
+        return f"{folder} may not be read (permission denied)"
+    return f"{folder} holds " + (some(names) if names else "nothing")
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(str(name) for name in names[:_SHOWN]) + more
+
+
+def find_missing(root: Path, paths: Iterable[str]) -> list[str]:
+    """Those of `paths` (relative to `root`, forward slashes) that are no file there, in the order given.
+
+    Each folder that is named is listed once; links are followed.
+    """
+    present: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in present:
+            present[folder] = _file_names(os.path.join(root, folder))
+        if name not in present[folder]:
+            missing.append(path)
+    return missing
+
+
+def find_namesake(root: Path, path: str) -> str:
+    """The name of a file that could be `path` (relative to `root`) but for its ending or capitals; "" for none."""
+    folder, _, name = path.rpartition("/")
+    stem = os.path.splitext(name)[0].lower()
+    names = sorted(_file_names(os.path.join(root, folder)))
+    return next((other for other in names if os.path.splitext(other)[0].lower() == stem), "")
+
+
+def _file_names(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if _holds(entry, os.DirEntry.is_file)}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file (a byte-order mark is skipped). ValueError where it is not UTF-8."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte {error.start}): the file is damaged or of another encoding; "
+            "fetch it again or convert it to UTF-8."
+        ) from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as json, whole or not at all."""
+    write_text_atomically(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")

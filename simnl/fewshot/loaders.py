@@ -1,0 +1,260 @@
+"""Loaders that yield image features, or pixels, under the batch keys of Dassl's loaders (`img`, `label`, `index`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from simnl.fewshot.head import Head
+from simnl.clip.store import FeatureStore, FileDigests, read_image
+from simnl.clip.views import ViewSpec, seeded, view_seed
+
+ROWS = 4096  # images scored at once
+
+
+def seeded_generator(*key: object) -> torch.Generator:
+    """A CPU generator that is a function of the key (e.g. a seed, a purpose, an epoch) and of nothing else."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class Kept:
+    """What a head offers of stored views (`Head.products`), computed when it is first asked for and kept.
+
+    All rows of a view are computed together, so that they depend neither on the order of batches nor on where a run was
+    resumed.
+
+    Args:
+        products: raw features (n, D) to (n, width).
+        width: numbers per row.
+        features: (V, N, D).
+    """
+
+    def __init__(self, products: Callable[[Tensor], Tensor], width: int, features: Tensor):
+        self._products, self._features = products, features
+        self._table = features.new_empty(*features.shape[:2], width)
+        self._known: set[int] = set()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all of them."""
+        return self._table.nbytes
+
+    def rows(self, view: int | Tensor, index: Tensor | slice) -> dict[str, Tensor]:
+        """{`products`: (B, width)} of rows of a view, or of (view, row) pairs: what `Head.losses` is given."""
+        for number in {view} if isinstance(view, int) else set(view.unique().tolist()):
+            if number not in self._known:
+                parts = zip(self._table[number].split(ROWS), self._features[number].split(ROWS), strict=True)
+                with torch.no_grad():
+                    for rows, features in parts:
+                        rows.copy_(self._products(features))
+                self._known.add(number)
+        return {"products": self._table[view, index]}
+
+
+def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None, epochs: int, limit: int) -> None:
+    """Let loaders keep what the head offers of views that come again, within `limit` bytes: training views first.
+
+    Nothing is kept of training views if no view is read twice in so many epochs.
+    """
+    wanted = [(train, train.features)] if epochs > len(train.features) else []
+    wanted += [(val, val.features[None])] if val is not None else []
+    for loader, features in wanted:
+        if features[..., 0].numel() * head.num_products * features.element_size() <= limit:
+            loader.kept = Kept(head.products, head.num_products, features)
+            limit -= loader.kept.nbytes
+
+
+def given(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a batch holds for a head beside features and labels; keyword arguments of `Head.losses` and `forward`."""
+    return {"products": batch["products"]} if "products" in batch else {}
+
+
+class SupportLoader:
+    """Shuffled training batches; epoch e reads view e mod V, or rows of all views.
+
+    The order is a function of (seed, epoch), so a resumed run continues as an undisturbed one would.
+
+    Args:
+        features: (V, N, D), on the device where training runs.
+        labels: (N,) int64, same device.
+        batch_size: B; the last batch of an epoch is short, or dropped.
+        seed: of the run.
+        drop_last: Dassl's rule: drop a short last batch, unless it is the only one.
+        order: `cycle`: an epoch is a permutation of one view. `pool`: an epoch has as many batches, filled with the
+            first rows of a permutation of all V * N (CLAP): no batch is short unless V * N rows do not fill it.
+
+    Attributes:
+        epoch: number of the epoch, from 0.
+        kept: what batches hold beside features, or None.
+    """
+
+    ORDERS = ("cycle", "pool")
+
+    def __init__(
+        self, features: Tensor, labels: Tensor, batch_size: int, seed: int, drop_last: bool, order: str = "cycle"
+    ):
+        if order not in self.ORDERS:
+            raise ValueError(f"VIEWS.ORDER is '{order}'. Choose one of {', '.join(self.ORDERS)}.")
+        self.features, self.labels = features, labels
+        self.batch_size, self.seed = batch_size, seed
+        self.drop_last = drop_last and len(labels) >= batch_size
+        self.order = order
+        self.epoch = 0
+        self.kept: Kept | None = None
+
+    def __len__(self) -> int:
+        rows = len(self.labels)
+        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        views, rows = self.features.shape[:2]
+        pooled = self.order == "pool"
+        generator = seeded_generator(self.seed, "train order", self.epoch)
+        order = torch.randperm(views * rows if pooled else rows, generator=generator).to(self.labels.device)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            row = order[start : start + self.batch_size]
+            view, index = (row // rows, row % rows) if pooled else (self.epoch % views, row)
+            more = self.kept.rows(view, index) if self.kept else {}
+            yield {"img": self.features[view, index], "label": self.labels[index], "index": index, **more}
+
+
+class LabelledFeatures:
+    """Features (M, D) with labels (M,), read in chunks under Dassl's batch keys.
+
+    kept: what batches hold beside features (of one view, `features[None]`), or None.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor):
+        self.features, self.labels = features, labels
+        self.kept: Kept | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for start in range(0, len(self.labels), ROWS):
+            rows = slice(start, start + ROWS)
+            more = self.kept.rows(0, rows) if self.kept else {}
+            yield {"img": self.features[rows], "label": self.labels[rows], **more}
+
+
+class StreamLoader:
+    """Evaluation batches in order, read chunk by chunk: memory does not grow with the data set.
+
+    Args:
+        stream: called at each pass; yields features (1, n, D).
+        labels: one per image.
+    """
+
+    def __init__(self, stream: Callable[[], Iterator[Tensor]], labels: Sequence[int]):
+        self._stream, self._labels = stream, torch.as_tensor(labels)
+
+    def __len__(self) -> int:
+        return max(1, -(-len(self._labels) // ROWS))
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        start = 0
+        for chunk in self._stream():
+            index = torch.arange(start, start + chunk.shape[1])
+            yield {"img": chunk[0], "label": self._labels[index], "index": index}
+            start += chunk.shape[1]
+
+
+class PixelLoader:
+    """Batches of pixels (B, 3, H, W), for methods that change the image tower.
+
+    Batches are those of endless passes over the images, cut into epochs. Views are drawn by the generators of the
+    feature store, a function of (image, view); the order is a function of (seed, pass). So neither depends on the
+    number of workers, and a resumed run continues as an undisturbed one would.
+
+    Args:
+        store: its folder remembers the digests of files.
+        items: images with `impath` and `label`.
+        spec: the transform.
+        batch_size: B.
+        num_workers: processes that decode images.
+        seed: of the order; None: in order.
+        drop_last: Dassl's rule: drop a short last batch of a pass, unless it is the only one.
+        first_view, num_views: pass p reads view first_view + p mod num_views; 0: a new view in every pass.
+
+    Attributes:
+        epoch: number of the epoch, from 0.
+        steps: batches of an epoch; 0: those of one pass.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        items: Sequence,
+        spec: ViewSpec,
+        batch_size: int,
+        num_workers: int,
+        seed: int | None = None,
+        drop_last: bool = False,
+        first_view: int = 0,
+        num_views: int = 1,
+    ):
+        self._views = ImageViews([item.impath for item in items], spec, store.root)
+        self._labels = torch.tensor([item.label for item in items], dtype=torch.int64)
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.first_view, self.num_views = first_view, num_views
+        self.drop_last = drop_last and len(items) >= batch_size
+        self.epoch = self.steps = 0
+
+    def __len__(self) -> int:
+        return self.steps or self._pass_length
+
+    @property
+    def _pass_length(self) -> int:
+        rows = len(self._labels)
+        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        own = torch.Generator()  # else the loader would draw from, and so change, the global generator
+        yield from DataLoader(
+            self._views,
+            batch_sampler=list(self._batches()),
+            num_workers=self.num_workers,
+            collate_fn=self._collate,
+            generator=own,
+        )
+
+    def _batches(self) -> Iterator[list[tuple[int, int]]]:
+        """The (position, view) pairs of each batch of this epoch."""
+        first, known = self.epoch * len(self), None
+        for number in range(first, first + len(self)):
+            turn, place = divmod(number, self._pass_length)
+            if turn != known:
+                order, known = self._order(turn), turn
+                view = self.first_view + (turn % self.num_views if self.num_views else turn)
+            yield [(i, view) for i in order[place * self.batch_size : (place + 1) * self.batch_size]]
+
+    def _order(self, turn: int) -> list[int]:
+        rows = len(self._labels)
+        if self.seed is None:
+            return list(range(rows))
+        return torch.randperm(rows, generator=seeded_generator(self.seed, "train order", turn)).tolist()
+
+    def _collate(self, items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+        index = torch.tensor([position for _, position in items])
+        return {"img": torch.stack([pixels for pixels, _ in items]), "label": self._labels[index], "index": index}
+
+
+class ImageViews(Dataset):
+    """Views of image files by (position, view): pixels (3, H, W) and the position. root: where digests are kept."""
+
+    def __init__(self, paths: Sequence[str], spec: ViewSpec, root: Path):
+        self._paths, self._transform = paths, spec.build()
+        random = spec.crop_scale is not None  # else nothing is drawn, and no file need be read to seed it
+        self._contents = FileDigests(root).of(paths) if random else [b""] * len(paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        position, view = key
+        with seeded(view_seed(self._contents[position], view)):
+            return self._transform(read_image(self._paths[position])), position

@@ -1,0 +1,165 @@
+"""The negative branch of SimNL as a part that other methods can carry: what speaks against a class.
+
+    Q = g s (1 - f.v_c)              v_c = norm(V_c + rho_V)       negative text
+    N = sum_n w_n exp(-beta f.q_c)   q_c = norm(F-_c + r_neg)      negative cache, rows n of class c
+    logits += weight (Q + alpha N)
+
+f: unit image feature; s: the model's logit scale; g: `text_scale`; V: unit classifier of the negative templates; F-_c:
+unit mean of the cache keys of all other classes; w_n: instance weights (label refinement). Learned: rho_V and r_neg,
+(C, D) each, zero at the start. SimNL mixes lambda (positive) + (1 - lambda) (negative), so `weight` is its
+(1 - lambda) / lambda: 1/3 at its initial lambda of 0.75.
+
+Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
+arXiv:2403.12964; formulas as in trainers/simnl.py, with negative keys per class. The branch on other methods is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simnl.fewshot.cache import class_negative_keys, class_sum, instance_weights
+from simnl.fewshot.task import FewShotTask
+
+PROMPTS = "negative"  # the prompt set that the branch needs
+
+
+@dataclass(frozen=True)
+class NegativeOptions:
+    """Constants of the branch: a method's `NEGATIVE` node in the config, keys in capitals.
+
+    Attributes:
+        enabled: off by default: the method is then the plain one, bit for bit.
+        weight: of the branch beside the method's own logits, above 0.
+        lr_factor: on the learning rate.
+        text_scale: g, of the negative text logits.
+        cache: False: the negative text alone.
+        tau: temperature of the instance weights.
+        alpha, beta: weight and sharpness of the negative cache; absent where the method has them for its own cache.
+    """
+
+    enabled: bool = False
+    weight: float = 0.33
+    lr_factor: float = 5.0
+    text_scale: float = 0.15
+    cache: bool = True
+    tau: float = 1.0
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    def __post_init__(self):
+        for name in ("weight", "lr_factor", "text_scale"):
+            if getattr(self, name) <= 0:
+                raise ValueError(
+                    f"NEGATIVE.{name.upper()} (in the method's config node) is {getattr(self, name)}: it must be "
+                    "above 0. NEGATIVE.ENABLED switches the branch off."
+                )
+
+    @classmethod
+    def defaults(cls, without: tuple[str, ...] = ()) -> dict[str, object]:
+        """The config node's keys and values; `without`: names that the method has for itself."""
+        return {name.upper(): value for name, value in asdict(cls()).items() if name not in without}
+
+    @classmethod
+    def of(cls, node: Mapping[str, object]) -> NegativeOptions:
+        """The options that a config node holds.
+
+        Raises:
+            ValueError: a value out of range; the message names the key.
+        """
+        return cls(**{name.lower(): value for name, value in node.items()})
+
+
+class NegativeBranch(nn.Module):
+    """Learned: `res_text` (C, D) and, with a cache, `res_keys` (C, D), both zero at the start.
+
+    Args:
+        text: V, unit classifier of the negative templates, (C, D).
+        keys: F-, unit negative keys, one per class, (C, D); None: no negative cache.
+        weights: sum of the instance weights of each class, (C,); None: ones.
+        logit_scale: s.
+        options: constants.
+    """
+
+    def __init__(
+        self, text: Tensor, keys: Tensor | None, weights: Tensor | None, logit_scale: float, options: NegativeOptions
+    ):
+        super().__init__()
+        self.logit_scale, self.options, self.has_cache = logit_scale, options, keys is not None
+        self._frozen("text", text)
+        self.res_text = nn.Parameter(torch.zeros_like(text))
+        if keys is not None:
+            self._frozen("keys", keys)
+            self._frozen("weights", keys.new_ones(len(keys)) if weights is None else weights)
+            self.res_keys = nn.Parameter(torch.zeros_like(keys))
+
+    @classmethod
+    def of(cls, task: FewShotTask, node: Mapping[str, object]) -> NegativeBranch | None:
+        """The branch for a task, or None where the config node has it switched off.
+
+        Raises:
+            ValueError: no support images: the branch belongs to the classes that it was trained on.
+        """
+        options = NegativeOptions.of(node)
+        if not options.enabled:
+            return None
+        labels, classes = task.support_labels, task.support_classes
+        if not len(labels):
+            raise ValueError(
+                "The negative branch learns a residual per class of training, so it says nothing about new classes. "
+                "Set NEGATIVE.ENABLED to False for base-to-new generalisation."
+            )
+        text, keys, weights = task.text_features(PROMPTS), None, None
+        if options.cache:
+            rows = task.cache_keys()
+            keys = class_negative_keys(rows, classes, task.num_classes)
+            weights = instance_weights(rows, labels, task.num_classes, options.tau)
+            weights = class_sum(weights, labels, task.num_classes, None)
+        return cls(text, keys, weights, task.logit_scale, options)
+
+    def _frozen(self, name: str, tensor: Tensor) -> None:
+        self.register_buffer(name, tensor.detach().clone(), persistent=False)
+
+    # ------------------------------------------------------------------ formulas
+
+    def text_logits(self, f: Tensor) -> Tensor:
+        """weight * Q, (B, C). f: unit image features, (B, D)."""
+        classifier = F.normalize(self.text + self.res_text, dim=-1)
+        return self.options.weight * self.options.text_scale * self.logit_scale * (1 - f @ classifier.T)
+
+    def affinity(self, f: Tensor) -> Tensor:
+        """f.q, (B, C): free of hyper-parameters. f: unit image features, (B, D)."""
+        return f @ F.normalize(self.keys + self.res_keys, dim=-1).T
+
+    def cache_logits(self, affinity: Tensor, beta: float) -> Tensor:
+        """weight * N, (B, C), at a sharpness beta."""
+        return self.options.weight * self.weights * torch.exp(-beta * affinity)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """weight (Q + alpha N), to be added to a method's logits: raw image features (B, D) to (B, C)."""
+        f = F.normalize(features, dim=-1)
+        logits = self.text_logits(f)
+        if not self.has_cache:
+            return logits
+        return logits + self.options.alpha * self.cache_logits(self.affinity(f), self.options.beta)
+
+
+Groups = list[tuple[float, list[nn.Parameter]]]
+
+
+def with_negative(groups: Groups, branch: NegativeBranch | None) -> Groups:
+    """A head's parameter groups with the branch, if there is one, in a group of its own (factor, parameters)."""
+    if branch is None:
+        return groups
+    own = {id(p) for p in branch.parameters()}
+    rest = [(factor, [p for p in params if id(p) not in own]) for factor, params in groups]
+    return [*rest, (branch.options.lr_factor, list(branch.parameters()))]
+
+
+def negative_prompts(prompt_sets: tuple[str, ...], node: Mapping[str, object]) -> tuple[str, ...]:
+    """The prompt sets of a method, with the negative one where the config node has the branch switched on."""
+    return (*prompt_sets, PROMPTS) if node["ENABLED"] else prompt_sets

@@ -1,0 +1,232 @@
+"""Search over a head's hyper-parameters on validation features, factored.
+
+A full grid is |stage| x |alpha| x |mixing| points (the authors' is 200 x 40 x 20 = 160,000). Evaluated as written,
+each point is one pass over (image, key) pairs. Here a stage value costs one such pass. All other points of it are
+decided at once, since logits are linear in alpha and, where a head says so, in a mixing hyper-parameter too:
+
+    lead of the label over class j = lead_j + alpha gain_j      lead_j, gain_j: linear in lambda
+
+is least and greatest at the corners of the (alpha, lambda) plane. A class that trails the label at all four corners
+never matters, and an image with a class ahead at all four is never right. For the few pairs (image, class) that are
+left, the label leads on an interval of alpha, for each lambda. The counts equal those of a direct evaluation but for
+the rounding of leads that are zero within float precision. Memory is bounded by a chunk of images.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from simnl.fewshot.cache import GPU_NUMBERS
+from simnl.fewshot.head import SearchableHead
+
+CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) or (pair, mixing value) tensor
+EDGE = 1e-5  # a lead is taken for decided where it is beyond this share of the largest logit
+MODES = ("full", "coarse-to-fine")
+FIRST_STEPS = 12  # values per stage axis in the first pass of coarse-to-fine
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Hyper-parameter values in the order of the authors' loops: the first axis is the outermost.
+
+    axes: name -> values; the names are the head's hyper-parameters, alpha's values ascend.
+    """
+
+    axes: Mapping[str, Sequence[float]]
+
+    @property
+    def size(self) -> int:
+        """The number of settings."""
+        return int(torch.tensor([len(v) for v in self.axes.values()]).prod())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(len(v) for v in self.axes.values())
+
+
+def axis(low: float, high: float, steps: int) -> list[float]:
+    """`steps` equispaced values from low, the upper end excluded, as in the authors' searches."""
+    return [low + i * (high - low) / steps for i in range(steps)]
+
+
+@torch.no_grad()
+def count_grid(
+    head: SearchableHead, features: Tensor, labels: Tensor, grid: Grid, progress: bool = False, mode: str = "full"
+) -> Tensor:
+    """Number of right answers at every point of the grid.
+
+    Args:
+        head: its learned parameters are used as they are.
+        features: raw validation features, (M, D).
+        labels: (M,) int64.
+        progress: show a bar.
+        mode: `full`, or `coarse-to-fine`, an approximation: the stage axes (beta) at every few values, then at half
+            the distance around the best, and so on; all alphas and mixing values of each are counted.
+
+    Returns:
+        int64 tensor of shape `grid.shape`; -1 where coarse-to-fine did not look.
+
+    Raises:
+        ValueError: another mode (SEARCH.MODE).
+    """
+    if mode not in MODES:
+        raise ValueError(f"Unknown mode '{mode}' (SEARCH.MODE). Choose one of {', '.join(MODES)}.")
+    counts = torch.full(grid.shape, -1, dtype=torch.int64)
+    lengths = [len(grid.axes[name]) for name in head.STAGE]
+    if mode == "full":
+        _count(head, features, labels, grid, list(itertools.product(*map(range, lengths))), counts, progress)
+        return counts
+    step, known, best = [max(1, n // FIRST_STEPS) for n in lengths], set(), None
+    while True:
+        wanted = set(itertools.product(*map(_places, lengths, step, best or [None] * len(lengths)))) - known
+        if wanted:
+            _count(head, features, labels, grid, sorted(wanted), counts, progress)
+        known |= wanted
+        if max(step, default=1) == 1 and best is not None:
+            return counts
+        peak = (counts == counts.max()).nonzero()[0].tolist()
+        best = [peak[list(grid.axes).index(name)] for name in head.STAGE]
+        step = [max(1, n // 2) for n in step]
+
+
+def _places(length: int, step: int, centre: int | None) -> list[int]:
+    """Places on an axis: every `step`-th and the last, or the neighbours of a centre."""
+    if centre is None:
+        return sorted({*range(0, length, step), length - 1})
+    return [i for i in (centre - step, centre, centre + step) if 0 <= i < length]
+
+
+def _count(head, features, labels, grid: Grid, stage_points: list[tuple[int, ...]], counts: Tensor, progress) -> None:
+    """Set the counts of some stage points, given as indices on the head's stage axes."""
+    rows = max(1, (GPU_NUMBERS if features.is_cuda else CHUNK_ELEMENTS) // max(1, head.search_width))
+    chunks = list(zip(features.split(rows), labels.split(rows), strict=True))
+    for point in stage_points:
+        counts[_index(grid, dict(zip(head.STAGE, point, strict=True)))] = 0
+    with tqdm(total=len(chunks) * len(stage_points), desc="Searching", disable=not progress, leave=False) as bar:
+        for chunk, target in chunks:
+            terms = head.terms(chunk)
+            for point in stage_points:
+                where = dict(zip(head.STAGE, point, strict=True))
+                stage = head.stage(terms, **{name: grid.axes[name][i] for name, i in where.items()})
+                for more, right in _mixtures(head, stage, target, grid):
+                    counts[_index(grid, {**where, **more})] += right
+                bar.update()
+
+
+def _mixtures(head, stage, labels: Tensor, grid: Grid) -> Iterator[tuple[dict[str, int], Tensor]]:
+    """Counts at all alphas and mixing values of a stage, as (places on some mixing axes, counts on the other axes)."""
+    plane = head.LINEAR
+    others = [name for name in head.MIXING if name != plane]
+    alphas = grid.axes["alpha"]
+    for places in itertools.product(*(range(len(grid.axes[name])) for name in others)):
+        where = dict(zip(others, places, strict=True))
+        fixed = {name: grid.axes[name][i] for name, i in where.items()}
+        if plane is None:
+            yield where, count_plane([head.affine(stage, **fixed)], [0.0], labels, alphas)[:, 0]
+            continue
+        values = grid.axes[plane]
+        ends = [head.affine(stage, **fixed, **{plane: value}) for value in (values[0], values[-1])]
+        shares = [(value - values[0]) / ((values[-1] - values[0]) or 1.0) for value in values]
+        right = count_plane(ends, shares, labels, alphas)
+        order = [name for name in grid.axes if name in ("alpha", plane)]
+        yield where, right if order[0] == "alpha" else right.T
+
+
+def _index(grid: Grid, where: Mapping[str, int]) -> tuple:
+    return tuple(where.get(name, slice(None)) for name in grid.axes)
+
+
+def count_plane(
+    ends: Sequence[tuple[Tensor, Tensor]], shares: Sequence[float], labels: Tensor, alphas: Sequence[float]
+) -> Tensor:
+    """How many rows of base + alpha * slope have their maximum at the label, (len(alphas), len(shares)) int64.
+
+    A tie with an earlier class is lost and with a later class won, as argmax decides it.
+
+    Args:
+        ends: (base, slope), (M, C) each, at the two ends of an axis along which both are linear; or one pair alone.
+        shares: where on that axis, 0 (first end) to 1 (last end).
+        labels: (M,) int64.
+        alphas: ascending.
+    """
+    undecided, lost = _undecided(ends, labels, alphas)
+    rows, classes = undecided.nonzero(as_tuple=True)
+    if len(rows) * len(shares) > CHUNK_ELEMENTS and len(labels) > 1:  # memory: hardly any class was decided
+        parts = slice(None, len(labels) // 2), slice(len(labels) // 2, None)
+        return sum(count_plane([(b[p], s[p]) for b, s in ends], shares, labels[p], alphas) for p in parts)
+    own = labels[rows]
+    lines = []  # lead and gain of the label over each undecided class, (pairs, shares)
+    t = torch.tensor(shares, dtype=ends[0][0].dtype, device=labels.device)
+    for first, last in zip(ends[0], ends[-1], strict=True):
+        start = (first[rows, own] - first[rows, classes])[:, None]
+        lines.append(start + t * ((last[rows, own] - last[rows, classes])[:, None] - start))
+    low, high = _intervals(*lines, (classes < own)[:, None])
+    where = rows[:, None].expand_as(low)
+    low = low.new_full((len(labels), len(t)), -torch.inf).scatter_reduce(0, where, low, "amax")
+    high = high.new_full((len(labels), len(t)), torch.inf).scatter_reduce(0, where, high, "amin")
+    values = torch.tensor(alphas, dtype=t.dtype, device=t.device)
+    start = torch.searchsorted(values, low)
+    stop = torch.searchsorted(values, high, right=True)
+    right = (start < stop) & ~lost[:, None]
+    column, counted = torch.arange(len(t), device=t.device), right.long().flatten()
+    change = start.new_zeros((len(alphas) + 1) * len(t))
+    change.index_add_(0, (start * len(t) + column).flatten(), counted)
+    change.index_add_(0, (stop * len(t) + column).flatten(), counted, alpha=-1)
+    return change.view(-1, len(t)).cumsum(0)[:-1].cpu()
+
+
+def _undecided(ends: Sequence[tuple[Tensor, Tensor]], labels: Tensor, alphas: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Pairs (row, class) whose order may change on the plane, (M, C); rows that some class beats everywhere, (M,)."""
+    least = most = None
+    scale = ends[0][0].new_zeros(())  # on the device: reading it would make a GPU wait
+    for base, slope in ends:
+        for alpha in {alphas[0], alphas[-1]}:
+            logits = torch.add(base, slope, alpha=alpha)
+            scale = torch.fmax(scale, logits.abs().max())
+            lead = torch.sub(logits.gather(1, labels[:, None]), logits, out=logits)
+            least = lead if least is None else torch.minimum(least, lead)
+            most = lead if most is None else torch.maximum(most, lead)
+    lost = ~(most >= -EDGE * scale).all(1)  # so that a row of NaN counts as wrong
+    undecided = (least <= EDGE * scale) & ~lost[:, None]
+    undecided.scatter_(1, labels[:, None], False)
+    return undecided, lost
+
+
+def _intervals(lead: Tensor, gain: Tensor, loses_ties: Tensor) -> tuple[Tensor, Tensor]:
+    """The closed interval of alpha on which lead + alpha gain is positive, or zero where ties are won."""
+    turn = -lead / gain
+    low = torch.where(loses_ties, torch.nextafter(turn, torch.full_like(turn, torch.inf)), turn)
+    high = torch.where(loses_ties, torch.nextafter(turn, torch.full_like(turn, -torch.inf)), turn)
+    never = (gain == 0) & ((lead < 0) | ((lead == 0) & loses_ties))
+    low = torch.where(gain > 0, low, -torch.inf).masked_fill(never, torch.inf)
+    return low, torch.where(gain < 0, high, torch.inf)
+
+
+def choose(counts: Tensor, grid: Grid, initial: Mapping[str, float], ties: str) -> dict[str, float]:
+    """The best setting.
+
+    Args:
+        counts: of `count_grid`.
+        initial: the setting before the search.
+        ties: among equally good settings, `first`: the first in loop order (the authors' rule), or `nearest`: the
+            one nearest to the initial setting, by the sum of grid steps, each as a share of its axis's length (small
+            validation sets tie thousands of settings, and the first of them is a corner of the grid).
+    """
+    best = (counts == counts.max()).nonzero()
+    if ties == "first":
+        winner = best[0]
+    elif ties == "nearest":
+        values = [torch.tensor(v, dtype=torch.float64) for v in grid.axes.values()]
+        centre = torch.tensor([int((v - initial[n]).abs().argmin()) for n, v in zip(grid.axes, values, strict=True)])
+        steps = ((best - centre).abs() / torch.tensor(grid.shape)).sum(1)
+        winner = best[steps.argmin()]
+    else:
+        raise ValueError(f"Unknown rule for ties '{ties}' (SEARCH.TIES). Choose 'first' or 'nearest'.")
+    return {name: float(grid.axes[name][i]) for name, i in zip(grid.axes, winner.tolist(), strict=True)}

@@ -1,0 +1,140 @@
+"""Selection on validation images: which images a protocol allows, and which epoch was best."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from simnl.files import write_text_atomically
+from simnl.fewshot.checkpoint import restore_head, save_head
+from simnl.fewshot.head import Head
+from simnl.fewshot.loaders import LabelledFeatures, given
+
+log = logging.getLogger(__name__)
+
+
+def selection_images(cfg, dataset) -> list:
+    """The images on which the protocol lets a method choose its epoch and hyper-parameters.
+
+    Raises:
+        ValueError: `full-val` on a data set that has no validation split of its own.
+    """
+    if cfg.PROTOCOL == "no-val":
+        return []
+    if cfg.PROTOCOL == "oracle-test":
+        return list(dataset.test)
+    if cfg.PROTOCOL == "full-val":
+        if dataset.full_val is None:
+            raise ValueError(
+                f"{cfg.DATASET.NAME} has no validation split of its own, so PROTOCOL full-val is not possible. (The "
+                "authors select on its test images; to do as they did, and say so in every table, use oracle-test.)"
+            )
+        return list(dataset.full_val)
+    if not dataset.val:
+        log.warning(
+            "No validation images are left beside the %d shots of %s: nothing is selected (last epoch, initial "
+            "hyper-parameters).",
+            cfg.DATASET.NUM_SHOTS,
+            cfg.DATASET.NAME,
+        )
+    return list(dataset.val or [])
+
+
+def accuracy(head: Head, features: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy in percent. features: raw, (M, D); labels: (M,)."""
+    return accuracy_over(head, LabelledFeatures(features, labels), features.device)
+
+
+@torch.no_grad()
+def accuracy_over(head: Head, batches: Iterable[Mapping[str, Tensor]], device: torch.device) -> float:
+    """Top-1 accuracy in percent over batches of `img` (features or pixels) and `label`."""
+    was_training = head.training
+    head.eval()
+    right = total = 0
+    for batch in batches:
+        labels = batch["label"].to(device)
+        right += (head(batch["img"].to(device), **given(batch)).argmax(1) == labels).sum().item()
+        total += len(labels)
+    head.train(was_training)
+    return 100.0 * right / total
+
+
+class EpochSelection:
+    """The first epoch with the highest validation accuracy, kept on disk so that a killed run can go on.
+
+    Weights of a new best epoch are added beside those of the best before it; the older ones go only when a checkpoint
+    has passed both (`prune`). So a run that resumes from any checkpoint finds the best epoch before it.
+
+    Args:
+        folder: the run's folder.
+        start_epoch: epochs already done; scores of later ones (lost with a crash) are forgotten.
+
+    Raises:
+        ValueError: the scores of the epochs done are not there or damaged; with what to do.
+    """
+
+    def __init__(self, folder: Path, start_epoch: int):
+        self._folder, self._scores = folder, folder / "selection.json"
+        known = self._read() if start_epoch else []
+        if len(known) < start_epoch:
+            raise ValueError(
+                f"{self._scores} knows {len(known)} epochs, but the checkpoint is of epoch {start_epoch}. "
+                f"{self._advice} "
+                "Where RESUME names another folder, copy selection.json and best-epoch*.safetensors from there."
+            )
+        self.scores: list[float] = known[:start_epoch]
+
+    @property
+    def _advice(self) -> str:
+        return f"To train from the start, delete {self._scores} and the checkpoints in {self._folder / 'head'}."
+
+    def _read(self) -> list[float]:
+        try:
+            known = json.loads(self._scores.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return []
+        except ValueError as error:  # not json, not UTF-8
+            raise ValueError(f"{self._scores} is damaged ({error}). {self._advice}") from error
+        if not (isinstance(known, list) and all(type(score) in (float, int) for score in known)):
+            raise ValueError(f"{self._scores} is damaged: it must hold a list of numbers. {self._advice}")
+        return known
+
+    @property
+    def best_epoch(self) -> int:
+        """0-based."""
+        return self.scores.index(max(self.scores))
+
+    def add(self, head: Head, score: float) -> None:
+        """Note the score of the epoch that just ended; keep its weights if it is the first best."""
+        self.scores.append(score)
+        if self.best_epoch == len(self.scores) - 1:
+            save_head(self._weights(self.best_epoch), head, {})
+        write_text_atomically(self._scores, json.dumps(self.scores))
+
+    def prune(self) -> None:
+        """Remove the weights of all but the best epoch."""
+        for path in self._folder.glob("best-epoch*.safetensors"):
+            if path != self._weights(self.best_epoch):
+                path.unlink(missing_ok=True)
+
+    def restore(self, head: Head) -> None:
+        """Load the weights of the best epoch into the head.
+
+        Raises:
+            ValueError: they are not there, damaged or of another head; with what to do.
+        """
+        try:
+            restore_head(self._weights(self.best_epoch), head, {})
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"The weights of the best epoch cannot be had: {error} {self._advice}") from error
+
+    def __str__(self) -> str:
+        return f"epoch {self.best_epoch + 1} of {len(self.scores)} ({max(self.scores):.2f} %)"
+
+    def _weights(self, epoch: int) -> Path:
+        return self._folder / f"best-epoch{epoch + 1}.safetensors"

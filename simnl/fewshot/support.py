@@ -1,0 +1,84 @@
+"""The support set of a run as features: views for the cache, views to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simnl.clip.store import FeatureStore
+from simnl.clip.views import ViewSpec
+
+SECOND_DRAW = 3406  # the authors cache the draw of seed 1 and train on that of seed 3407: seed + 3406
+
+
+@dataclass(frozen=True)
+class SupportSet:
+    """features (A, N, D), labels (N,), classes (N,) sorted: for the cache. train_features (V, M, D), train_labels
+    (M,): for the loss, of the images train_items."""
+
+    features: Tensor
+    labels: Tensor
+    classes: Tensor
+    train_features: Tensor
+    train_labels: Tensor
+    train_items: tuple = ()
+
+    @classmethod
+    def empty(cls, width: int) -> SupportSet:
+        """Of a method that looks at no training image; D = width."""
+        features, labels = torch.zeros(1, 0, width), torch.zeros(0, dtype=torch.int64)
+        return cls(features, labels, labels, features, labels)
+
+
+def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec], encode: bool = True) -> SupportSet:
+    """Features of the K-shot images, rows sorted by class; without features where `encode` is off.
+
+    Of a random transform, VIEWS.CACHE views make the cache; training reads VIEWS.TRAIN views (0: one per epoch), the
+    same ones where VIEWS.SHARED is on, else new ones. A fixed transform (centre crop) has one view for both.
+    DATASET.TRAIN_DRAW `separate` trains on a second K-shot draw, as the authors' code does by accident.
+    """
+    items, classes = _sorted_rows(dataset.train_x, _true_labels(cfg, dataset))
+    train_items = items
+    if cfg.DATASET.TRAIN_DRAW == "separate":
+        train_items, _ = _sorted_rows(dataset.draw_train(cfg.SEED + SECOND_DRAW), None)
+    labels = _labels(items), torch.tensor(classes)
+    if not encode:
+        none = torch.zeros(1, len(items), 0)
+        return SupportSet(none, *labels, none, _labels(train_items), tuple(train_items))
+    features = _views(store, items, specs, range(cfg.VIEWS.CACHE))
+    fixed = all(spec.crop_scale is None for spec in specs)
+    if train_items is items and (fixed or train_views(cfg) == range(cfg.VIEWS.CACHE)):
+        train_features = features
+    else:
+        train_features = _views(store, train_items, specs, train_views(cfg))
+    return SupportSet(features, *labels, train_features, _labels(train_items), tuple(train_items))
+
+
+def _views(store: FeatureStore, items: list, specs: Sequence[ViewSpec], views: range) -> Tensor:
+    """(V, N, D): the numbered views of a random transform, the only view of a fixed one."""
+    paths = [item.impath for item in items]
+    parts = [store.images(paths, spec, list(views) if spec.crop_scale else [0]) for spec in specs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)  # a join of one would copy it
+
+
+def train_views(cfg) -> range:
+    """Numbers of the views that training reads."""
+    first = 0 if cfg.VIEWS.SHARED else cfg.VIEWS.CACHE
+    return range(first, first + (cfg.VIEWS.TRAIN or max(1, cfg.OPTIM.MAX_EPOCH)))
+
+
+def _true_labels(cfg, dataset) -> list[int] | None:
+    """Rows are grouped by their label; by their true class where DATASET.GROUP_BY asks for the authors' grouping."""
+    return dataset.clean_labels if cfg.DATASET.GROUP_BY == "true-class" else None
+
+
+def _sorted_rows(items: list, classes: list[int] | None) -> tuple[list, list[int]]:
+    keyed = sorted(zip(classes or [i.label for i in items], items, strict=True), key=lambda pair: pair[0])
+    return [item for _, item in keyed], [c for c, _ in keyed]
+
+
+def _labels(items: list) -> Tensor:
+    return torch.tensor([item.label for item in items], dtype=torch.int64)

@@ -1,0 +1,114 @@
+"""What accuracy costs: seconds and learned parameters."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from simnl.results.plots import style
+from simnl.results.plots.series import average, drawn, nothing, panel_of, stat_of, titled_settings
+from simnl.results.stats import mean
+from simnl.results.tables.common import method_order, shots_title
+
+COSTS = {"seconds to train and select": ("train", "select"), "learned parameters": "trainable_parameters"}
+COST_KEYS = {"seconds", "trainable_parameters"}
+
+
+def cost(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
+    """Accuracy over seconds (training and selection; features are encoded once for all methods) and over parameters.
+
+    Of each setting, the number of shots that most methods ran with is shown (the largest of equals), and the average of
+    the data sets that all of these methods have.
+
+    Raises:
+        ValueError: nothing to compare.
+    """
+    usable = [r for r in records if not r.get("options") and not r.get("label_noise") and set(r) >= COST_KEYS]
+    figures = {}
+    with matplotlib.rc_context(style.RC):
+        for setting, group in titled_settings(usable).items():
+            shots = max({r["shots"] for r in group}, key=lambda k: (len(_methods(group, "shots", k)), k))
+            if len(_methods(group, "shots", shots)) > 1:
+                figures[setting] = _figure(setting, [r for r in group if r["shots"] == shots], shots, ci)
+    if not figures:
+        needed = "no two methods of a standard config ran with the same number of shots"
+        raise nothing("costs", needed, "bash scripts/benchmark.sh fewshot")
+    return figures
+
+
+def _methods(records: Sequence[dict], key: str, value: object) -> set[str]:
+    return {r["method"] for r in records if r[key] == value}
+
+
+def _figure(setting: str, records: Sequence[dict], shots: int, ci: str) -> Figure:
+    fullest = max(sorted({r["dataset"] for r in records}), key=lambda d: len(_methods(records, "dataset", d)))
+    methods = method_order(_methods(records, "dataset", fullest))
+    mine = [r for r in records if r["method"] in methods]
+    runs = drawn(mine, lambda r: (r["method"], panel_of(r)))
+    table = {place: stat_of(members, ci) for place, members in runs.items()}
+    everywhere = [p for p in sorted({p for _, p in table}) if all((m, p) in table for m in methods)]
+    where = everywhere[0] if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
+    figure, axes = style.panels(
+        len(COSTS), methods, f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
+    )
+    levels = {m: average([table[m, p] for p in everywhere]) for m in methods}
+    for (label, source), ax in zip(COSTS.items(), axes, strict=True):
+        costs = _costs([r for (_, panel), members in runs.items() if panel in everywhere for r in members], source)
+        _scatter(ax, {m: (costs[m], levels[m]) for m in methods})
+        ax.set_xlabel(label)
+    style.label_rows(axes)
+    looks = [{**style.method_style(m), "linestyle": "none"} for m in methods]
+    style.legend_below(figure, [style.handle(**look) for look in looks], methods)
+    return figure
+
+
+def _costs(records: Sequence[dict], source: str | tuple[str, ...]) -> dict[str, float]:
+    """Mean cost by method."""
+    values = defaultdict(list)
+    for record in records:
+        seconds = record["seconds"]
+        value = record[source] if isinstance(source, str) else sum(seconds.get(phase, 0.0) for phase in source)
+        values[record["method"]].append(round(float(value), 3))  # below a millisecond: nothing
+    return {method: mean(numbers) for method, numbers in values.items()}
+
+
+def _scatter(ax: Axes, points: dict) -> None:
+    """Logarithmic x; no cost at all stands at the left, on a tick of its own."""
+    positive = [x for x, _ in points.values() if x > 0] or [1.0]
+    nothing_at = min(positive) / 10
+    for method, (x, cell) in points.items():
+        look = {**style.method_style(method), "linestyle": "none", "alpha": 0.85}
+        look["markersize"] = look.get("markersize", 4.5) + 3
+        ax.errorbar(x or nothing_at, cell.mean, style.band(cell), fmt="none", ecolor=look["color"], alpha=0.35)
+        ax.plot(x or nothing_at, cell.mean, markeredgecolor="white", markeredgewidth=0.5, **look)
+    ax.set_xscale("log")
+    none = any(x <= 0 for x, _ in points.values())
+    ax.set_xlim((nothing_at if none else min(positive)) / 2.5, max(positive) * 2.5)
+    if none:
+        ticks = _ticks(min(positive), max(positive))
+        ax.set_xticks([nothing_at, *ticks], ["0", *map(_short, ticks)])
+        ax.minorticks_off()
+    style.limit(ax, [cell for _, cell in points.values()])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between two positive numbers; where these are few, with their triples; without any, the numbers."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps in ((1,), (1, 3)):
+        ticks = [step * 10.0**e for e in range(first, last + 1) for step in steps if low <= step * 10.0**e <= high]
+        if len(ticks) > 2:
+            break
+    return ticks or sorted({low, high})
+
+
+def _short(value: float) -> str:
+    """0.01, 5, 20k, 3M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"

@@ -1,0 +1,138 @@
+"""Accuracy over hyper-parameters: alpha, beta, lambda, tau."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from yacs.config import CfgNode as CN
+
+from simnl.runs.cli import known
+from simnl.runs.config import CONFIGS, assemble, find_key
+from simnl.results.plots import style
+from simnl.results.plots.series import nothing, panel_of, stats, titled_settings
+from simnl.runs.record import config_of
+from simnl.results.tables.common import shots_title
+from simnl.results.tables.model import Stat
+from simnl.results.tables.records import name_without_split
+
+SWEPT = ("ALPHA", "BETA", "LAM", "TAU")
+WIDE = 30  # ratio of the largest to the smallest value from which on the axis is logarithmic
+STANDARD = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+
+
+def sensitivity(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
+    """Accuracy over each hyper-parameter, one panel per hyper-parameter; one figure per data set and setting.
+
+    A run counts for a hyper-parameter if its `options` set this one and no other of them off its standard value. Runs
+    that share all other options make a line; those with all at their standard values stand at it, and it is marked.
+
+    Raises:
+        ValueError: no such run.
+    """
+    if not any(len(off_standard(r)) == 1 for r in records):
+        needed = f"no run sets just one of {', '.join(SWEPT)} of its method"
+        raise nothing("sensitivity curves", needed, "bash scripts/simnl/sensitivity.sh shapes 16")
+    figures = {}
+    with matplotlib.rc_context(style.RC):
+        for setting, group in titled_settings(records).items():
+            for data_set in sorted(set(map(panel_of, group))):
+                mine = [r for r in group if panel_of(r) == data_set]
+                if any(len(off_standard(r)) == 1 for r in mine):
+                    figures[f"{data_set}, {setting}"] = _figure(f"{data_set}, {setting}", mine, ci)
+    return figures
+
+
+def swept_keys(record: dict) -> list[str]:
+    """Those `options` of a run that are swept hyper-parameters of its method."""
+    node = f"TRAINER.{record['method'].upper()}."
+    return [key for key in record.get("options", {}) if key.startswith(node) and key[len(node) :] in SWEPT]
+
+
+def off_standard(record: dict) -> list[str]:
+    """Those of `swept_keys` whose value is not the standard one."""
+    return [key for key in swept_keys(record) if float(record["options"][key]) != standard_value(key, record)]
+
+
+def _line(record: dict) -> tuple:
+    """What the runs of a line have in common: method, shots, and all options but the swept ones."""
+    swept = swept_keys(record)
+    rest = ((key, repr(value)) for key, value in record.get("options", {}).items() if key not in swept)
+    return (record["method"], record["shots"], tuple(sorted(rest)))
+
+
+def _points(records: Sequence[dict], key: str, ci: str) -> dict[tuple, dict[float, Stat]]:
+    """line -> {value: figure} for a key, with the runs at its standard value."""
+    standard = {_line(r): standard_value(key, r) for r in records if off_standard(r) == [key]}
+    placed = []
+    for record in records:
+        off, line = off_standard(record), _line(record)
+        if off == [key]:
+            placed.append({**record, "value": float(record["options"][key])})
+        elif not off and standard.get(line) is not None:
+            placed.append({**record, "value": standard[line]})
+    table = stats(placed, lambda r: (_line(r), r["value"]), ci)
+    return {line: {v: table[owner, v] for owner, v in sorted(table, key=str) if owner == line} for line in standard}
+
+
+def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
+    found = {key for r in records if len(off_standard(r)) == 1 for key in off_standard(r)}
+    keys = sorted(found, key=lambda key: (SWEPT.index(key.rsplit(".", 1)[-1]), key))
+    points = {key: _points(records, key, ci) for key in keys}
+    lines = sorted({line for of_key in points.values() for line in of_key}, key=str)
+    drawn = [cell for of_key in points.values() for of_line in of_key.values() for cell in of_line.values()]
+    names = [*_names(lines), "standard value"]
+    figure, axes = style.panels(len(keys), names, f"{title}\n{style.statistics(drawn)}")
+    for key, ax in zip(keys, axes, strict=True):
+        for number, line in enumerate(lines):
+            of_line = points[key].get(line, {})
+            values = sorted(of_line)
+            if values:
+                style.curve(ax, values, [of_line[v] for v in values], **style.numbered_style(number))
+        style.limit(ax, drawn, whole=len(lines) == 1)  # the same scale in all panels
+        for record in [r for r in records if off_standard(r) == [key]][:1]:
+            standard = standard_value(key, record)
+            if standard is not None:
+                ax.axvline(standard, zorder=1, **STANDARD)
+        _logarithmic_if_wide(ax, [value for of_line in points[key].values() for value in of_line])
+        *_, method, name = key.split(".")
+        ax.set_xlabel(name.lower() if len({line[0] for line in lines}) == 1 else f"{name.lower()} of {method}")
+    style.label_rows(axes)
+    handles = [style.handle(**style.numbered_style(number)) for number in range(len(lines))]
+    style.legend_below(figure, [*handles, style.handle(**STANDARD)], names)
+    return figure
+
+
+def _logarithmic_if_wide(ax: Axes, values: Sequence[float]) -> None:
+    if min(values) > 0 and max(values) / min(values) > WIDE:
+        ax.set_xscale("log")
+
+
+def _names(lines: Sequence[tuple]) -> list[str]:
+    """Legend texts: method and shots, and what else was set where that tells lines apart."""
+    several = len({line[2] for line in lines}) > 1
+    names = []
+    for method, shots, rest in lines:
+        options = ", ".join(f"{key.rsplit('.', 1)[-1].lower()} {value}" for key, value in rest)
+        names.append(f"{method}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
+    return names
+
+
+def standard_value(key: str, record: dict) -> float | None:
+    """The value that the run's config has without the option; None where the configs are not this program's."""
+    if record["method"] not in known("trainers"):
+        return None
+    dataset = config_of(name_without_split(record))
+    names = (("backbones", record["backbone"]), ("datasets", dataset), ("trainers", record["method"]))
+    node, leaf = find_key(_config(names, record["shots"], record["preset"], record["protocol"]), key)
+    return float(node[leaf]) if node is not None else None
+
+
+@functools.lru_cache
+def _config(names: tuple[tuple[str, str], ...], shots: int, preset: str, protocol: str) -> CN:
+    files = [CONFIGS / kind / f"{name}.yaml" for kind, name in names if name in known(kind)]
+    settings = {"DATASET.NUM_SHOTS": shots, "PRESET": preset, "PROTOCOL": protocol, "TRAINER.NAME": names[-1][1]}
+    return assemble(files, settings=settings)

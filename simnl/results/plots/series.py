@@ -1,0 +1,104 @@
+"""What is drawn: accuracies of runs that differ in nothing but the seed, kept apart by setting."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+from simnl.results.published import ZEROSHOT
+from simnl.results.stats import mean
+from simnl.results.tables.common import percent, shots_title
+from simnl.results.tables.model import Stat
+from simnl.results.tables.records import by_seed, by_setting
+
+log = logging.getLogger(__name__)
+
+
+def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[str, list[dict]]:
+    """Records by what may not be mixed in a figure, under a text that says it, the largest group first.
+
+    A split of our own is told in the name of the data set instead (`panel_of`).
+
+    Args:
+        records: any.
+        but: keys of the setting that may differ within a figure.
+    """
+    groups = by_setting(records, without=("split_origin", *but))
+    texts = [describe_setting(group[0], but) for group in groups]
+    count = Counter(texts)
+    for i, group in enumerate(groups):
+        if count[texts[i]] > 1:  # they differ in their weights
+            weights = str(group[0].get("weights_fingerprint", group[0].get("weights", "")))[:8]
+            texts[i] += f", weights {weights or 'unknown'}"
+    return dict(sorted(zip(texts, groups, strict=True), key=lambda pair: (-len(pair[1]), pair[0])))
+
+
+def describe_setting(record: dict, but: Sequence[str] = ()) -> str:
+    """For a figure's title, e.g. `RN50, preset repaired, protocol fewshot-val`."""
+    parts = [record["backbone"], f"preset {record['preset']}", f"protocol {record['protocol']}"]
+    noise, classes = record.get("label_noise", 0.0), record.get("subsample_classes", "all")
+    if noise and "label_noise" not in but:
+        parts.append(f"{percent(noise)} wrong labels")
+    if classes != "all":
+        parts.append(f"{classes} classes")
+    return ", ".join(parts)
+
+
+def panel_of(record: dict) -> str:
+    """The data set, and whether its split is our own."""
+    own = record.get("split_origin", "standard") != "standard"
+    return f"{record['dataset']} (own split)" if own else record["dataset"]
+
+
+def stats(records: Iterable[dict], key: Callable[[dict], Hashable], ci: str = "t") -> dict[Hashable, Stat]:
+    """One figure per key, of the runs that `drawn` takes."""
+    return {name: stat_of(runs, ci) for name, runs in drawn(records, key).items()}
+
+
+def stat_of(runs: Iterable[dict], ci: str = "t") -> Stat:
+    """The figure of runs that differ in nothing but the seed."""
+    return Stat({record["seed"]: record["accuracy"] for record in runs}, ci)
+
+
+def drawn(records: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, list[dict]]:
+    """By key the runs of one config and one split, one per seed.
+
+    Where runs of several configs or splits have the same key (older records, for example), those of the one with most
+    seeds are taken, and a warning names the others.
+    """
+    groups: dict[Hashable, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        groups[key(record)][record["config_hash"], str(record.get("split_hash", ""))].append(record)
+    result = {}
+    for name, configs in groups.items():
+        runs = {config: list(by_seed(members).values()) for config, members in sorted(configs.items())}
+        chosen = max(runs, key=lambda config: len(runs[config]))
+        result[name] = runs[chosen]
+        left = [config for config in runs if config != chosen and not _says_the_same(runs[config], runs[chosen])]
+        if left:
+            first = runs[chosen][0]
+            others = sorted({config for config, _ in left if config != chosen[0]}) or ["runs on another split"]
+            log.warning(
+                "%s on %s, %s: there are runs of several configs; config %s is drawn, left out: %s",
+                *(first["method"], panel_of(first), shots_title(first["shots"]), chosen[0], ", ".join(others)),
+            )
+    return result
+
+
+def _says_the_same(runs: Sequence[dict], others: Sequence[dict]) -> bool:
+    """True for zero-shot runs with the same figures, as those at other shots are: leaving them out loses nothing."""
+    return runs[0]["method"] == ZEROSHOT and {r["accuracy"] for r in runs} <= {r["accuracy"] for r in others}
+
+
+def average(parts: Sequence[Stat]) -> Stat:
+    """The average over data sets, seed by seed; of unequal seeds, the average of the means, without an interval."""
+    seeds = {tuple(part.by_seed) for part in parts}
+    if len(seeds) == 1:
+        return Stat({seed: mean([part.by_seed[seed] for part in parts]) for seed in seeds.pop()}, parts[0].ci)
+    return Stat({0: mean([part.mean for part in parts])}, parts[0].ci)
+
+
+def nothing(what: str, needed: str, command: str) -> ValueError:
+    """The error where there is nothing to draw."""
+    return ValueError(f"There is nothing to draw {what} from: {needed}. Make some, e.g.\n  {command}")

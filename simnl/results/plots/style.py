@@ -1,0 +1,200 @@
+"""How figures look: colours that the colour-blind and a grey printer keep apart, legends outside, same bytes each time.
+
+Colours: Okabe and Ito, "Color Universal Design" (2008), without the yellow, which vanishes on white. A method has the
+same colour, marker and line in every figure; of two methods at least one of the three differs.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from simnl.files import replacing
+from simnl.runs.cli import known
+from simnl.results.published import ZEROSHOT
+from simnl.results.tables.model import Stat
+
+FORMATS = ("png", "svg", "pdf")
+COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7A5C00", "#8C8C8C")
+MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h")
+LINES = ("-", "--", "-.", ":")
+PAPER = ("TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter")  # get unlike colours
+SPECIAL = {
+    "SimNL": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 5},
+    ZEROSHOT: {"color": "#000000", "marker": "*", "linestyle": (0, (1, 2)), "linewidth": 1.0, "zorder": 4},
+}
+RC = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "figure.titlesize": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "lines.markersize": 4.5,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "font.family": "DejaVu Sans",  # matplotlib's own, so that figures do not depend on the machine's fonts
+    "svg.hashsalt": "simnl",  # fixed ids: the same figure is the same file
+    "savefig.dpi": 150,
+}
+PANEL = (2.9, 2.3)  # inches
+SINGLE = (5.2, 3.6)  # the only panel of a figure
+PER_ROW = 4
+BAND_FROM = 3  # runs
+TITLE_LETTER = 0.085  # inches
+LEGEND_ENTRY, LETTER, LEGEND_LINE = 1.45, 0.065, 0.2  # inches: an entry of 13 letters, one more letter, a line
+
+
+def method_style(method: str) -> dict:
+    """Line properties of a method, the same in every figure."""
+    if method in SPECIAL:
+        return {"markersize": 9 if method == ZEROSHOT else 5, **SPECIAL[method]}
+    names = [*PAPER, *(name for name in known("trainers") if name not in (*SPECIAL, *PAPER))]
+    number = names.index(method) if method in names else len(names) + sum(map(ord, method))
+    return numbered_style(number)
+
+
+def numbered_style(number: int) -> dict:
+    """Line properties by number, for what is no method."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": LINES[number % len(LINES)],
+    }
+
+
+def band(stat: Stat) -> float:
+    """Half width of what is drawn: 0 below three runs, whose intervals say nothing (t(0.975, 1) is 12.7)."""
+    return (stat.half or 0.0) if stat.n >= BAND_FROM else 0.0
+
+
+def statistics(cells: Iterable[Stat]) -> str:
+    """What points and bands are, for a figure's title."""
+    counts = sorted({cell.n for cell in cells})
+    seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    if counts == [1]:
+        return "one seed, no intervals"
+    ci = {"t": "Student t", "normal": "normal"}[next(iter(cells)).ci]
+    return f"mean of {seeds}; " + (f"bands: 95 % intervals ({ci})" if counts[-1] >= BAND_FROM else "too few for bands")
+
+
+def panels(count: int, labels: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
+    """A figure of a fixed size for a number of panels, with room for a legend of these labels below."""
+    columns = min(count, PER_ROW) if count != 3 else 3
+    rows = math.ceil(count / columns)
+    width, height = SINGLE if count == 1 else (PANEL[0] * columns, PANEL[1] * rows)
+    lines = math.ceil(len(labels) / legend_columns(width, labels))
+    title = wrapped(title, width)
+    extra = LEGEND_LINE * (lines + max(0, title.count("\n") - 1))
+    figure = Figure(figsize=(width, height + 0.55 + extra), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
+
+
+def label_rows(axes: Sequence[Axes], text: str = "accuracy (%)") -> None:
+    """The same y label for the first panel of each row."""
+    for ax in axes[:: axes[0].get_gridspec().ncols]:
+        ax.set_ylabel(text)
+
+
+def wrapped(text: str, width: float) -> str:
+    """A title cut into lines that fit a width in inches."""
+    return "\n".join(textwrap.fill(line, int(width / TITLE_LETTER)) for line in text.splitlines())
+
+
+def panel_title(text: str, count: int) -> str:
+    """A title of one of so many panels, cut into lines that fit it."""
+    return wrapped(text, (SINGLE if count == 1 else PANEL)[0])
+
+
+def plain(text: str) -> str:
+    """A user's text, in which a dollar sign starts no formula."""
+    return text.replace("$", r"\$")
+
+
+def legend_columns(width: float, labels: Sequence[str]) -> int:
+    """How many legend entries fit side by side; width in inches."""
+    entry = LEGEND_ENTRY + max(0, max(map(len, labels)) - 13) * LETTER
+    return max(1, min(len(labels), int(width / entry)))
+
+
+def legend_below(figure: Figure, handles: Sequence, labels: Sequence[str]) -> None:
+    """One legend for all panels, outside of them."""
+    columns = legend_columns(figure.get_figwidth(), labels)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
+
+
+def handle(**style) -> Line2D:
+    """A legend entry."""
+    return Line2D([], [], **style)
+
+
+def curve(axes: Axes, x: Sequence[float], cells: Sequence[Stat], **style) -> None:
+    """A line of means with its band; a bar where there is only one point."""
+    means, halves = [cell.mean for cell in cells], [band(cell) for cell in cells]
+    axes.plot(x, means, **{"markeredgecolor": "white", "markeredgewidth": 0.4, **style})
+    if len(means) == 1:
+        axes.errorbar(x, means, halves, fmt="none", ecolor=style["color"], elinewidth=1, capsize=2, alpha=0.6)
+    else:
+        lower, upper = ([m + s * h for m, h in zip(means, halves, strict=True)] for s in (-1, 1))
+        axes.fill_between(x, lower, upper, color=style["color"], alpha=0.13, linewidth=0)
+
+
+def limit(axes: Axes, cells: Iterable[Stat], whole: bool = False) -> None:
+    """Show all means, and the bands as far as they do not squeeze the means together (a wider band is cut off).
+
+    Args:
+        axes: to set the y axis of.
+        cells: what is drawn there.
+        whole: never cut a band off.
+    """
+    pairs = [(cell.mean, band(cell)) for cell in cells]
+    if not pairs:
+        return
+    low, high = min(m for m, _ in pairs), max(m for m, _ in pairs)
+    room = math.inf if whole else max(0.35 * (high - low), 1.0)
+    pad = 0.07 * (high - low) + 0.3
+    bottom = max(min(m - h for m, h in pairs), low - room) - pad
+    axes.set_ylim(bottom, min(max(m + h for m, h in pairs), high + room) + pad)
+
+
+def shot_axis(axes: Axes, shots: Sequence[int], zero: bool) -> None:
+    """A base-2 logarithmic axis of shots, with 0 one step before 1."""
+    ticks = [0, *shots] if zero else list(shots)
+    axes.set_xticks([shot_position(k) for k in ticks], [str(k) for k in ticks])
+    axes.set_xlim(shot_position(ticks[0]) - 0.4, shot_position(ticks[-1]) + 0.4)
+    axes.set_xlabel("shots per class")
+
+
+def shot_position(shots: int) -> float:
+    """Where a number of shots stands: 0, then 1 + log2."""
+    return 1 + math.log2(shots) if shots else 0.0
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure; the suffix says the format.
+
+    Raises:
+        ValueError: a suffix other than png, svg, pdf.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower().lstrip(".")
+    if suffix not in FORMATS:
+        raise ValueError(f"--output is '{path}'. Its ending must be one of: {', '.join('.' + f for f in FORMATS)}.")
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+    with replacing(path) as temporary, matplotlib.rc_context(RC):
+        figure.savefig(temporary, format=suffix, metadata=dates)
+    return path

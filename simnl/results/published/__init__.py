@@ -1,0 +1,124 @@
+"""Figures that others published, from `simnl/results/published/*.csv`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).resolve().parents[1] / "published"
+
+PAPER_A1, PAPER_A2, PAPER_A3 = (f"SimNL paper, Table A{number}" for number in (1, 2, 3))
+SOURCES = {
+    "paper": (PAPER_A1, PAPER_A2, PAPER_A3),
+    "tip": ("Tip-Adapter repository, log",),
+    "ape": ("APE repository, notebook",),
+    "coop": ("CoOp repository, sample in its documentation",),  # one figure
+    "tip-user": ("Tip-Adapter repository, issue 4",),  # one figure
+}
+ORDER = ("paper", "tip", "ape")  # a method's figures are of the first of these that has the method
+AVERAGE = "average"
+ZEROSHOT = "ZeroshotCLIP"  # the same at every number of shots; published with 0 shots by some
+
+# File names under which OpenAI publishes the weights of its models.
+OPENAI_FILES = {"RN50.pt", "RN101.pt", "ViT-B-32.pt", "ViT-B-16.pt", "ViT-L-14.pt"}
+
+
+class Figure(NamedTuple):
+    """One published accuracy in percent; the half width of its 95 % interval, and single seeds, where published."""
+
+    accuracy: float
+    ci: float | None
+    source: str
+    per_seed: str = ""
+
+
+@cache
+def read(name: str) -> tuple[dict, ...]:
+    """The rows of `simnl/results/published/<name>.csv`.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    with (FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))
+
+
+def protocol_of(source: str) -> str:
+    """What is known of how a source's figures came about.
+
+    Raises:
+        KeyError: an unknown source.
+    """
+    return {row["source"]: row["protocol"] for row in read("sources")}[source]
+
+
+def sources_of(names: Iterable[str]) -> tuple[str, ...]:
+    """Full names of sources, in order of preference, for keys of `SOURCES`.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    unknown = [name for name in names if name not in SOURCES]
+    if unknown:
+        raise ValueError(f"Unknown source '{unknown[0]}'. Choose from {', '.join(SOURCES)}.")
+    return tuple(source for name in names for source in SOURCES[name])
+
+
+def published_accuracy(method: str, backbone: str, shots: int, sources: Sequence[str]) -> dict[str, Figure]:
+    """Published accuracies of a method, by data set, all of one source: the first that has any.
+
+    Args:
+        method: registered name; methods that are not ours under their own.
+        backbone: as in `configs/backbones`, e.g. `RN50`.
+        shots: images per class; a zero-shot figure without shots serves for any.
+        sources: full names, most preferred first.
+
+    Returns:
+        {data set: figure}; `source -> target` for a shifted data set, `average` for the mean of the eleven.
+    """
+    for source in sources:
+        for wanted in (shots, 0) if method == ZEROSHOT else (shots,):
+            rows = _accuracies().get((source, method, backbone, wanted))
+            if rows:
+                return rows
+    return {}
+
+
+def published_methods(backbone: str, shots: int, source: str) -> list[str]:
+    """Methods of a source, in its order."""
+    return [key[1] for key in _accuracies() if (key[0], key[2], key[3]) == (source, backbone, shots)]
+
+
+def published_names() -> list[str]:
+    """Methods with any published accuracy."""
+    return sorted({row["method"] for row in read("accuracy")})
+
+
+def published_sensitivity(method: str, parameter: str, backbone: str, dataset: str, shots: int) -> dict[float, Figure]:
+    """Published accuracies by value of a hyper-parameter; empty where there are none."""
+    wanted = (method, parameter, backbone, dataset, str(shots))
+    keys = ("method", "parameter", "backbone", "dataset", "shots")
+    rows = [row for row in read("sensitivity") if tuple(row[key] for key in keys) == wanted]
+    return {float(row["value"]): Figure(float(row["accuracy"]), None, row["source"]) for row in rows}
+
+
+def same_weights(records: Iterable[dict]) -> bool:
+    """True where records of the same weights are of OpenAI's, as every published figure here: by tag, or by the name of
+    the file in any of them."""
+    names = {record.get("weights", "") for record in records}
+    return "openai" in names or any(Path(name).name in OPENAI_FILES for name in names)
+
+
+@cache
+def _accuracies() -> dict[tuple[str, str, str, int], dict[str, Figure]]:
+    """{(source, method, backbone, shots): {data set: figure}}."""
+    table: dict[tuple[str, str, str, int], dict[str, Figure]] = {}
+    for row in read("accuracy"):
+        key = (row["source"], row["method"], row["backbone"], int(row["shots"]))
+        interval = float(row["ci"]) if row["ci"] else None
+        figure = Figure(float(row["accuracy"]), interval, row["source"], row["per_seed"])
+        table.setdefault(key, {})[row["dataset"]] = figure
+    return table

@@ -1,0 +1,222 @@
+"""One HTML file with everything that run records say: tables, figures, runs, configs, versions.
+
+The file holds all it needs (figures as data, styles, a script for searching and sorting) and forbids itself to load
+anything, so it works from a disk, without a network. Whatever comes from records is escaped by the template.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from simnl.runs.cli import known
+from simnl.results.plots import RECORD_KINDS, RUN_KINDS
+from simnl.results.plots.style import RC
+from simnl.runs.record import config_of
+from simnl.results.stats import CI_METHODS
+from simnl.runs.stored import stored_keys
+from simnl.results.tables import LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
+from simnl.results.tables.common import PRESETS
+from simnl.results.tables.model import Cell
+from simnl.results.tables.records import options_text, prompts_text
+from simnl.results.tables.render import MARKS, RULE, numeric
+from simnl.results.tables.render import cell_text as rendered
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+NOT_OF_THE_CONFIG = ("SEED", "OUTPUT_DIR", "RESUME", "OPTIONS")  # differ between the runs of a config
+PROTOCOLS = {
+    "no-val": "nothing is selected: last epoch, initial hyper-parameters",
+    "fewshot-val": "epoch and hyper-parameters are chosen on min(K, 4) more images per class",
+    "full-val": "epoch and hyper-parameters are chosen on the data set's whole validation split",
+    "oracle-test": "epoch and hyper-parameters are chosen on the test images: an upper bound, no fair comparison",
+}
+
+
+def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) -> str:
+    """The report on all runs below a folder, as HTML text.
+
+    Args:
+        output: the folder.
+        ci: interval, see `simnl.results.stats.CI_METHODS`.
+        shown: folders of runs whose confusion matrix and feature map are drawn as well (their heads are loaded).
+
+    Raises:
+        FileNotFoundError, ValueError: no folder, no record, or no valid one.
+    """
+    with _collected_warnings() as notes:
+        content = _content(Path(output), ci, shown)
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["figure"] = cell_text
+    environment.globals["of_figures"] = numeric
+    return environment.get_template("report.html.j2").render(content, notes=list(dict.fromkeys(notes)))
+
+
+def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
+    """What the template shows, by its names there."""
+    records = find_records([output])
+    tables, absent = _tables(records, ci)
+    common, configs = _configs(records)
+    there = {key: {r[key] for r in records} for key in ("method", "dataset", "protocol", "preset")}
+    return {
+        "folder": str(output),
+        "counts": {"run": len(records), "method": len(there["method"]), "data set": len(there["dataset"])},
+        "interval": CI_METHODS[ci],
+        "protocols": {name: text for name, text in PROTOCOLS.items() if name in there["protocol"]},
+        "presets": {name: text for name, text in PRESETS.items() if name in there["preset"]},
+        "tables": tables,
+        "absent": absent,
+        "marks": MARKS["markdown"] + RULE,
+        "figures": list(_figures(records, ci, shown)),
+        "summary": summarise(records, ci),
+        "runs": [_run(record, output) for record in records],
+        "common": common,
+        "configs": configs,
+        "environments": _environments(records),
+    }
+
+
+@contextmanager
+def _collected_warnings() -> Iterator[list[str]]:
+    """Warnings of this program's packages, to be shown in the report."""
+    notes: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: notes.append(record.getMessage())
+    logger = logging.getLogger("experiment")
+    logger.addHandler(handler)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(handler)
+
+
+def _tables(records: Sequence[dict], ci: str) -> tuple[list[tuple[str, list]], dict[str, str]]:
+    """(layout, tables) of all layouts that have something to show, and of the others the reason."""
+    found, absent = [], {}
+    known_names = known("datasets")
+    ours = tuple(sorted(name for name in {r["dataset"] for r in records} if config_of(name) in known_names))
+    for layout in LAYOUTS:
+        try:
+            request = Request(ci=ci, datasets=ours if layout in WITHOUT_RECORDS else ())
+            found.append((layout, build(layout, records, request)))
+        except ValueError as error:
+            absent[f"table {layout}"] = str(error)
+    return found, absent
+
+
+def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> Iterator[dict]:
+    """Kind, title and data of each figure; a kind without records is left out."""
+    for kind, draw in RECORD_KINDS.items():
+        try:
+            drawn = draw(records, ci)
+        except ValueError as error:
+            logging.getLogger(__name__).debug("no figure %s: %s", kind, error)
+            continue
+        for title, figure in drawn.items():
+            yield _entry(kind, title, figure)
+    for folder in shown:
+        for kind, draw in RUN_KINDS.items():
+            for title, figure in draw(find_records([folder])).items():
+                yield _entry(kind, title, figure)
+
+
+def _entry(kind: str, title: str, figure: Figure) -> dict:
+    return {"kind": kind, "title": ", ".join(title.splitlines()), "data": data_uri(figure)}
+
+
+def data_uri(figure: Figure) -> str:
+    """A figure as SVG in a data URI, the same text for the same figure."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(RC):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def cell_text(cell: Cell) -> str:
+    """A table's cell without its mark, which is in its class."""
+    return rendered(replace(cell, mark=""), "terminal")
+
+
+def _run(record: dict, output: Path) -> dict:
+    """What the list of runs shows."""
+    folder = Path(record["path"]).parent
+    scores, seconds = record.get("val_accuracy_per_epoch") or [], record.get("seconds", {})
+    details = {
+        "options": options_text(record),
+        "swept": _pairs(record.get("swept", {})),
+        "targets": _pairs(record.get("targets", {})),
+        "hyper-parameters": _pairs(record.get("hparams", {})),
+        "settings tried": record.get("num_settings", ""),
+        "epoch": f"{record['best_epoch']} of {len(scores)}" if record.get("best_epoch") else "",
+        "validation": f"{max(scores):.2f} %" if scores else "",
+        "images": ", ".join(f"{record[f'num_{k}']} {k}" for k in ("train", "val", "test") if f"num_{k}" in record),
+        "prompts": prompts_text(record),
+        "seconds": _pairs(seconds),
+        "memory (MB)": _pairs(record.get("peak_memory_mb", {})),
+        "views encoded": record.get("encoded_images", ""),
+        "weights": f"{record.get('weights', '')} {record.get('weights_fingerprint', '')[:12]}".strip(),
+        "split": f"{record.get('split_origin', '')} {str(record.get('split_hash', ''))[:12]}".strip(),
+        "classes": record.get("subsample_classes", ""),
+        "device": record.get("device", ""),
+        "commit": record.get("environment", {}).get("commit", ""),
+    }
+    return {
+        **{key: record[key] for key in ("dataset", "method", "backbone", "shots", "seed", "preset", "protocol")},
+        "noise": record.get("label_noise", 0.0),
+        "accuracy": record["accuracy"],
+        "parameters": record.get("trainable_parameters"),
+        "seconds": seconds.get("total"),
+        "config": record["config_hash"],
+        "folder": str(folder.relative_to(output)) if folder.is_relative_to(output) else str(folder),
+        "details": {name: str(value) for name, value in details.items() if value not in ("", None)},
+    }
+
+
+def _pairs(values: dict) -> str:
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in sorted(values.items()))
+
+
+def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
+    """What all configs have in common, and of each what sets it apart."""
+    counts = Counter(record["config_hash"] for record in records)
+    firsts, keys = {}, {}
+    for record in records:
+        name = record["config_hash"]
+        firsts.setdefault(name, record)
+        if not keys.get(name):  # until a run of this config has it stored
+            keys[name] = stored_keys(Path(record["path"]).parent)
+    for of_config in keys.values():
+        for key in NOT_OF_THE_CONFIG:
+            of_config.pop(key, None)
+    stored = [of_config for of_config in keys.values() if of_config]
+    shared = set.intersection(*(set(of_config.items()) for of_config in stored)) if stored else set()
+    configs = []
+    for name, record in sorted(
+        firsts.items(), key=lambda pair: (pair[1]["dataset"], pair[1]["method"], pair[1]["shots"])
+    ):
+        own = {key: value for key, value in keys[name].items() if (key, value) not in shared}
+        configs.append({"hash": name, "record": record, "runs": counts[name], "stored": bool(keys[name]), "own": own})
+    return dict(sorted(shared)), configs
+
+
+def _environments(records: Sequence[dict]) -> list[tuple[dict[str, str], int]]:
+    """Versions and platforms, with the number of runs of each."""
+    texts = Counter()
+    for record in records:
+        about = record.get("environment", {})
+        flat = {key: value for key, value in about.items() if key != "packages"} | about.get("packages", {})
+        texts[json.dumps({key: str(value) for key, value in flat.items()}, sort_keys=True)] += 1
+    return [(json.loads(text), count) for text, count in texts.most_common()]

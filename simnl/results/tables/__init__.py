@@ -1,0 +1,14 @@
+"""Tables from run records: the plain list, and the layouts of the paper with published figures beside ours."""
+
+from simnl.results.tables.common import Request
+from simnl.results.tables.find import find_records
+from simnl.results.tables.layouts import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, build, build_paired
+from simnl.results.tables.paired import paired_tables
+from simnl.results.tables.records import comparable, select, with_targets
+from simnl.results.tables.render import FORMATS, WIDTH, render_tables
+from simnl.results.tables.runs import render, summarise
+
+__all__ = [
+    "DEFAULT_LAYOUT", "FORMATS", "LAYOUTS", "WIDTH", "WITHOUT_RECORDS", "Request", "build", "build_paired",
+    "comparable", "find_records", "paired_tables", "render", "render_tables", "select", "summarise", "with_targets",
+]  # fmt: skip

@@ -1,0 +1,243 @@
+"""What several layouts share: what was asked for, captions, our row with the published one below it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from simnl.results.published import ORDER, ZEROSHOT, Figure, protocol_of, sources_of
+from simnl.results.stats import CI_METHODS, mean
+from simnl.results.tables.model import Cell, Row, Stat, text
+from simnl.results.tables.records import SETTING, GridRow, is_standard, options_text, prompts_text
+
+# The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1; names as in its head.
+ELEVEN = {
+    "caltech101": "Caltech101", "dtd": "DTD", "eurosat": "EuroSAT", "fgvc_aircraft": "FGVCAircraft",
+    "oxford_flowers": "Flowers102", "food101": "Food101", "imagenet": "ImageNet", "oxford_pets": "OxfordPets",
+    "stanford_cars": "StanfordCars", "sun397": "SUN397", "ucf101": "UCF101",
+}  # fmt: skip
+SHIFTED = {
+    "imagenetv2": "ImageNet-V2", "imagenet_sketch": "ImageNet-Sketch", "imagenet_a": "ImageNet-A",
+    "imagenet_r": "ImageNet-R",
+}  # fmt: skip
+LAST = "SimNL"
+PRESETS = {
+    "repaired": "the mistakes of the authors' code that move figures are mended",
+    "official": "the authors' code as it is",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        ci: name of the interval.
+        methods, datasets: in the order given; empty: all.
+        sources: full names of published sources, most preferred first.
+        all_runs: show runs with options of their own, wrong labels or a part of the classes in every layout.
+        preset: whose prompts the layout `prompts` shows.
+    """
+
+    ci: str = "t"
+    methods: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = sources_of(ORDER)
+    all_runs: bool = False
+    preset: str = "repaired"
+
+
+def title_of(dataset: str) -> str:
+    """The paper's name of a data set."""
+    return {**ELEVEN, **SHIFTED}.get(dataset, dataset)
+
+
+def method_order(methods: Iterable[str], asked: Sequence[str] = ()) -> list[str]:
+    """As asked for; else zero-shot first, SimNL last, the others by name."""
+    rank = {name: i for i, name in enumerate(asked)}
+    return sorted(dict.fromkeys(methods), key=lambda m: (rank.get(m, len(rank)), m != ZEROSHOT, m == LAST, m.lower()))
+
+
+def dataset_order(datasets: Iterable[str], request: Request) -> list[str]:
+    """As asked for; else the paper's order, then by name."""
+    order = request.datasets or tuple(ELEVEN)
+    return sorted(dict.fromkeys(datasets), key=lambda d: (order.index(d) if d in order else len(order), d))
+
+
+def target_order(targets: Iterable[str]) -> list[str]:
+    """Shifted data sets in the order of the paper's Table A2, others by name."""
+    order = tuple(SHIFTED)
+    return sorted(dict.fromkeys(targets), key=lambda t: (order.index(t) if t in order else len(order), t))
+
+
+def shots_title(shots: int) -> str:
+    """`1 shot`, `2 shots`."""
+    return f"{shots} shot{'s' * (shots != 1)}"
+
+
+def ordered(rows: Sequence[GridRow], request: Request) -> list[GridRow]:
+    """Grid rows in the order of their methods."""
+    order = method_order((row.method for row in rows), request.methods)
+    return sorted(rows, key=lambda row: order.index(row.method))
+
+
+def usual_n(rows: Sequence[GridRow]) -> int | None:
+    """The commonest number of seeds."""
+    counts = Counter(stat.n for row in rows for stat in row.stats.values())
+    return max(counts, key=lambda n: (counts[n], n)) if counts else None
+
+
+def percent(share: float) -> str:
+    """`30 %`."""
+    return f"{100 * share:g} %"
+
+
+def run_title(record: dict) -> str:
+    """`RN50, repaired, fewshot-val`, and what is not as in a standard run."""
+    parts = [record["backbone"], record["preset"], record["protocol"]]
+    if record.get("split_origin", "standard") != "standard":
+        parts.append("own split")
+    if record.get("subsample_classes", "all") != "all":
+        parts.append(f"{record['subsample_classes']} classes")
+    if record.get("label_noise"):
+        parts.append(f"{percent(record['label_noise'])} wrong labels")
+    return ", ".join(parts)
+
+
+def setting_text(record: dict) -> str:
+    """Backbone, weights, preset, protocol, and whatever is not as in a standard run."""
+    weights = record.get("weights", "")
+    fingerprint = str(record.get("weights_fingerprint", ""))[:8]
+    detail = ", ".join(part for part in [f"weights {weights}" if weights else "", fingerprint] if part)
+    parts = [
+        f"Backbone {record['backbone']}" + (f" ({detail})" if detail else ""),
+        f"preset {record['preset']}",
+        f"protocol {record['protocol']}",
+    ]
+    if record["protocol"] == "oracle-test":
+        parts.append("selected on the test images: an upper bound")
+    if record.get("split_origin", "standard") != "standard":
+        parts.append(f"split {record['split_origin']}: own splits, not the standard ones")
+    if record.get("subsample_classes", "all") != "all":
+        parts.append(f"the {record['subsample_classes']} half of the classes")
+    if record.get("label_noise"):
+        parts.append(f"{percent(record['label_noise'])} of the training labels wrong")
+    return "; ".join(parts) + "."
+
+
+def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
+    """`template (CLAP, TaskRes); cupl+template (APE)`; the value alone where all have the same."""
+    methods: dict[str, list[str]] = {}
+    for record in records:
+        methods.setdefault(value(record), []).append(record["method"])
+    if len(methods) == 1:
+        return next(iter(methods)) or "not recorded"
+    return "; ".join(f"{v or 'not recorded'} ({', '.join(sorted(set(m)))})" for v, m in sorted(methods.items()))
+
+
+def _views(record: dict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(record.get("views", {}).items()))
+
+
+def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Request) -> list[str]:
+    """Setting, prompts, views, seeds, interval."""
+    seeds = sorted({seed for row in rows for stat in row.stats.values() for seed in stat.by_seed})
+    n = usual_n(rows)
+    return [
+        setting_text(records[0]),
+        f"Prompts: {by_value(records, prompts_text)}.",
+        f"Views of a training image: {by_value(records, _views)}.",
+        f"Mean of n = {n} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
+        f"±: half width of the 95 % interval ({CI_METHODS[request.ci]}); none for one seed.",
+    ]
+
+
+def published_caption(used: dict[str, set[str]], compared: bool, ours: str = "our run is a standard one") -> list[str]:
+    """One sentence per source, and one on differences.
+
+    Args:
+        used: {source: methods}.
+        compared: whether there is any difference.
+        ours: what a run of ours must be for a difference.
+    """
+    lines = [
+        f"Published: {source} ({', '.join(sorted(methods))}): {protocol_of(source)}."
+        for source, methods in sorted(used.items())
+    ]
+    if lines:
+        lines.append(
+            "Difference: ours minus published, in points, only where backbone, weights and shots agree and "
+            f"{ours}{'' if compared else '; here there is no such pair'}."
+        )
+    return lines
+
+
+def triple(label: str, ours: Row, published: Sequence[Figure | None]) -> list[Row]:
+    """Our row; below it, where there are any, the published figures and the differences."""
+    rows = [[text(label), *ours]]
+    if any(published):
+        rows.append(published_row("published", published))
+        if any(cell.value is not None and p for cell, p in zip(ours, published, strict=True)):
+            rows.append([text("difference"), *map(_difference, ours, published)])
+    return rows
+
+
+def published_row(label: str, published: Iterable[Figure | None]) -> Row:
+    """Published figures as cells."""
+    return [text(label), *(Cell(p.accuracy, p.ci) if p else Cell() for p in published)]
+
+
+def _difference(ours: Cell, published: Figure | None) -> Cell:
+    if ours.value is None or published is None:
+        return Cell(text="")
+    return Cell(ours.value - published.accuracy, signed=True)
+
+
+def tidy(
+    layout: str, row: GridRow, stat: Stat | None, published: Figure | None, ci: str, **more: object
+) -> dict[str, object]:
+    """One figure for csv, in full precision."""
+    value = stat.mean if stat else None
+    compare = published if is_standard(row.first) else None
+    return {
+        "layout": layout,
+        "method": row.method,
+        "row": row.label,
+        **more,
+        "shots": row.first.get("shots"),
+        **{key: row.first.get(key, "") for key in SETTING},
+        "prompts": prompts_text(row.first),
+        "options": options_text(row.first),
+        "accuracy": value,
+        "ci95": stat.half if stat else None,
+        "interval": ci,
+        "n": stat.n if stat else 0,
+        "seeds": " ".join(map(str, stat.by_seed)) if stat else "",
+        "published": published.accuracy if published else None,
+        "published_ci95": published.ci if published else None,
+        "published_per_seed": published.per_seed if published else "",
+        "difference": value - compare.accuracy if compare and value is not None else None,
+        "source": published.source if published else "",
+    }
+
+
+def tidy_published(layout: str, method: str, published: Figure, **more: object) -> dict[str, object]:
+    """A published figure of a method that we have no run of, for csv."""
+    return {
+        "layout": layout, "method": method, "row": method, **more, "published": published.accuracy,
+        "published_ci95": published.ci, "published_per_seed": published.per_seed, "source": published.source,
+    }  # fmt: skip
+
+
+def average_caption(n: int, what: str) -> str:
+    """How averages are made."""
+    return f"Average: over all {n} {what} and the seeds that all of them have, of complete rows alone."
+
+
+def average_of(stats: Sequence[Stat | None], ci: str) -> Stat | None:
+    """Each seed's mean over the columns, for the seeds that all columns have; None for an incomplete row."""
+    if len(stats) < 2 or any(stat is None for stat in stats):
+        return None
+    seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in stats)))
+    return Stat({seed: mean([stat.by_seed[seed] for stat in stats]) for seed in seeds}, ci) if seeds else None

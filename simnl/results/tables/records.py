@@ -1,0 +1,183 @@
+"""Records for tables: filtered, and grouped so that nothing unlike is mixed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from simnl.results.tables.model import Stat
+
+# A table holds records that agree in all of these.
+SETTING = (
+    "backbone", "weights", "weights_fingerprint", "preset", "protocol", "split_origin", "subsample_classes",
+    "label_noise",
+)  # fmt: skip
+# Within one row and column, records must agree in these, too.
+IDENTITY = ("config_hash", "split_hash")
+ARROW = " -> "  # between source and target, where a target stands for a data set
+
+
+def with_targets(record: dict) -> list[dict]:
+    """The record, and one like it for each shifted data set that the run was tested on."""
+    targets = record.get("targets", {})
+    return [
+        record,
+        *({**record, "dataset": f"{record['dataset']}{ARROW}{t}", "accuracy": a} for t, a in targets.items()),
+    ]
+
+
+def comparable(records: Sequence[dict], to: dict) -> list[dict]:
+    """The records that may stand in one table with a record: same data, shots, model, preset and protocol."""
+    keys = ("shots", "weights_fingerprint", "preset", "protocol", "split_hash", "label_noise")
+    plain = [name_without_split(r) == name_without_split(to) for r in records]  # found with others, they may name it
+    return [r for r, same in zip(records, plain, strict=True) if same and all(r.get(k) == to.get(k) for k in keys)]
+
+
+def name_without_split(record: dict) -> str:
+    """The data set's name, whether or not records of other splits stood beside it."""
+    return record["dataset"].removesuffix(split_suffix(record))
+
+
+def split_suffix(record: dict) -> str:
+    """What tells a data set of the same name and another split apart."""
+    return f"@{record.get('split_hash', '')[:8]}"
+
+
+def select(records: Sequence[dict], wanted: dict[str, Sequence], known: dict[str, Sequence]) -> list[dict]:
+    """The records whose keys have one of the wanted values; an empty list of values: any.
+
+    Args:
+        records: at least one.
+        wanted: {key: values}.
+        known: {key: values} that may be asked for without a record: they show as missing.
+
+    Raises:
+        ValueError: a value that no record has, with those that records have; or nothing is left.
+    """
+    for key, values in wanted.items():
+        there = {record[key] for record in records} | set(known.get(key, ()))
+        unknown = [value for value in values if value not in there]
+        if unknown:
+            raise ValueError(f"No record has {key} '{unknown[0]}'. Choose from {', '.join(map(str, sorted(there)))}.")
+    kept = [r for r in records if all(not values or r[key] in values for key, values in wanted.items())]
+    if not kept:
+        raise ValueError(f"No record has all of {', '.join(f'{k} {list(v)}' for k, v in wanted.items() if v)}.")
+    return kept
+
+
+def by_setting(records: Sequence[dict], *, without: Sequence[str] = (), also: Sequence[str] = ()) -> list[list[dict]]:
+    """Records split into those that agree in all of SETTING but `without`, plus `also`; in a stable order."""
+    keys = [key for key in (*SETTING, *also) if key not in without]
+    return _split(records, lambda record: values_of(record, keys))
+
+
+def values_of(record: dict, keys: Iterable[str]) -> tuple[str, ...]:
+    """What a record has under keys, as text, to tell records apart. Weights are known by their fingerprint where there
+    is one: the same file may lie at two places."""
+    unsaid = {"weights"} if record.get("weights_fingerprint") else set()
+    return tuple("" if key in unsaid else str(record.get(key, "")) for key in keys)
+
+
+def _split(records: Iterable[dict], key: Callable[[dict], Hashable]) -> list[list[dict]]:
+    groups: dict[Hashable, list[dict]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return [groups[name] for name in sorted(groups)]
+
+
+@dataclass
+class GridRow:
+    """One row of a grid: a method under one set of options and prompts; stats by column."""
+
+    method: str
+    label: str
+    first: dict
+    stats: dict[Hashable, Stat]
+
+
+def options_text(record: dict, ignore: Sequence[str] = ()) -> str:
+    """The options of a run as `KEY=value`, without the method's own prefix; empty for a standard run."""
+    prefix = f"TRAINER.{record['method'].upper()}."
+    options = sorted((k, v) for k, v in record.get("options", {}).items() if k not in ignore)
+    return ", ".join(f"{k.removeprefix(prefix)}={v if isinstance(v, str) else json.dumps(v)}" for k, v in options)
+
+
+def grid(
+    records: Sequence[dict],
+    column: Callable[[dict], Hashable],
+    ci: str,
+    describe: Callable[[dict], str] = options_text,
+    prompts: Callable[[dict], str] | None = None,
+) -> list[GridRow]:
+    """Records of one setting as rows (method, options, prompts) by columns.
+
+    Where a cell would hold runs of more than one config or split, each of these gets a row of its own, labelled.
+
+    Args:
+        records: of one setting.
+        column: the column of a record.
+        ci: name of the interval.
+        describe: the options of a record that tell rows apart, as text.
+        prompts: the same of its prompts; None: `prompts_text`.
+    """
+    rows, prompts = [], prompts or prompts_text
+    variants = _split(records, lambda r: (r["method"], describe(r), prompts(r)))
+    several: dict[tuple[str, str], list[list[dict]]] = {}
+    for members in variants:
+        several.setdefault((members[0]["method"], describe(members[0])), []).append(members)
+    for (method, options), same in several.items():
+        for members in same:
+            extra = [options, prompts(members[0]) if len(same) > 1 else ""]
+            rows += _rows(method, [e for e in extra if e], members, column, ci)
+    return rows
+
+
+def _rows(method: str, extra: list[str], members: list[dict], column: Callable, ci: str) -> list[GridRow]:
+    """One row, and one for each config or split where a cell has several."""
+    plain, separate = {}, {}
+    for cell in _split(members, lambda r: str(column(r))):
+        runs = _split(cell, lambda r: values_of(r, IDENTITY))
+        if len(runs) == 1:
+            plain[column(cell[0])] = _stat(cell, ci)
+            continue
+        for run in runs:
+            config, split = (str(run[0].get(key, ""))[:8] for key in IDENTITY)
+            name = f"config {config}, split {split}" if split else f"config {config}"
+            separate.setdefault(name, (run[0], {}))[1][column(run[0])] = _stat(run, ci)
+    rows = [GridRow(method, _label(method, extra), members[0], plain)] if plain else []
+    return rows + [GridRow(method, _label(method, [*extra, name]), r, s) for name, (r, s) in separate.items()]
+
+
+def _label(method: str, extra: Sequence[str]) -> str:
+    return f"{method} ({'; '.join(extra)})" if extra else method
+
+
+def _stat(records: Sequence[dict], ci: str) -> Stat:
+    return Stat({seed: record["accuracy"] for seed, record in by_seed(records).items()}, ci)
+
+
+def by_seed(records: Sequence[dict]) -> dict[int, dict]:
+    """One record per seed, in the order of the seeds."""
+    return {record["seed"]: record for record in sorted(records, key=lambda r: r["seed"])}
+
+
+def prompts_text(record: dict) -> str:
+    """`cupl+template`."""
+    if record.get("prompts") == []:
+        return "no templates"  # of a method that learns its prompts or uses no text
+    return "+".join(map(str, record.get("prompts", [])))
+
+
+def is_clean(record: dict) -> bool:
+    """True for a run on the standard split, all classes, and right labels."""
+    return (
+        record.get("split_origin", "standard") == "standard"
+        and record.get("subsample_classes", "all") == "all"
+        and not record.get("label_noise")
+    )
+
+
+def is_standard(record: dict) -> bool:
+    """True for a run that may be compared with published accuracies: clean, and without options."""
+    return is_clean(record) and not record.get("options")

@@ -1,0 +1,107 @@
+"""The plain list: one row per setting, whatever has been run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from simnl.results.stats import interval, mean
+from simnl.results.tables.common import percent
+from simnl.results.tables.records import by_seed, options_text, prompts_text, values_of, with_targets
+from simnl.results.tables.render import FORMATS, PLUS_MINUS, escape, latex_tabular
+
+SAME = (
+    "dataset", "method", "backbone", "weights", "weights_fingerprint", "shots", "preset", "protocol", "split_origin",
+    "split_hash", "subsample_classes", "label_noise", "config_hash",
+)  # fmt: skip
+COLUMNS = (
+    "dataset", "method", "backbone", "shots", "preset", "protocol", "prompts", "variant", "accuracy", "ci95", "seeds",
+)  # fmt: skip
+FIGURES = ("accuracy", "ci95", "seeds")
+HIDDEN = {"weights_fingerprint": "weights", "split_hash": "split", "config_hash": "config"}  # shown where rows need it
+DECIMALS = 2
+
+
+def summarise(records: Sequence[dict], ci: str = "t") -> list[dict]:
+    """One row per setting: mean accuracy over the seeds and the half width of its 95 % interval (None for n = 1)."""
+    groups = defaultdict(list)
+    for record in itertools.chain.from_iterable(map(with_targets, records)):
+        groups[(*values_of(record, SAME), prompts_text(record), options_text(record))].append(record)
+    rows = [(_row(group, ci), group[0]) for group in groups.values()]
+    for key, name in HIDDEN.items():
+        _tell_apart(rows, key, name)
+    order = ("dataset", "backbone", "shots", "method", "preset", "protocol", "variant")
+    return sorted((row for row, _ in rows), key=lambda row: [row[key] for key in order])
+
+
+def _tell_apart(rows: Sequence[tuple[dict, dict]], key: str, name: str) -> None:
+    """Add a key of the records to the variants of rows that agree in all that is shown and differ in that key."""
+    alike = defaultdict(list)
+    for row, first in rows:
+        alike[tuple(row[column] for column in COLUMNS if column not in FIGURES)].append((row, str(first.get(key, ""))))
+    for same in alike.values():
+        if len({value for _, value in same}) > 1:
+            for row, value in same:
+                row["variant"] = "; ".join(filter(None, [row["variant"], f"{name} {value[:8] or 'unknown'}"]))
+
+
+def _row(group: Sequence[dict], ci: str) -> dict:
+    runs, first = by_seed(group), group[0]
+    accuracies = [run["accuracy"] for run in runs.values()]
+    return {
+        **{key: first.get(key, "") for key in COLUMNS},
+        "prompts": prompts_text(first),
+        "protocol": first["protocol"] + ("" if first.get("split_origin") == "standard" else " (own split)"),
+        "variant": _variant(first),
+        "accuracy": mean(accuracies),
+        "ci95": interval(accuracies, ci),
+        "seeds": " ".join(map(str, runs)),
+    }
+
+
+def _variant(record: dict) -> str:
+    """What sets a run apart from a standard one: options, wrong labels, a part of the classes."""
+    noise, classes = record.get("label_noise"), record.get("subsample_classes", "all")
+    parts = [f"{percent(noise)} wrong labels" if noise else "", f"{classes} classes" if classes != "all" else ""]
+    return "; ".join(part for part in [options_text(record), *parts] if part)
+
+
+def render(rows: Sequence[dict], fmt: str) -> str:
+    """The rows as text; the column `variant` only where a run is not a standard one.
+
+    Raises:
+        ValueError: unknown format.
+    """
+    if fmt not in FORMATS:
+        raise ValueError(f"Unknown format '{fmt}'. Choose one of {', '.join(FORMATS)}.")
+    if fmt == "csv":
+        return _csv(rows)
+    columns = [c for c in COLUMNS if c != "ci95" and (c != "variant" or any(row["variant"] for row in rows))]
+    cells = [[_cell(row, column, fmt) for column in columns] for row in rows]
+    headers = [escape("accuracy (95 % CI)" if c == "accuracy" else c, fmt) for c in columns]
+    if fmt == "latex":
+        return latex_tabular(headers, [("", cells)], align="l" * len(headers))
+    style = {"terminal": "simple", "markdown": "github"}[fmt]
+    return tabulate(cells, headers=headers, tablefmt=style, disable_numparse=True)
+
+
+def _cell(row: dict, column: str, fmt: str) -> str:
+    if column != "accuracy":
+        return escape(str(row[column]), fmt)
+    number = f"{row['accuracy']:.{DECIMALS}f}"
+    if row["ci95"] is not None:
+        number += f" {PLUS_MINUS[fmt]} {row['ci95']:.{DECIMALS}f}"
+    return f"${number}$" if fmt == "latex" else number
+
+
+def _csv(rows: Sequence[dict]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows)
+    return out.getvalue().rstrip("\n")

@@ -1,0 +1,75 @@
+"""Which backbone a run uses: names of configs/backbones, open_clip's own names, or `auto`."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from pathlib import Path
+
+import open_clip
+import yaml
+
+from simnl.runs.config import CONFIGS, ConfigError
+from simnl.clip.model import WeightsUnavailable, fetch_weights
+
+log = logging.getLogger(__name__)
+
+PAPER_BACKBONE = "rn50"
+TINY_BACKBONE = "tiny"
+
+
+def backbone_names() -> list[str]:
+    """Config names of the backbones."""
+    return sorted(path.stem for path in (CONFIGS / "backbones").glob("*.yaml"))
+
+
+def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
+    """Config files and settings of a backbone.
+
+    Args:
+        name: a config name (any spelling: `rn50`, `RN50`, `ViT-B/32`), or an open_clip architecture.
+        weights: a weights tag or a checkpoint's path, instead of the config's.
+
+    Raises:
+        ConfigError: no such backbone, or an open_clip architecture without weights.
+    """
+    settings = {"MODEL.BACKBONE.WEIGHTS": weights} if weights else {}
+    slug = name.lower().replace("/", "").replace("-", "_")
+    by_slug = {stem.replace("_", ""): stem for stem in backbone_names()}
+    if slug.replace("_", "") in by_slug:
+        return [CONFIGS / "backbones" / f"{by_slug[slug.replace('_', '')]}.yaml"], settings
+    arch = name.replace("/", "-")
+    if arch in open_clip.list_models():
+        if not weights:
+            tags = open_clip.list_pretrained_tags_by_model(arch)
+            raise ConfigError(f"BACKBONE {name} needs WEIGHTS: a checkpoint's path, or one of open_clip's tags {tags}.")
+        return [], {**settings, "MODEL.BACKBONE.NAME": arch, "MODEL.BACKBONE.ARCH": arch}
+    near = difflib.get_close_matches(slug, backbone_names(), n=1, cutoff=0.3)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ConfigError(
+        f"Unknown backbone '{name}'.{hint} Valid: {', '.join(backbone_names())}, or any open_clip architecture with "
+        "WEIGHTS."
+    )
+
+
+def resolve_auto(dataset: str) -> str:
+    """`shapes` and its variants use the bundled tiny CLIP; other data sets the paper's ResNet-50.
+
+    Where the ResNet-50's weights are neither on this machine nor to be had from it, the tiny CLIP takes its place,
+    with a warning: the pipeline runs, and the figures say which backbone they are of.
+    """
+    if dataset.startswith("shapes"):
+        return TINY_BACKBONE
+    body = yaml.safe_load((CONFIGS / "backbones" / f"{PAPER_BACKBONE}.yaml").read_text())["MODEL"]["BACKBONE"]
+    try:
+        fetch_weights(body["ARCH"], body["WEIGHTS"])
+    except WeightsUnavailable as error:
+        log.warning(
+            "\n*** %s\n"
+            "*** This run uses the BUNDLED TINY CLIP instead: it shows that everything works, its accuracies mean "
+            "nothing.\n*** With the weights in a file: WEIGHTS=/path/to/RN50.pt BACKBONE=rn50. To use the tiny CLIP "
+            "without this warning: BACKBONE=tiny.\n",
+            str(error).splitlines()[0],
+        )
+        return TINY_BACKBONE
+    return PAPER_BACKBONE

@@ -1,0 +1,290 @@
+"""Put a run's config together, and say clearly what is wrong with it.
+
+Order, later wins: engine defaults, the plugin's keys (`plugin_defaults`), each trainer's `default_cfg`, backbone yaml,
+data set yaml, trainer yaml, the OVERRIDES of these files, command line.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode as CN
+
+from dassl.config import get_cfg_default
+from dassl.engine import TRAINER_REGISTRY
+from simnl.runs.contents import apply_templates, digests
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
+BUNDLED_WEIGHTS = ROOT / "vlm" / "tiny_clip" / "weights.safetensors"
+
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast, where libyaml is there
+
+# Keys that do not change a run's figures: they are left out of its hash.
+NOT_HASHED = (
+    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
+    "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
+)  # fmt: skip
+# Keys that a run record names anyway: they are no `options` of a run.
+TOLD_ELSEWHERE = (
+    "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
+    "DATASET.LABEL_NOISE", "DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "PRESET", "PROTOCOL",
+)  # fmt: skip
+
+
+class ConfigError(ValueError):
+    """One or more things wrong with a config, all of them in the message."""
+
+
+def plugin_defaults(cfg: CN) -> None:
+    """Add the keys that this program has beyond the engine's. Values here suit the Tip-Adapter family."""
+    cfg.OPTIONS = []  # [KEY, value] of the command line; filled by `assemble`
+    cfg.PRESET = "repaired"  # repaired | official: the authors' quirks mended, or kept
+    cfg.MATMUL = "highest"  # highest | high | medium: fp32 products in heads; less than the highest is an approximation
+    cfg.PROTOCOL = "fewshot-val"  # no-val | fewshot-val | full-val | oracle-test: what a method may select on
+    cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
+    cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
+    cfg.MODEL.BACKBONE.PRECISION = "fp32"  # of the frozen towers: fp32 | bf16 | fp16
+    cfg.DATASET.CONFIG = ""  # the config's name (CoOp's, e.g. oxford_pets), under which tables list the data set
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new
+    cfg.DATASET.SPLIT_FILE = ""  # path of a split json; empty: the data set's own
+    cfg.DATASET.NEW_SPLIT = False  # make a new split where the standard one is missing
+    cfg.DATASET.CLASSNAMES_FILE = ""  # text file of `class, name for prompts` lines; empty: the data set's own
+    cfg.DATASET.FOLDER = ""  # ImageFolder: the folder, absolute or below ROOT
+    cfg.DATASET.VAL_FRACTION = 0.2  # ImageFolder: share of each class
+    cfg.DATASET.TEST_FRACTION = 0.3
+    cfg.DATASET.LABEL_NOISE = 0.0  # share of the few-shot training labels that are replaced
+    cfg.DATASET.GROUP_BY = "label"  # label | true-class: which groups a cache has where labels are noisy
+    cfg.DATASET.TRAIN_DRAW = "same"  # same | separate: train on the cached images, or on a second draw
+    cfg.TEST.TARGETS = []  # config names of shifted data sets on which the trained head is tested too
+    cfg.PROMPTS = CN()
+    cfg.PROMPTS.POSITIVE = []
+    cfg.PROMPTS.NEGATIVE = []
+    cfg.PROMPTS.POSITIVE_FILE = ""  # text file with one template per line, in place of POSITIVE
+    cfg.PROMPTS.NEGATIVE_FILE = ""
+    cfg.PROMPTS.CUPL = ""  # file name or path
+    cfg.VIEWS = CN()
+    cfg.VIEWS.KIND = "random"  # random | centre | centre+flip: how training images are transformed
+    cfg.VIEWS.CACHE = 10  # augmented views averaged into a cache key
+    cfg.VIEWS.TRAIN = 10  # augmented views to train on, view = epoch mod this; 0: one per epoch
+    cfg.VIEWS.ORDER = "cycle"  # cycle: an epoch is one view of all images | pool: as many rows, of any view
+    cfg.VIEWS.SHARED = True  # train on the cache's views (encoded once) rather than on new ones
+    cfg.STORE = CN()
+    cfg.STORE.ROOT = default_cache()
+    cfg.STORE.BATCH_SIZE = 0  # views encoded at once; 0: what memory allows
+    cfg.STORE.PRODUCTS_MB = 512  # memory for products of stored views with frozen rows (affinities), kept over epochs
+    cfg.SELECTION = CN()
+    cfg.SELECTION.EPOCH = "best"  # best | last
+    cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
+    cfg.SEARCH = CN()
+    cfg.SEARCH.ENABLED = True
+    cfg.SEARCH.MODE = "full"  # full | coarse-to-fine: an approximation, every few values first, then around the best
+    cfg.SEARCH.TIES = "nearest"  # nearest | first: among equally good settings
+    cfg.OPTIM.EPS = 1e-8
+    cfg.OPTIM.STEP = "epoch"  # epoch | batch: what the learning-rate schedule counts
+    cfg.DATALOADER.TRAIN_X.DROP_LAST = False
+    cfg.DATALOADER.NUM_WORKERS = min(8, os.cpu_count() or 1)
+
+
+def default_cache() -> str:
+    """Where features, draws and rendered images are kept unless CACHE says otherwise."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "simnl")
+
+
+def base_config() -> CN:
+    """Engine defaults, plugin keys, and the node of every trainer of this program."""
+    import datasets
+    import trainers  # noqa: F401 - importing registers every method
+    from simnl.fewshot.trainer import VLTrainer
+
+    datasets.import_all()
+
+    cfg = get_cfg_default()
+    plugin_defaults(cfg)
+    for name in TRAINER_REGISTRY.registered_names():
+        trainer = TRAINER_REGISTRY.get(name)
+        if issubclass(trainer, VLTrainer):
+            cfg.TRAINER[name.upper()] = trainer.default_cfg()
+    return cfg
+
+
+def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings: dict | None = None) -> CN:
+    """Merge files, their OVERRIDES, settings and KEY VALUE options into a frozen config.
+
+    Args:
+        files: yaml files in merge order.
+        options: KEY, VALUE, KEY, VALUE, ... from the command line.
+        settings: the same as a dict of dotted keys; applied before `options`.
+
+    Raises:
+        ConfigError: unknown keys (with the nearest valid one), wrong types, wrong forms; all of them at once.
+    """
+    cfg = base_config()
+    problems: list[str] = []
+    typed = _pairs(options, problems)
+    last = [*(settings or {}).items(), *typed]
+    bodies = [(str(path), *_read(Path(path), problems)) for path in files]
+    for path, body, _ in bodies:
+        _merge(cfg, _flatten(body), path, problems)
+    _merge(cfg, last, "command line", problems)
+    for path, _, overrides in bodies:
+        for number, override in enumerate(overrides, 1):
+            where = f"{path}, OVERRIDES entry {number}"
+            if _applies(cfg, override, where, problems):
+                _merge(cfg, _flatten(override.get("SET", {})), where, problems)
+    _merge(cfg, last, "command line", [])
+    apply_templates(cfg, {key for key, _ in last}, problems)
+    if problems:
+        raise ConfigError("\n".join(["The config has problems:", *(f"  {p}" for p in dict.fromkeys(problems))]))
+    cfg.OPTIONS = [[key, _value(cfg, key)] for key in sorted({key for key, _ in typed}) if _is_option(key)]
+    cfg.freeze()
+    return cfg
+
+
+def _is_option(key: str) -> bool:
+    """True for a key that changes figures and that no other key of the run record tells."""
+    return key not in TOLD_ELSEWHERE and is_hashed(key)
+
+
+def is_hashed(key: str) -> bool:
+    """True for a dotted key that can change a run's figures."""
+    return not any(key == skipped or key.startswith(f"{skipped}.") for skipped in NOT_HASHED)
+
+
+def _value(cfg: CN, key: str) -> object:
+    node, leaf = find_key(cfg, key)
+    return node[leaf]
+
+
+def _pairs(options: Sequence[str], problems: list[str]) -> list[tuple[str, str]]:
+    if len(options) % 2:
+        problems.append(f"command line: KEY VALUE pairs are needed, '{options[-1]}' has no value")
+    return list(zip(options[0::2], options[1::2], strict=False))
+
+
+def _read(path: Path, problems: list[str]) -> tuple[dict, list[dict]]:
+    """A yaml file's keys and its OVERRIDES."""
+    try:
+        body = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER) or {}
+    except FileNotFoundError:
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        problems.append(f"{path}: no such file. There are: {there or 'none in that folder'}")
+        return {}, []
+    except yaml.YAMLError as error:
+        problems.append(f"{path}: not valid yaml: {error}")
+        return {}, []
+    if not isinstance(body, dict):
+        problems.append(f"{path}: must hold KEY: VALUE lines")
+        return {}, []
+    overrides = body.pop("OVERRIDES", [])
+    if not isinstance(overrides, list) or not all(isinstance(o, dict) and set(o) == {"WHEN", "SET"} for o in overrides):
+        problems.append(f"{path}: OVERRIDES must be a list of entries with WHEN and SET")
+        return body, []
+    return body, overrides
+
+
+def _flatten(body: dict, prefix: str = "") -> list[tuple[str, object]]:
+    """Nested dicts to (dotted key, value) pairs."""
+    pairs = []
+    for key, value in body.items():
+        name = f"{prefix}{key}"
+        pairs += _flatten(value, f"{name}.") if isinstance(value, dict) else [(name, value)]
+    return pairs
+
+
+def _applies(cfg: CN, override: dict, where: str, problems: list[str]) -> bool:
+    """True when each key of WHEN has one of the values listed for it."""
+    result = True
+    for key, allowed in _flatten(override["WHEN"]):
+        node, leaf = find_key(cfg, key)
+        if node is None:
+            problems.append(f"{where}: unknown key {key} in WHEN.{_nearest(cfg, key)}")
+            return False
+        result &= node[leaf] in (allowed if isinstance(allowed, list) else [allowed])
+    return result
+
+
+def _merge(cfg: CN, pairs: Sequence[tuple[str, object]], where: str, problems: list[str]) -> None:
+    for key, value in pairs:
+        node, leaf = find_key(cfg, key)
+        if node is None:
+            problems.append(f"{where}: unknown key {key}.{_nearest(cfg, key)}")
+            continue
+        try:
+            node[leaf] = coerce(node[leaf], value)
+        except ValueError as error:
+            problems.append(f"{where}: {key}: {error}")
+
+
+def coerce(old: object, value: object) -> object:
+    """Give a new value the type of the old one, where no information is lost.
+
+    Text is read as a Python literal unless text is expected; a whole number may stand for a fraction, a list for a
+    tuple and the reverse.
+
+    Raises:
+        ValueError: the types do not fit.
+    """
+    if isinstance(old, str):
+        return value if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        value = _literal(value)
+    if isinstance(old, float) and type(value) is int:
+        return float(value)
+    if isinstance(old, list | tuple) and isinstance(value, list | tuple):
+        return type(old)(value)
+    if type(old) is not type(value):
+        raise ValueError(f"expected {type(old).__name__} as in {old!r}, got {type(value).__name__} {value!r}")
+    return value
+
+
+def _literal(text: str) -> object:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def find_key(cfg: CN, key: str) -> tuple[CN | None, str]:
+    """The node and the leaf name of a dotted key; (None, leaf) for an unknown one."""
+    *path, leaf = key.split(".")
+    node = cfg
+    for part in path:
+        node = node.get(part) if isinstance(node, CN) else None
+    return (node, leaf) if isinstance(node, CN) and leaf in node and not isinstance(node[leaf], CN) else (None, leaf)
+
+
+def _nearest(cfg: CN, key: str) -> str:
+    known = [name for name, _ in _flatten(cfg)]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    hint = near or same_leaf[:1]
+    return f" Did you mean {hint[0]}?" if hint else ""
+
+
+def relevant(cfg: CN) -> dict[str, object]:
+    """Dotted keys and values of a config, without the nodes of other trainers."""
+    mine = f"TRAINER.{cfg.TRAINER.NAME.upper()}."
+    pairs = _flatten(cfg)
+    return {k: v for k, v in pairs if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(mine)}
+
+
+def config_hash(cfg: CN) -> str:
+    """Eight hex digits that change with every key that can change a run's figures."""
+    kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key)}
+    bundled = cfg.MODEL.BACKBONE.WEIGHTS == "bundled"
+    weights = BUNDLED_WEIGHTS if bundled else Path(cfg.MODEL.BACKBONE.WEIGHTS)
+    if weights.is_file():  # a path says little about what is in the file
+        kept["MODEL.BACKBONE.WEIGHTS"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    kept |= digests(cfg) | {"REVISION": TRAINER_REGISTRY.get(cfg.TRAINER.NAME).revision}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()[:8]

@@ -1,0 +1,144 @@
+"""Run records: one `result.json` per run, written last; tables and plots are made from these alone."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from simnl.files import write_text_atomically
+
+SCHEMA = 1
+FILE = "result.json"
+REQUIRED = {
+    "schema": int, "method": str, "dataset": str, "shots": int, "seed": int, "backbone": str, "preset": str,
+    "protocol": str, "config_hash": str, "accuracy": float,
+}  # fmt: skip
+COSTS = ("encoded_images", "seconds", "peak_memory_mb", "device", "environment")
+NEW_CLASSES = "new"  # the target that stands for the classes that SUBSAMPLE_CLASSES base leaves out
+OWN_IMAGES = "imagefolder"  # the config of a folder of one's own images: each folder is a data set
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "dassl", "numpy", "pillow")
+
+
+def write_record(folder: str | Path, record: dict) -> Path:
+    """Write a run's record, atomically.
+
+    Raises:
+        ValueError: a required key is missing or of the wrong type.
+    """
+    wrong = _problems(record)
+    if wrong:
+        raise ValueError(f"The run record is not complete: {'; '.join(wrong)}.")
+    path = Path(folder) / FILE
+    write_text_atomically(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
+    return path
+
+
+def read_record(path: str | Path) -> dict:
+    """Read one record.
+
+    Raises:
+        ValueError: not json, another schema, or an incomplete record; the message names the file and the reason.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not valid json ({error}). Delete it and run again.") from error
+    wrong = _problems(record) if isinstance(record, dict) else ["it is not a json object"]
+    if wrong:
+        raise ValueError(f"{path} is not a run record of this version: {'; '.join(wrong)}. Delete it and run again.")
+    return record
+
+
+def with_earlier(folder: str | Path, record: dict, *, resumed: bool) -> dict:
+    """A run's record, with what the one that lies in its folder knows beyond it: figures of other targets.
+
+    A finished run is carried out again where figures of a target are missing. Its head is then the one of before, which
+    the same accuracy confirms. Where nothing was learned anew (`resumed`), what learning cost is in the earlier record.
+
+    Returns:
+        A new record; the same where there is no earlier one, or one of another config, seed or head.
+    """
+    try:
+        earlier = read_record(Path(folder) / FILE)
+    except (FileNotFoundError, ValueError):
+        return record
+    if any(earlier[key] != record[key] for key in ("config_hash", "seed", "accuracy")):
+        return record
+    costs = {key: earlier[key] for key in COSTS if key in earlier} if resumed else {}
+    return record | costs | {"targets": earlier.get("targets", {}) | record["targets"]}
+
+
+def is_reweighting(key: str) -> bool:
+    """True for a config key of any method that may switch instance weights."""
+    return key.rsplit(".", 1)[-1].startswith("REWEIGHT")
+
+
+def reweighting_off(record: dict) -> list[str]:
+    """The options with which a run has switched instance weights off."""
+    return [key for key, value in record.get("options", {}).items() if is_reweighting(key) and value is False]
+
+
+def own_images_name(folder: str | Path) -> str:
+    """`imagefolder-<name of the folder>`: the data set that a folder of one's own images is in records and tables."""
+    name = "_".join(Path(folder).name.split())
+    return f"{OWN_IMAGES}-{name}" if name else OWN_IMAGES
+
+
+def config_of(dataset: str) -> str:
+    """The name of the config of a record's data set."""
+    return OWN_IMAGES if dataset.startswith(f"{OWN_IMAGES}-") else dataset
+
+
+def is_done(folder: str | Path, config_hash: str, targets: Sequence[str] = ()) -> bool:
+    """True when the folder holds a valid record of this config, with figures of these shifted data sets."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        return False
+    try:
+        record = read_record(path)
+    except ValueError:
+        return False
+    return record["config_hash"] == config_hash and set(targets) <= set(record.get("targets", {}))
+
+
+def environment() -> dict:
+    """Versions, platform and commit, for the record."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed as a package"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    root = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _problems(record: dict) -> list[str]:
+    wrong = []
+    for key, kind in REQUIRED.items():
+        if key not in record:
+            wrong.append(f"'{key}' is missing")
+        elif not isinstance(record[key], kind) or isinstance(record[key], bool):
+            wrong.append(f"'{key}' is {record[key]!r}, expected {kind.__name__}")
+    if not isinstance(record.get("targets", {}), dict):
+        wrong.append(f"'targets' is {record['targets']!r}, expected dict")
+    if not wrong and record["schema"] != SCHEMA:
+        wrong.append(f"its schema is {record['schema']}, this program writes {SCHEMA}")
+    return wrong

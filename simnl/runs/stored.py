@@ -1,0 +1,148 @@
+"""What a run's folder says of its run: which one it is, so that no other goes on from what it left, and its config, so
+that it can be loaded again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode as CN
+
+from simnl.files import write_text_atomically
+from simnl.runs.config import YAML_LOADER, assemble, config_hash, is_hashed
+from simnl.runs.record import FILE as RECORD
+from simnl.runs.record import read_record
+from simnl.runs.sweep import combinations
+
+log = logging.getLogger(__name__)
+
+FILE = "config.yaml"
+IDENTITY = "run.json"
+LEFT = (RECORD, "head.safetensors", "head", "selection.json", "sweep.json", "sweep")  # of which a run goes on, or tells
+FIRST = ("TRAINER.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "SEED")  # of the differences that a message shows
+SHOWN = 6
+
+
+def take_folder(cfg: CN) -> None:
+    """Write OUTPUT_DIR/run.json, {"config_hash", "seed"}, and config.yaml, unless the folder is another run's.
+
+    A run goes on from what lies in its folder, so what another left there would come out under its name.
+
+    Raises:
+        ValueError: the folder holds another run, or what a run left that nothing tells; with what to do.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    other = _other_run(folder, cfg)
+    if other:
+        left = [name for name in (IDENTITY, FILE, *LEFT) if (folder / name).exists()]
+        raise ValueError(
+            f"{folder} holds another run: {other}. Choose another folder (--output-dir), or, if that run is not wanted "
+            f"any more, delete what it left there: {', '.join(left)}."
+        )
+    if cfg.RESUME and (other := _other_run(Path(cfg.RESUME), cfg)):
+        log.warning("RESUME: %s holds another run (%s); its checkpoint is used as you asked.", cfg.RESUME, other)
+    write_text_atomically(folder / IDENTITY, json.dumps(_identity(cfg)) + "\n")
+    if not (folder / RECORD).is_file():
+        write_config(cfg)  # again once its sweep, if any, has chosen
+
+
+def _identity(cfg: CN) -> dict:
+    return {"config_hash": config_hash(cfg), "seed": cfg.SEED}
+
+
+def _other_run(folder: Path, cfg: CN) -> str:
+    """How the run in a folder differs from a config's; empty where it is the same, or where it left nothing.
+
+    A folder from before run.json was written tells by its record, else by its config.
+    """
+    if not any((folder / name).exists() for name in LEFT):
+        return ""
+    known, stored = _known_identity(folder), stored_keys(folder)
+    if known is None:
+        return _differences(stored, cfg) if stored else "nothing in it says which one"
+    if known == _identity(cfg):
+        return ""
+    return _differences(stored, cfg) or (
+        f"its config hash is {known['config_hash']} and its seed {known['seed']}, here they are {config_hash(cfg)} and "
+        f"{cfg.SEED} (where no key differs, a file that the config names or the method has changed)"
+    )
+
+
+def _known_identity(folder: Path) -> dict | None:
+    try:
+        known = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+        return {key: known[key] for key in ("config_hash", "seed")}
+    except (FileNotFoundError, ValueError, LookupError, TypeError):  # none, or damaged: the record tells, too
+        pass
+    try:
+        record = read_record(folder / RECORD)
+    except (FileNotFoundError, ValueError):
+        return None
+    return {key: record[key] for key in ("config_hash", "seed")}
+
+
+def _differences(stored: dict[str, str], cfg: CN) -> str:
+    """`KEY is OLD there and NEW here` for keys that change figures; empty where there are none.
+
+    Swept keys do not count: the stored config has the values that the sweep chose.
+    """
+    swept = {"SWEEP", *(key for settings in combinations(cfg) for key in settings)}
+    ours = dict(_flat(yaml.load(_text(cfg), Loader=YAML_LOADER)))
+    order = sorted(ours, key=lambda key: key not in FIRST)
+    keys = [key for key in order if ours[key] != stored.get(key, ours[key]) and key not in swept]
+    found = [f"{key} is {stored[key]} there and {ours[key]} here" for key in keys if key == "SEED" or is_hashed(key)]
+    return "; ".join(found[:SHOWN]) + (f"; ... ({len(found)} in all)" if len(found) > SHOWN else "")
+
+
+def write_config(cfg: CN) -> Path:
+    """Write OUTPUT_DIR/config.yaml: all keys but the nodes of other trainers."""
+    path = Path(cfg.OUTPUT_DIR) / FILE
+    write_text_atomically(path, _text(cfg))
+    return path
+
+
+def _text(cfg: CN) -> str:
+    copy = cfg.clone()
+    copy.defrost()
+    for name, node in cfg.TRAINER.items():
+        if isinstance(node, CN) and name != cfg.TRAINER.NAME.upper():
+            del copy.TRAINER[name]
+    return copy.dump()
+
+
+def read_config(folder: str | Path, settings: dict | None = None) -> CN:
+    """The frozen config of the run in a folder.
+
+    Args:
+        folder: the run's folder, wherever it lies now.
+        settings: dotted keys to change, e.g. where data moved.
+
+    Raises:
+        FileNotFoundError: the run left no config; ConfigError: it is damaged or of another version.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not there, so the run cannot be loaded. Delete {folder} and run its command again."
+        )
+    return assemble([path], settings={**(settings or {}), "OUTPUT_DIR": str(folder)})
+
+
+def stored_keys(folder: str | Path) -> dict[str, str]:
+    """Dotted keys and values, as text, of the run in a folder; empty where there is no config, or a damaged one."""
+    try:
+        body = yaml.load((Path(folder) / FILE).read_text(encoding="utf-8"), Loader=YAML_LOADER)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return dict(_flat(body)) if isinstance(body, dict) else {}
+
+
+def _flat(body: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in body.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)

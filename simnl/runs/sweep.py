@@ -1,0 +1,108 @@
+"""Settings that need a training of their own: try each on the protocol's selection images, keep the first best.
+
+`SWEEP` holds [KEY, [values]] pairs; every combination is trained once in the run's `sweep/` folder, then the run itself
+is the run with the best combination: the same figures as with that combination on the command line. Hyper-parameters
+that need no new training are searched by `simnl.fewshot.search` instead, within each run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from yacs.config import CfgNode as CN
+
+from simnl.files import write_text_atomically
+from simnl.runs.config import ConfigError, find_key
+
+log = logging.getLogger(__name__)
+
+FILE = "sweep.json"
+
+
+def combinations(cfg: CN) -> list[dict[str, object]]:
+    """Settings {KEY: value} in the order of SWEEP, the last key fastest; empty where nothing is swept.
+
+    Raises:
+        ConfigError: SWEEP is not a list of [KEY, [values]], or names an unknown key.
+    """
+    for entry in cfg.SWEEP:
+        pair = isinstance(entry, list | tuple) and len(entry) == 2
+        if not (pair and isinstance(entry[1], list | tuple) and entry[1]):
+            raise ConfigError(f"SWEEP holds [KEY, [values]] pairs, e.g. [['OPTIM.LR', [0.001, 0.01]]]; got {entry!r}.")
+        if find_key(cfg, entry[0])[0] is None:
+            raise ConfigError(f"SWEEP names the unknown key {entry[0]}.")
+    if not cfg.SWEEP:
+        return []
+    keys, values = zip(*cfg.SWEEP, strict=True)
+    return [dict(zip(keys, combination, strict=True)) for combination in itertools.product(*values)]
+
+
+def with_settings(cfg: CN, settings: dict[str, object], folder: str) -> CN:
+    """A frozen copy of a config with some keys set, no sweep, and another folder."""
+    copy = cfg.clone()
+    copy.defrost()
+    for key, value in settings.items():
+        node, leaf = find_key(copy, key)
+        node[leaf] = value
+    copy.SWEEP, copy.OUTPUT_DIR = [], folder
+    copy.freeze()
+    return copy
+
+
+def sweep(cfg: CN, score: Callable[[CN], tuple[float | None, int]]) -> tuple[CN, dict, int]:
+    """Train every combination and choose.
+
+    What is done is kept in `sweep.json`, so an interrupted sweep goes on where it was.
+
+    Args:
+        cfg: the run's config, with OUTPUT_DIR.
+        score: trains a config; returns its accuracy on the selection images in percent, or None where the protocol
+            gives none (then nothing is swept and the config stays as it is), and the number of settings it tried.
+
+    Returns:
+        The config to run, the settings chosen, and how many settings were tried in all.
+    """
+    settings = combinations(cfg)
+    if not settings:
+        return cfg, {}, 0
+    folder = Path(cfg.OUTPUT_DIR)
+    done = _read(folder / FILE, settings)
+    for number in range(len(done), len(settings)):
+        work = folder / "sweep" / str(number + 1)
+        own = {"RESUME": ""} | settings[number]  # RESUME is a checkpoint of the run itself
+        accuracy, tried = score(with_settings(cfg, own, str(work)))
+        if accuracy is None:
+            log.info("Nothing may be selected on (%s): SWEEP is not carried out.", cfg.PROTOCOL)
+            return with_settings(cfg, {}, cfg.OUTPUT_DIR), {}, 0
+        done.append({"settings": settings[number], "accuracy": accuracy, "num_settings": tried})
+        write_text_atomically(folder / FILE, json.dumps(done, indent=1))
+        shutil.rmtree(work, ignore_errors=True)
+    best = max(done, key=lambda entry: entry["accuracy"])  # the first of equals
+    log.info("Swept %d settings: %s with %.2f %%", len(done), best["settings"], best["accuracy"])
+    total = sum(entry["num_settings"] for entry in done)
+    return with_settings(cfg, best["settings"], cfg.OUTPUT_DIR), best["settings"], total
+
+
+def _read(path: Path, settings: list[dict]) -> list[dict]:
+    """What an interrupted sweep of the same settings has done; a damaged file, or one of others, is not used."""
+    try:
+        done = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError:  # not json, not UTF-8
+        done = None
+    expected = json.loads(json.dumps(settings))
+    if isinstance(done, list) and all(map(_is_entry, done)) and [e["settings"] for e in done] == expected[: len(done)]:
+        return done
+    log.warning("%s is damaged or of another sweep: the sweep starts anew.", path)
+    return []
+
+
+def _is_entry(entry: object) -> bool:
+    kinds = {"settings": dict, "accuracy": (int, float), "num_settings": int}
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())

@@ -1,0 +1,93 @@
+"""Data sets on which a trained head is tested besides its own: shifted versions, and classes not seen in training."""
+
+from __future__ import annotations
+
+import yaml
+from yacs.config import CfgNode as CN
+
+from dassl.data.datasets import build_dataset
+from simnl.data.listing import some
+from simnl.runs.capabilities import refusal
+from simnl.runs.cli import check_name
+from simnl.runs.config import CONFIGS
+from simnl.runs.record import NEW_CLASSES
+
+
+def build_targets(cfg: CN) -> dict:
+    """The data sets of TEST.TARGETS by name; what is missing or makes no sense is told before anything is trained.
+
+    Raises:
+        ValueError: an unknown name, shifted data for a run on a part of the classes, or new classes for a method or run
+            that has none.
+        FileNotFoundError: a data set is not there.
+    """
+    return {name: build_dataset(_target(cfg, name)) for name in cfg.TEST.TARGETS}
+
+
+def _target(cfg: CN, name: str) -> CN:
+    target = cfg.clone()
+    target.defrost()
+    if name == NEW_CLASSES:
+        _check_new_classes(cfg)
+        target.DATASET.SUBSAMPLE_CLASSES = "new"
+        return target
+    if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+        raise ValueError(
+            f"The target {name} has all classes, and the run only some (DATASET.SUBSAMPLE_CLASSES is "
+            f"{cfg.DATASET.SUBSAMPLE_CLASSES}): set it to all, or leave {name} out of the targets."
+        )
+    body = yaml.safe_load((CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml").read_text(encoding="utf-8"))
+    target.DATASET.NAME = body["DATASET"]["NAME"]
+    if target.DATASET.SPLIT_FILE:  # the source's; names are then given for the classes of that file
+        target.DATASET.SPLIT_FILE = target.DATASET.CLASSNAMES_FILE = ""
+    return target
+
+
+def _check_new_classes(cfg: CN) -> None:
+    if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
+        raise ValueError(
+            f"The target '{NEW_CLASSES}' needs a run on the other half of the classes: set DATASET.SUBSAMPLE_CLASSES "
+            f"to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES})."
+        )
+    reason = refusal(cfg.TRAINER.NAME, task="base2new")
+    if reason:
+        raise ValueError(f"{cfg.TRAINER.NAME} on new classes: {reason}.")
+
+
+def check_targets(source, targets: dict) -> None:
+    """See that labels of the shifted data sets among `targets` stand for columns of a head for the classes of `source`.
+
+    Raises:
+        ValueError: there are more or fewer, or most of them have other names.
+    """
+    for name, dataset in targets.items():
+        reason = "" if name == NEW_CLASSES else _misfit(source, dataset)
+        if reason:
+            raise ValueError(f"The target {name} is no shifted version of the data that the run is on: {reason}.")
+
+
+def _misfit(source, dataset) -> str:
+    columns = dataset.class_indices
+    if columns is None:
+        columns = range(dataset.num_classes)
+        if dataset.num_classes != source.num_classes:
+            return f"it has {dataset.num_classes} classes, the head {source.num_classes}"
+    elif max(columns) >= source.num_classes:
+        return f"its classes go up to number {max(columns) + 1}, the head's to {source.num_classes}"
+    names = [(source.lab2cname[column], dataset.lab2cname[label]) for label, column in enumerate(columns)]
+    other = [f"{ours} / {theirs}" for ours, theirs in names if ours != theirs]
+    if 2 * len(other) > len(names):
+        return f"{len(other)} of {len(names)} classes have other names ({some(other)})"
+    return ""
+
+
+def test_on(trainer, name: str, dataset) -> float:
+    """Accuracy in percent of a trained head on a target; nothing is learned or selected on it.
+
+    On a shifted data set, which `check_targets` has found to fit, the logits of all classes are computed and the
+    target's columns kept (`dataset.class_indices`), so nothing depends on the target. For new classes, what was learned
+    is put into a head that is built from their names.
+    """
+    if name == NEW_CLASSES:
+        return trainer.evaluate(dataset.test, head=trainer.head_for(dataset))
+    return trainer.evaluate(dataset.test, columns=dataset.class_indices)

@@ -1,0 +1,255 @@
+"""A matrix of runs: methods x data sets x shots x variants x seeds, and the config of every cell.
+
+`tools/run.py` makes the cells of one method, data set and shot count from it, `tools/benchmark.py` any number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from yacs.config import CfgNode as CN
+
+from dassl.data.datasets import DATASET_REGISTRY, build_dataset
+from simnl.runs.backbones import backbone_settings, resolve_auto
+from simnl.runs.capabilities import refusal
+from simnl.runs.cli import check_name, describe, known
+from simnl.runs.config import CONFIGS, assemble, config_hash
+from simnl.runs.record import is_done
+from simnl.runs.run import run_folder
+
+PAPER_DATASETS = (  # in the order of the paper's Table A1
+    "caltech101", "dtd", "eurosat", "fgvc_aircraft", "oxford_flowers", "food101", "imagenet", "oxford_pets",
+    "stanford_cars", "sun397", "ucf101",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all cells of a matrix share. Each field is an environment variable of the scripts; empty: the default."""
+
+    data: str = "data"
+    output: str = "output"
+    cache: str = ""
+    backbone: str = "auto"
+    weights: str = ""
+    preset: str = "repaired"
+    protocol: str = "fewshot-val"
+    cuda: bool = False
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], *, cuda: bool) -> Setup:
+        """Read DATA, OUTPUT, CACHE, BACKBONE, WEIGHTS, PRESET and PROTOCOL; one that is empty counts as not set."""
+        names = [name for name in cls.__dataclass_fields__ if name != "cuda"]
+        given = {name: environment[name.upper()] for name in names if environment.get(name.upper())}
+        return cls(**given, cuda=cuda)
+
+    def settings(self) -> dict[str, object]:
+        """The config keys that the fields stand for, but for the backbone's."""
+        settings = {
+            "DATASET.ROOT": self.data,
+            "PRESET": self.preset,
+            "PROTOCOL": self.protocol,
+            "USE_CUDA": self.cuda,
+        }
+        return settings | ({"STORE.ROOT": self.cache} if self.cache else {})
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is changed in a group of cells: a name for tables, KEY VALUE options, and shifted targets."""
+
+    name: str = ""
+    options: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs that differ in nothing but the seed."""
+
+    method: str
+    dataset: str
+    shots: int
+    variant: Variant = Variant()
+
+    def __str__(self) -> str:
+        name = f" [{self.variant.name}]" if self.variant.name else ""
+        return f"{self.method} {self.dataset} {self.shots} shots{name}"
+
+
+@dataclass
+class Cell:
+    """One run of a matrix.
+
+    Attributes:
+        cfg: its config; None where it cannot be run.
+        refusal: why the method cannot do it; empty if it can.
+        error: what is wrong with its config or data; empty if nothing is.
+    """
+
+    plan: Plan
+    seed: int
+    cfg: CN | None = None
+    refusal: str = ""
+    error: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.plan} seed {self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """The run's folder."""
+        return self.cfg.OUTPUT_DIR if self.cfg is not None else ""
+
+
+def is_finished(cfg: CN) -> bool:
+    """True when the run's folder holds a valid record of this config, with all its targets."""
+    return is_done(cfg.OUTPUT_DIR, config_hash(cfg), cfg.TEST.TARGETS)
+
+
+# ---------------------------------------------------------------------- configs
+
+
+def check_data(setup: Setup, dataset: str, options: Sequence[str] = ()) -> None:
+    """Fail on missing data before any weights are downloaded; looked for once per process and place.
+
+    Args:
+        options: KEY VALUE pairs, of which those of DATASET say where the data is.
+
+    Raises:
+        FileNotFoundError: with what is missing and where to get it.
+    """
+    pairs = zip(options[::2], options[1::2], strict=False)
+    _look_for_data(setup, dataset, tuple(word for pair in pairs if pair[0].startswith("DATASET.") for word in pair))
+
+
+@functools.cache
+def _look_for_data(setup: Setup, dataset: str, options: tuple[str, ...]) -> None:
+    settings = setup.settings() | {"VERBOSE": False, "TRAINER.NAME": "ZeroshotCLIP", "USE_CUDA": False}
+    del settings["PRESET"], settings["PROTOCOL"]
+    with contextlib.redirect_stdout(None):
+        build_dataset(assemble([CONFIGS / "datasets" / f"{dataset}.yaml"], options, settings))
+
+
+@functools.cache
+def automatic_backbone(dataset: str) -> str:
+    """What `auto` stands for, looked up once per process."""
+    return resolve_auto(dataset)
+
+
+def build_configs(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[CN]:
+    """One frozen config per seed.
+
+    Raises:
+        ValueError: unknown names or keys, wrong values; all that is wrong in one message.
+        FileNotFoundError: missing data.
+    """
+    dataset, method, options = plan.dataset, plan.method, plan.variant.options
+    backbone = setup.backbone
+    if backbone == "auto":
+        check_data(setup, dataset, options)
+        backbone = "rn50" if setup.weights else automatic_backbone(dataset)
+    files, settings = backbone_settings(backbone, setup.weights)
+    settings |= setup.settings() | {
+        "TRAINER.NAME": method,
+        "DATASET.CONFIG": dataset,
+        "DATASET.NUM_SHOTS": plan.shots,
+        "TEST.TARGETS": list(plan.variant.targets),
+    }
+    files += [CONFIGS / "datasets" / f"{dataset}.yaml", CONFIGS / "trainers" / f"{method}.yaml"]
+    first = assemble(files, options, settings)
+    return [_of_seed(first, seed, setup.output) for seed in seeds]
+
+
+def _of_seed(cfg: CN, seed: int, output: str) -> CN:
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SEED = seed
+    cfg.OUTPUT_DIR = str(run_folder(output, cfg))
+    cfg.freeze()
+    return cfg
+
+
+# What is wrong with a cell rather than with the whole matrix.
+CELL_ERRORS = (ValueError, OSError, KeyError)
+
+
+def build_cells(setup: Setup, plans: Sequence[Plan], seeds: Sequence[int], task: str = "few-shot") -> list[Cell]:
+    """All cells, those that cannot be run with the reason. Cells of equal config appear once."""
+    cells, seen = [], set()
+    for plan in plans:
+        for cell in _cells_of(setup, plan, seeds, task):
+            if cell.folder not in seen or not cell.folder:
+                cells.append(cell)
+                seen.add(cell.folder)
+    return cells
+
+
+def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list[Cell]:
+    try:
+        check_data(setup, plan.dataset, plan.variant.options)
+        configs = build_configs(setup, plan, seeds)
+    except CELL_ERRORS as error:
+        return cells_that_fail(plan, seeds, error)
+    one = configs[0]
+    eval_only = getattr(DATASET_REGISTRY.get(one.DATASET.NAME), "eval_only", False)
+    reason = refusal(plan.method, task=task, arch=one.MODEL.BACKBONE.ARCH, eval_only=eval_only)
+    if reason:
+        return [Cell(plan, seed, refusal=reason) for seed in seeds]
+    return [Cell(plan, seed, cfg) for seed, cfg in zip(seeds, configs, strict=True)]
+
+
+def cells_that_fail(plan: Plan, seeds: Sequence[int], error: Exception) -> list[Cell]:
+    """The cells of a plan that cannot be run; they are reported as failed, and the others go on."""
+    return [Cell(plan, seed, error=describe(error)) for seed in seeds]
+
+
+# ---------------------------------------------------------------------- names
+
+
+def targets_of(dataset: str, text: str) -> list[str]:
+    """The data sets that TARGETS names; `variants`: those whose config name starts with the data set's.
+
+    Raises:
+        ValueError: an unknown name, or a data set without variants.
+    """
+    if text != "variants":
+        return [check_name("datasets", name) for name in text.replace(",", " ").split()]
+    if not variants_of(dataset):
+        raise ValueError(f"{dataset} has no shifted variants; imagenet and shapes have.")
+    return variants_of(dataset)
+
+
+def variants_of(dataset: str) -> list[str]:
+    """The data sets whose config name starts with this one's."""
+    return [name for name in known("datasets") if name.startswith(dataset) and name != dataset]
+
+
+def default_datasets(setup: Setup, task: str = "few-shot") -> list[str]:
+    """Those of the paper's eleven whose data is there and which suit the task; `shapes` where none is."""
+    suitable = [name for name in PAPER_DATASETS if task != "dg" or variants_of(name)]
+    return [name for name in suitable if _has_data(setup, name)] or ["shapes"]
+
+
+def _has_data(setup: Setup, dataset: str) -> bool:
+    root = Path(setup.data).expanduser()
+    if not root.is_dir():
+        return False
+    try:
+        check_data(setup, dataset)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def default_methods() -> list[str]:
+    """The methods that work on cached features: all that neither change a tower nor learn its inputs."""
+    import trainers  # noqa: F401 - importing registers every method
+    from dassl.engine import TRAINER_REGISTRY
+
+    found = [(name, TRAINER_REGISTRY.get(name)) for name in known("trainers")]
+    return [name for name, kind in found if kind.image_encoder_frozen and kind.text_features_cached]

@@ -1,0 +1,192 @@
+"""The studies that `tools/benchmark.py` knows: which methods, data sets, shots and variants each is made of."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+from dassl.engine import TRAINER_REGISTRY
+from simnl.runs.cli import check_name
+from simnl.studies.cells import (
+    CELL_ERRORS,
+    Cell,
+    Plan,
+    Setup,
+    Variant,
+    build_cells,
+    build_configs,
+    cells_that_fail,
+    default_datasets,
+    default_methods,
+    targets_of,
+)
+from simnl.runs.record import is_reweighting
+
+SHOTS = (1, 2, 4, 8, 16)
+NOISE = (0.0, 0.1, 0.3, 0.5)
+PAPER_VALUES = {"ALPHA": (0.0, 0.5, 1.0, 1.2, 1.5), "BETA": (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)}  # Table A3, ImageNet
+FACTORS = {"ALPHA": (0.0, 0.5, 0.75, 1.0, 1.5, 2.0), "BETA": (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)}  # of the standard value
+VALUES = {"LAM": (0.25, 0.5, 0.65, 0.75, 0.85, 1.0), "TAU": (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A study as asked for; empty tuples stand for the study's own choice."""
+
+    study: str
+    setup: Setup
+    methods: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    shots: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = (1, 2, 3)
+    options: tuple[str, ...] = ()
+
+    def to_json(self) -> dict:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: dict) -> Request:
+        """The inverse of `to_json`, also after a round trip through json."""
+        lists = {key: tuple(value) for key, value in body.items() if isinstance(value, list | tuple)}
+        return cls(**{**body, **lists, "setup": Setup(**body["setup"])})
+
+
+@dataclass(frozen=True)
+class Study:
+    """How a study's variants are made, and what it uses unless told otherwise.
+
+    Attributes:
+        variants: (setup, plan without a variant) -> variants.
+        methods, shots: defaults; no methods: all that work on cached features.
+        task: what the methods must be able to do, see `simnl.runs.capabilities`.
+        layout: of tools/table.py, that shows the result; empty: none.
+    """
+
+    variants: Callable[[Setup, Plan], Iterator[Variant]]
+    methods: tuple[str, ...] = ()
+    shots: tuple[int, ...] = (16,)
+    task: str = "few-shot"
+    layout: str = ""
+
+
+def plain(setup: Setup, plan: Plan) -> Iterator[Variant]:
+    """The methods as they are."""
+    yield Variant()
+
+
+def shifted(setup: Setup, plan: Plan) -> Iterator[Variant]:
+    """Tested on the variants of the data set as well."""
+    yield Variant(targets=tuple(targets_of(plan.dataset, "variants")))
+
+
+def base_to_new(setup: Setup, plan: Plan) -> Iterator[Variant]:
+    """Trained on the first half of the classes, tested on it and on the second half."""
+    yield Variant(options=("DATASET.SUBSAMPLE_CLASSES", "base"), targets=("new",))
+
+
+def label_noise(setup: Setup, plan: Plan) -> Iterator[Variant]:
+    """Shares of wrong training labels, with and without instance weights where a method has them."""
+    node = f"TRAINER.{plan.method.upper()}."
+    switches = [key for key, value in defaults_of(plan.method).items() if is_reweighting(key) and value is True]
+    without = tuple(word for key in switches for word in (node + key, "False"))
+    for share in NOISE:
+        options = ("DATASET.LABEL_NOISE", str(share))
+        yield Variant(f"{share:.0%} noise", options)
+        if without:
+            yield Variant(f"{share:.0%} noise, no reweighting", options + without)
+
+
+def ablation(setup: Setup, plan: Plan) -> Iterator[Variant]:
+    """SimNL with one adapter frozen at zero at a time (its branch stays in the logits), and without its other parts."""
+    node = f"TRAINER.{plan.method.upper()}."
+    adapters = defaults_of(plan.method).get("ADAPTERS")
+    if adapters is None:
+        raise ValueError(f"The ablation is SimNL's; {plan.method} has no such parts.")
+    yield Variant("full")
+    for off in adapters:
+        kept = [name for name in adapters if name != off]
+        yield Variant(f"{off} adapter frozen", (f"{node}ADAPTERS", str(kept)))
+    yield Variant("no adapter learns", (f"{node}ADAPTERS", "[]"))
+    yield Variant("no reweighting", (f"{node}REWEIGHT_POSITIVE", "False", f"{node}REWEIGHT_NEGATIVE", "False"))
+    yield Variant("no re-ranking loss", (f"{node}RERANK_WEIGHT", "0.0"))
+    yield Variant("no consistency loss", (f"{node}CONSISTENCY_WEIGHT", "0.0"))
+    yield Variant("cross-entropy alone", (f"{node}RERANK_WEIGHT", "0.0", f"{node}CONSISTENCY_WEIGHT", "0.0"))
+    yield Variant("with the negative loss, Eq. 18", (f"{node}NEGATIVE_LOSS", "eq18"))
+    yield Variant("template prompts alone", ("PROMPTS.CUPL", ""))
+    yield Variant("CuPL prompts alone", (f"{node}CUPL_WEIGHT", "1.0"))
+
+
+def sensitivity(setup: Setup, plan: Plan) -> Iterator[Variant]:
+    """One hyper-parameter at a time around the standard setting, the search off.
+
+    Every run names all of them, so that a run at the standard value belongs to each parameter's curve.
+    """
+    cfg = build_configs(setup, plan, [1])[0]
+    node = cfg.TRAINER[plan.method.upper()]
+    standard = {name: node[name] for name in (*FACTORS, *VALUES) if name in node}
+    if not standard:
+        raise ValueError(f"{plan.method} has none of the hyper-parameters {', '.join((*FACTORS, *VALUES))}.")
+    for name in standard:
+        for value in _values(name, standard[name], plan.dataset):
+            settings = {f"TRAINER.{plan.method.upper()}.{n}": v for n, v in {**standard, name: value}.items()}
+            words = [word for key, number in settings.items() for word in (key, str(number))]
+            yield Variant(f"{name.lower()} {value:g}", (*words, "SEARCH.ENABLED", "False"))
+
+
+def _values(name: str, standard: float, dataset: str) -> list[float]:
+    if dataset == "imagenet" and name in PAPER_VALUES:
+        values = PAPER_VALUES[name]
+    elif name in FACTORS:
+        values = tuple(round(standard * factor, 6) for factor in FACTORS[name])
+    else:
+        values = VALUES[name]
+    return sorted({*values, standard})
+
+
+def defaults_of(method: str) -> dict:
+    """A method's default config.
+
+    Raises:
+        KeyError: no such method.
+    """
+    import trainers  # noqa: F401 - importing registers every method
+
+    return dict(TRAINER_REGISTRY.get(method).default_cfg())
+
+
+STUDIES = {
+    "fewshot": Study(plain, shots=SHOTS, layout="fewshot"),
+    "dg": Study(shifted, task="dg", layout="dg"),
+    "base2new": Study(base_to_new, task="base2new", layout="base2new"),
+    "noise": Study(label_noise, methods=("SimNL",), layout="noise"),
+    "sensitivity": Study(sensitivity, methods=("SimNL",), layout="sensitivity"),
+    "ablation": Study(ablation, methods=("SimNL",), layout="ablation"),
+}
+
+
+def cells_of(request: Request) -> list[Cell]:
+    """All cells of a study; a method or data set that the study cannot do gives cells with the reason.
+
+    Raises:
+        ValueError: unknown names.
+    """
+    study, setup = STUDIES[request.study], request.setup
+    methods = [check_name("trainers", name) for name in request.methods or study.methods or default_methods()]
+    names = request.datasets or default_datasets(setup, study.task)
+    datasets = [check_name("datasets", name) for name in names]
+    each = itertools.product(*map(dict.fromkeys, (datasets, request.shots or study.shots, methods)))
+    plans = [Plan(method, dataset, shots) for dataset, shots, method in each]
+    return [cell for plan in plans for cell in _cells_of(request, study, plan)]
+
+
+def _cells_of(request: Request, study: Study, plan: Plan) -> list[Cell]:
+    """The cells of one method, data set and number of shots."""
+    setup, seeds = request.setup, tuple(dict.fromkeys(request.seeds))
+    try:
+        variants = list(study.variants(setup, replace(plan, variant=Variant(options=request.options))))
+    except CELL_ERRORS as error:
+        return cells_that_fail(plan, seeds, error)
+    plans = [replace(plan, variant=replace(v, options=(*request.options, *v.options))) for v in variants]
+    return build_cells(setup, plans, seeds, study.task)

@@ -1,0 +1,108 @@
+"""Carry out the cells of a matrix: in this process, or in several on this machine or on a SLURM cluster.
+
+A cell is claimed by a lock on its folder, which the operating system releases with the process that holds it. So any
+number of processes, of one benchmark or of several, can work on the same cells: none is run twice to completion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from yacs.config import CfgNode as CN
+
+from simnl.runs.cli import USER_ERRORS, describe
+from simnl.studies.cells import Cell, is_finished
+from simnl.runs.run import run_log, run_one
+
+LOCK = ".lock"
+BUSY_PAUSE = 1.0  # seconds between two looks at cells that other processes run
+
+Report = Callable[[int, dict], None]  # number of the cell, what became of it
+
+
+@contextlib.contextmanager
+def claimed(folder: str, wait: bool) -> Iterator[bool]:
+    """Hold a run's folder; False where another process does and `wait` is False."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(folder) / LOCK)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def execute(cfg: CN) -> dict | None:
+    """Run a config with its output in its folder's log.txt; the record, or None where nothing was tested."""
+    with run_log(cfg.OUTPUT_DIR, quiet=True):
+        return run_one(cfg)
+
+
+def attempt(cell: Cell) -> dict | None:
+    """Run a cell unless it is done or cannot be run.
+
+    Returns:
+        `state` (done, skipped, failed or n/a) and details; None where another process has the cell.
+    """
+    if cell.refusal:
+        return {"state": "n/a", "reason": cell.refusal}
+    if cell.error:
+        return {"state": "failed", "error": cell.error, "log": ""}
+    if is_finished(cell.cfg):
+        return {"state": "skipped"}
+    with claimed(cell.folder, wait=False) as mine:
+        if not mine:
+            return None
+        if is_finished(cell.cfg):  # since the look above, by another process
+            return {"state": "skipped"}
+        return _run(cell)
+
+
+def _run(cell: Cell) -> dict:
+    start = time.perf_counter()
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # progress bars of single runs
+            record = execute(cell.cfg)
+    except Exception as error:  # whatever it is, it is reported and the other cells go on
+        kind = "" if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: "
+        return {"state": "failed", "error": f"{kind}{describe(error)}", "log": f"{cell.folder}/log.txt"}
+    seconds = time.perf_counter() - start
+    return {"state": "done", "seconds": seconds, "accuracy": record["accuracy"] if record else None}
+
+
+def work(
+    cells: Sequence[Cell],
+    report: Report,
+    *,
+    order: Sequence[int] | None = None,
+    is_settled: Callable[[int], bool] = lambda number: False,
+) -> None:
+    """Attempt all cells; those that another process has are looked at again until they are done or free.
+
+    Args:
+        report: called when a cell starts (`state` running) and when it is settled.
+        order: numbers of the cells in the order in which to try them.
+        is_settled: true for a cell that another process of this benchmark has settled; it is left out.
+    """
+    waiting = list(range(len(cells)) if order is None else order)
+    while waiting:
+        busy = []
+        for number in waiting:
+            if is_settled(number):
+                continue
+            report(number, {"state": "running"})
+            outcome = attempt(cells[number])
+            report(number, outcome or {"state": "busy"})
+            busy += [number] if outcome is None else []
+        if len(busy) == len(waiting):
+            time.sleep(BUSY_PAUSE)
+        waiting = busy

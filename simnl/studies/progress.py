@@ -1,0 +1,99 @@
+"""What a person sees while a matrix is worked on: counts, what runs, the time left."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from simnl.studies.cells import Cell
+from simnl.studies.workers import SETTLED
+
+SHOWN = 8  # running cells that are named
+
+
+class Progress:
+    """Live view in a terminal, a line per finished cell elsewhere.
+
+    Args:
+        cells: all cells; events name them by number.
+        console: where to write. Give it a `file` of its own, since runs redirect `sys.stdout`.
+        workers: processes at work, for the time left.
+    """
+
+    def __init__(self, cells: Sequence[Cell], console: Console, workers: int = 1):
+        self.cells, self.console, self.workers = cells, console, workers
+        self.outcomes: dict[int, dict] = {}
+        self._running: dict[int, float] = {}
+        self._live = Live(self, console=console, refresh_per_second=4, redirect_stdout=False)
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._live.stop()
+
+    def report(self, number: int, event: dict) -> None:
+        """Take in what became of a cell; see `simnl.studies.executor.work`."""
+        if event["state"] == "running":
+            self._running.setdefault(number, time.monotonic())
+            return
+        self._running.pop(number, None)
+        if event["state"] not in SETTLED or self.outcomes.get(number, {}).get("state") in ("done", "failed"):
+            return
+        self.outcomes[number] = event
+        if not self.console.is_terminal and event["state"] in ("done", "failed"):
+            self.console.out(f"[{len(self.outcomes)}/{len(self.cells)}] {self._line(number, event)}", highlight=False)
+
+    def counts(self) -> Counter:
+        """Number of cells by state."""
+        return Counter(event["state"] for event in self.outcomes.values())
+
+    def _line(self, number: int, event: dict) -> str:
+        if event["state"] == "failed":
+            return f"{self.cells[number]}: FAILED: {event['error'].splitlines()[0]}"
+        accuracy = "not tested" if event["accuracy"] is None else f"{event['accuracy']:.2f} %"
+        return f"{self.cells[number]}: {accuracy} in {event['seconds']:.1f} s, {self._time_left()}"
+
+    def seconds_left(self) -> float | None:
+        """From the mean time of a method's finished cells, or of all cells; None before the first."""
+        times: dict[str, list[float]] = {}
+        for number, event in self.outcomes.items():
+            if event["state"] == "done":
+                times.setdefault(self.cells[number].plan.method, []).append(event["seconds"])
+        if not times:
+            return None
+        everything = [seconds for some in times.values() for seconds in some]
+        left = [cell.plan.method for number, cell in enumerate(self.cells) if number not in self.outcomes]
+        per_cell = (sum(some) / len(some) for some in (times.get(method, everything) for method in left))
+        return sum(per_cell) / self.workers
+
+    def _time_left(self) -> str:
+        seconds = self.seconds_left()
+        return "time left not known yet" if seconds is None else f"about {readable(seconds)} left"
+
+    def __rich__(self) -> Group:
+        counts, total = self.counts(), len(self.cells)
+        words = [f"{counts[state]} {state}" for state in SETTLED if counts[state] or state == "done"]
+        line = f"{len(self.outcomes)} of {total} cells: {', '.join(words)}; {self._time_left()}"
+        now = time.monotonic()
+        running = [f"  {self.cells[number]}  {now - since:.0f} s" for number, since in self._running.items()]
+        more = [f"  and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
+        bar = ProgressBar(total=max(1, total), completed=len(self.outcomes), width=min(80, self.console.width))
+        return Group(bar, Text(line), *map(Text, [*running[:SHOWN], *more]))
+
+
+def readable(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,93 @@
+"""A tuned image tower computes what it computed before; the batch size and the text tower's type follow the device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import open_clip
+import pytest
+import torch
+from open_clip.modified_resnet import ModifiedResNet
+from safetensors.torch import load_file
+from torch import nn
+
+from simnl.clip.model import CPU_BATCH, GPU_BATCH, PROBE_BATCH, FrozenCLIP, load_clip
+from simnl.clip.database import FeatureDatabase
+from simnl.clip.store import FeatureStore
+from simnl.clip.tuning import tune
+from simnl.clip.views import ViewSpec
+
+
+def untuned(clip_checkpoints) -> nn.Module:
+    """The random ResNet with running statistics that are not those of a new model."""
+    model = open_clip.create_model("test-resnet").eval().requires_grad_(False)
+    model.load_state_dict(load_file(clip_checkpoints["test-resnet"]))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            module.weight.uniform_(0.5, 2)
+            module.bias.normal_()
+    return model
+
+
+def test_folding_changes_features_by_rounding_alone(clip_checkpoints):
+    torch.manual_seed(0)
+    model, pixels = untuned(clip_checkpoints), torch.randn(5, 3, 32, 32)
+    before = model.encode_image(pixels)
+    assert isinstance(tune(model).visual, ModifiedResNet)
+    torch.testing.assert_close(model.encode_image(pixels), before, atol=1e-5, rtol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in model.visual.modules())
+
+
+def test_a_loaded_resnet_is_tuned_and_keeps_the_fingerprint_of_its_file(random_clip, clip_checkpoints):
+    has_norms = any(isinstance(module, nn.BatchNorm2d) for module in random_clip.model.modules())
+    assert not has_norms
+    again = load_clip(random_clip.arch, str(clip_checkpoints[random_clip.arch]))
+    assert again.fingerprint == random_clip.fingerprint
+
+
+def test_the_batch_size_follows_from_memory(vit, monkeypatch):
+    assert vit.batch_size(32) == CPU_BATCH
+    on_gpu = replace(vit, device=torch.device("cuda"))
+    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, pixels: pixels)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1000)
+    for free, expected in ((200 * 800, 100), (10**12, GPU_BATCH), (1, CPU_BATCH)):
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000 + PROBE_BATCH * 800)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
+        assert on_gpu.batch_size(224) == expected
+
+
+def test_a_store_without_a_batch_size_asks_the_model(tmp_path, vit, image_files, monkeypatch):
+    sizes, encode = [], FrozenCLIP.encode_image
+    monkeypatch.setattr("simnl.clip.model.CPU_BATCH", 5)
+    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, x: (sizes.append(len(x)), encode(self, x))[1])
+    store = FeatureStore(tmp_path, vit, batch_size=0, progress=False)
+    store.images(image_files, ViewSpec.test(vit.preprocess))
+    assert sizes == [5, 5, 2]
+    assert store.texts(["a cat", "a dog"]).shape == (2, 16)
+
+
+def test_half_types_are_for_images_alone_on_a_cpu(tmp_path, clip_checkpoints):
+    path = str(clip_checkpoints["test-vit"])
+    full, half = load_clip("test-vit", path), load_clip("test-vit", path, "bf16")
+    tokens, pixels = full.tokenize(["a cat"]), torch.randn(2, 3, 32, 32)
+    assert torch.equal(half.encode_text(tokens), full.encode_text(tokens))
+    assert not torch.equal(half.encode_image(pixels), full.encode_image(pixels))
+    assert replace(half, device=torch.device("cuda")).text_precision == "bf16"
+    stores = [FeatureStore(tmp_path, clip, progress=False) for clip in (full, half)]
+    for store in stores:
+        store.texts(["a cat"])
+    assert len(list((tmp_path / "features").glob("text-*.sqlite"))) == 1  # shared, as they are equal
+
+
+def test_writing_overlaps_encoding_and_its_failure_ends_the_run(tmp_path, vit, image_files, monkeypatch):
+    def broken(self, records):
+        raise OSError("no disk")
+
+    monkeypatch.setattr(FeatureDatabase, "_insert", broken)
+    store = FeatureStore(tmp_path, vit, batch_size=4, progress=False)
+    with pytest.raises(OSError, match="no disk"):
+        store.images(image_files, ViewSpec.test(vit.preprocess))
+    assert store.encoded_images == 0

@@ -1,0 +1,185 @@
+"""What the shared trainer promises of every method, on a folder of small noise images and the bundled model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import make_images
+from safetensors.torch import load_file
+
+from dassl.data.datasets import Datum
+from simnl.data.imagefolder import ImageFolder
+from simnl.runs.cli import known
+from simnl.runs.config import CONFIGS, assemble
+from simnl.runs.run import run_one, seeded_trainer
+from simnl.clip.model import fingerprint, load_clip
+
+CLASSES = ("cat", "dog", "owl", "yak")
+QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "2", "VIEWS.CACHE", "2", "VIEWS.TRAIN", "2", "VERBOSE", "False"]
+QUICK += ["TRAINER.LINEARPROBE.MAX_ITER", "20"]
+METHODS = [m for m in known("trainers") if m not in ("CLIPLoRA", "ZeroshotCLIP")]  # of a frozen image tower
+SELECTING = ("SimNL", "LinearProbe", "LPPlusPlus", "CrossModalLP", "TipAdapterF")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    for number, name in enumerate(CLASSES):
+        make_images(root / name, 12 + number, size=48)
+    return root
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def config(folder, store, tmp_path):
+    def make(method, *options, name="run"):
+        files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
+        files.append(CONFIGS / "trainers" / f"{method}.yaml")
+        typed = ["DATASET.FOLDER", str(folder), "PROMPTS.POSITIVE", "['a photo of a {}.']"]
+        typed += ["PROMPTS.NEGATIVE", "['a photo without a {}.']", "STORE.ROOT", str(store), "SWEEP", "[]"]
+        typed += ["DATALOADER.NUM_WORKERS", "0", "OUTPUT_DIR", str(tmp_path / name), *QUICK, *options]
+        return assemble(files, typed, {"TRAINER.NAME": method, "SEED": 1})
+
+    return make
+
+
+def learned(folder):
+    return load_file(folder / "head.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_seed_same_result_and_the_model_is_untouched(config, tmp_path, method):
+    clip = load_clip("tiny-clip", "bundled")
+    before = fingerprint(clip.model.state_dict())
+    search = ["SEARCH.ENABLED", str(method in SELECTING)]
+    first, second = (run_one(config(method, *search, name=name)) for name in ("a", "b"))
+    assert first["accuracy"] == second["accuracy"]
+    assert first["hparams"] == second["hparams"]
+    assert same(learned(tmp_path / "a"), learned(tmp_path / "b"))
+    assert fingerprint(clip.model.state_dict()) == before
+    assert all(p.grad is None and not p.requires_grad for p in clip.model.parameters())
+
+
+@pytest.mark.parametrize("method", SELECTING)
+def test_labels_of_test_images_change_nothing_that_is_learned(config, tmp_path, monkeypatch, method):
+    kept = run_one(config(method, name="true"))
+    original = ImageFolder.__init__
+
+    def shuffled(self, cfg):
+        original(self, cfg)
+        for item in self._test:
+            item._label = (item._label + 1) % len(CLASSES)
+
+    monkeypatch.setattr(ImageFolder, "__init__", shuffled)
+    other = run_one(config(method, name="shuffled"))
+    assert same(learned(tmp_path / "true"), learned(tmp_path / "shuffled"))
+    assert kept["hparams"] == other["hparams"]
+    assert kept["val_accuracy_per_epoch"] == other["val_accuracy_per_epoch"]
+    assert kept["accuracy"] != other["accuracy"]  # the labels did change
+
+
+@pytest.mark.parametrize("method", ["LinearProbe", "TaskRes", "SimNL", "CoCoOp", "GDA"])
+def test_a_trained_head_is_loaded_as_it_was(config, tmp_path, method):
+    record = run_one(config(method))
+    trainer = seeded_trainer(config(method, name="other"))
+    trainer.load_model(str(tmp_path / "run"))
+    assert trainer.test() == record["accuracy"]
+
+
+@pytest.mark.parametrize("method", ["CoOp", "CoCoOp", "CLIPAdapter", "ZeroshotCLIP"])
+def test_base_to_new(config, method):
+    """Two classes to train on, the other two to test on as well."""
+    base = ["DATASET.SUBSAMPLE_CLASSES", "base"]
+    record = run_one(config(method, *base, "TEST.TARGETS", "['new']"))
+    assert record["num_classes"] == 2
+    assert 0 <= record["targets"]["new"] <= 100
+    if method == "ZeroshotCLIP":
+        alone = run_one(config(method, "DATASET.SUBSAMPLE_CLASSES", "new", name="new"))
+        assert record["targets"]["new"] == alone["accuracy"]
+
+
+def test_what_cannot_be_is_refused_with_the_reason(config):
+    with pytest.raises(ValueError, match="says nothing about new ones"):
+        run_one(config("SimNL", "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']", name="simnl"))
+    own = config("CoOp", "TRAINER.COOP.CSC", "True", "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']")
+    with pytest.raises(ValueError, match="each class has its own context"):
+        run_one(own)
+    with pytest.raises(ValueError, match="set DATASET.SUBSAMPLE_CLASSES to base"):
+        run_one(config("CoOp", "TEST.TARGETS", "['new']", name="all"))
+    with pytest.raises(ValueError, match="choose a ViT backbone"):
+        run_one(config("CLIPLoRA", name="lora"))
+
+
+def test_a_swept_run_is_the_run_with_the_best_setting(config, tmp_path):
+    sweep = ["SWEEP", "[['OPTIM.LR', [0.5, 0.001, 0.1]]]"]
+    swept = run_one(config("CLIPAdapter", *sweep, name="swept"))
+    tried = json.loads((tmp_path / "swept" / "sweep.json").read_text())
+    best = max(tried, key=lambda entry: entry["accuracy"])["settings"]
+    assert swept["swept"] == best
+    assert swept["num_settings"] == 3
+    assert not list((tmp_path / "swept" / "sweep").glob("*"))
+    run_one(config("CLIPAdapter", "OPTIM.LR", str(best["OPTIM.LR"]), name="alone"))
+    assert same(learned(tmp_path / "swept"), learned(tmp_path / "alone"))
+
+
+def test_a_coarse_search_tries_fewer_settings(config):
+    full = run_one(config("SimNL"))
+    coarse = run_one(config("SimNL", "SEARCH.MODE", "coarse-to-fine", name="coarse"))
+    assert full["num_settings"] == 200 * 40 * 20
+    assert 1000 < coarse["num_settings"] < full["num_settings"] / 2
+    assert full["config_hash"] != coarse["config_hash"]
+
+
+def test_a_setting_that_diverges_is_not_taken(config, tmp_path):
+    sweep = ["SWEEP", "[['OPTIM.LR', [1e30, 0.001]]]", "OPTIM.NAME", "sgd", "OPTIM.MAX_EPOCH", "4"]
+    record = run_one(config("CLIPAdapter", *sweep, "OPTIM.WARMUP_EPOCH", "-1"))
+    assert record["swept"] == {"OPTIM.LR": 0.001}
+    assert json.loads((tmp_path / "run" / "sweep.json").read_text())[0]["accuracy"] == 0.0
+
+
+def test_nothing_is_swept_or_searched_without_selection_images(config, tmp_path):
+    options = ["PROTOCOL", "no-val", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"]
+    record = run_one(config("SimNL", *options))
+    assert (record["num_settings"], record["swept"], record["best_epoch"]) == (1, {}, None)
+    probe = run_one(config("LinearProbe", "PROTOCOL", "no-val", name="probe"))
+    assert probe["hparams"] == {"c": 1.0}
+
+
+@pytest.mark.parametrize("method", ["SimNL", "APET"])
+def test_kept_products_change_nothing_and_are_kept_where_views_come_again(config, tmp_path, method):
+    found = {}
+    for megabytes in ("0", "512"):
+        cfg = config(method, "OPTIM.MAX_EPOCH", "5", "STORE.PRODUCTS_MB", megabytes, name=megabytes)
+        trainer = seeded_trainer(cfg)
+        loaders = trainer.train_loader_x, trainer.validation
+        assert [loader.kept is not None for loader in loaders] == 2 * [megabytes == "512"]
+        trainer.train()
+        found[megabytes] = learned(tmp_path / megabytes)
+    torch.testing.assert_close(found["0"], found["512"], atol=1e-6, rtol=1e-4)
+    once = seeded_trainer(config(method, "OPTIM.MAX_EPOCH", "2", name="once"))
+    assert once.train_loader_x.kept is None  # two views in two epochs: none is seen again
+    assert once.validation.kept is not None
+
+
+def test_a_target_is_told_by_its_own_names_and_leaves_the_confusion_matrix_alone(config, tmp_path, capsys):
+    trainer = seeded_trainer(config("ZeroshotCLIP", "TEST.PER_CLASS_RESULT", "True", "TEST.COMPUTE_CMAT", "True"))
+    trainer.train()
+    matrix = (tmp_path / "run" / "cmat.pt").read_bytes()
+    evaluator = trainer.evaluator
+    capsys.readouterr()
+    items = [Datum(i.impath, i.label, 0, f"other {i.classname}") for i in trainer.dm.dataset.test[:9]]
+    trainer.evaluate(items)
+    printed = capsys.readouterr().out
+    assert f"({items[0].classname})" in printed
+    assert trainer.evaluator is evaluator
+    assert (tmp_path / "run" / "cmat.pt").read_bytes() == matrix

@@ -1,0 +1,209 @@
+"""Templates in text files; and that a run's name follows the content of the files its config names, not their place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from conftest import make_images
+
+from simnl.runs.config import CONFIGS, ConfigError, assemble, config_hash
+from simnl.clip.text import read_templates
+
+BROKEN = {
+    "no braces": ("a photo of a cat.\n", r"line 1: no \{\}"),
+    "twice in a line": ("\n{} and {}\n", r"line 2: .* exactly once"),
+    "named": ("a {name}.\n", r"line 1: .* no other brace"),
+    "single brace": ("a {}.\na {\n", r"line 2: .* no other brace"),
+    "double": ("a {}.\nb {}.\n a {}. \n", r"line 3: 'a \{\}.' stands there twice"),
+    "empty": ("\n  \n", "is empty: it holds one template per line"),
+}
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Two class folders with ten images each."""
+    for number, name in enumerate(("cat", "dog")):
+        make_images(tmp_path / "data" / "mine" / name, 10, size=20 + number)
+    return tmp_path / "data" / "mine"
+
+
+def config(folder, *options):
+    settings = {"TRAINER.NAME": "SimNL", "DATASET.FOLDER": str(folder)}
+    files = [CONFIGS / "datasets" / "imagefolder.yaml", CONFIGS / "trainers" / "SimNL.yaml"]
+    return assemble(files, options, settings)
+
+
+def test_read_templates(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_bytes("\ufeff a photo of a {}.\r\n\r\nein Bild: {}, größer.\n".encode())
+    assert read_templates(path) == ["a photo of a {}.", "ein Bild: {}, größer."]
+    path.write_bytes("größer: {}".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"t.txt is not UTF-8 text \(byte 2\)"):
+        read_templates(path)
+    with pytest.raises(FileNotFoundError, match="no file .*absent.txt"):
+        read_templates(tmp_path / "absent.txt")
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_templates(case, mine):
+    text, message = BROKEN[case]
+    (mine / "templates.txt").write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        config(mine)
+    assert str(mine / "templates.txt") in str(error.value)
+
+
+def test_templates_of_the_folder_of_a_file_and_of_the_command_line(mine, tmp_path):
+    standard = config(mine).PROMPTS
+    (mine / "templates.txt").write_text("an X-ray of {}.\na scan of {}.\n")
+    found = config(mine).PROMPTS
+    assert found.POSITIVE == ["an X-ray of {}.", "a scan of {}."]
+    assert found.NEGATIVE == standard.NEGATIVE
+    (mine / "negative_templates.txt").write_text("no {}.\n")
+    assert config(mine).PROMPTS.NEGATIVE == ["no {}."]
+    assert config(mine, "PROMPTS.POSITIVE", "['my {}.']").PROMPTS.POSITIVE == ["my {}."]
+    other = tmp_path / "other.txt"
+    other.write_text("the {}.\n")
+    assert config(mine, "PROMPTS.POSITIVE_FILE", str(other)).PROMPTS.POSITIVE == ["the {}."]
+    with pytest.raises(ConfigError, match=r"PROMPTS.POSITIVE and PROMPTS.POSITIVE_FILE both give templates"):
+        config(mine, "PROMPTS.POSITIVE", "['my {}.']", "PROMPTS.POSITIVE_FILE", str(other))
+    with pytest.raises(ConfigError, match=r"PROMPTS.NEGATIVE_FILE: no file .*absent.txt"):
+        config(mine, "PROMPTS.NEGATIVE_FILE", str(tmp_path / "absent.txt"))
+    dtd = assemble([CONFIGS / "datasets" / "dtd.yaml"], ["PROMPTS.POSITIVE_FILE", str(other)])
+    assert dtd.PROMPTS.POSITIVE == ["the {}."]
+
+
+def test_hash_follows_content_not_place(mine, tmp_path):
+    copy = tmp_path / "elsewhere" / "mine"
+    hashes = [config_hash(config(mine))]
+    changes = {
+        "templates.txt": "a {}.\n",
+        "negative_templates.txt": "no {}.\n",
+        "classnames.txt": "cat, Katze\ndog, Hund\n",
+        "split.json": json.dumps({part: [[f"cat/00{n}.png", 0, "cat"]] for n, part in enumerate(("train", "test"))}),
+    }
+    for name, text in changes.items():
+        (mine / name).write_text(text)
+        hashes.append(config_hash(config(mine)))
+    make_images(mine / "cat", 11, size=20)
+    hashes.append(config_hash(config(mine)))
+    assert len(set(hashes)) == len(hashes)
+    shutil.copytree(mine, copy)
+    assert config_hash(config(copy)) == hashes[-1]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "other"),
+    [
+        ("DATASET.SPLIT_FILE", "{}", "[]"),
+        ("DATASET.CLASSNAMES_FILE", "cat, a", "cat, b"),
+        ("PROMPTS.POSITIVE_FILE", "a {}", "b {}"),
+        ("PROMPTS.NEGATIVE_FILE", "a {}", "b {}"),
+        ("PROMPTS.CUPL", "{}", "[]"),
+    ],
+)
+def test_hash_of_a_named_file(mine, tmp_path, key, text, other):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for path in (first, second):
+        path.write_text(text)
+    same = [config_hash(config(mine, key, str(path))) for path in (first, second)]
+    second.write_text(other)
+    assert same[0] == same[1] != config_hash(config(mine, key, str(second)))
+
+
+def test_hash_does_not_change_when_the_split_is_made(mine, tmp_path):
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    before = config(mine, "STORE.ROOT", str(tmp_path / "store"), "DATASET.NUM_SHOTS", "2", "SEED", "1")
+    name = config_hash(before)
+    DATASET_REGISTRY.get("ImageFolder")(before)
+    assert (mine / "split.json").is_file()
+    assert config_hash(before) == name
+
+
+def test_hash_does_not_change_when_the_split_is_made_where_a_key_says(mine, tmp_path):
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    split = tmp_path / "made.json"
+    options = ["STORE.ROOT", str(tmp_path / "store"), "DATASET.NUM_SHOTS", "2", "SEED", "1"]
+    cfg = config(mine, *options, "DATASET.SPLIT_FILE", str(split))
+    name = config_hash(cfg)
+    DATASET_REGISTRY.get("ImageFolder")(cfg)
+    assert split.is_file()
+    assert config_hash(cfg) == name
+    split.write_text(split.read_text().replace('"generated"', '"other"'))
+    assert config_hash(cfg) != name  # somebody's own
+
+
+def test_a_cupl_file_that_comes_later_makes_another_run(tmp_path):
+    cfg = assemble([CONFIGS / "datasets" / "dtd.yaml"], ["DATASET.ROOT", str(tmp_path), "TRAINER.NAME", "SimNL"])
+    without = config_hash(cfg)
+    (tmp_path / "gpt3_prompts").mkdir()
+    (tmp_path / "gpt3_prompts" / "CuPL_prompts_dtd.json").write_text("{}")
+    assert config_hash(cfg) != without
+
+
+LABEL_FILES = {
+    "eurosat": ["eurosat/split_zhou_EuroSAT.json"],
+    "dtd": ["dtd/split_zhou_DescribableTextures.json"],
+    "fgvc_aircraft": [
+        "fgvc_aircraft/variants.txt",
+        *(f"fgvc_aircraft/images_variant_{part}.txt" for part in ("train", "val", "test")),
+    ],
+    "imagenet": ["imagenet/classnames.txt"],
+    "imagenet_a": ["imagenet-adversarial/classnames.txt", "imagenet/classnames.txt"],
+    "imagenetv2": ["imagenetv2/classnames.txt", "imagenet/classnames.txt"],
+}
+
+
+@pytest.mark.parametrize("dataset", LABEL_FILES)
+def test_hash_follows_the_data_set_s_own_label_files(tmp_path, dataset):
+    """Wherever the data root is; other files of the data set change nothing."""
+
+    def name(root, *options):
+        file = CONFIGS / "datasets" / f"{dataset}.yaml"
+        return config_hash(assemble([file], [*options], {"DATASET.ROOT": str(root), "TRAINER.NAME": "SimNL"}))
+
+    root = tmp_path / "data"
+    absent = name(root)  # the run itself says what is missing
+    found = [absent]
+    for file in LABEL_FILES[dataset]:
+        for text in ("one", "two!"):
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_text(text)
+            found.append(name(root))
+    assert len(set(found)) == len(found)
+    shutil.copytree(root, tmp_path / "moved")
+    assert name(tmp_path / "moved") == found[-1]
+    own = tmp_path / "moved" / LABEL_FILES[dataset][0].split("/")[0]
+    assert name(own) == found[-1]  # DATASET.ROOT may be the data set's folder
+    (own / "images").mkdir()
+    (own / "README.txt").write_text("more")
+    assert name(tmp_path / "moved") == found[-1]
+
+
+def test_hash_leaves_out_the_standard_split_where_another_is_given(tmp_path):
+    mine, standard = tmp_path / "mine.json", tmp_path / "dtd" / "split_zhou_DescribableTextures.json"
+    mine.write_text("{}")
+    options = ["DATASET.ROOT", str(tmp_path), "DATASET.SPLIT_FILE", str(mine), "TRAINER.NAME", "SimNL"]
+    cfg = assemble([CONFIGS / "datasets" / "dtd.yaml"], options)
+    before = config_hash(cfg)
+    standard.parent.mkdir()
+    standard.write_text("{}")
+    assert config_hash(cfg) == before
+
+
+def test_every_data_set_says_what_its_labels_are_read_from():
+    """From files that exist by these names in the layouts; rendered and listed ones have none."""
+    from dassl.data.datasets import DATASET_REGISTRY
+    from simnl.runs.contents import _label_files
+
+    found = {}
+    for path in (CONFIGS / "datasets").glob("*.yaml"):
+        cfg = assemble([path])
+        assert cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
+        found[path.stem] = _label_files(cfg)
+    without = {name for name, files in found.items() if not files}
+    assert without == {"imagefolder", "shapes", "shapes_inverted", "shapes_noise", "shapes_outline"}

@@ -1,0 +1,172 @@
+"""What a run leaves for later: its config, its TensorBoard log, and a head that figures can be drawn from."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_images
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from simnl.runs.config import CONFIGS, assemble, config_hash, relevant
+from simnl.runs.hparams import settings_of, write_hparams
+from simnl.results.plots import RUN_KINDS
+from simnl.results.plots.reload import reload
+from simnl.results.plots.runs import prototypes
+from simnl.runs.record import FILE
+from simnl.runs.run import run_log, run_one
+from simnl.runs.stored import read_config, stored_keys
+from simnl.results.tables import find_records
+
+NAMES = ("cat", "dog $1 $2", "fish")  # dollar signs start no formula
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of a SimNL and a zero-shot run on 30 images of noise."""
+    root = tmp_path_factory.mktemp("runs")
+    for name in NAMES:
+        make_images(root / "images" / name, 10, size=16)
+    return {method: train(root, method) for method in ("SimNL", "ZeroshotCLIP")}
+
+
+def train(root: Path, method: str) -> Path:
+    settings = {
+        "TRAINER.NAME": method, "DATASET.CONFIG": "imagefolder", "DATASET.NUM_SHOTS": 2, "SEED": 3,
+        "STORE.ROOT": str(root / "cache"), "OUTPUT_DIR": str(root / method), "USE_CUDA": False,
+        "DATASET.FOLDER": str(root / "images"), "PROMPTS.POSITIVE": ["a photo of a {}."], "VERBOSE": False,
+    }  # fmt: skip
+    files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
+    cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], ["OPTIM.MAX_EPOCH", "3"], settings)
+    with run_log(cfg.OUTPUT_DIR, quiet=True):
+        run_one(cfg)
+    return Path(cfg.OUTPUT_DIR)
+
+
+def record_of(folder: Path) -> dict:
+    return json.loads((folder / FILE).read_text())
+
+
+@pytest.mark.parametrize("method", ["SimNL", "ZeroshotCLIP"])
+def test_the_stored_config_is_the_config(runs, method):
+    cfg = read_config(runs[method])
+    assert config_hash(cfg) == record_of(runs[method])["config_hash"]
+    assert (3, 3, method) == (cfg.OPTIM.MAX_EPOCH, cfg.SEED, cfg.TRAINER.NAME)
+    others = [key for key in stored_keys(runs[method]) if key.startswith("TRAINER.") and method.upper() not in key]
+    assert others == ["TRAINER.NAME"]
+    assert set(stored_keys(runs[method])) == set(relevant(cfg))
+
+
+def test_a_missing_or_damaged_config_is_named(runs, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml is not there"):
+        read_config(tmp_path)
+    (tmp_path / "config.yaml").write_text("a: [")
+    with pytest.raises(ValueError, match="not valid yaml"):
+        read_config(tmp_path)
+    assert stored_keys(tmp_path) == {}
+
+
+def log_of(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    return events
+
+
+def test_tensorboard_has_losses_by_term_accuracy_and_learning_rate(runs):
+    events, record = log_of(runs["SimNL"]), record_of(runs["SimNL"])
+    last = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+    assert last["train/loss"] == pytest.approx(
+        sum(last[f"train/{t}"] for t in ("ce", "rerank", "consistency")), rel=1e-4
+    )
+    rates = [event.value for event in events.Scalars("train/lr")]
+    assert rates == sorted(rates, reverse=True)
+    assert [event.value for event in events.Scalars("val/accuracy")] == pytest.approx(record["val_accuracy_per_epoch"])
+    assert last["test/accuracy"] == pytest.approx(record["accuracy"])
+
+
+def test_tensorboard_lists_the_run_with_its_hyper_parameters(runs):
+    events, record = log_of(runs["SimNL"]), record_of(runs["SimNL"])
+    contents = events.PluginTagToContent("hparams")
+    start = plugin_data_pb2.HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
+    values = {name: getattr(v, v.WhichOneof("kind")) for name, v in start.session_start_info.hparams.items()}
+    assert {
+        "method": "SimNL",
+        "dataset": "imagefolder-images",
+        "shots": 2,
+        "seed": 3,
+        "epochs": 3,
+    }.items() <= values.items()
+    assert values["OPTIM.MAX_EPOCH"] == 3  # an option of the command line
+    for name in ("alpha", "beta", "lam"):
+        assert values[name] == pytest.approx(record["hparams"][name])
+    assert events.Scalars("result/accuracy")[0].value == pytest.approx(record["accuracy"])
+
+
+def test_a_method_without_training_lists_no_learning_rate(runs):
+    cfg, record = read_config(runs["ZeroshotCLIP"]), record_of(runs["ZeroshotCLIP"])
+    assert not {"lr", "epochs"} & set(settings_of(cfg, record))
+
+
+def test_a_reloaded_run_says_what_the_run_said(runs):
+    (record,) = find_records([runs["SimNL"]])
+    run = reload(record)
+    accuracy = 100 * (run.logits.argmax(1) == run.labels).double().mean().item()
+    assert accuracy == pytest.approx(record["accuracy"])
+    assert run.classnames == list(NAMES)
+    torch.testing.assert_close(run.trainer.head(run.features), run.logits)
+    kinds = prototypes(run)
+    assert list(kinds) == ["text", "negative text", "image", "negative image"]
+    assert {rows.shape for rows in kinds.values()} == {(3, run.features.shape[1])}
+    keys, labels = run.trainer.task.cache_keys(), run.trainer.task.support_labels
+    others = keys[labels != 0].sum(0)
+    torch.testing.assert_close(kinds["negative image"][0], others / others.norm())
+
+
+def test_a_run_on_another_split_is_not_drawn(runs):
+    (record,) = find_records([runs["SimNL"]])
+    with pytest.raises(ValueError, match=r"SimNL is a run on another split of imagefolder.*split_hash 0000"):
+        reload(record | {"split_hash": 64 * "0"})
+
+
+def test_confusion_matrix_of_a_run(runs):
+    (record,) = find_records([runs["SimNL"]])
+    ((title, figure),) = RUN_KINDS["confusion"]([record]).items()
+    assert f"{record['accuracy']:.2f} %" in title
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert np.diagonal(shown).mean() == pytest.approx(record["accuracy"])  # classes of equal size
+    assert [t.get_text().replace("\\", "") for t in figure.axes[0].get_yticklabels()] == list(NAMES)
+    figure.savefig("/dev/null", format="svg")
+
+
+def test_confusion_matrix_of_the_least_accurate_classes(runs):
+    figure = next(iter(RUN_KINDS["confusion"](find_records([runs["SimNL"]]), classes=2).values()))
+    assert figure.axes[0].images[0].get_array().shape == (2, 2)
+
+
+@pytest.mark.parametrize(("method", "kinds"), [("SimNL", 4), ("ZeroshotCLIP", 1)])
+def test_feature_map_of_a_run(runs, method, kinds):
+    figure = next(iter(RUN_KINDS["features"](find_records([runs[method]]), projection="pca").values()))
+    (ax,) = figure.axes
+    assert len(ax.collections) == len(NAMES) + kinds
+    points = sum(len(c.get_offsets()) for c in ax.collections[: len(NAMES)])
+    assert points == record_of(runs[method])["num_test"]
+    figure.savefig("/dev/null", format="svg")
+
+
+def test_a_run_without_its_config_says_what_to_do(runs, tmp_path):
+    (tmp_path / FILE).write_text((runs["SimNL"] / FILE).read_text())
+    with pytest.raises(FileNotFoundError, match="run its command again"):
+        RUN_KINDS["confusion"](find_records([tmp_path]))
+
+
+def test_without_tensorboard_a_warning(runs, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with caplog.at_level(logging.WARNING):
+        write_hparams(read_config(runs["SimNL"]), record_of(runs["SimNL"]))
+    assert "No HPARAMS" in caplog.text

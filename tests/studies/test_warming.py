@@ -1,0 +1,179 @@
+"""Warming: what runs will read, shared among processes, gives the same store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import warm as warm_tool
+
+from dassl.engine import TRAINER_REGISTRY
+from datasets.shapes.dataset import Shapes
+from simnl.runs.cli import known
+from simnl.studies.executor import execute
+from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_configs
+from simnl.studies.warming import encode_prompts, needs_of, share, total_needs, union, warm
+from simnl.fewshot.trainer import VLTrainer
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.store import FeatureStore
+from simnl.clip.views import ViewSpec
+
+SPEC = ViewSpec(32, (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest", (0.5, 1.0))
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory) -> Path:
+    """The images of `shapes`, once for all tests here."""
+    return tmp_path_factory.mktemp("rendered")
+
+
+@pytest.fixture
+def cache(tmp_path, rendered) -> Path:
+    """An empty cache but for the rendered images."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "shapes").symlink_to(rendered)
+    return tmp_path / "cache"
+
+
+def test_every_view_falls_to_one_process():
+    needs = {SPEC: {f"{i}.png": {0, 1} if i % 3 else {4} for i in range(11)}}
+    parts = [share(needs, rank, 3) for rank in range(3)]
+    seen = [(path, view) for part in parts for _, views, paths in part for path in paths for view in views]
+    wanted = [(path, view) for path, views in needs[SPEC].items() for view in views]
+    assert sorted(seen) == sorted(wanted)
+    assert union([needs, {SPEC: {"0.png": {9}}}])[SPEC]["0.png"] == {4, 9}
+
+
+def test_two_processes_fill_the_store_as_one_does(vit, image_files, tmp_path):
+    stores = {}
+    for world in (1, 2):
+        for rank in range(world):
+            stores[world] = FeatureStore(tmp_path / str(world), vit, exclusive=False, progress=False)
+            for spec, views, paths in share({SPEC: {path: {0, 1, 2} for path in image_files}}, rank, world):
+                stores[world].warm(paths, spec, views)
+                assert stores[world].encoded_images == len(image_files) * 3 // world
+    alone, shared = (stores[world].images(image_files, SPEC, (0, 1, 2)) for world in (1, 2))
+    torch.testing.assert_close(shared, alone, rtol=1e-5, atol=1e-6)
+    assert stores[2].encoded_images == len(image_files) * 3 // 2  # nothing was left to encode
+
+
+def test_a_warmed_run_encodes_nothing(tmp_path, cache, monkeypatch):
+    """The authors' way, with two draws and new views; of the model only the number of encoded views matters."""
+    variant = Variant("", ("PRESET", "official", "OPTIM.MAX_EPOCH", "2"))
+    setup = Setup(output=str(tmp_path / "output"), cache=str(cache))
+    (cfg,) = build_configs(setup, Plan("SimNL", "shapes", 1, variant), [1])
+    specs = needs_of(cfg)
+    assert len(specs) == 2  # the test transform and the random one
+    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, pixels: torch.ones(len(pixels), self.embed_dim))
+    wanted = sum(len(views) for images in specs.values() for views in images.values())
+    assert warm([Cell(Plan("SimNL", "shapes", 1), 1, cfg)]) == wanted
+    record = execute(cfg)
+    assert record["encoded_images"] == 0
+    assert np.isfinite(record["accuracy"])
+
+
+class Texts:
+    """A store that remembers the sentences that it was asked for."""
+
+    def __init__(self):
+        self.asked: set[str] = set()
+
+    def texts(self, sentences):
+        self.asked.update(sentences)
+        return torch.zeros(len(sentences), 1)
+
+
+OPTIONS = [
+    *((name, ()) for name in known("trainers")),
+    *((name, (f"TRAINER.{name.upper()}.NEGATIVE.ENABLED", "True")) for name in ("TipAdapterF", "TaskRes", "CoOp")),
+    ("ZeroshotCLIP", ("TRAINER.ZEROSHOTCLIP.PROMPTS", "mixture")),
+]
+
+
+@pytest.mark.parametrize(("method", "options"), OPTIONS, ids=lambda value: value if isinstance(value, str) else "")
+def test_prompts_that_are_warmed_are_those_of_the_run(method, options, monkeypatch, tmp_path):
+    """What warming encodes is what the trainer asks the store for when it builds its task."""
+    (cfg,) = build_configs(Setup(backbone="tiny"), Plan(method, "shapes", 1, Variant("", options)), [1])
+    names = tuple(json.loads((Shapes.bundled_dir / cfg.PROMPTS.CUPL).read_text()))
+    dataset = SimpleNamespace(
+        lab2cname=dict(enumerate(names)), num_classes=len(names), root=tmp_path, bundled_dir=Shapes.bundled_dir
+    )
+    monkeypatch.setattr("simnl.studies.warming.build_dataset", lambda cfg: dataset)
+    warmed, read = Texts(), Texts()
+    encode_prompts(cfg, warmed)
+    trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
+    trainer.cfg, trainer.store, trainer.device = cfg, read, torch.device("cpu")
+    trainer.clip = SimpleNamespace(embed_dim=1, logit_scale=1.0)
+    VLTrainer._build_task(trainer, dataset, names, None)  # CrossModalLP joins images to it afterwards
+    assert warmed.asked == read.asked
+    negative = {template.format(name) for template in cfg.PROMPTS.NEGATIVE for name in names}
+    assert negative.issubset(warmed.asked) == (method == "SimNL" or "ENABLED" in "".join(options))
+
+
+def test_total_needs_count_what_runs_share_once(monkeypatch):
+    parts = {
+        "a": {SPEC: {"1.png": {0, 1}, "2.png": {0}}},
+        "b": {SPEC: {"1.png": {1, 2}}},
+        "other model": {SPEC: {"1.png": {0}}},
+    }
+    monkeypatch.setattr("simnl.studies.warming.needs_of", parts.get)
+    monkeypatch.setattr(
+        "simnl.studies.warming.clip_of", lambda name: SimpleNamespace(fingerprint=name.partition(" ")[2], precision="fp32")
+    )
+    cells = [Cell(Plan("A", "shapes", 1), seed, name) for seed, name in enumerate(parts)]
+    assert total_needs([Cell(Plan("A", "shapes", 1), 9, refusal="no"), *cells]) == (5, 2)
+
+
+@pytest.mark.parametrize(("rank", "world", "code"), [(0, 1, 1), (0, 2, 0), (1, 2, 0)])
+def test_what_is_missing_is_told_once_and_ends_no_other_process(tmp_path, monkeypatch, capsys, rank, world, code):
+    for name, value in {"DATA": tmp_path, "CACHE": tmp_path, "RANK": rank, "WORLD_SIZE": world}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr("sys.argv", ["warm.py", "fewshot", "--datasets", "dtd", "--shots", "1", "--methods", "GDA"])
+    assert warm_tool.main() == code
+    assert capsys.readouterr().err.count("GDA dtd 1 shots seed 2: ") == (rank == 0)
+
+
+def test_a_run_without_its_data_or_prompts_stops_no_other(cache, monkeypatch):
+    def fails_for(seed: int, function):
+        def call(cfg, *args, **kwargs):
+            if seed == cfg.SEED:
+                raise FileNotFoundError(f"nothing for {seed}")
+            return function(cfg, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, pixels: torch.ones(len(pixels), self.embed_dim))
+    monkeypatch.setattr("simnl.studies.warming.needs_of", fails_for(1, needs_of))
+    monkeypatch.setattr("simnl.studies.warming.encode_prompts", fails_for(3, encode_prompts))
+    cells = build_cells(Setup(cache=str(cache), backbone="tiny"), [Plan("ZeroshotCLIP", "shapes", 1)], [1, 2, 3])
+    assert warm(cells) == 1800
+    assert [cell.error for cell in cells] == ["nothing for 1", "", "nothing for 3"]
+
+
+@pytest.mark.parametrize("flag", ["--jobs", "--gpus=2", "--executor", "--slurm"])
+def test_the_tool_refuses_flags_that_start_processes(flag):
+    with pytest.raises(ValueError, match="torchrun"):
+        warm_tool.parse(["fewshot", flag, "2"])
+    with pytest.raises(ValueError, match="--job"):
+        warm_tool.parse(["fewshot", "--job", "2"])
+
+
+def test_the_tool_encodes_the_default_methods_and_a_dry_run_nothing(tmp_path, cache, monkeypatch, capsys):
+    """As its help says; of the model only the number of encoded views matters."""
+    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, pixels: torch.ones(len(pixels), self.embed_dim))
+    for name, value in {"OUTPUT": tmp_path / "output", "CACHE": cache, "BACKBONE": "tiny"}.items():
+        monkeypatch.setenv(name, str(value))
+    said, words = [], ["fewshot", "--datasets", "shapes", "--shots", "1", "--seeds", "1"]
+    for more in (["--dry-run"], [], []):
+        monkeypatch.setattr("sys.argv", ["warm.py", *words, *more])
+        assert warm_tool.main() == 0
+        said.append(capsys.readouterr().out)
+        assert (cache / "features").exists() == (more == [])
+    needed = int(said[0].split(": ")[1].split()[0])
+    assert needed > 1000
+    assert f": {needed} views encoded" in said[1]
+    assert ": 0 views encoded" in said[2]

@@ -1,0 +1,50 @@
+"""docs/methods.md has a row for every method, with the number of parameters that its head really has."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from helpers.e2e_tools import REPO
+from test_contract import CLASSES, CLIP, METHODS, WIDTH, make_head
+
+SHOTS = 4
+COLUMNS = ("method", "prediction", "learned", "parameters", "prompts", "source", "checked")
+PAGE = (REPO / "docs" / "methods.md").read_text(encoding="utf-8")
+
+
+def rows() -> dict[str, dict[str, str]]:
+    found = {}
+    for line in PAGE.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) == len(COLUMNS) and cells[0].startswith("`"):
+            found[cells[0].strip("`")] = dict(zip(COLUMNS, cells, strict=True))
+    return found
+
+
+def test_a_row_for_every_method_and_no_other():
+    assert sorted(rows()) == METHODS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_number_of_parameters(method):
+    formula = rows()[method]["parameters"]
+    if formula == "see its docstring":
+        assert method == "CLIPLoRA"  # counted in its own test
+        return
+    assert re.fullmatch(r"[CDKMQW0-9+*/() ]+", formula)
+    head, task = make_head(method, SHOTS)
+    letters = {"C": CLASSES, "D": WIDTH, "K": SHOTS, "W": CLIP.model.token_embedding.embedding_dim}
+    letters["M"] = len(head.context) if hasattr(head, "context") else 0
+    residual = getattr(head, "residual", None)  # a method of SimNL's head, which has no channels
+    letters["Q"] = residual.shape[1] if isinstance(residual, torch.Tensor) else 0
+    assert eval(formula, {"__builtins__": {}}, letters) == sum(p.numel() for p in head.parameters())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_row_says_where_it_comes_from_and_how_it_was_checked(method):
+    row = rows()[method]
+    assert re.search(r"arxiv.org/abs/\d{4}\.\d{5}", row["source"])
+    assert row["checked"]
+    assert row["learned"]

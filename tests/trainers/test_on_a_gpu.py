@@ -1,0 +1,217 @@
+"""Every method on a make-believe GPU: devices are never mixed up, and the results are the CPU's.
+
+Covered: training, selection, search, test, targets, checkpoints, resuming and loading, of every method and of the
+options that take other paths; features, prompts and their store; autocast. Not covered, as a GPU's kernels and memory
+are not there: rounding, speed, determinism; more in make_believe_gpu.py.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+from helpers import tiny_vit
+import torch
+from helpers.make_believe_gpu import make_believe
+from PIL import Image
+from safetensors.torch import load_file
+
+from simnl.runs.cli import known
+from simnl.runs.config import CONFIGS, assemble
+from simnl.results.plots import RUN_KINDS
+from simnl.results.plots.reload import reload
+from simnl.results.plots.runs import prototypes
+from simnl.runs.run import run_one, seeded_trainer
+from simnl.results.tables import find_records
+from simnl.fewshot.trainer import VLTrainer
+
+COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40), "white": (240, 240, 240)}
+METHODS = known("trainers")
+EPOCHS = 3
+QUICK = {
+    "OPTIM.MAX_EPOCH": EPOCHS,
+    "DATASET.NUM_SHOTS": 2,
+    "VIEWS.CACHE": 2,
+    "VIEWS.TRAIN": 2,
+    "VERBOSE": False,
+    "TRAIN.CHECKPOINT_FREQ": 1,
+    "DATALOADER.NUM_WORKERS": 0,
+    "DATALOADER.TRAIN_X.BATCH_SIZE": 5,
+    "SWEEP": [],
+    "PROMPTS.POSITIVE": ["a photo of a {}."],
+    "PROMPTS.NEGATIVE": ["a photo without a {}."],
+    "TRAINER.LINEARPROBE.MAX_ITER": 20,
+    "TRAINER.CROSSMODALLP.EPOCH_STEPS": 4,
+    "TRAINER.CLIPLORA.STEPS_PER_SHOT": 1,
+    "TRAINER.TASKRES.STAGE1.MAX_EPOCH": 2,
+}
+OPTIONS = [  # those that take paths of their own
+    ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
+    ("SimNL", "PRESET", "official", "DATASET.LABEL_NOISE", "0.4"),
+    ("SimNL", "SEARCH.MODE", "coarse-to-fine"),
+    ("SimNL", "TRAINER.SIMNL.NEGATIVE_LOSS", "eq18", "DATASET.NUM_SHOTS", "1"),
+    ("SimNL", "PROTOCOL", "oracle-test", "TRAINER.SIMNL.ADAPTERS", "['positive-cache']"),
+    ("SimNL", "PROTOCOL", "no-val", "VIEWS.ORDER", "pool"),
+    ("TipAdapterF", "TRAINER.TIPADAPTERF.NEGATIVE.ENABLED", "True", "DATASET.LABEL_NOISE", "0.4"),
+    ("TipAdapter", "DATASET.LABEL_NOISE", "0.4"),
+    ("APET", "DATASET.LABEL_NOISE", "0.4"),
+    ("APE", "DATASET.LABEL_NOISE", "0.4"),
+    ("GraphAdapter", "DATASET.LABEL_NOISE", "0.4"),
+    ("TaskRes", "TRAINER.TASKRES.NEGATIVE.ENABLED", "True", "VIEWS.ORDER", "pool"),
+    ("TaskRes", "TRAINER.TASKRES.BASE", "enhanced-ours"),
+    ("CoOp", "TRAINER.COOP.NEGATIVE.ENABLED", "True", "TRAINER.COOP.CTX_INIT", "a photo of a"),
+    ("CoOp", "TRAINER.COOP.CSC", "True", "TRAINER.COOP.POSITION", "middle", "TRAINER.COOP.CHUNK", "3"),
+    ("CoCoOp", "TRAINER.COCOOP.CHUNK", "3", "TRAINER.COCOOP.CTX_INIT", ""),
+    ("CLIPLoRA", "TRAINER.CLIPLORA.RECOMPUTE_FROM", "1", "SELECTION.EPOCH", "best"),
+    ("CLAP", "TRAINER.CLAP.MULTIPLIERS", "balanced"),
+    ("CLIPAdapter", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"),
+    *(("TaskRes", "OPTIM.NAME", name) for name in ("sgd", "adamw", "amsgrad", "rmsprop", "radam")),
+    *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in ("CoOp", "CoCoOp", "CLIPAdapter")),
+]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of four classes of plain colours under noise."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir()
+        for number in range(9):
+            noise = np.random.default_rng(zlib.crc32(f"{name} {number}".encode()))
+            picture = np.clip(noise.normal(colour, 90, (40, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(folder / name / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Features of the CPU and of the GPU are not mixed."""
+    return {cuda: tmp_path_factory.mktemp(f"store{cuda:d}") for cuda in (False, True)}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Of a small ViT."""
+    return tiny_vit.write(tmp_path_factory.mktemp("vit"))[1]
+
+
+@pytest.fixture
+def config(pictures, stores, weights, tmp_path):
+    def make(method, cuda, *options, name=""):
+        files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
+        files.append(CONFIGS / "trainers" / f"{method}.yaml")
+        settings = {**QUICK, "TRAINER.NAME": method, "SEED": 1, "USE_CUDA": cuda, "DATASET.FOLDER": str(pictures)}
+        if method == "CLIPLoRA":
+            settings |= {"MODEL.BACKBONE.ARCH": tiny_vit.ARCH, "MODEL.BACKBONE.WEIGHTS": str(weights)}
+        settings["STORE.ROOT"] = str(stores[cuda])
+        settings["OUTPUT_DIR"] = str(tmp_path / (name or ("gpu" if cuda else "cpu")))
+        node = assemble(files, [], settings).TRAINER[method.upper()]
+        for axis, (low, high, steps) in node.get("GRID", {}).items():
+            settings[f"TRAINER.{method.upper()}.GRID.{axis}"] = [low, high, min(steps, 3)]
+        settings = {key: value for key, value in settings.items() if key not in options}
+        return assemble(files, options, settings)
+
+    return make
+
+
+class Killed(Exception):
+    """In the place of kill -9."""
+
+
+def interrupted(cfg, monkeypatch) -> dict:
+    """The record of a run that is stopped before its last epoch, and started again."""
+    before_epoch = VLTrainer.before_epoch
+
+    def stop(trainer):
+        if trainer.epoch == EPOCHS - 1:
+            raise Killed
+        before_epoch(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VLTrainer, "before_epoch", stop)
+        try:
+            return run_one(cfg)
+        except Killed:
+            pass
+    return run_one(cfg)
+
+
+def same_on_both(config, tmp_path, monkeypatch, method, *options) -> None:
+    """The run, undisturbed on the CPU; and on the GPU, interrupted, resumed and loaded."""
+    expected = run_one(config(method, False, *options))
+    with make_believe():
+        record = interrupted(config(method, True, *options), monkeypatch)
+        trainer = seeded_trainer(config(method, True, *options, name="loaded"))
+        trainer.load_model(str(tmp_path / "gpu"))
+        assert trainer.test() == expected["accuracy"]
+        trainer.evaluate([item for item in trainer.dm.dataset.test if item.label < 2], columns=[0, 1])
+    assert record["device"] == "cuda"
+    assert record["peak_memory_mb"]["gpu"] > 0
+    for key in ("accuracy", "targets", "hparams", "swept", "num_settings", "val_accuracy_per_epoch", "best_epoch"):
+        assert record[key] == expected[key], key
+    ours, theirs = (load_file(tmp_path / where / "head.safetensors") for where in ("gpu", "cpu"))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_gives_what_it_gives_on_a_cpu(config, tmp_path, monkeypatch, method):
+    same_on_both(config, tmp_path, monkeypatch, method)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("CLIPLoRA", "ZeroshotCLIP")])
+def test_so_does_a_run_in_the_authors_way(config, tmp_path, monkeypatch, method):
+    quick = [str(part) for pair in QUICK.items() if pair[0] in ("OPTIM.MAX_EPOCH", "SWEEP") for part in pair]
+    same_on_both(config, tmp_path, monkeypatch, method, "PRESET", "official", *quick)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o)).replace("/", "_"))
+def test_so_does_a_run_with_options(config, tmp_path, monkeypatch, options):
+    same_on_both(config, tmp_path, monkeypatch, *options)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("CoOp", ()), ("CoCoOp", ()), ("CLIPLoRA", ()), ("TaskRes", ("TRAINER.TASKRES.BASE", "enhanced-ours"))],
+)
+def test_towers_in_half_precision(config, tmp_path, method, options):
+    """On a CPU text towers stay in single precision, so results differ there."""
+    with make_believe():
+        run_one(config(method, True, "MODEL.BACKBONE.PRECISION", "bf16", *options))
+    learned = load_file(tmp_path / "gpu" / "head.safetensors")
+    assert learned
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in learned.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_step_waits_for_the_gpu_twice_at_most(config, method, make_believe_gpu):
+    """Once to see that the loss is finite, once to log its terms."""
+    trainer = seeded_trainer(config(method, True))
+    step, waits = trainer.forward_backward, []
+
+    def counted(batch):
+        before = make_believe_gpu.waits.total()
+        result = step(batch)
+        waits.append(make_believe_gpu.waits.total() - before)
+        return result
+
+    trainer.forward_backward = counted
+    trainer.train()
+    assert bool(waits) == trainer.trains
+    assert max(waits, default=0) <= 2
+
+
+@pytest.mark.parametrize("method", ["SimNL", "CoOp", "ZeroshotCLIP"])
+def test_figures_of_a_run(config, tmp_path, method):
+    """Drawn where it ran, and where there is no GPU."""
+    rows = []
+    with make_believe():
+        run_one(config(method, True))
+        (record,) = find_records([tmp_path / "gpu"])
+        for kind, options in (("confusion", {}), ("features", {"projection": "pca"})):
+            assert RUN_KINDS[kind]([record], **options)
+        rows.append((reload(record).logits, prototypes(reload(record))))
+    run = reload(record)
+    assert run.trainer.device.type == "cpu"
+    rows.append((run.logits, prototypes(run)))
+    torch.testing.assert_close(*rows)
