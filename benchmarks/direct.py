@@ -2,8 +2,8 @@
 
 What the authors' released code computes, in the order in which it computes it, written from the formulas alone: keys
 gathered class by class, moved keys formed and normalised, dense products with one-hot values, one full pass over
-validation images and keys for every point of the grid. `tests/benchmarks/test_benchmarks.py` checks that each gives what the
-program gives. Rows are sorted by class, K per class.
+validation images and keys for every point of the grid. `tests/benchmarks/test_benchmarks.py` checks that each gives
+what the program gives. Rows are sorted by class, K per class.
 """
 
 from __future__ import annotations

@@ -6,15 +6,15 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
-from simnl.runs.run import OWN_PACKAGES
+from helpers.images import make_images
 from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.clip.prompt_learning import TextTower
+from simnl.runs.run import OWN_PACKAGES
 
 torch.set_num_threads(1)  # tensors here are small: more threads only cost time
 
@@ -70,18 +70,6 @@ def image_files(tmp_path) -> list[str]:
     return make_images(tmp_path / "images", 12)
 
 
-def make_images(folder: Path, count: int, size: int = 40) -> list[str]:
-    """Seeded noise images, one file each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    paths = []
-    for i in range(count):
-        path = folder / f"{i:03d}.png"
-        Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(path)
-        paths.append(str(path))
-    return paths
-
-
 @pytest.fixture
 def make_believe_gpu():
     """A GPU that is not there (make_believe_gpu.py); the fixture's value counts synchronisations and copies."""
@@ -89,3 +77,15 @@ def make_believe_gpu():
 
     with make_believe() as gpu:
         yield gpu
+
+
+@pytest.fixture(scope="session")
+def clip() -> FrozenCLIP:
+    """The bundled model."""
+    return load_clip("tiny-clip", "bundled")
+
+
+@pytest.fixture(scope="session")
+def tower(clip) -> TextTower:
+    """Its text tower, for methods that learn prompts."""
+    return TextTower(clip)

@@ -1,7 +1,1 @@
-"""One method per file. Importing the package registers every method in it, so adding a file is all there is to do."""
-
-import importlib
-import pkgutil
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+"""Methods: one file each, registered in `TRAINER_REGISTRY` under the class's name."""

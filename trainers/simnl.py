@@ -239,7 +239,7 @@ class SimNLHead(SearchableHead):
         return f @ self.keys.T, f @ self._negative_rows.T
 
     def terms(self, features: Tensor, products: Tensor | None = None) -> Mapping[str, Tensor]:
-        """R, Q `(B, C)`, and for each cache what its cosines follow from (`simnl.fewshot.cache.cache_logits`): products with
+        """R, Q `(B, C)`, and for each cache what its cosines follow from (`fewshot.cache.cache_logits`): products with
         the frozen keys `(B, N)`, with the residuals `(B, C)`, and inverse lengths of the moved keys `(N,)`. Negative
         keys that are one per class have C in place of N."""
         return self._terms(F.normalize(features, dim=-1), self.positive_text(), products)

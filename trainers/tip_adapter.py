@@ -5,8 +5,8 @@
 f: unit image feature; W: text classifier of the templates; k_n: unit mean over the augmented views of support image n;
 s: the model's logit scale. Tip-Adapter learns nothing. Tip-Adapter-F learns the keys, (N, D), from the cache's own
 (later they need not have unit length), with cross-entropy at the initial alpha and beta. Both search alpha and beta
-afterwards. Tip-Adapter-F can carry SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py), whose
-negative cache then has the same alpha and beta.
+afterwards. Tip-Adapter-F can carry SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py),
+whose negative cache then has the same alpha and beta.
 
 Source: Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022,
 arXiv:2207.09519 (arXiv:2111.03930), and the authors' released code.

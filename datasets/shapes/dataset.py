@@ -13,21 +13,21 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from simnl.files import replacing
 from dassl.data.datasets import DATASET_REGISTRY
-
-from datasets.shapes.dataset import classes as shapes_classes, figures as shapes_figures, render as shapes_render
-from simnl.data.base import FewShotDataset, Sizes
-from simnl.data.listing import find_missing
+from datasets.shapes import classes, figures
+from datasets.shapes import render as renderer
 from datasets.shapes.classes import CLASSES, SPLITS, ShapeClass
 from datasets.shapes.render import image_generator, render, sample_scene
+from simnl.data.base import FewShotDataset, Sizes
+from simnl.data.listing import find_missing
 from simnl.data.splits import Item, Split, read_split
+from simnl.files import replacing
 
 
 def renderer_version() -> str:
     """Hex digits that change with the source of figures, renderer or classes."""
     digest = hashlib.sha256()
-    for module in (shapes_figures, shapes_render, shapes_classes):
+    for module in (figures, renderer, classes):
         digest.update(Path(module.__file__).read_text(encoding="utf-8").encode())
     return digest.hexdigest()[:12]
 
@@ -43,7 +43,7 @@ class Shapes(FewShotDataset):
     """40 classes, figure x fill pattern; 32 / 10 / 45 images per class for training, validation and test."""
 
     config_name = "shapes"
-    bundled_dir = Path(__file__).resolve().parent / "shapes_data"  # holds the CuPL sentences
+    bundled_dir = Path(__file__).resolve().parent  # holds the CuPL sentences
     style = "photo"
     published = Sizes(40, 1280, 400, 1800)
 

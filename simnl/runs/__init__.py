@@ -1,1 +1,1 @@
-"""Experiments: configs put together, runs carried out and recorded, records turned into tables."""
+"""One run: its config, its identity, its folder and its record."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot import capabilities
+from simnl.plugins import load_plugins
 
 
 def refusal(method: str, *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
@@ -12,7 +13,7 @@ def refusal(method: str, *, task: str = "few-shot", arch: str = "", eval_only: b
     Raises:
         KeyError: no such method.
     """
-    import trainers  # noqa: F401 - importing registers every method
+    load_plugins()
 
     trainer = TRAINER_REGISTRY.get(method)
     return capabilities.refusal(trainer, task=task, arch=arch, eval_only=eval_only)

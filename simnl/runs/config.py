@@ -19,11 +19,11 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from simnl.locations import ROOT
+from simnl.plugins import load_plugins
 from simnl.runs.contents import apply_templates, digests
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ROOT / "configs"
-BUNDLED_WEIGHTS = ROOT / "vlm" / "tiny_clip" / "weights.safetensors"
+BUNDLED_WEIGHTS = ROOT / "simnl" / "clip" / "tiny_clip" / "weights.safetensors"
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast, where libyaml is there
 
@@ -101,11 +101,9 @@ def default_cache() -> str:
 
 def base_config() -> CN:
     """Engine defaults, plugin keys, and the node of every trainer of this program."""
-    import datasets
-    import trainers  # noqa: F401 - importing registers every method
     from simnl.fewshot.trainer import VLTrainer
 
-    datasets.import_all()
+    load_plugins()
 
     cfg = get_cfg_default()
     plugin_defaults(cfg)

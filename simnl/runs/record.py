@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from simnl.files import write_text_atomically
+from simnl.locations import ROOT
 
 SCHEMA = 1
 FILE = "result.json"
@@ -122,8 +123,7 @@ def environment() -> dict:
 
 
 def _commit() -> str:
-    root = Path(__file__).resolve().parents[1]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -14,10 +14,12 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
+from simnl.locations import CONFIGS
+from simnl.plugins import load_plugins
 from simnl.runs.backbones import backbone_settings, resolve_auto
 from simnl.runs.capabilities import refusal
 from simnl.runs.cli import check_name, describe, known
-from simnl.runs.config import CONFIGS, assemble, config_hash
+from simnl.runs.config import assemble, config_hash
 from simnl.runs.record import is_done
 from simnl.runs.run import run_folder
 
@@ -248,7 +250,7 @@ def _has_data(setup: Setup, dataset: str) -> bool:
 
 def default_methods() -> list[str]:
     """The methods that work on cached features: all that neither change a tower nor learn its inputs."""
-    import trainers  # noqa: F401 - importing registers every method
+    load_plugins()
     from dassl.engine import TRAINER_REGISTRY
 
     found = [(name, TRAINER_REGISTRY.get(name)) for name in known("trainers")]

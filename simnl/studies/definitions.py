@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.plugins import load_plugins
 from simnl.runs.cli import check_name
+from simnl.runs.record import is_reweighting
 from simnl.studies.cells import (
     CELL_ERRORS,
     Cell,
@@ -21,7 +23,6 @@ from simnl.studies.cells import (
     default_methods,
     targets_of,
 )
-from simnl.runs.record import is_reweighting
 
 SHOTS = (1, 2, 4, 8, 16)
 NOISE = (0.0, 0.1, 0.3, 0.5)
@@ -151,7 +152,7 @@ def defaults_of(method: str) -> dict:
     Raises:
         KeyError: no such method.
     """
-    import trainers  # noqa: F401 - importing registers every method
+    load_plugins()
 
     return dict(TRAINER_REGISTRY.get(method).default_cfg())
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import submitit
 from rich.console import Console
 
-from simnl.studies import slurm
+from simnl.locations import ROOT
 from simnl.runs.devices import devices_of
-from simnl.studies.executor import work
+from simnl.studies import slurm
 from simnl.studies.cells import Cell, is_finished
-from simnl.studies.progress import Progress
 from simnl.studies.definitions import Request
+from simnl.studies.executor import work
+from simnl.studies.progress import Progress
 from simnl.studies.workers import STOP, EventLog, Worker, usable_cores
 
 FOLDER = ".benchmark"  # below OUTPUT: events and logs of processes
@@ -155,7 +156,7 @@ def all_over(jobs: Sequence) -> bool:
 
 def submit(request: Request, workers: Workers, folder: Path) -> list:
     """Start the processes through submitit; its job objects."""
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(ROOT)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     local = workers.executor == "local"
     worker = Worker(

@@ -6,10 +6,11 @@ import re
 import shutil
 
 import pytest
+
 from helpers.e2e_tools import REPO, records
 
 DOCUMENTS = sorted(
-    p for p in [*REPO.glob("*.md"), *REPO.glob("docs/*.md"), *REPO.glob("toolbox/*.md"), *REPO.glob("simnl/clip/*/*.md")]
+    path for pattern in ("*.md", "docs/*.md", "toolbox/*.md", "simnl/clip/*/*.md") for path in REPO.glob(pattern)
 )
 
 
@@ -24,7 +25,7 @@ def test_files_named_in_commands_exist(document):
     example = {"scripts/nearest_mean/main.sh", "trainers/nearest_mean.py", "configs/trainers/NearestMean.yaml"}
     for target in set(
         re.findall(
-            r"\b((?:scripts|tools|configs|trainers|fewshot|vlm|experiment)/[\w/]+\.(?:sh|py|yaml))",
+            r"\b((?:scripts|tools|configs|trainers|datasets|simnl)/[\w/]+\.(?:sh|py|yaml))",
             document.read_text(),
         )
     ):

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from simnl.runs.config import CONFIGS, assemble
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 SHARED = REPO.parent / "shared" / "golden"
 BUNDLED = REPO / "tests" / "goldens" / "simnl"  # K = 4 of the same set: the suite proves itself without SHARED
 SHARED_SETTINGS = [f"shared-{shots}" for shots in (1, 2, 4, 8, 16)]

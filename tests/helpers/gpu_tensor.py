@@ -19,9 +19,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 aten = torch.ops.aten
 CPU = torch.device("cpu")
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 TESTS = REPO / "tests"
-OWN = (Path(__file__), TESTS / "make_believe_gpu.py")
+OWN = (Path(__file__), TESTS / "helpers" / "make_believe_gpu.py")
 # Their indices may be on the CPU: CUDA copies them.
 INDEXING = {aten.index, aten._unsafe_index, aten.index_put, aten.index_put_, aten._index_put_impl_}
 SCALARS_ALLOWED = {aten.masked_fill, aten.masked_fill_, aten.fill, aten.fill_, aten.where, aten.clamp, aten.lerp}

@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from test_tip_adapter import LABELS, queries, support
 
-from simnl.runs.config import CONFIGS, assemble
+from helpers.cache_heads import LABELS, queries, support
 from simnl.fewshot.search import Grid, count_grid
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from trainers.proker import ProKeR, ProKeRHead
 
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from test_search import make_head
 
+from helpers.simnl_head import make_head
 from simnl.fewshot.cache import class_negative_keys, class_sum, instance_weights, shots_if_equal, slot_negative_keys
 from simnl.fewshot.losses import consistency_loss
 from trainers.simnl import SimNLOptions

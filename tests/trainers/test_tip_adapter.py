@@ -8,20 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from simnl.runs.config import CONFIGS, assemble
+from helpers.cache_heads import LABELS, queries, support
 from simnl.fewshot.search import axis, count_grid
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from trainers.tip_adapter import TipAdapter, TipAdapterHead
-
-
-def support(labels: list[int], classes: int = 4, width: int = 6) -> dict:
-    """Arguments of a cache head: random unit classifier and keys, float64."""
-    g = torch.Generator().manual_seed(0)
-    text, keys = (F.normalize(torch.randn(n, width, generator=g).double(), dim=-1) for n in (classes, len(labels)))
-    return {"text": text, "cache_keys": keys, "labels": torch.tensor(labels), "logit_scale": 10.0}
-
-
-def queries(rows: int = 5, width: int = 6) -> torch.Tensor:
-    return torch.randn(rows, width, generator=torch.Generator().manual_seed(1)).double()
 
 
 def naive(x, text, keys, labels, beta, alpha):
@@ -34,9 +25,6 @@ def naive(x, text, keys, labels, beta, alpha):
             logits[label] = logits[label] + alpha * torch.exp(-beta * (1 - f @ keys[n]))
         rows.append(torch.stack(logits))
     return torch.stack(rows)
-
-
-LABELS = {"equal": [0, 0, 1, 1, 2, 2, 3, 3], "unequal": [0, 1, 1, 1, 3], "noisy": [2, 0, 3, 0, 1, 2, 2, 1]}
 
 
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path(__file__).resolve().parents[1] / "published"
+FOLDER = Path(__file__).resolve().parent
 
 PAPER_A1, PAPER_A2, PAPER_A3 = (f"SimNL paper, Table A{number}" for number in (1, 2, 3))
 SOURCES = {

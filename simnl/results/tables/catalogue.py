@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import yaml
 
-from simnl.runs.config import CONFIGS
+from simnl.locations import CONFIGS
+from simnl.plugins import load_plugins
 from simnl.results.published import read
-from simnl.runs.record import OWN_IMAGES, config_of
 from simnl.results.tables import common
 from simnl.results.tables.common import ELEVEN, PRESETS, SHIFTED, Request
 from simnl.results.tables.model import MISSING, Block, Cell, Table, text
+from simnl.runs.record import OWN_IMAGES, config_of
 
 PARTS = ("classes", "train", "val", "test")
 SAME = "same"
@@ -72,10 +73,9 @@ def datasets_tables(records: Sequence[dict], request: Request) -> list[Table]:
 
 
 def _declared(name: str) -> dict[str, int]:
-    import datasets  # imports every data set; most tables do not need them
     from dassl.data.datasets import DATASET_REGISTRY
 
-    datasets.import_all()
+    load_plugins()
     body = yaml.safe_load((CONFIGS / "datasets" / f"{config_of(name)}.yaml").read_text(encoding="utf-8"))
     sizes = DATASET_REGISTRY.get(body["DATASET"]["NAME"]).published
     return {part: getattr(sizes, part) for part in PARTS} if sizes else {}

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.miniatures import build_layout
 from simnl.data.preparation import fetch
 from simnl.data.preparation.catalogue import SOURCES
 from simnl.data.preparation.sources import Remote
+from simnl.plugins import load_plugins
 
 PUBLISHED = dict(SOURCES)  # as declared, with the CuPL sentences
 
@@ -132,17 +134,6 @@ def make_zip(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def load_builders():
-    """The module of the data sets' tests that writes them in miniature."""
-    name = "miniature_data_sets"
-    if name not in sys.modules:
-        path = Path(__file__).resolve().parents[1] / "datasets" / "conftest.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
@@ -151,17 +142,16 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def build(tmp_path: Path):
     """`build("Caltech101", root)` writes the miniature; `root` is a folder of its own unless given."""
-    return lambda name, root=None: load_builders().build_layout(name, root or tmp_path / "made")
+    return lambda name, root=None: build_layout(name, root or tmp_path / "made")
 
 
 @pytest.fixture
 def miniature(monkeypatch):
     """`miniature("Caltech101", built)`: from now on the published sizes are those of the miniature."""
-    import datasets
     from dassl.data.datasets import DATASET_REGISTRY
     from simnl.data.base import Sizes
 
-    datasets.import_all()
+    load_plugins()
 
     def publish(name: str, built) -> None:
         counts = [len(built.parts.get(part, ())) for part in ("train", "val", "test")]

@@ -9,17 +9,17 @@ import pytest
 import yaml
 
 from dassl.data.datasets import DATASET_REGISTRY
-from simnl.runs.config import CONFIGS
 from simnl.data.preparation.catalogue import SOURCES
 from simnl.data.preparation.prepare import plan
 from simnl.data.preparation.sources import Piece, Source
+from simnl.locations import CONFIGS
+from simnl.plugins import load_plugins
 
 
 def test_the_catalogue_fits_the_data_sets():
     """Each data set's image folder and split file are pieces; nothing is declared twice or malformed."""
-    import datasets
 
-    datasets.import_all()
+    load_plugins()
     kinds = {kind.config_name: kind for kind in map(DATASET_REGISTRY.get, DATASET_REGISTRY.registered_names())}
     bundled = {name for name in kinds if name.startswith("shapes") or name in ("imagefolder", "")}
     assert set(SOURCES) == set(kinds) - bundled
@@ -45,7 +45,7 @@ def test_cupl_files_are_those_of_the_configs(helpers):
 
 
 def test_cupl_checksums(helpers):
-    folder = Path(__file__).resolve().parents[3] / "shared" / "real" / "cupl"
+    folder = Path(__file__).resolve().parents[4] / "shared" / "real" / "cupl"
     if not folder.is_dir():
         pytest.skip(f"no CuPL files at {folder}")
     by_name = {p.remote.name: p.remote for s in helpers.PUBLISHED.values() for p in s.pieces if p.above}
@@ -78,7 +78,7 @@ NOT_USED = {
 def test_links_and_checksums_are_those_of_the_fact_sheet(helpers):
     from torchvision.datasets import imagenet
 
-    sheet = Path(__file__).resolve().parents[3] / "shared" / "datasets.md"
+    sheet = Path(__file__).resolve().parents[4] / "shared" / "datasets.md"
     if not sheet.is_file():
         pytest.skip(f"no fact sheet at {sheet}")
     text = sheet.read_text(encoding="utf-8")

@@ -1,0 +1,45 @@
+"""Methods and data sets are plugins: they are found and imported here, and listed nowhere.
+
+Found are the modules of the packages `trainers` and `datasets` of this repository, and whatever other distributions
+announce under the entry-point group `simnl.plugins`, so that a method can live in a repository of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from importlib import metadata, util
+from pathlib import Path
+from types import ModuleType
+
+from simnl.locations import ROOT
+
+PACKAGES = ("trainers", "datasets")
+GROUP = "simnl.plugins"
+
+
+@functools.cache
+def load_plugins() -> None:
+    """Import every plugin, so that it registers itself with the engine's registries.
+
+    An error in a plugin's own code is raised as it is: its traceback names the line.
+    """
+    import_all(importlib.import_module("simnl.data.own_images"))
+    for name in PACKAGES:
+        if _is_ours(name):
+            import_all(importlib.import_module(name))
+    for entry in metadata.entry_points(group=GROUP):
+        import_all(entry.load())
+
+
+def import_all(package: ModuleType) -> None:
+    """Import every module of a package; a plain module is there already."""
+    for module in pkgutil.iter_modules(getattr(package, "__path__", ()), prefix=f"{package.__name__}."):
+        importlib.import_module(module.name)
+
+
+def _is_ours(name: str) -> bool:
+    """False for a package of the same name that belongs to somebody else (there is a well-known `datasets`)."""
+    spec = util.find_spec(name)
+    return bool(spec and spec.origin and Path(spec.origin).resolve().is_relative_to(ROOT))

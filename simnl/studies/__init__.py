@@ -1,0 +1,1 @@
+"""Many runs: the cells of a study, and the processes that carry them out."""

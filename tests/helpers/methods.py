@@ -1,0 +1,56 @@
+"""Any registered method on a task of clustered random features."""
+
+from __future__ import annotations
+
+import torch
+
+from dassl.engine import TRAINER_REGISTRY
+from helpers import tiny_vit
+from simnl.clip.model import load_clip
+from simnl.clip.text import PromptFeatures
+from simnl.fewshot.head import Head
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
+from simnl.locations import CONFIGS
+from simnl.runs.cli import known
+from simnl.runs.config import assemble
+
+CLIP = load_clip("tiny-clip", "bundled")
+CLASSES, WIDTH, VIEWS = 5, CLIP.embed_dim, 3
+METHODS = known("trainers")
+
+
+def make_task(shots: int, pixels: bool = False) -> FewShotTask:
+    """Clustered random features: images, and text near their class means.
+
+    pixels: in the place of image features (V, N, D), noise images (V, N, 3, H, W) and a CLIP that takes them.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    centres, labels = noise(CLASSES, WIDTH), torch.arange(CLASSES).repeat_interleave(shots)
+    prompts = {
+        name: PromptFeatures(centres.repeat(2, 1) + 0.5 * noise(2 * CLASSES, WIDTH), torch.arange(CLASSES).repeat(2))
+        for name in ("template", "negative", "cupl")
+    }
+    images = centres[labels] + 2.0 * noise(VIEWS, len(labels), WIDTH)
+    names = tuple(f"class {c}" for c in range(CLASSES))
+    clip = CLIP
+    if pixels:
+        images, clip = noise(VIEWS, len(labels), 3, tiny_vit.SIZE, tiny_vit.SIZE), tiny_vit.load()
+    return FewShotTask(images, labels, labels, prompts, names, shots, 50.0, clip, torch.device("cpu"))
+
+
+def make_trainer(method: str) -> VLTrainer:
+    trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
+    files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "dtd.yaml"]
+    trainer.cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], [], {"TRAINER.NAME": method, "SEED": 1})
+    return trainer
+
+
+def make_head(method: str, shots: int) -> tuple[Head, FewShotTask]:
+    trainer = make_trainer(method)
+    task = make_task(shots, pixels=not trainer.image_encoder_frozen)
+    return trainer.build_head(task, trainer.node), task
