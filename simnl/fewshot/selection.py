@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -50,18 +50,41 @@ def accuracy(head: Head, features: Tensor, labels: Tensor) -> float:
     return accuracy_over(head, LabelledFeatures(features, labels), features.device)
 
 
-@torch.no_grad()
 def accuracy_over(head: Head, batches: Iterable[Mapping[str, Tensor]], device: torch.device) -> float:
     """Top-1 accuracy in percent over batches of `img` (features or pixels) and `label`."""
+    predicted, labels = predict(head, batches, device)
+    return percent_right(predicted, labels)
+
+
+@torch.no_grad()
+def predict(
+    head: Head, batches: Iterable[Mapping[str, Tensor]], device: torch.device, columns: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Predicted and true labels over batches of `img` (features or pixels) and `label`.
+
+    Args:
+        head: what predicts; it is left in the mode (training or not) in which it was.
+        batches: their labels count the columns that are kept.
+        device: where the head lives.
+        columns: the classes whose logits are kept, by index; None: all.
+
+    Returns:
+        Two int64 tensors (M,) on the device.
+    """
     was_training = head.training
     head.eval()
-    right = total = 0
+    predicted, labels = [], []
     for batch in batches:
-        labels = batch["label"].to(device)
-        right += (head(batch["img"].to(device), **given(batch)).argmax(1) == labels).sum().item()
-        total += len(labels)
+        logits = head(batch["img"].to(device), **given(batch))
+        predicted.append((logits if columns is None else logits[:, list(columns)]).argmax(1))
+        labels.append(batch["label"].to(device))
     head.train(was_training)
-    return 100.0 * right / total
+    return torch.cat(predicted), torch.cat(labels)
+
+
+def percent_right(predicted: Tensor, labels: Tensor) -> float:
+    """Share of equal entries of two tensors (M,), in percent."""
+    return 100.0 * (predicted == labels).sum().item() / len(labels)
 
 
 class EpochSelection:

@@ -8,9 +8,7 @@ a method").
 from __future__ import annotations
 
 import logging
-import time
 from abc import abstractmethod
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,8 +18,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.data import DataManager
 from dassl.engine import TrainerX
-from dassl.evaluation import build_evaluator
-from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.optim import build_optimizer
 from dassl.utils import load_checkpoint
 from simnl.clip.model import load_clip
 from simnl.clip.prompts import encode_prompt_sets
@@ -31,10 +28,12 @@ from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.inputs import FeatureInputs, PixelInputs
 from simnl.fewshot.loaders import given, keep_products
+from simnl.fewshot.schedule import build_schedule
 from simnl.fewshot.search import Grid, axis, choose, count_grid
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
 from simnl.fewshot.support import SupportSet
 from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.timing import Stopwatch
 
 log = logging.getLogger(__name__)
 
@@ -97,17 +96,16 @@ class VLTrainer(TrainerX):
 
     def build_schedule(self, optim: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule of the learning rate; by default the one that OPTIM names."""
-        return build_lr_scheduler(optim, self._schedule_cfg())
+        return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x))
 
     # ------------------------------------------------------------------ set-up (called by the engine)
 
     def check_cfg(self, cfg: CN) -> None:
         """Called first by the engine: the values of the keys that this class reads."""
         check_choices(cfg)
-        self.seconds: dict[str, float] = {}
+        self.stopwatch = Stopwatch("features", "train", "select", "test")
         self.accuracy: dict[str, float] = {}
         self.num_settings = 1
-        self.target_columns: list[int] | None = None
 
     @property
     def node(self) -> CN:
@@ -129,7 +127,7 @@ class VLTrainer(TrainerX):
         )
         inputs = FeatureInputs if self.image_encoder_frozen else PixelInputs
         self.inputs = inputs(cfg, self.store, self.clip.preprocess, self.device)
-        with self._phase("features"):
+        with self.stopwatch.phase("features"):
             self._build_loaders(dataset)
 
     def _build_loaders(self, dataset) -> None:
@@ -182,15 +180,12 @@ class VLTrainer(TrainerX):
     def _classnames(self) -> tuple[str, ...]:
         return tuple(self.lab2cname[label] for label in range(self.num_classes))
 
-    def _schedule_cfg(self) -> CN:
-        """The schedule counts epochs, or optimisation steps where OPTIM.STEP is `batch`."""
-        cfg = self.cfg.OPTIM.clone()
-        if cfg.STEP == "batch":
-            cfg.defrost()
-            cfg.MAX_EPOCH *= len(self.train_loader_x)
-        return cfg
-
     # ------------------------------------------------------------------ training (hooks of the engine)
+
+    def run_epoch(self) -> None:
+        """The engine's epoch, timed."""
+        with self.stopwatch.phase("train"):
+            super().run_epoch()
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Continue an interrupted run; a method that does not train has nothing to continue.
@@ -213,7 +208,6 @@ class VLTrainer(TrainerX):
         super().before_train()
         selects = self.trains and self.num_val > 0 and self.cfg.SELECTION.EPOCH == "best"
         self.selection = EpochSelection(Path(self.output_dir), self.start_epoch) if selects else None
-        self._train_start = time.perf_counter()
 
     def before_epoch(self) -> None:
         """Tell the loader which epoch it is: order and view depend on it."""
@@ -242,8 +236,9 @@ class VLTrainer(TrainerX):
     def after_epoch(self) -> None:
         """Score the epoch on the selection images, then let the engine write its checkpoint."""
         if self.selection is not None:
-            score = self.validation_accuracy()
-            self.selection.add(self.head, score)
+            with self.stopwatch.phase("select"):
+                score = self.validation_accuracy()
+                self.selection.add(self.head, score)
             self.write_scalar("val/accuracy", score, self.epoch)
         super().after_epoch()
         if self.selection is not None and self._checkpoint(self.epoch + 1).is_file():
@@ -258,8 +253,7 @@ class VLTrainer(TrainerX):
 
     def after_train(self) -> None:
         """Deploy the selected epoch, search the hyper-parameters, keep the result, then test, once."""
-        self.seconds["train"] = time.perf_counter() - self._train_start
-        with self._phase("select"):
+        with self.stopwatch.phase("select"):
             if self.selection is not None:
                 self.selection.restore(self.head)
                 log.info("Best epoch on the %s images: %s", self.cfg.PROTOCOL, self.selection)
@@ -297,34 +291,10 @@ class VLTrainer(TrainerX):
 
     def test(self, split: str | None = None) -> float:
         """Evaluate on a split (default: cfg.TEST.SPLIT); remembers the accuracy in percent."""
-        with self._phase("test"):
+        with self.stopwatch.phase("test"):
             result = super().test(split)
         self.accuracy[split or self.cfg.TEST.SPLIT] = float(result)
         return result
-
-    def evaluate(self, items, head: Head | None = None, columns: list[int] | None = None) -> float:
-        """Accuracy in percent on other images; the trainer stays as it is.
-
-        Args:
-            items: images with `impath` and `label`.
-            head: in the place of the trained one.
-            columns: the classes whose logits are kept, by index; None: all.
-        """
-        kept = self.head, self.test_loader, self.evaluator
-        self.head, self.test_loader, self.target_columns = head or self.head, self.inputs.stream(items), columns
-        self.evaluator = self._evaluator_of(items)
-        try:
-            with self._phase("targets"):
-                return float(super().test())
-        finally:
-            (self.head, self.test_loader, self.evaluator), self.target_columns = kept, None
-
-    def _evaluator_of(self, items):
-        """An evaluator with the class names of these images; the confusion matrix on disk is that of the test set."""
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.TEST.COMPUTE_CMAT = cfg.VERBOSE = False
-        return build_evaluator(cfg, lab2cname={item.label: item.classname for item in items})
 
     def head_for(self, dataset) -> Head:
         """What was learned, in a head for the classes of another data set; for methods that are `base_to_new`."""
@@ -332,11 +302,6 @@ class VLTrainer(TrainerX):
         head = self.build_head(self._build_task(dataset, classnames, None), self.node).to(self.device).eval()
         head.load_state_dict(self.head.state_dict())
         return head
-
-    def model_inference(self, features: Tensor) -> Tensor:
-        """Logits (B, C), or those of a target's classes."""
-        logits = self.head(features)
-        return logits if self.target_columns is None else logits[:, self.target_columns]
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a trained head: the deployed one, or the engine's checkpoint of an epoch.
@@ -354,9 +319,3 @@ class VLTrainer(TrainerX):
         about = restore_head(Path(directory) / "head.safetensors", self.head, self._about())
         if isinstance(self.head, SearchableHead):
             self.head.hparams.update(about["hparams"])
-
-    @contextmanager
-    def _phase(self, name: str):
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

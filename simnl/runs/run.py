@@ -225,7 +225,7 @@ def make_record(cfg: CN, trainer, seconds: float) -> dict:
         "best_epoch": selection.best_epoch + 1 if selection and selection.scores else None,
         "trainable_parameters": trainer.num_parameters,
         "encoded_images": trainer.store.encoded_images,
-        "seconds": {**trainer.seconds, "total": seconds},
+        "seconds": {**trainer.stopwatch.seconds, "total": seconds},
         "peak_memory_mb": peak_memory_mb(trainer.device),
         "device": str(trainer.device),
         "environment": environment(),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import yaml
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
 from simnl.data.listing import some
+from simnl.fewshot.selection import percent_right, predict
 from simnl.locations import CONFIGS
 from simnl.runs.capabilities import refusal
 from simnl.runs.cli import check_name
 from simnl.runs.record import NEW_CLASSES
+
+log = logging.getLogger(__name__)
 
 
 def build_targets(cfg: CN) -> dict:
@@ -88,6 +93,16 @@ def test_on(trainer, name: str, dataset) -> float:
     target's columns kept (`dataset.class_indices`), so nothing depends on the target. For new classes, what was learned
     is put into a head that is built from their names.
     """
+    head, columns = trainer.head, dataset.class_indices
     if name == NEW_CLASSES:
-        return trainer.evaluate(dataset.test, head=trainer.head_for(dataset))
-    return trainer.evaluate(dataset.test, columns=dataset.class_indices)
+        head, columns = trainer.head_for(dataset), None
+    with trainer.stopwatch.phase("targets"):
+        predicted, labels = predict(head, trainer.inputs.stream(dataset.test), trainer.device, columns)
+    accuracy = percent_right(predicted, labels)
+    log.info("Accuracy on the target %s: %.2f %%", name, accuracy)
+    if trainer.cfg.TEST.PER_CLASS_RESULT:
+        for label, classname in sorted(dataset.lab2cname.items()):
+            mine = labels == label
+            if mine.any():
+                log.info("  %s (%s): %.2f %%", classname, label, percent_right(predicted[mine], labels[mine]))
+    return accuracy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from simnl.locations import CONFIGS
 from simnl.runs.cli import known
 from simnl.runs.config import assemble
 from simnl.runs.run import run_one, seeded_trainer
+from simnl.runs.targets import test_on as accuracy_on
 
 CLASSES = ("cat", "dog", "owl", "yak")
 QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "2", "VIEWS.CACHE", "2", "VIEWS.TRAIN", "2", "VERBOSE", "False"]
@@ -172,15 +174,15 @@ def test_kept_products_change_nothing_and_are_kept_where_views_come_again(config
     assert once.validation.kept is not None
 
 
-def test_a_target_is_told_by_its_own_names_and_leaves_the_confusion_matrix_alone(config, tmp_path, capsys):
+def test_a_target_is_told_by_its_own_names_and_leaves_the_confusion_matrix_alone(config, tmp_path, caplog):
     trainer = seeded_trainer(config("ZeroshotCLIP", "TEST.PER_CLASS_RESULT", "True", "TEST.COMPUTE_CMAT", "True"))
     trainer.train()
     matrix = (tmp_path / "run" / "cmat.pt").read_bytes()
-    evaluator = trainer.evaluator
-    capsys.readouterr()
     items = [Datum(i.impath, i.label, 0, f"other {i.classname}") for i in trainer.dm.dataset.test[:9]]
-    trainer.evaluate(items)
-    printed = capsys.readouterr().out
-    assert f"({items[0].classname})" in printed
-    assert trainer.evaluator is evaluator
+    names = {item.label: item.classname for item in items}
+    target = SimpleNamespace(test=items, class_indices=None, lab2cname=names)
+    with caplog.at_level("INFO"):
+        accuracy = accuracy_on(trainer, "shapes_outline", target)
+    assert f"{items[0].classname} ({items[0].label})" in caplog.text
+    assert f"Accuracy on the target shapes_outline: {accuracy:.2f} %" in caplog.text
     assert (tmp_path / "run" / "cmat.pt").read_bytes() == matrix

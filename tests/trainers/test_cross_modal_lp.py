@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dassl.optim import build_lr_scheduler
 from simnl.clip.text import PromptFeatures
 from simnl.fewshot.loaders import SupportLoader
 from simnl.fewshot.support import SupportSet
@@ -154,7 +153,7 @@ def test_the_warm_up_and_the_cosine_count_steps():
     trainer = CrossModalLP.__new__(CrossModalLP)
     trainer.cfg, trainer.train_loader_x = cfg, loader(cfg.TRAINER.CROSSMODALLP.EPOCH_STEPS)
     optim = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule, rates = build_lr_scheduler(optim, trainer._schedule_cfg()), []
+    schedule, rates = trainer.build_schedule(optim), []
     for _ in range(60):
         rates.append(optim.param_groups[0]["lr"])
         optim.step()

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from helpers import tiny_vit
 from helpers.make_believe_gpu import make_believe
+from simnl.fewshot.selection import predict
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
 from simnl.results.plots import RUN_KINDS
@@ -146,7 +147,8 @@ def same_on_both(config, tmp_path, monkeypatch, method, *options) -> None:
         trainer = seeded_trainer(config(method, True, *options, name="loaded"))
         trainer.load_model(str(tmp_path / "gpu"))
         assert trainer.test() == expected["accuracy"]
-        trainer.evaluate([item for item in trainer.dm.dataset.test if item.label < 2], columns=[0, 1])
+        items = [item for item in trainer.dm.dataset.test if item.label < 2]
+        predict(trainer.head, trainer.inputs.stream(items), trainer.device, columns=[0, 1])
     assert record["device"] == "cuda"
     assert record["peak_memory_mb"]["gpu"] > 0
     for key in ("accuracy", "targets", "hparams", "swept", "num_settings", "val_accuracy_per_epoch", "best_epoch"):

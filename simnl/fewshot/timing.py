@@ -1,0 +1,25 @@
+"""How long the phases of a run take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Seconds spent in each phase, by name; a phase that is entered again adds to what it has.
+
+    Args:
+        phases: names that are there from the start, with 0 seconds.
+    """
+
+    def __init__(self, *phases: str):
+        self.seconds: dict[str, float] = dict.fromkeys(phases, 0.0)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what runs in the `with` block; a phase that ends in an error is not counted."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
