@@ -24,12 +24,12 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
+from datasets.shapes.captions import TRAITS, caption, plain_captions
 from datasets.shapes.classes import CLASSES, SPLITS
 from datasets.shapes.dataset import Shapes
 from datasets.shapes.render import PATTERNS, STYLES, image_generator, render, sample_scene
 from simnl.clip import tiny_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
-from simnl.clip.tiny_clip.captions import TRAITS, caption, plain_captions
 from simnl.files import write_text_atomically
 from simnl.runs.cli import fail_politely
 

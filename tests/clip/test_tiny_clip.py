@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from datasets.shapes.captions import NAMES, TRAITS, caption, plain_captions, vocabulary
 from datasets.shapes.classes import CLASSES, OPAQUE_FIGURES, SPLITS
 from datasets.shapes.dataset import Shapes, render_image
 from datasets.shapes.figures import FIGURES
@@ -19,7 +20,6 @@ from datasets.shapes.render import COLOURS, PATTERNS, image_generator, sample_sc
 from simnl.clip import tiny_clip
 from simnl.clip.model import TINY, load_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
-from simnl.clip.tiny_clip.captions import NAMES, TRAITS, caption, plain_captions, vocabulary
 from simnl.clip.views import ViewSpec
 from simnl.locations import CONFIGS
 
