@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from benchmarks import direct, measure
 from benchmarks.measure import interleave
 from benchmarks.synthetic import make_problem
-from simnl.fewshot.cache import instance_weights, slot_negative_keys, slot_sums
 from simnl.clip.text import class_weights
+from simnl.fewshot.cache import instance_weights, slot_negative_keys, slot_sums
 
 TITLE = "Closed forms"
 SIZES = {"tiny": (4, 2, 8, 3, 2), "fast": (1000, 16, 1024, 10, 5), "full": (1000, 16, 1024, 30, 50)}

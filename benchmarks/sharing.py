@@ -8,12 +8,13 @@ import tempfile
 import torch
 
 from dassl.data.datasets import build_dataset
-from simnl.runs.config import CONFIGS, assemble, default_cache
-from simnl.fewshot.selection import selection_images
-from simnl.fewshot.support import gather_support
 from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.fewshot.selection import selection_images
+from simnl.fewshot.support import gather_support
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble, default_cache
 
 TITLE = "Images encoded for the few-shot table of one data set"
 METHODS = ("SimNL", "TipAdapterF", "APET", "TaskRes", "CLAP")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.listing import read_text
 from simnl.data.splits import PARTS, Item, Split, check_items

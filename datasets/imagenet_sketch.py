@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
-
 from simnl.data.base import Sizes
 from simnl.data.wnids import IMAGENET_CLASSES, WnidFolders
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-
 from simnl.data.base import Sizes
 from simnl.data.wnids import IMAGENET_CLASSES, WnidFolders, clip_classnames, read_classnames
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from dassl.data.datasets import DATASET_REGISTRY
-
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.listing import read_text
 from simnl.data.matlab import load_mat

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
-
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.matlab import load_mat
 

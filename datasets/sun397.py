@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from dassl.data.datasets import DATASET_REGISTRY
-
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.listing import list_folders, list_images
 

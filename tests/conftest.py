@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from simnl.runs.run import OWN_PACKAGES
 from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.runs.run import OWN_PACKAGES
 
 torch.set_num_threads(1)  # tensors here are small: more threads only cost time
 

@@ -167,8 +167,8 @@ def main() -> int:
     args = build_parser().parse_args(flags)
     sort_words(args)
 
-    from simnl.studies import launch
     from simnl.runs.run import configure_logging
+    from simnl.studies import launch
     from simnl.studies.definitions import cells_of
 
     configure_logging(quiet=True)

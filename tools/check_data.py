@@ -48,9 +48,9 @@ def main() -> int:
 
 def reports(args: argparse.Namespace) -> list:
     """What is asked for, checked."""
-    from simnl.runs.config import default_cache
     from simnl.data.preparation.check import check, check_folder
     from simnl.data.preparation.names import chosen, data_root
+    from simnl.runs.config import default_cache
 
     cache = Path(args.cache or os.environ.get("CACHE") or default_cache()).expanduser()
     if args.folder:

@@ -99,8 +99,8 @@ def run_all(configs: list) -> list[Path]:
 
 def run_seed(cfg) -> str:
     """Run a config unless it is done; returns what became of it. Waits where another process runs the same."""
-    from simnl.studies.executor import claimed, execute
     from simnl.studies.cells import is_finished
+    from simnl.studies.executor import claimed, execute
 
     with claimed(cfg.OUTPUT_DIR, wait=True):
         if is_finished(cfg):
@@ -132,9 +132,9 @@ def main() -> int:
     dataset, shots, options = parse(arguments, method, script)
     print(f"{method} on {dataset}, {shots} shots", flush=True)
 
+    from simnl.results.tables import comparable, find_records, render, summarise
     from simnl.runs.record import FILE
     from simnl.runs.run import configure_logging
-    from simnl.results.tables import comparable, find_records, render, summarise
 
     configure_logging(quiet=True)
     configs = build_configs(method, dataset, shots, options)

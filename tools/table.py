@@ -20,7 +20,6 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.files import write_text_atomically
-from simnl.runs.cli import fail_politely, known
 from simnl.results.published import ORDER, SOURCES, published_names, sources_of
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import (
@@ -38,6 +37,7 @@ from simnl.results.tables import (
     select,
     summarise,
 )
+from simnl.runs.cli import fail_politely, known
 
 FILTERS = {"methods": "method", "datasets": "dataset", "shots": "shots", "protocol": "protocol", "preset": "preset",
            "backbone": "backbone"}  # fmt: skip

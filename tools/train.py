@@ -15,8 +15,9 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.locations import CONFIGS
 from simnl.runs.cli import fail_politely, known
-from simnl.runs.config import CONFIGS, assemble
+from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
 from simnl.runs.run import configure_logging, run_log, run_one
 

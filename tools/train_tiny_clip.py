@@ -24,14 +24,14 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from simnl.files import write_text_atomically
-from datasets.shapes.dataset import Shapes
+from datasets.shapes.captions import TRAITS, caption, plain_captions
 from datasets.shapes.classes import CLASSES, SPLITS
+from datasets.shapes.dataset import Shapes
 from datasets.shapes.render import PATTERNS, STYLES, image_generator, render, sample_scene
-from simnl.runs.cli import fail_politely
 from simnl.clip import tiny_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
-from simnl.clip.tiny_clip.captions import TRAITS, caption, plain_captions
+from simnl.files import write_text_atomically
+from simnl.runs.cli import fail_politely
 
 PLAIN_CAPTIONS, RICH_CAPTIONS = 2, 4  # of each image
 PLAIN_EPOCHS = 0.4  # share of the epochs that see the plain captions: names come before sentences, or come slowly

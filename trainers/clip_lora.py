@@ -30,12 +30,12 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.clip.lora import AdaptedCLIP, LoRAOptions, add_lora
+from simnl.clip.text import PromptSet, class_weights
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
-from simnl.clip.lora import AdaptedCLIP, LoRAOptions, add_lora
-from simnl.clip.text import PromptSet, class_weights
 
 
 class CLIPLoRAHead(Head):

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 from trainers.coop import initial_context
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 
 
 class CoCoOpHead(Head):

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words
 
 
 def initial_context(tower: TextTower, words: str, num_context: int, seed: int) -> Tensor:

@@ -29,12 +29,12 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
+from simnl.clip.projection import unprojected_texts
+from simnl.clip.text import PromptSet, class_weights
 from simnl.fewshot.head import Head
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
-from simnl.clip.projection import unprojected_texts
-from simnl.clip.text import PromptSet, class_weights
 
 log = logging.getLogger(__name__)
 

@@ -13,15 +13,16 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from simnl.files import replacing
 from dassl.data.datasets import DATASET_REGISTRY
-
-from datasets.shapes.dataset import classes as shapes_classes, figures as shapes_figures, render as shapes_render
-from simnl.data.base import FewShotDataset, Sizes
-from simnl.data.listing import find_missing
+from datasets.shapes import classes as shapes_classes
+from datasets.shapes import figures as shapes_figures
+from datasets.shapes import render as shapes_render
 from datasets.shapes.classes import CLASSES, SPLITS, ShapeClass
 from datasets.shapes.render import image_generator, render, sample_scene
+from simnl.data.base import FewShotDataset, Sizes
+from simnl.data.listing import find_missing
 from simnl.data.splits import Item, Split, read_split
+from simnl.files import replacing
 
 
 def renderer_version() -> str:

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from simnl.clip.model import FrozenCLIP
 from simnl.clip.database import FeatureDatabase
+from simnl.clip.model import FrozenCLIP
 from simnl.clip.views import ViewSpec, seeded, view_seed
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dassl.data.datasets import DatasetBase, Datum
-
 from simnl.data.classnames import read_names
 from simnl.data.draws import Draw, DrawSpec, DrawStore, Noise
 from simnl.data.listing import describe, find_missing, find_namesake, list_folders, list_images, some

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import torch
 
-from simnl.fewshot.loaders import LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
-from simnl.fewshot.support import SupportSet, gather_support, train_views
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.fewshot.loaders import LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
+from simnl.fewshot.support import SupportSet, gather_support, train_views
 
 
 class FeatureInputs:

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from simnl.files import write_text_atomically
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import LabelledFeatures, given
+from simnl.files import write_text_atomically
 
 log = logging.getLogger(__name__)
 

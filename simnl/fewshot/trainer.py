@@ -23,6 +23,9 @@ from dassl.engine import TrainerX
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
+from simnl.clip.model import load_clip
+from simnl.clip.prompts import encode_prompt_sets
+from simnl.clip.store import FeatureStore
 from simnl.fewshot.capabilities import check_choices, refusal
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head, SearchableHead
@@ -32,9 +35,6 @@ from simnl.fewshot.search import Grid, axis, choose, count_grid
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
 from simnl.fewshot.support import SupportSet
 from simnl.fewshot.task import FewShotTask
-from simnl.clip.model import load_clip
-from simnl.clip.prompts import encode_prompt_sets
-from simnl.clip.store import FeatureStore
 
 log = logging.getLogger(__name__)
 

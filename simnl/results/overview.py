@@ -8,10 +8,10 @@ from statistics import fmean
 
 from tabulate import tabulate
 
-from simnl.studies.cells import Cell, is_finished
-from simnl.runs.record import FILE, read_record
 from simnl.results.stats import interval
 from simnl.results.tables import Request, build, find_records, render_tables
+from simnl.runs.record import FILE, read_record
+from simnl.studies.cells import Cell, is_finished
 
 MISSING = "-"
 

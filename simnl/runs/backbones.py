@@ -9,8 +9,9 @@ from pathlib import Path
 import open_clip
 import yaml
 
-from simnl.runs.config import CONFIGS, ConfigError
 from simnl.clip.model import WeightsUnavailable, fetch_weights
+from simnl.locations import CONFIGS
+from simnl.runs.config import ConfigError
 
 log = logging.getLogger(__name__)
 

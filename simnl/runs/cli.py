@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 from yacs.config import CfgNode as CN
 
-from simnl.runs.config import CONFIGS, base_config
+from simnl.locations import CONFIGS
+from simnl.runs.config import base_config
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from yacs.config import CfgNode as CN
 
-from simnl.data.imagefolder import content_digest, folder_of, made_here
+from simnl.data.own_images import content_digest, folder_of, made_here
 
 FILE_KEYS = (
     ("DATASET", "SPLIT_FILE"),

@@ -18,14 +18,14 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
-from simnl.data.imagefolder import folder_of
+from simnl.clip.arithmetic import set_arithmetic
+from simnl.data.own_images import folder_of
 from simnl.runs.config import config_hash, relevant
 from simnl.runs.hparams import write_hparams
 from simnl.runs.record import OWN_IMAGES, SCHEMA, environment, own_images_name, with_earlier, write_record
 from simnl.runs.stored import take_folder, write_config
 from simnl.runs.sweep import sweep, with_settings
 from simnl.runs.targets import build_targets, check_targets, test_on
-from simnl.clip.arithmetic import set_arithmetic
 
 log = logging.getLogger(__name__)
 

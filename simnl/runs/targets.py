@@ -7,9 +7,9 @@ from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
 from simnl.data.listing import some
+from simnl.locations import CONFIGS
 from simnl.runs.capabilities import refusal
 from simnl.runs.cli import check_name
-from simnl.runs.config import CONFIGS
 from simnl.runs.record import NEW_CLASSES
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
+from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_settings, resolve_auto
 from simnl.runs.capabilities import refusal
 from simnl.runs.cli import check_name, describe, known
-from simnl.runs.config import CONFIGS, assemble, config_hash
+from simnl.runs.config import assemble, config_hash
 from simnl.runs.record import is_done
 from simnl.runs.run import run_folder
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.runs.cli import check_name
+from simnl.runs.record import is_reweighting
 from simnl.studies.cells import (
     CELL_ERRORS,
     Cell,
@@ -21,7 +22,6 @@ from simnl.studies.cells import (
     default_methods,
     targets_of,
 )
-from simnl.runs.record import is_reweighting
 
 SHOTS = (1, 2, 4, 8, 16)
 NOISE = (0.0, 0.1, 0.3, 0.5)

@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from yacs.config import CfgNode as CN
 
 from simnl.runs.cli import USER_ERRORS, describe
-from simnl.studies.cells import Cell, is_finished
 from simnl.runs.run import run_log, run_one
+from simnl.studies.cells import Cell, is_finished
 
 LOCK = ".lock"
 BUSY_PAUSE = 1.0  # seconds between two looks at cells that other processes run

@@ -15,12 +15,12 @@ from pathlib import Path
 import submitit
 from rich.console import Console
 
-from simnl.studies import slurm
 from simnl.runs.devices import devices_of
-from simnl.studies.executor import work
+from simnl.studies import slurm
 from simnl.studies.cells import Cell, is_finished
-from simnl.studies.progress import Progress
 from simnl.studies.definitions import Request
+from simnl.studies.executor import work
+from simnl.studies.progress import Progress
 from simnl.studies.workers import STOP, EventLog, Worker, usable_cores
 
 FOLDER = ".benchmark"  # below OUTPUT: events and logs of processes

@@ -16,15 +16,15 @@ from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
 from dassl.engine import TRAINER_REGISTRY
-from simnl.runs.cli import describe
-from simnl.studies.cells import CELL_ERRORS, Cell
-from simnl.runs.targets import build_targets
-from simnl.fewshot.inputs import FeatureInputs
-from simnl.fewshot.selection import selection_images
 from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.fewshot.inputs import FeatureInputs
+from simnl.fewshot.selection import selection_images
+from simnl.runs.cli import describe
+from simnl.runs.targets import build_targets
+from simnl.studies.cells import CELL_ERRORS, Cell
 
 log = logging.getLogger(__name__)
 

@@ -95,9 +95,9 @@ class Worker:
             os.environ[VISIBLE] = self.gpus[number]  # read when CUDA is first used
         import torch
 
-        from simnl.studies.executor import work
         from simnl.runs.run import configure_logging
         from simnl.studies.definitions import Request, cells_of
+        from simnl.studies.executor import work
 
         request = Request.from_json(json.loads(self.request))
         if request.setup.cuda and not torch.cuda.is_available():

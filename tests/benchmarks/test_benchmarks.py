@@ -12,9 +12,9 @@ from benchmarks.measure import Rounds, interleave, reset_peak, resident
 from benchmarks.memory import CHUNK, evaluation_of
 from benchmarks.search import SMALL
 from benchmarks.synthetic import OFFICIAL, make_head, make_problem
+from simnl.clip.text import class_weights
 from simnl.fewshot.cache import instance_weights, slot_negative_keys
 from simnl.fewshot.search import choose, count_grid
-from simnl.clip.text import class_weights
 
 CLASSES, SHOTS, WIDTH = 12, 4, 16
 

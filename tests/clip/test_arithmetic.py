@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simnl.runs.config import CONFIGS, assemble, config_hash
-from simnl.runs.run import seeded_trainer
-from trainers.simnl import SimNL
 from simnl.clip.arithmetic import exact_products, set_arithmetic
 from simnl.clip.model import load_clip
 from simnl.clip.views import ViewSpec
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble, config_hash
+from simnl.runs.run import seeded_trainer
+from trainers.simnl import SimNL
 
 
 @pytest.fixture(autouse=True)

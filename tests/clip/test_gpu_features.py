@@ -7,18 +7,19 @@ import os
 import pytest
 import torch
 import warm as warm_tool
-from helpers.make_believe_gpu import make_believe
 
-from simnl.studies import warming
-from simnl.runs.config import CONFIGS, assemble
-from simnl.runs.devices import pick_device
-from simnl.studies.cells import Cell, Plan
+from helpers.make_believe_gpu import make_believe
 from simnl.clip import model as clip_module
 from simnl.clip.model import CPU_BATCH, GPU_BATCH, load_clip
 from simnl.clip.projection import unprojected_texts
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
+from simnl.runs.devices import pick_device
+from simnl.studies import warming
+from simnl.studies.cells import Cell, Plan
 
 PROMPTS = ["a photo of a dog.", "a photo of a very large cat."]
 SHAPES = ("test-resnet", "test-vit")

@@ -6,10 +6,10 @@ import dataclasses
 
 import open_clip
 import pytest
-from helpers import tiny_vit
 import torch
-from helpers.tiny_vit import PROMPTS, adapted, generator, random
 
+from helpers import tiny_vit
+from helpers.tiny_vit import PROMPTS, adapted, generator, random
 from simnl.clip.lora import LoRAAttention, LoRAOptions, LowRank, add_lora
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_images
 from PIL import Image
 
+from helpers.images import make_images
 from simnl.clip.store import FeatureStore, UnreadableImage, read_image
 from simnl.clip.views import ViewSpec
 

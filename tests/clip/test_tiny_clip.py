@@ -12,16 +12,16 @@ import pytest
 import torch
 import yaml
 
-from datasets.shapes.dataset import Shapes, render_image
+from datasets.shapes.captions import NAMES, TRAITS, caption, plain_captions, vocabulary
 from datasets.shapes.classes import CLASSES, OPAQUE_FIGURES, SPLITS
+from datasets.shapes.dataset import Shapes, render_image
 from datasets.shapes.figures import FIGURES
 from datasets.shapes.render import COLOURS, PATTERNS, image_generator, sample_scene
-from simnl.runs.config import CONFIGS
 from simnl.clip import tiny_clip
 from simnl.clip.model import TINY, load_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
-from simnl.clip.tiny_clip.captions import NAMES, TRAITS, caption, plain_captions, vocabulary
 from simnl.clip.views import ViewSpec
+from simnl.locations import CONFIGS
 
 METRICS = json.loads(tiny_clip.METRICS.read_text())
 VARIANTS = ("outline", "inverted", "noise")

@@ -11,8 +11,8 @@ from open_clip.modified_resnet import ModifiedResNet
 from safetensors.torch import load_file
 from torch import nn
 
-from simnl.clip.model import CPU_BATCH, GPU_BATCH, PROBE_BATCH, FrozenCLIP, load_clip
 from simnl.clip.database import FeatureDatabase
+from simnl.clip.model import CPU_BATCH, GPU_BATCH, PROBE_BATCH, FrozenCLIP, load_clip
 from simnl.clip.store import FeatureStore
 from simnl.clip.tuning import tune
 from simnl.clip.views import ViewSpec

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-import datasets
 from dassl.data.datasets import DATASET_REGISTRY
 from simnl.data.base import FewShotDataset
+from simnl.plugins import load_plugins
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "datasets"
 NAMES = [
@@ -46,7 +46,7 @@ def templates(name: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("name", [*NAMES, "imagefolder"])
 def test_file(name):
-    datasets.import_all()
+    load_plugins()
     content = read(name)
     dataset = DATASET_REGISTRY.get(content["DATASET"]["NAME"])
     assert issubclass(dataset, FewShotDataset)
@@ -60,7 +60,7 @@ def test_file(name):
 
 
 def test_every_data_set_has_a_config():
-    datasets.import_all()
+    load_plugins()
     configured = {read(path.stem)["DATASET"]["NAME"] for path in FOLDER.glob("*.yaml")}
     ours = {
         name
@@ -107,7 +107,7 @@ def test_only_the_official_preset_has_a_template_that_is_positive_and_negative()
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes_are_the_papers(name, shared):
-    datasets.import_all()
+    load_plugins()
     with open(shared / "paper" / "table_c4_datasets.csv", encoding="utf-8", newline="") as file:
         row = next(row for row in csv.DictReader(file) if row["dataset"] == name)
     sizes = DATASET_REGISTRY.get(read(name)["DATASET"]["NAME"]).published

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.shapes.dataset import dataset as shapes
-from datasets.shapes.dataset import Shapes, ShapesInverted, ShapesNoise, ShapesOutline, renderer_version
+from datasets.shapes import dataset as shapes
 from datasets.shapes.classes import CLASSES, SPLITS
+from datasets.shapes.dataset import Shapes, ShapesInverted, ShapesNoise, ShapesOutline, renderer_version
 from datasets.shapes.figures import FIGURES
 from datasets.shapes.render import PATTERNS, SIZE, STYLES, image_generator, render, sample_scene
-from simnl.runs.config import CONFIGS, assemble
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 
 
 def picture(key: int, style: str = "photo") -> np.ndarray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import make_images
+
 from helpers.e2e_tools import records
+from helpers.images import make_images
 
 COMMAND = "bash scripts/simnl/main.sh imagefolder {shots} DATASET.FOLDER {folder} OPTIM.MAX_EPOCH 1 {options}"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from conftest import make_images
+
 from helpers.e2e_tools import REPO, records
+from helpers.images import make_images
 
 SHARED = REPO.parent / "shared" / "real"
 

@@ -6,10 +6,12 @@ import re
 import shutil
 
 import pytest
+
 from helpers.e2e_tools import REPO, records
 
 DOCUMENTS = sorted(
-    p for p in [*REPO.glob("*.md"), *REPO.glob("docs/*.md"), *REPO.glob("toolbox/*.md"), *REPO.glob("simnl/clip/*/*.md")]
+    p
+    for p in [*REPO.glob("*.md"), *REPO.glob("docs/*.md"), *REPO.glob("toolbox/*.md"), *REPO.glob("simnl/clip/*/*.md")]
 )
 
 

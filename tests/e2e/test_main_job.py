@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from helpers.e2e_tools import REPO, records
 
 FIGURES = ("accuracy", "hparams", "best_epoch", "val_accuracy_per_epoch", "num_val", "num_test")
@@ -197,9 +198,10 @@ def test_test_labels_decide_nothing(cache, tmp_path, monkeypatch):
     import torch
 
     from simnl.data.base import FewShotDataset
-    from simnl.runs.config import CONFIGS, assemble
-    from simnl.runs.run import run_one
     from simnl.fewshot.checkpoint import load_head
+    from simnl.locations import CONFIGS
+    from simnl.runs.config import assemble
+    from simnl.runs.run import run_one
 
     def run(name: str) -> tuple[dict, dict]:
         files = [

@@ -7,6 +7,7 @@ import re
 import shutil
 
 import pytest
+
 from helpers.e2e_tools import REPO, records
 
 PAGE = (REPO / "docs" / "your_own_data.md").read_text(encoding="utf-8")

@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from simnl.fewshot import cache
-from simnl.fewshot.cache import Groups, cache_logits, inverse_norms, key_overlaps, shots_if_equal, slot_products, slot_sums
+from simnl.fewshot.cache import (
+    Groups,
+    cache_logits,
+    inverse_norms,
+    key_overlaps,
+    shots_if_equal,
+    slot_products,
+    slot_sums,
+)
 
 CLASSES, SHOTS, WIDTH, BATCH = 5, 3, 7, 11
 

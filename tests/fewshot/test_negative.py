@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.runs.config import CONFIGS, assemble
+from simnl.clip.text import PromptFeatures
 from simnl.fewshot.head import SearchableHead
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, with_negative
 from simnl.fewshot.search import axis, count_grid
 from simnl.fewshot.task import FewShotTask
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from trainers.simnl import SimNLHead, SimNLOptions
 from trainers.task_res import TaskResHead
 from trainers.tip_adapter import TipAdapterHead
-from simnl.clip.text import PromptFeatures
 
 C, D, SCALE = 4, 6, 10.0
 CARRIERS = ["TaskRes", "TipAdapterF"]

@@ -11,20 +11,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import tiny_vit
 import torch
-from conftest import make_images
-from helpers.e2e_tools import REPO, records
 from PIL import Image
 
-from simnl.runs.config import CONFIGS, assemble
-from simnl.runs.run import run_one
+from helpers import tiny_vit
+from helpers.e2e_tools import REPO, records
+from helpers.images import make_images
+from simnl.clip.store import FeatureStore
+from simnl.clip.views import ViewSpec
 from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.inputs import PixelInputs
 from simnl.fewshot.loaders import PixelLoader, SupportLoader
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
+from simnl.runs.run import run_one
 from trainers.clip_lora import CLIPLoRA
-from simnl.clip.store import FeatureStore
-from simnl.clip.views import ViewSpec
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40), "white": (240, 240, 240)}
 

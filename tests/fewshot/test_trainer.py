@@ -6,15 +6,16 @@ import json
 
 import pytest
 import torch
-from conftest import make_images
 from safetensors.torch import load_file
 
 from dassl.data.datasets import Datum
-from simnl.data.imagefolder import ImageFolder
-from simnl.runs.cli import known
-from simnl.runs.config import CONFIGS, assemble
-from simnl.runs.run import run_one, seeded_trainer
+from helpers.images import make_images
 from simnl.clip.model import fingerprint, load_clip
+from simnl.data.own_images import ImageFolder
+from simnl.locations import CONFIGS
+from simnl.runs.cli import known
+from simnl.runs.config import assemble
+from simnl.runs.run import run_one, seeded_trainer
 
 CLASSES = ("cat", "dog", "owl", "yak")
 QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "2", "VIEWS.CACHE", "2", "VIEWS.TRAIN", "2", "VERBOSE", "False"]

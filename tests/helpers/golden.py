@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from simnl.runs.config import CONFIGS, assemble
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / "shared" / "golden"

@@ -27,12 +27,13 @@ from unittest import mock
 
 import torch
 import torch._dynamo  # torch loads it on first use, and must not find the stand-ins then
-from helpers.gpu_tensor import CPU, GpuTensor, Rules
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.data import DataLoader
+
+from helpers.gpu_tensor import CPU, GpuTensor, Rules
 
 FROM_DATA = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 AUTOCAST = torch.autocast

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.golden import Golden
 
+from helpers.golden import Golden
 from simnl.fewshot.search import Grid, choose, count_grid
 from simnl.fewshot.selection import accuracy
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.gpu_tensor import GpuTensor
-from helpers.make_believe_gpu import make_believe
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from helpers.gpu_tensor import GpuTensor
+from helpers.make_believe_gpu import make_believe
 from simnl.fewshot.head import Head
 
 TWO_DEVICES = "at least two devices, cuda:0 and cpu"

@@ -11,8 +11,8 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
-from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.lora import AdaptedCLIP, LoRAOptions, add_lora
+from simnl.clip.model import FrozenCLIP, load_clip
 
 ARCH = "ViT-tiny-test"
 WIDTH, SIZE = 16, 32  # features; pixels

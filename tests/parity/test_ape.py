@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from helpers.golden import Golden
 from helpers.official import check_choice, one_image, train
-
 from simnl.fewshot.search import Grid, axis, count_grid
 from simnl.fewshot.selection import accuracy
 from trainers.ape import APEHead, APETHead

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.golden import SHARED_SETTINGS, Golden, official_cfg
 
 from dassl.optim import build_lr_scheduler, build_optimizer
+from helpers.golden import SHARED_SETTINGS, Golden, official_cfg
 from simnl.fewshot.loaders import SupportLoader
 from simnl.fewshot.selection import accuracy
 from trainers.clap import CLAPHead, ZSLPHead, class_multipliers

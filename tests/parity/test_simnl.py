@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.golden import SETTINGS, Golden
 
+from helpers.golden import SETTINGS, Golden
 from simnl.fewshot.search import Grid, axis, choose, count_grid
 from simnl.fewshot.selection import accuracy
 from trainers.simnl import SimNLHead, SimNLOptions

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.golden import SHARED_SETTINGS, Golden, official_cfg
 
 from dassl.optim import build_lr_scheduler, build_optimizer
+from helpers.golden import SHARED_SETTINGS, Golden, official_cfg
 from simnl.fewshot.selection import accuracy
 from trainers.task_res import TaskResHead
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
-from helpers.table_records import csv_rows, record, three, write
 
-from simnl.runs.config import CONFIGS, assemble
+from helpers.table_records import csv_rows, record, three, write
+from simnl.locations import CONFIGS
 from simnl.results.plots import RECORD_KINDS
-from simnl.runs.record import config_of
-from simnl.runs.run import dataset_name
 from simnl.results.tables import (
     Request,
     build,
@@ -21,6 +19,9 @@ from simnl.results.tables import (
     render_tables,
     summarise,
 )  # fmt: skip
+from simnl.runs.config import assemble
+from simnl.runs.record import config_of
+from simnl.runs.run import dataset_name
 
 OWN = {"dataset": "imagefolder", "split_origin": "generated"}
 

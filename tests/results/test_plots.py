@@ -11,11 +11,11 @@ import plot
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from helpers.table_records import HALF, record, three, write
 
-from simnl.runs.cli import known
+from helpers.table_records import HALF, record, three, write
 from simnl.results.plots import RECORD_KINDS, save, style
 from simnl.results.plots.runs import centred, confusion_matrix, project
+from simnl.runs.cli import known
 
 SHOTS = (1, 4, 16)
 BASE = {"dtd": 40.0, "eurosat": 50.0, "imagenet": 60.0}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 
 import pytest
-from helpers.table_records import REPO
 
+from helpers.table_records import REPO
 from simnl.results.published import (
     ORDER,
     PAPER_A1,

@@ -9,9 +9,9 @@ import statistics
 
 import pytest
 
-from simnl.runs.record import FILE, SCHEMA, is_done, read_record, write_record
 from simnl.results.stats import interval, mean
 from simnl.results.tables import Request, build, comparable, find_records, render, select, summarise
+from simnl.runs.record import FILE, SCHEMA, is_done, read_record, write_record
 
 BASE = {
     "schema": SCHEMA, "method": "SimNL", "dataset": "dtd", "shots": 16, "seed": 1, "backbone": "RN50",

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import report
 import yaml
-from helpers.table_records import HALF, damaged, three, write
 
+from helpers.table_records import HALF, damaged, three, write
 from simnl.results.report import cell_text, make_report
 from simnl.results.tables.model import Cell
 

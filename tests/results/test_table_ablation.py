@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import table as tool
 from scipy import stats as scipy_stats
-from helpers.table_records import csv_rows, record, three, write
 
-from simnl.runs.config import CONFIGS, assemble, config_hash
+from helpers.table_records import csv_rows, record, three, write
+from simnl.locations import CONFIGS
+from simnl.results.tables import Request, build, find_records, render_tables
+from simnl.runs.config import assemble, config_hash
 from simnl.studies.cells import Plan, Setup
 from simnl.studies.definitions import STUDIES
-from simnl.results.tables import Request, build, find_records, render_tables
 
 ADAPTERS = ("positive-text", "positive-cache", "negative-text", "negative-cache")
 WEIGHTS = ("positive weights", "negative weights")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers.table_records import HALF, SPREAD, T2, csv_rows, record, three, write
 
+from helpers.table_records import HALF, SPREAD, T2, csv_rows, record, three, write
 from simnl.results.published import PAPER_A1, published_accuracy
 from simnl.results.tables import Request, build, find_records, render_tables
 from simnl.results.tables.common import ELEVEN

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from helpers.table_records import HALF, SPREAD, csv_rows, record, three, write
 
+from helpers.table_records import HALF, SPREAD, csv_rows, record, three, write
 from simnl.results.published import PAPER_A2, published_accuracy
 from simnl.results.stats import interval
 from simnl.results.tables import Request, build, find_records, render_tables

@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 from scipy import stats as scipy_stats
-from helpers.table_records import csv_rows, record, three, write
 
+from helpers.table_records import csv_rows, record, three, write
 from simnl.results.tables import Request, find_records, paired_tables, render_tables
 
 

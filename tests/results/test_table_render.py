@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from helpers.table_records import HALF, csv_rows, three, write
 
+from helpers.table_records import HALF, csv_rows, three, write
 from simnl.results.tables import FORMATS, LAYOUTS, Request, build, find_records, render, render_tables, summarise
 from simnl.results.tables.common import ELEVEN
 from simnl.results.tables.model import Block, Cell, Table, text

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import table as tool
+
 from helpers.table_records import REPO, csv_rows, damaged, three, write
 
 COMMANDS = re.findall(r"^python tools/table\.py ([^#\n]*)", (REPO / "docs" / "results.md").read_text(), re.M)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
 from simnl.runs.cli import check_name, known
-from simnl.runs.config import CONFIGS, ConfigError, assemble, coerce, config_hash
+from simnl.runs.config import ConfigError, assemble, coerce, config_hash
 
 BACKBONE = CONFIGS / "backbones" / "rn50.yaml"
 DTD = CONFIGS / "datasets" / "dtd.yaml"

@@ -6,10 +6,11 @@ import json
 import shutil
 
 import pytest
-from conftest import make_images
 
-from simnl.runs.config import CONFIGS, ConfigError, assemble, config_hash
+from helpers.images import make_images
 from simnl.clip.text import read_templates
+from simnl.locations import CONFIGS
+from simnl.runs.config import ConfigError, assemble, config_hash
 
 BROKEN = {
     "no braces": ("a photo of a cat.\n", r"line 1: no \{\}"),

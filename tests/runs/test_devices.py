@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from simnl.runs.devices import VISIBLE, devices_of, pick_device, visible_gpus
-from simnl.studies.launch import Workers
 from simnl.studies.cells import Setup
 from simnl.studies.definitions import Request
+from simnl.studies.launch import Workers
 from simnl.studies.workers import Worker
 
 

@@ -10,19 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_images
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from simnl.runs.config import CONFIGS, assemble, config_hash, relevant
-from simnl.runs.hparams import settings_of, write_hparams
+from helpers.images import make_images
+from simnl.locations import CONFIGS
 from simnl.results.plots import RUN_KINDS
 from simnl.results.plots.reload import reload
 from simnl.results.plots.runs import prototypes
+from simnl.results.tables import find_records
+from simnl.runs.config import assemble, config_hash, relevant
+from simnl.runs.hparams import settings_of, write_hparams
 from simnl.runs.record import FILE
 from simnl.runs.run import run_log, run_one
 from simnl.runs.stored import read_config, stored_keys
-from simnl.results.tables import find_records
 
 NAMES = ("cat", "dog $1 $2", "fish")  # dollar signs start no formula
 

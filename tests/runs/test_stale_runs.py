@@ -8,9 +8,10 @@ import json
 import shutil
 
 import pytest
-from conftest import make_images
 
-from simnl.runs.config import CONFIGS, assemble, config_hash
+from helpers.images import make_images
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble, config_hash
 from simnl.runs.run import run_log, run_one
 from simnl.runs.stored import IDENTITY, take_folder, write_config
 

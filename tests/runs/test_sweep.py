@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from simnl.runs.config import CONFIGS, ConfigError, assemble
+from simnl.locations import CONFIGS
+from simnl.runs.config import ConfigError, assemble
 from simnl.runs.sweep import combinations, sweep, with_settings
 
 FILES = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "shapes.yaml"]

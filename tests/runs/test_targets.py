@@ -6,10 +6,11 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from conftest import make_images
-from helpers.table_records import record
 
-from simnl.runs.config import CONFIGS, assemble
+from helpers.images import make_images
+from helpers.table_records import record
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.run import run_one
 from simnl.runs.targets import _target, build_targets, check_targets

@@ -15,14 +15,15 @@ from types import SimpleNamespace
 import benchmark
 import pytest
 import run
-from conftest import make_images
 from filelock import FileLock
 from rich.console import Console
 
-from simnl.studies import executor
+from helpers.images import make_images
+from simnl.locations import CONFIGS
+from simnl.results.overview import overview, problems
 from simnl.runs.cli import seeds_from
-from simnl.runs.config import CONFIGS
-from simnl.studies.launch import Workers, describe_cell, report_lost
+from simnl.runs.record import SCHEMA
+from simnl.studies import executor
 from simnl.studies.cells import (
     PAPER_DATASETS,
     Cell,
@@ -33,10 +34,9 @@ from simnl.studies.cells import (
     default_datasets,
     default_methods,
 )
-from simnl.results.overview import overview, problems
-from simnl.studies.progress import Progress
-from simnl.runs.record import SCHEMA
 from simnl.studies.definitions import Request, cells_of
+from simnl.studies.launch import Workers, describe_cell, report_lost
+from simnl.studies.progress import Progress
 from simnl.studies.workers import EventLog, Worker
 
 RECORD = {

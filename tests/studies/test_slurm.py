@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import submitit
 
-from simnl.studies.launch import Workers, submit
 from simnl.studies.cells import Setup
-from simnl.studies.slurm import NAMES, minutes, parse
 from simnl.studies.definitions import Request
+from simnl.studies.launch import Workers, submit
+from simnl.studies.slurm import NAMES, minutes, parse
 from simnl.studies.workers import Worker
 
 

@@ -13,14 +13,14 @@ import warm as warm_tool
 
 from dassl.engine import TRAINER_REGISTRY
 from datasets.shapes.dataset import Shapes
-from simnl.runs.cli import known
-from simnl.studies.executor import execute
-from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_configs
-from simnl.studies.warming import encode_prompts, needs_of, share, total_needs, union, warm
-from simnl.fewshot.trainer import VLTrainer
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.fewshot.trainer import VLTrainer
+from simnl.runs.cli import known
+from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_configs
+from simnl.studies.executor import execute
+from simnl.studies.warming import encode_prompts, needs_of, share, total_needs, union, warm
 
 SPEC = ViewSpec(32, (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest", (0.5, 1.0))
 
@@ -122,7 +122,8 @@ def test_total_needs_count_what_runs_share_once(monkeypatch):
     }
     monkeypatch.setattr("simnl.studies.warming.needs_of", parts.get)
     monkeypatch.setattr(
-        "simnl.studies.warming.clip_of", lambda name: SimpleNamespace(fingerprint=name.partition(" ")[2], precision="fp32")
+        "simnl.studies.warming.clip_of",
+        lambda name: SimpleNamespace(fingerprint=name.partition(" ")[2], precision="fp32"),
     )
     cells = [Cell(Plan("A", "shapes", 1), seed, name) for seed, name in enumerate(parts)]
     assert total_needs([Cell(Plan("A", "shapes", 1), 9, refusal="no"), *cells]) == (5, 2)

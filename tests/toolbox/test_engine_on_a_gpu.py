@@ -6,12 +6,12 @@ import os.path as osp
 
 import pytest
 import torch
-from helpers.make_believe_gpu import make_believe
 from torch import nn
 
 from dassl.data import DataManager, data_manager
 from dassl.engine import TrainerX, TrainerXU
 from dassl.utils import set_random_seed
+from helpers.make_believe_gpu import make_believe
 
 
 def test_a_trainer_in_the_manner_of_coops(cfg, make, interrupted):

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from test_tip_adapter import LABELS, queries, support
 
-from simnl.runs.config import CONFIGS, assemble
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from trainers.ape import APE, APEHead, APETHead, inter_class_similarity, select_channels
 from trainers.tip_adapter import TipAdapterHead
 

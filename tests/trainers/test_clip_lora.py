@@ -7,16 +7,17 @@ from types import SimpleNamespace
 
 import open_clip
 import pytest
-from helpers import tiny_vit
 import torch
 import torch.nn.functional as F
-from helpers.tiny_vit import PROMPTS, adapted, generator, pixels
 from torch.func import functional_call
 
-from simnl.runs.config import CONFIGS, assemble
-from trainers.clip_lora import CLIPLoRA, CLIPLoRAHead
-from simnl.clip.model import FrozenCLIP
+from helpers import tiny_vit
+from helpers.tiny_vit import PROMPTS, adapted, generator, pixels
 from simnl.clip.lora import AdaptedCLIP, LoRAOptions, add_lora
+from simnl.clip.model import FrozenCLIP
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
+from trainers.clip_lora import CLIPLoRA, CLIPLoRAHead
 
 CLASSES = torch.tensor([0, 1, 0, 1])
 

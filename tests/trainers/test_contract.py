@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers import tiny_vit
 import torch
 import torch.nn.functional as F
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.runs.cli import known
-from simnl.runs.config import CONFIGS, assemble
+from helpers import tiny_vit
+from simnl.clip.model import load_clip
+from simnl.clip.text import PromptFeatures
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
-from simnl.clip.model import load_clip
-from simnl.clip.text import PromptFeatures
+from simnl.locations import CONFIGS
+from simnl.runs.cli import known
+from simnl.runs.config import assemble
 
 CLIP = load_clip("tiny-clip", "bundled")
 CLASSES, WIDTH, VIEWS = 5, CLIP.embed_dim, 3

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from simnl.clip.prompt_learning import LearnedPrompts, context_from_words
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions
 from trainers.cocoop import CoCoOpHead
 from trainers.coop import CoOpHead, initial_context
-from simnl.clip.prompt_learning import LearnedPrompts, context_from_words
 
 NAMES = ("cat", "grand piano", "lemur")
 SCALE = 20.0

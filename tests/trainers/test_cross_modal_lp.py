@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from dassl.optim import build_lr_scheduler
-from simnl.runs.config import CONFIGS, assemble
-from simnl.runs.sweep import combinations
+from simnl.clip.text import PromptFeatures
 from simnl.fewshot.loaders import SupportLoader
 from simnl.fewshot.support import SupportSet
 from simnl.fewshot.trainer import VLTrainer
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
+from simnl.runs.sweep import combinations
 from trainers.cross_modal_lp import CrossModalHead, CrossModalLoader, CrossModalLP
 from trainers.zeroshot_clip import ZeroshotHead
-from simnl.clip.text import PromptFeatures
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -6,8 +6,9 @@ import re
 
 import pytest
 import torch
-from helpers.e2e_tools import REPO
 from test_contract import CLASSES, CLIP, METHODS, WIDTH, make_head
+
+from helpers.e2e_tools import REPO
 
 SHOTS = 4
 COLUMNS = ("method", "prediction", "learned", "parameters", "prompts", "source", "checked")

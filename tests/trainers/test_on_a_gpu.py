@@ -11,20 +11,21 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers import tiny_vit
 import torch
-from helpers.make_believe_gpu import make_believe
 from PIL import Image
 from safetensors.torch import load_file
 
-from simnl.runs.cli import known
-from simnl.runs.config import CONFIGS, assemble
+from helpers import tiny_vit
+from helpers.make_believe_gpu import make_believe
+from simnl.fewshot.trainer import VLTrainer
+from simnl.locations import CONFIGS
 from simnl.results.plots import RUN_KINDS
 from simnl.results.plots.reload import reload
 from simnl.results.plots.runs import prototypes
-from simnl.runs.run import run_one, seeded_trainer
 from simnl.results.tables import find_records
-from simnl.fewshot.trainer import VLTrainer
+from simnl.runs.cli import known
+from simnl.runs.config import assemble
+from simnl.runs.run import run_one, seeded_trainer
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40), "white": (240, 240, 240)}
 METHODS = known("trainers")

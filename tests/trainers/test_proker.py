@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from test_tip_adapter import LABELS, queries, support
 
-from simnl.runs.config import CONFIGS, assemble
 from simnl.fewshot.search import Grid, count_grid
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from trainers.proker import ProKeR, ProKeRHead
 
 

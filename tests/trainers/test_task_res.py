@@ -8,12 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from simnl.runs.config import CONFIGS, assemble
+from simnl.clip.model import FrozenCLIP
 from simnl.fewshot.loaders import SupportLoader
 from simnl.fewshot.trainer import VLTrainer
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from trainers.task_res import ProjectionHead, TaskRes, TaskResHead
 from trainers.zeroshot_clip import ZeroshotHead
-from simnl.clip.model import FrozenCLIP
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from simnl.runs.config import CONFIGS, assemble
 from simnl.fewshot.search import axis, count_grid
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from trainers.tip_adapter import TipAdapter, TipAdapterHead
 
 

@@ -14,9 +14,10 @@ from torchvision.datasets.utils import calculate_md5
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.duplicates import PAIRS, WORDS, Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import list_folders, some
-from simnl.data.imagefolder import ImageFolder, has_parts
+from simnl.data.own_images import ImageFolder, has_parts
+from simnl.locations import CONFIGS
 from simnl.runs.cli import describe
-from simnl.runs.config import CONFIGS, assemble
+from simnl.runs.config import assemble
 
 from .catalogue import SOURCES
 from .decode import unreadable

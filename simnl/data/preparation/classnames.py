@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simnl.files import write_text_atomically
 from simnl.data.wnids import IMAGENET_CLASSES, clip_classnames
+from simnl.files import write_text_atomically
 
 
 def imagenet_wnids() -> list[str]:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from simnl.results.plots import style
 from simnl.results.plots.series import nothing, panel_of, stats, titled_settings
-from simnl.runs.record import reweighting_off
 from simnl.results.tables.common import method_order, shots_title
+from simnl.runs.record import reweighting_off
 
 WITHOUT = ", no reweighting"
 HOLLOW = {"linestyle": ":", "markerfacecolor": "white", "markeredgewidth": 1.0}

@@ -12,11 +12,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from simnl.fewshot.cache import class_negative_keys
 from simnl.results.plots import style
 from simnl.results.plots.reload import Run, one_run, reload
 from simnl.results.plots.series import describe_setting
 from simnl.results.tables.common import shots_title
-from simnl.fewshot.cache import class_negative_keys
 
 CONFUSION_CLASSES, MAP_CLASSES = 40, 7
 PROTOTYPES = {  # kind -> marker; text prototypes are large, those of images smaller

@@ -10,14 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from yacs.config import CfgNode as CN
 
-from simnl.runs.cli import known
-from simnl.runs.config import CONFIGS, assemble, find_key
+from simnl.locations import CONFIGS
 from simnl.results.plots import style
 from simnl.results.plots.series import nothing, panel_of, stats, titled_settings
-from simnl.runs.record import config_of
 from simnl.results.tables.common import shots_title
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import name_without_split
+from simnl.runs.cli import known
+from simnl.runs.config import assemble, find_key
+from simnl.runs.record import config_of
 
 SWEPT = ("ALPHA", "BETA", "LAM", "TAU")
 WIDE = 30  # ratio of the largest to the smallest value from which on the axis is logarithmic

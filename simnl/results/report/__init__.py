@@ -20,18 +20,18 @@ import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from simnl.runs.cli import known
 from simnl.results.plots import RECORD_KINDS, RUN_KINDS
 from simnl.results.plots.style import RC
-from simnl.runs.record import config_of
 from simnl.results.stats import CI_METHODS
-from simnl.runs.stored import stored_keys
 from simnl.results.tables import LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
 from simnl.results.tables.common import PRESETS
 from simnl.results.tables.model import Cell
 from simnl.results.tables.records import options_text, prompts_text
 from simnl.results.tables.render import MARKS, RULE, numeric
 from simnl.results.tables.render import cell_text as rendered
+from simnl.runs.cli import known
+from simnl.runs.record import config_of
+from simnl.runs.stored import stored_keys
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 NOT_OF_THE_CONFIG = ("SEED", "OUTPUT_DIR", "RESUME", "OPTIONS")  # differ between the runs of a config

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import yaml
 
-from simnl.runs.config import CONFIGS
+from simnl.locations import CONFIGS
 from simnl.results.published import read
-from simnl.runs.record import OWN_IMAGES, config_of
 from simnl.results.tables import common
 from simnl.results.tables.common import ELEVEN, PRESETS, SHIFTED, Request
 from simnl.results.tables.model import MISSING, Block, Cell, Table, text
+from simnl.runs.record import OWN_IMAGES, config_of
 
 PARTS = ("classes", "train", "val", "test")
 SAME = "same"

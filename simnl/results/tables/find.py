@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType
 
-from simnl.runs.record import FILE, OWN_IMAGES, config_of, own_images_name, read_record
 from simnl.results.tables.records import IDENTITY, SETTING, prompts_text, split_suffix, values_of
+from simnl.runs.record import FILE, OWN_IMAGES, config_of, own_images_name, read_record
 
 log = logging.getLogger(__name__)
 

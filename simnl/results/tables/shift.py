@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from simnl.results.published import AVERAGE, PAPER_A2
-from simnl.runs.record import NEW_CLASSES
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.compare import Comparison
 from simnl.results.tables.model import Block, Stat, Table
 from simnl.results.tables.records import ARROW, GridRow, by_setting, grid, with_targets
+from simnl.runs.record import NEW_CLASSES
 
 HARMONIC = "harmonic mean"
 PARTS = ("base", NEW_CLASSES, HARMONIC)

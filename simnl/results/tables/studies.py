@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from simnl.results.published import Figure, published_sensitivity, same_weights
-from simnl.runs.record import reweighting_off
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Row, Table, figure, mark_columns, text
 from simnl.results.tables.records import GridRow, by_setting, grid, is_clean, options_text, prompts_text
+from simnl.runs.record import reweighting_off
 
 PARAMETERS = ("ALPHA", "BETA", "LAM", "TAU")
 SEARCH = "SEARCH.ENABLED"

@@ -19,6 +19,7 @@ import pytest
 from simnl.data.preparation import fetch
 from simnl.data.preparation.catalogue import SOURCES
 from simnl.data.preparation.sources import Remote
+from simnl.plugins import load_plugins
 
 PUBLISHED = dict(SOURCES)  # as declared, with the CuPL sentences
 
@@ -157,11 +158,10 @@ def build(tmp_path: Path):
 @pytest.fixture
 def miniature(monkeypatch):
     """`miniature("Caltech101", built)`: from now on the published sizes are those of the miniature."""
-    import datasets
     from dassl.data.datasets import DATASET_REGISTRY
     from simnl.data.base import Sizes
 
-    datasets.import_all()
+    load_plugins()
 
     def publish(name: str, built) -> None:
         counts = [len(built.parts.get(part, ())) for part in ("train", "val", "test")]

@@ -9,17 +9,17 @@ import pytest
 import yaml
 
 from dassl.data.datasets import DATASET_REGISTRY
-from simnl.runs.config import CONFIGS
 from simnl.data.preparation.catalogue import SOURCES
 from simnl.data.preparation.prepare import plan
 from simnl.data.preparation.sources import Piece, Source
+from simnl.locations import CONFIGS
+from simnl.plugins import load_plugins
 
 
 def test_the_catalogue_fits_the_data_sets():
     """Each data set's image folder and split file are pieces; nothing is declared twice or malformed."""
-    import datasets
 
-    datasets.import_all()
+    load_plugins()
     kinds = {kind.config_name: kind for kind in map(DATASET_REGISTRY.get, DATASET_REGISTRY.registered_names())}
     bundled = {name for name in kinds if name.startswith("shapes") or name in ("imagefolder", "")}
     assert set(SOURCES) == set(kinds) - bundled

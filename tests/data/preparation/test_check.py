@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from simnl.data.imagefolder import ImageFolder
+from simnl.data.own_images import ImageFolder
 from simnl.data.preparation import decode
 from simnl.data.preparation.catalogue import SOURCES
 from simnl.data.preparation.check import check, check_folder, render
@@ -217,7 +217,8 @@ def test_own_folder(mine, tool, tmp_path):
 
 
 def test_own_folder_is_split_as_a_run_would(mine, tmp_path):
-    from simnl.runs.config import CONFIGS, assemble
+    from simnl.locations import CONFIGS
+    from simnl.runs.config import assemble
 
     report = check_folder(mine, tmp_path / "cache")
     settings = {"DATASET.FOLDER": str(mine), "STORE.ROOT": str(tmp_path / "cache")}

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from yacs.config import CfgNode
 
-import datasets as package
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
 from simnl.data.splits import Item, Split
+from simnl.plugins import load_plugins
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PER_CLASS = {"train": 6, "val": 5, "test": 2}
@@ -231,7 +231,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def load(root: Path, store: Path):
     """`load(name, NUM_SHOTS=4, ...)` constructs the data set, its cache in a folder of its own."""
-    package.import_all()
+    load_plugins()
     return lambda name, **settings: DATASET_REGISTRY.get(name)(
         make_config(settings.pop("ROOT", root), store, **settings)
     )

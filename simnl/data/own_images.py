@@ -10,7 +10,6 @@ import shlex
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-
 from simnl.data.base import NEW_SPLIT_SEED, FewShotDataset
 from simnl.data.duplicates import Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import IMAGE_SUFFIXES, describe, list_folders, list_images, list_others, some

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import simnl.data.imagefolder
+import simnl.data.own_images
 
 
 def parts(data) -> list[list[tuple[str, int]]]:
@@ -89,7 +89,7 @@ def test_read_only_folder(flat, load, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(simnl.data.imagefolder, "write_split", refuse)
+    monkeypatch.setattr(simnl.data.own_images, "write_split", refuse)
     with pytest.raises(PermissionError, match=r"read-only, set DATASET.SPLIT_FILE"):
         load("ImageFolder")
 
