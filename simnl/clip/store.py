@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from simnl.clip.database import FeatureDatabase
+from simnl.clip.images import UnreadableImage, read_image  # noqa: F401 - the first is part of what this module raises
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.views import ViewSpec, seeded, view_seed
 
@@ -227,28 +227,6 @@ class PendingViews(Dataset):
 
 def _join(items: list[tuple[list[tuple[int, int]], Tensor]]) -> tuple[list[tuple[int, int]], Tensor]:
     return [key for keys, _ in items for key in keys], torch.cat([pixels for _, pixels in items])
-
-
-class UnreadableImage(OSError):
-    """An image that cannot be decoded. From a worker process it comes as a traceback, of which the message is kept."""
-
-    def __init__(self, text: str):
-        super().__init__(text.rstrip().rpartition(f"{type(self).__name__}: ")[2])
-
-
-def read_image(path: str) -> Image.Image:
-    """Decode an image file as RGB.
-
-    Raises:
-        UnreadableImage: the file cannot be decoded; the message names it.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(
-            f"Cannot decode the image {path}: {error}. Replace the file and run the command again."
-        ) from error
 
 
 class FileDigests:
