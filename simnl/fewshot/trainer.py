@@ -26,6 +26,7 @@ from dassl.utils import load_checkpoint
 from simnl.clip.model import load_clip
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
+from simnl.clip.transforms import Transform
 from simnl.fewshot.capabilities import check_choices, refusal
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head, SearchableHead
@@ -122,7 +123,8 @@ class VLTrainer(TrainerX):
         reason = refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only)
         if reason:
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device))
+        transform = Transform.from_keys(backbone.TRANSFORM)
+        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device), transform)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self.store = FeatureStore(
             cfg.STORE.ROOT, self.clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, progress=cfg.VERBOSE
