@@ -66,6 +66,7 @@ class FewShotDataset(DatasetBase):
     has_val = True  # a validation part; where not, validation images come from the training part
     ignored_folders: Sequence[str] = ()  # class folders that are no class
     renames: dict[str, str] = {}  # class folder -> class name, where they differ
+    own_names = False  # whether a person chose the class names; where not, two may be equal (ImageNet's "missile")
     interleaved_noise = False  # whether PRESET official takes label noise from the draw's own stream
 
     def __init__(self, cfg) -> None:
