@@ -194,7 +194,8 @@ class FewShotDataset(DatasetBase):
         made = make_split(str(self.image_root), self.list_classes(), NEW_SPLIT_SEED, NEW_SPLIT_VAL, NEW_SPLIT_TEST)
         name = f"{type(self).__name__}-{made.sha256[:12]}.json"
         path = Path(cfg.STORE.ROOT).expanduser() / "splits" / name
-        write_split(path, made)
+        if not _holds(path, made):
+            write_split(path, made)
         logger.warning(
             "%s: using a new random split (%s): results do not compare with published ones.",
             type(self).__name__,
@@ -287,6 +288,14 @@ class FewShotDataset(DatasetBase):
         found = Sizes(len(split.classnames), *(len(getattr(split, part) or ()) for part in PARTS))
         if self.published is not None and self.split_origin == "standard" and found != self.published:
             logger.warning("%s: found %s; the published data set has %s.", type(self).__name__, found, self.published)
+
+
+def _holds(path: Path, split: Split) -> bool:
+    """Whether a split was stored before: then nothing is written, and the disk may be read-only."""
+    try:
+        return read_split(path, val_required=False).sha256 == split.sha256
+    except (OSError, ValueError):
+        return False
 
 
 def subset_labels(count: int, subsample: str) -> list[int]:
