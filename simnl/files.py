@@ -31,6 +31,29 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def make_cache(root: str | Path) -> Path:
+    """The cache folder (STORE.ROOT, which the scripts call CACHE) as a path; made where it is missing.
+
+    Raises:
+        OSError: it is not there and cannot be made; the message says to set CACHE.
+    """
+    try:
+        path = Path(root).expanduser()
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # the second: nobody knows where the home folder is
+        reason = "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", None) or error
+        raise OSError(
+            f"The cache folder {root} cannot be made ({reason}): set CACHE (STORE.ROOT) to a folder that you can write "
+            "to."
+        ) from error
+    return path
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file can be changed, or made where it is missing, and others beside it (locks, journals)."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with replacing(path) as temporary:

@@ -21,7 +21,7 @@ from datasets.shapes.render import image_generator, render, sample_scene
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.listing import find_missing
 from simnl.data.splits import Item, Split, read_split
-from simnl.files import replacing
+from simnl.files import make_cache, replacing
 
 
 def renderer_version() -> str:
@@ -49,13 +49,13 @@ class Shapes(FewShotDataset):
 
     def find_root(self, cfg) -> Path:
         """`<STORE.ROOT>/shapes/<version>/<style>`, with every image in it."""
-        root = Path(cfg.STORE.ROOT).expanduser().resolve() / "shapes" / renderer_version() / self.style
+        root = make_cache(cfg.STORE.ROOT).resolve() / "shapes" / renderer_version() / self.style
         try:
             self._render_missing(root)
         except OSError as error:
             raise OSError(
                 f"{type(self).__name__}: its images cannot be written below {root} ({error}). Make room there, or "
-                "set STORE.ROOT to another folder."
+                "set CACHE (STORE.ROOT) to a folder that you can write to."
             ) from error
         return root
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from simnl.files import is_writable
+
 log = logging.getLogger(__name__)
 
 SCHEMA = """
@@ -26,6 +28,7 @@ CREATE TABLE IF NOT EXISTS features (
 );
 """
 BUSY_SECONDS = 120.0
+ELSEWHERE = "Set CACHE to a folder that you can write to"
 
 
 class FeatureDatabase:
@@ -33,7 +36,8 @@ class FeatureDatabase:
 
     Args:
         path: the file; made when missing. A file that is not a sound database of the same content is set aside
-            (`<name>.damaged-<time>`) with a warning, and a new one is begun.
+            (`<name>.damaged-<time>`) with a warning, and a new one is begun. One that cannot be written to, as on a
+            read-only disk, is read.
         dim: feature width D; a row of another width counts as damaged.
         content: what the rows are (weights, transform, ...); must agree with what the file says of itself.
     """
@@ -41,25 +45,42 @@ class FeatureDatabase:
     def __init__(self, path: Path, dim: int, content: dict):
         self.path, self.dim = path, dim
         self._content = json.dumps(content, sort_keys=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
+        except OSError as error:
+            reason = error.strerror or error
+            raise OSError(f"The feature store {path} cannot be made ({reason}). {ELSEWHERE}.") from error
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise OSError(f"Cannot open the feature store {path}: {error}.") from error
+                raise OSError(f"Cannot open the feature store {path}: {error}. {ELSEWHERE}.") from error
             self._replace(str(error))
 
     def _open(self) -> None:
         # One thread at a time uses it, but not always the one that opened it: batches are written beside the encoder.
         self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
         self._connection.executescript(SCHEMA)
-        with self._connection:
-            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('content', ?)", (self._content,))
-        (found,) = self._connection.execute("SELECT value FROM meta WHERE name = 'content'").fetchone()
+        question = "SELECT value FROM meta WHERE name = 'content'"
+        if self._connection.execute(question).fetchone() is None:
+            with self._connection:
+                self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('content', ?)", (self._content,))
+        (found,) = self._connection.execute(question).fetchone()
         if found != self._content:
             raise sqlite3.DatabaseError(f"it holds features of something else: {found}")
 
+    def require_writable(self, number: int) -> None:
+        """OSError where the file cannot be written to, though `number` features are missing in it."""
+        if not is_writable(self.path):
+            raise OSError(
+                f"{number} features are missing in {self.path}, which cannot be written to (a read-only disk?). "
+                f"{ELSEWHERE}, or run the command once where that one can be written to."
+            )
+
     def _replace(self, why: str) -> None:
+        if not is_writable(self.path):
+            raise OSError(
+                f"The feature store {self.path} is damaged ({why}), and cannot be written to to mend it. {ELSEWHERE}."
+            )
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         log.warning(
             "The feature store %s is damaged (%s). It is kept as %s and built anew.", self.path, why, aside.name

@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
+import importlib.util
 import logging
+import os
 import urllib.error
 import urllib.request
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,12 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from simnl.clip import tiny_clip
+from simnl.clip import tiny_clip, transforms
 from simnl.clip.arithmetic import exact_products
+from simnl.clip.building import build_from_file, check_activation, without_weights
+from simnl.clip.transforms import Transform
 from simnl.clip.tuning import tune
+from simnl.clip.weights import open_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,8 @@ TINY = "tiny-clip"  # the architecture name of the bundled model
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip asks the hub for
 HUB_TIMEOUT = 5.0  # seconds
 CPU_BATCH, GPU_BATCH, PROBE_BATCH = 32, 1024, 8  # images at once: on a CPU, at most on a GPU, to measure its memory
+WEIGHTS_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # what is surely no tag
+NO_TRANSFORM = Transform()
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -104,7 +110,9 @@ class FrozenCLIP:
 
 
 @functools.lru_cache(maxsize=2)
-def load_clip(arch: str, weights: str, precision: str = "fp32", device: str = "cpu") -> FrozenCLIP:
+def load_clip(
+    arch: str, weights: str, precision: str = "fp32", device: str = "cpu", transform: Transform = NO_TRANSFORM
+) -> FrozenCLIP:
     """Load a model once per process.
 
     Args:
@@ -113,18 +121,24 @@ def load_clip(arch: str, weights: str, precision: str = "fp32", device: str = "c
             (safetensors, a state dict, or OpenAI's TorchScript archive), or `bundled` for the tiny CLIP.
         precision: numerical type of the towers under autocast: `fp32`, `bf16` or `fp16`.
         device: where the towers run, e.g. `cpu` or `cuda`.
+        transform: what is known of the transform of images for weights in a file (see `simnl.clip.transforms`).
 
     Raises:
-        ValueError: unknown architecture, tag, precision, or an activation that does not fit the weights.
+        ValueError: unknown architecture, tag, precision, an activation that does not fit the weights, a file that holds
+            something else, a transform that has to be given, or a package that is not installed.
         WeightsUnavailable: the tag is known, but its file is not here and could not be downloaded.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown tower precision '{precision}'. Choose one of {sorted(PRECISIONS)}.")
+    is_file = arch != TINY and _is_file(weights)
+    if transform.given and not is_file:
+        raise ValueError(f"{transforms.NODE} is for weights in a file: '{weights}' says its transform itself.")
     if arch == TINY:
         model, weights = _build_tiny(), "bundled"
     else:
         _check_arch(arch)
-        model = _build_from_file(arch, weights) if Path(weights).is_file() else _build_from_tag(arch, weights)
+        _check_tokenizer(arch)
+        model = build_from_file(arch, weights, transform) if is_file else _build_from_tag(arch, weights)
     model = model.eval().requires_grad_(False)
     return _describe(model, arch, weights, precision, torch.device(device))
 
@@ -168,9 +182,39 @@ def _check_arch(arch: str) -> None:
         )
 
 
+def _check_tokenizer(arch: str) -> None:
+    """Where an architecture has a tokenizer of the hub, see that it is to be had, before anything is loaded."""
+    text = open_clip.get_model_config(arch).get("text_cfg", {})
+    if not (text.get("hf_tokenizer_name") or text.get("hf_model_name")):
+        return
+    if importlib.util.find_spec("transformers") is None:
+        raise ValueError(
+            f"{arch} needs the package transformers for its texts, and it is not installed: .venv/bin/pip install "
+            "transformers"
+        )
+    try:
+        open_clip.get_tokenizer(arch)
+    except (OSError, ValueError, ImportError) as error:
+        raise WeightsUnavailable(
+            f"Could not get the tokenizer of {arch}, {text.get('hf_tokenizer_name')}: {str(error).splitlines()[0]} "
+            "With a network it is downloaded on first use."
+        ) from error
+
+
+def _is_file(weights: str) -> bool:
+    """True for weights in a file; ValueError for a path where there is none."""
+    if os.path.isfile(weights):
+        return True
+    if os.path.exists(weights):
+        open_checkpoint(weights)  # says that it is a folder
+    if os.path.dirname(weights) or weights.endswith(WEIGHTS_ENDINGS):
+        raise ValueError(f"There is no file {weights} (WEIGHTS, or MODEL.BACKBONE.WEIGHTS).")
+    return False
+
+
 def _build_tiny() -> nn.Module:
     _register_tiny()
-    model = _without_weights(TINY)
+    model = without_weights(TINY)
     model.load_state_dict(tiny_clip.load_state_dict())
     preprocess = {**model.visual.preprocess_cfg, "mean": tiny_clip.IMAGE_MEAN, "std": tiny_clip.IMAGE_STD}
     model.visual.preprocess_cfg = preprocess
@@ -191,7 +235,7 @@ def _build_from_tag(arch: str, tag: str) -> nn.Module:
         raise ValueError(
             f"'{tag}' (MODEL.BACKBONE.WEIGHTS) is neither a file nor a weights tag of {arch}. Its tags: {tags}."
         )
-    _check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")
+    check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")
     fetch_weights(arch, tag)
     return open_clip.create_model(arch, pretrained=tag)
 
@@ -230,69 +274,3 @@ def _check_hub() -> None:
         return
     except OSError as error:
         raise OSError(f"{endpoint} does not answer ({error})") from error
-
-
-def _build_from_file(arch: str, path: str) -> nn.Module:
-    if _is_torchscript(path):  # the form in which OpenAI publishes its weights
-        _check_activation(arch, True, f"OpenAI checkpoint {path}")
-        state = torch.jit.load(path, map_location="cpu").state_dict()
-        state = {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
-        model = _without_weights(arch)
-        _load_strictly(model, state, arch, path)
-        return model
-    _tell_assumptions(arch, path)
-    try:
-        return open_clip.create_model(arch, pretrained=path)
-    except (RuntimeError, AssertionError) as error:  # open_clip asserts some of the shapes
-        raise ValueError(f"{path} does not hold the weights of {arch}: {error}") from error
-
-
-def _without_weights(arch: str) -> nn.Module:
-    """A model whose weights are loaded next; open_clip's warning that it has none is not shown."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        return open_clip.create_model(arch)
-    finally:
-        root.setLevel(level)
-
-
-def _load_strictly(model: nn.Module, state: dict[str, Tensor], arch: str, path: str) -> None:
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the weights of {arch}: {error}") from error
-
-
-def _is_torchscript(path: str) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
-
-
-def _tell_assumptions(arch: str, path: str) -> None:
-    """Warn of what a file of tensors does not say, where the architecture exists with either activation."""
-    other = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
-    if other in open_clip.list_models():
-        log.warning(
-            "%s does not say with which activation its model was trained. %s has %s; if that is wrong, choose %s "
-            "(MODEL.BACKBONE.ARCH), or the model will run and be a few points wrong. OpenAI's weights have QuickGELU.",
-            path,
-            arch,
-            "QuickGELU" if open_clip.get_model_config(arch).get("quick_gelu", False) else "GELU",
-            other,
-        )
-
-
-def _check_activation(arch: str, quick_gelu: bool, what: str) -> None:
-    """Refuse weights that were trained with another activation: the model would run and be a few points wrong."""
-    has = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
-    if has == quick_gelu:
-        return
-    other = f"{arch}-quickgelu" if quick_gelu else arch.removesuffix("-quickgelu")
-    raise ValueError(
-        f"The {what} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, but {arch} uses "
-        f"{'QuickGELU' if has else 'GELU'}. Set MODEL.BACKBONE.ARCH to '{other}'."
-    )

@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
-from simnl.clip.text import PromptFeatures, PromptSet, read_cupl
+from simnl.clip.text import PromptFeatures, PromptSet, named_in_pairs, read_cupl
 
 log = logging.getLogger(__name__)
 
 CUPL_FOLDERS = ("gpt3_prompts", "cupl")  # below the data root; the first is what Tip-Adapter's family calls it
+
+
+def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Sequence[str], own_names: bool) -> None:
+    """See that no two classes have equal prompts, as the text tower reads them: it cuts long prompts, and many
+    tokenizers know no capitals.
+
+    Args:
+        templates: at least one, with {} where the name goes; `{}` itself for a method that learns its prompts.
+        own_names: whether a person chose the names. Those of the published data sets stay, and equal ones are told.
+
+    Raises:
+        ValueError: prompts of two classes are equal, and the names are a person's own.
+    """
+    groups = [list(range(len(classnames)))] if templates else []
+    for template in templates:
+        groups = [part for group in groups for part in _of_equal_tokens(clip, template, classnames, group)]
+    if not groups:
+        return
+    pairs = named_in_pairs([[classnames[label] for label in group] for group in groups])
+    message = f"To the text tower of {clip.arch} the prompts of these classes are equal: {pairs}."
+    if own_names:
+        raise ValueError(
+            f"{message} Give each class a name of its own, in classnames.txt or DATASET.CLASSNAMES_FILE (long prompts "
+            f"are cut after {clip.context_length} tokens; most models know no capitals)."
+        )
+    log.warning("%s Text says nothing about which is which.", message)
+
+
+def _of_equal_tokens(clip: FrozenCLIP, template: str, classnames: Sequence[str], labels: Sequence[int]):
+    """Those of some classes whose prompts are the same tokens, in groups of two and more."""
+    prompts = PromptSet.from_templates([template], [classnames[label] for label in labels]).prompts
+    found: dict[tuple[int, ...], list[int]] = {}
+    composed = [unicodedata.normalize("NFC", prompt) for prompt in prompts]
+    for label, tokens in zip(labels, clip.tokenize(composed).tolist(), strict=True):
+        found.setdefault(tuple(tokens), []).append(label)
+    return [group for group in found.values() if len(group) > 1]
 
 
 def encode_prompt_sets(

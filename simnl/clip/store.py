@@ -19,14 +19,15 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from simnl.clip.database import FeatureDatabase
+from simnl.clip.images import UnreadableImage, read_image  # noqa: F401 - the first is part of what this module raises
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.views import ViewSpec, seeded, view_seed
+from simnl.files import is_writable, make_cache
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +167,10 @@ class FeatureStore:
 
     def _fill(self, database: FeatureDatabase, contents, views, encode) -> None:
         """Encode what is missing; of several processes that ask at once, one encodes and the others wait for it."""
-        if not database.missing(contents, views):
+        missing = database.missing(contents, views)
+        if not missing:
             return
+        database.require_writable(len(missing))
         with self._lock(str(database.path) + ".lock"):
             todo = database.missing(contents, views)
             todo = list({(contents[i], view): (i, view) for i, view in todo}.values())  # equal images once
@@ -180,6 +183,7 @@ class FeatureStore:
         features, bad = database.read(contents, views)
         if bad:
             log.warning("%d rows of %s are damaged; they are encoded again.", len(bad), database.path)
+            database.require_writable(len(bad))
             encode(bad)
             features, bad = database.read(contents, views)
         if bad:
@@ -229,48 +233,28 @@ def _join(items: list[tuple[list[tuple[int, int]], Tensor]]) -> tuple[list[tuple
     return [key for keys, _ in items for key in keys], torch.cat([pixels for _, pixels in items])
 
 
-class UnreadableImage(OSError):
-    """An image that cannot be decoded. From a worker process it comes as a traceback, of which the message is kept."""
-
-    def __init__(self, text: str):
-        super().__init__(text.rstrip().rpartition(f"{type(self).__name__}: ")[2])
-
-
-def read_image(path: str) -> Image.Image:
-    """Decode an image file as RGB.
-
-    Raises:
-        UnreadableImage: the file cannot be decoded; the message names it.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(
-            f"Cannot decode the image {path}: {error}. Replace the file and run the command again."
-        ) from error
-
-
 class FileDigests:
     """SHA-256 of files, remembered by (path, size, modification time), so that a warm run only stats the files."""
 
     def __init__(self, root: Path):
-        root.mkdir(parents=True, exist_ok=True)
-        self._path = root / "files.sqlite"
+        self._path = make_cache(root) / "files.sqlite"
 
     def of(self, paths: Sequence[str], progress: bool = False) -> list[bytes]:
         """Content digests, 32 bytes each, in the order of `paths`."""
         try:
-            return self._of(paths, progress)
-        except sqlite3.OperationalError as error:
-            raise OSError(f"Cannot use {self._path}: {error}.") from error
+            return self._of(self._path, paths, progress)
         except sqlite3.DatabaseError as error:
+            if not is_writable(self._path):  # a read-only disk
+                log.info("%s can be neither used (%s) nor written to: contents are read anew.", self._path, error)
+                return self._of(":memory:", paths, progress)
+            if isinstance(error, sqlite3.OperationalError):
+                raise OSError(f"Cannot use {self._path}: {error}.") from error
             log.warning("%s is damaged (%s); it is built anew.", self._path, error)
             self._path.unlink(missing_ok=True)
-            return self._of(paths, progress)
+            return self._of(self._path, paths, progress)
 
-    def _of(self, paths: Sequence[str], progress: bool) -> list[bytes]:
-        connection = sqlite3.connect(self._path, timeout=120)
+    def _of(self, database: Path | str, paths: Sequence[str], progress: bool) -> list[bytes]:
+        connection = sqlite3.connect(database, timeout=120)
         try:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB)"
@@ -280,7 +264,7 @@ class FileDigests:
                 digest, record = self._one(connection, os.path.abspath(path))
                 digests.append(digest)
                 fresh += [record] if record else []
-            if fresh:
+            if fresh and (database == ":memory:" or is_writable(self._path)):  # else they are read again next time
                 with connection:
                     connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", fresh)
             return digests

@@ -7,12 +7,15 @@ The three ways in which the field turns the prompts of a class into one weight v
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 AVERAGING = {
     "normalize-mean-normalize": "unit prompts, mean, unit length: Tip-Adapter, APE, SimNL, CuPL, LP++",
@@ -121,7 +124,24 @@ def read_cupl(path: Path, classnames: Sequence[str]) -> PromptSet:
             f"CuPL file {path} has no sentence for {len(missing)} of {len(classnames)} classes, e.g. {missing[:3]}. "
             "Use the file of this data set, or set PROMPTS.CUPL to '' to run with templates alone."
         )
+    _tell_equal_sentences(path, {name: by_name[name] for name in map(readable, classnames)})
     return PromptSet.from_sentences([by_name[readable(name)] for name in classnames])
+
+
+def _tell_equal_sentences(path: Path, by_name: dict[str, list[str]]) -> None:
+    """Warn of classes that the file describes by the same sentences."""
+    groups: dict[frozenset[str], list[str]] = {}
+    for name, sentences in by_name.items():
+        groups.setdefault(frozenset(" ".join(text.lower().split()) for text in sentences), []).append(name)
+    alike = [names for names in groups.values() if len(names) > 1]
+    if alike:
+        log.warning("%s has the same sentences for several classes: %s.", path, named_in_pairs(alike))
+
+
+def named_in_pairs(groups: Sequence[Sequence[str]], shown: int = 6) -> str:
+    """`'a' = 'b'; 'c' = 'd'`, of the first few groups."""
+    more = f"; ... ({len(groups)} in all)" if len(groups) > shown else ""
+    return "; ".join(" = ".join(map(repr, group)) for group in groups[:shown]) + more
 
 
 def _is_sentences(value: object) -> bool:

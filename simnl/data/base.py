@@ -66,6 +66,7 @@ class FewShotDataset(DatasetBase):
     has_val = True  # a validation part; where not, validation images come from the training part
     ignored_folders: Sequence[str] = ()  # class folders that are no class
     renames: dict[str, str] = {}  # class folder -> class name, where they differ
+    own_names = False  # whether a person chose the class names; where not, two may be equal (ImageNet's "missile")
     interleaved_noise = False  # whether PRESET official takes label noise from the draw's own stream
 
     def __init__(self, cfg) -> None:
@@ -193,7 +194,8 @@ class FewShotDataset(DatasetBase):
         made = make_split(str(self.image_root), self.list_classes(), NEW_SPLIT_SEED, NEW_SPLIT_VAL, NEW_SPLIT_TEST)
         name = f"{type(self).__name__}-{made.sha256[:12]}.json"
         path = Path(cfg.STORE.ROOT).expanduser() / "splits" / name
-        write_split(path, made)
+        if not _holds(path, made):
+            write_split(path, made)
         logger.warning(
             "%s: using a new random split (%s): results do not compare with published ones.",
             type(self).__name__,
@@ -286,6 +288,14 @@ class FewShotDataset(DatasetBase):
         found = Sizes(len(split.classnames), *(len(getattr(split, part) or ()) for part in PARTS))
         if self.published is not None and self.split_origin == "standard" and found != self.published:
             logger.warning("%s: found %s; the published data set has %s.", type(self).__name__, found, self.published)
+
+
+def _holds(path: Path, split: Split) -> bool:
+    """Whether a split was stored before: then nothing is written, and the disk may be read-only."""
+    try:
+        return read_split(path, val_required=False).sha256 == split.sha256
+    except (OSError, ValueError):
+        return False
 
 
 def subset_labels(count: int, subsample: str) -> list[int]:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from simnl.data.listing import read_text, some
 
 _ENDS = re.compile(r"[,\s]|$")  # what may follow a class
+
+
+def as_read(name: str) -> str:
+    """A class name as prompts spell it: underscores are spaces, of blanks one is left, accents are composed."""
+    return unicodedata.normalize("NFC", " ".join(name.replace("_", " ").split()))
+
+
+def find_alike(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names (not all of one spelling, or one name of two classes) that prompts spell alike."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(as_read(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def read_names(path: Path, classes: Sequence[str]) -> dict[str, str]:
@@ -35,7 +49,7 @@ def read_names(path: Path, classes: Sequence[str]) -> dict[str, str]:
         label, name = _parse(where, line.strip(), classes)
         if label in names:
             raise ValueError(f"{where}: {label!r} was named before.")
-        other = next((label for label, known in names.items() if known == name), None)
+        other = next((label for label, known in names.items() if as_read(known) == as_read(name)), None)
         if other is not None:
             raise ValueError(f"{where}: {label!r} and {other!r} are both called {name!r}; prompts could not differ.")
         names[label] = name

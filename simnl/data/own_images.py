@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from simnl.data.base import NEW_SPLIT_SEED, FewShotDataset
+from simnl.data.classnames import find_alike, read_names
 from simnl.data.duplicates import Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import IMAGE_SUFFIXES, describe, list_folders, list_images, list_others, some
 from simnl.data.splits import GENERATED, PARTS, Item, Split, check_items, make_split, read_split, write_split
@@ -34,6 +35,7 @@ class ImageFolder(FewShotDataset):
     """
 
     split_file = "split.json"
+    own_names = True
 
     def __init__(self, cfg) -> None:
         super().__init__(cfg)
@@ -70,7 +72,24 @@ class ImageFolder(FewShotDataset):
         own = self.root / CLASSNAMES_FILE
         return super().names_file(cfg) or (own if own.is_file() else None)
 
+    def name_classes(self, split: Split, cfg) -> Split:
+        """As in the base; names that prompts spell alike are refused."""
+        named = super().name_classes(split, cfg)
+        self._check_names(named.classnames)
+        return named
+
+    def _check_names(self, names: list[str]) -> None:
+        alike = find_alike(names)
+        if alike:
+            raise ValueError(
+                f"ImageFolder: prompts spell names of classes in {self.root} alike, so that they could not differ: "
+                f"{some(' = '.join(map(repr, group)) for group in alike)}. Rename a folder, put the images of one "
+                f"class into one folder, or give each class a name of its own in {CLASSNAMES_FILE}."
+            )
+
     def _store_new_split(self, cfg, path: Path, folders: list[str]) -> None:
+        names = self.names_file(cfg)
+        self._check_names(list(read_names(names, folders).values()) if names else folders)
         val, test = cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION
         classes = [(folder, self._images(folder)) for folder in folders]
         split = make_split(str(self.root), classes, NEW_SPLIT_SEED, val, test)

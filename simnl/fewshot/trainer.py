@@ -21,8 +21,9 @@ from dassl.engine import TrainerX
 from dassl.optim import build_optimizer
 from dassl.utils import load_checkpoint
 from simnl.clip.model import load_clip
-from simnl.clip.prompts import encode_prompt_sets
+from simnl.clip.prompts import check_told_apart, encode_prompt_sets
 from simnl.clip.store import FeatureStore
+from simnl.clip.transforms import Transform
 from simnl.fewshot.capabilities import check_choices, refusal
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head, SearchableHead
@@ -120,8 +121,10 @@ class VLTrainer(TrainerX):
         reason = refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only)
         if reason:
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device))
+        transform = Transform.from_keys(backbone.TRANSFORM)
+        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device), transform)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
+        self._check_prompts(dataset)
         self.store = FeatureStore(
             cfg.STORE.ROOT, self.clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, progress=cfg.VERBOSE
         )
@@ -129,6 +132,14 @@ class VLTrainer(TrainerX):
         self.inputs = inputs(cfg, self.store, self.clip.preprocess, self.device)
         with self.stopwatch.phase("features"):
             self._build_loaders(dataset)
+
+    def _check_prompts(self, dataset) -> None:
+        """Classes that no prompt tells apart are told, or refused, before anything is encoded."""
+        own_names = getattr(dataset, "own_names", False) or bool(self.cfg.DATASET.CLASSNAMES_FILE)
+        if not self.text_features_cached:
+            check_told_apart(self.clip, ["{}"], self._classnames(), own_names)
+        elif "template" in self.prompt_sets_of(self.node):
+            check_told_apart(self.clip, self.cfg.PROMPTS.POSITIVE, self._classnames(), own_names)
 
     def _build_loaders(self, dataset) -> None:
         self.test_loader = self.inputs.stream(dataset.test)

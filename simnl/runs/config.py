@@ -32,6 +32,7 @@ NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
 )  # fmt: skip
+UNSET_WHERE_EMPTY = "MODEL.BACKBONE.TRANSFORM."  # keys that are younger than the hash: empty, they leave it as it was
 # Keys that a run record names anyway: they are no `options` of a run.
 TOLD_ELSEWHERE = (
     "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
@@ -52,6 +53,11 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
     cfg.MODEL.BACKBONE.PRECISION = "fp32"  # of the frozen towers: fp32 | bf16 | fp16
+    cfg.MODEL.BACKBONE.TRANSFORM = CN()  # of images, for weights in a file; empty: as the architecture's published ones
+    cfg.MODEL.BACKBONE.TRANSFORM.MEAN = []
+    cfg.MODEL.BACKBONE.TRANSFORM.STD = []
+    cfg.MODEL.BACKBONE.TRANSFORM.INTERPOLATION = ""  # bicubic | bilinear
+    cfg.MODEL.BACKBONE.TRANSFORM.RESIZE = ""  # shortest | longest | squash
     cfg.DATASET.CONFIG = ""  # the config's name (CoOp's, e.g. oxford_pets), under which tables list the data set
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new
     cfg.DATASET.SPLIT_FILE = ""  # path of a split json; empty: the data set's own
@@ -280,6 +286,7 @@ def relevant(cfg: CN) -> dict[str, object]:
 def config_hash(cfg: CN) -> str:
     """Eight hex digits that change with every key that can change a run's figures."""
     kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key)}
+    kept = {key: value for key, value in kept.items() if value or not key.startswith(UNSET_WHERE_EMPTY)}
     bundled = cfg.MODEL.BACKBONE.WEIGHTS == "bundled"
     weights = BUNDLED_WEIGHTS if bundled else Path(cfg.MODEL.BACKBONE.WEIGHTS)
     if weights.is_file():  # a path says little about what is in the file

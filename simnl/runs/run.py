@@ -20,6 +20,7 @@ from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
 from simnl.clip.arithmetic import set_arithmetic
 from simnl.data.own_images import folder_of
+from simnl.files import make_cache
 from simnl.runs.config import config_hash, relevant
 from simnl.runs.hparams import write_hparams
 from simnl.runs.record import OWN_IMAGES, SCHEMA, environment, own_images_name, with_earlier, write_record
@@ -134,6 +135,7 @@ def run_one(
         ValueError: OUTPUT_DIR holds what another run left, or a target does not fit; before anything is trained.
     """
     start = time.perf_counter()
+    make_cache(cfg.STORE.ROOT)
     print("\n".join(f"{key}: {value}" for key, value in sorted(relevant(cfg).items())))
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.cuda.reset_peak_memory_stats()

@@ -19,6 +19,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
+from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.fewshot.inputs import FeatureInputs
 from simnl.fewshot.selection import selection_images
@@ -52,7 +53,8 @@ def clip_of(cfg) -> FrozenCLIP:
     """The frozen model of a config, loaded once per process."""
     backbone = cfg.MODEL.BACKBONE
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-    return load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, device)
+    transform = Transform.from_keys(backbone.TRANSFORM)
+    return load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, device, transform)
 
 
 def needs_of(cfg) -> Needs:

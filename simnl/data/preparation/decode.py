@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from PIL import Image
 from tqdm import tqdm
 
+from simnl.clip.images import to_rgb
+
 POOL_FROM = 2000  # images; for fewer, starting processes takes longer than it saves
 
 
@@ -20,7 +22,7 @@ def decode(path: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which do not matter
             with Image.open(path) as image:
-                image.convert("RGB")
+                to_rgb(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, on damaged files
         return str(error) or type(error).__name__
     return ""

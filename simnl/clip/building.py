@@ -1,0 +1,110 @@
+"""Building a model whose weights lie in a file of one's own."""
+
+from __future__ import annotations
+
+import logging
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from simnl.clip import transforms
+from simnl.clip.transforms import Transform
+from simnl.clip.weights import misfit, open_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def build_from_file(arch: str, path: str, given: Transform) -> nn.Module:
+    """The model of an architecture with the weights in a file, and the transform of its images.
+
+    Raises:
+        ValueError: the file holds something else, weights of another architecture or activation; or the transform has
+            to be given.
+    """
+    checkpoint = open_checkpoint(path)
+    if checkpoint.torchscript:  # the form in which OpenAI publishes its weights
+        check_activation(arch, True, f"OpenAI checkpoint {path}")
+        transform = transforms.of_openai_archive(given)
+        model = _loaded_strictly(arch, path, _read_torchscript(path))
+    else:
+        transform = transforms.of_file(arch, path, given)
+        _tell_assumptions(arch, path)
+        if checkpoint.by_open_clip:
+            model = _loaded_by_open_clip(arch, path, checkpoint.shapes)
+        else:
+            model = _loaded_strictly(arch, path, checkpoint.tensors())
+    model.visual.preprocess_cfg = {**model.visual.preprocess_cfg, **transform}
+    return model
+
+
+def _read_torchscript(path: str) -> dict[str, Tensor]:
+    try:
+        state = torch.jit.load(path, map_location="cpu").state_dict()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"The weights file {path} is cut short or damaged: fetch it again.") from error
+    return {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
+
+
+def _loaded_by_open_clip(arch: str, path: str, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+    """open_clip reads the file, with the names and sizes of tables that it can translate."""
+    try:
+        return open_clip.create_model(arch, pretrained=path)
+    except (RuntimeError, AssertionError, LookupError, ValueError, AttributeError, TypeError) as error:
+        raise _not_of(arch, path, without_weights(arch), shapes, error) from error
+
+
+def _loaded_strictly(arch: str, path: str, state: dict[str, Tensor]) -> nn.Module:
+    model = without_weights(arch)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        raise _not_of(arch, path, model, shapes, error) from error
+    return model
+
+
+def _not_of(arch: str, path: str, model: nn.Module, shapes: dict[str, tuple[int, ...]], error: Exception) -> ValueError:
+    """What to say of a file whose tensors are not those of the architecture."""
+    differences = misfit(model, shapes, arch) or str(error).splitlines()[0][:200]
+    return ValueError(
+        f"{path} does not hold the weights of {arch} (MODEL.BACKBONE.ARCH, or BACKBONE): {differences}. Give the "
+        "architecture that the weights were trained with."
+    )
+
+
+def without_weights(arch: str) -> nn.Module:
+    """A model whose weights are loaded next; open_clip's warning that it has none is not shown."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        return open_clip.create_model(arch)
+    finally:
+        root.setLevel(level)
+
+
+def _tell_assumptions(arch: str, path: str) -> None:
+    """Warn of what a file of tensors does not say, where the architecture exists with either activation."""
+    other = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
+    if other in open_clip.list_models():
+        log.warning(
+            "%s does not say with which activation its model was trained. %s has %s; if that is wrong, choose %s "
+            "(MODEL.BACKBONE.ARCH), or the model will run and be a few points wrong. OpenAI's weights have QuickGELU.",
+            path,
+            arch,
+            "QuickGELU" if open_clip.get_model_config(arch).get("quick_gelu", False) else "GELU",
+            other,
+        )
+
+
+def check_activation(arch: str, quick_gelu: bool, what: str) -> None:
+    """Refuse weights that were trained with another activation: the model would run and be a few points wrong."""
+    has = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
+    if has == quick_gelu:
+        return
+    other = f"{arch}-quickgelu" if quick_gelu else arch.removesuffix("-quickgelu")
+    raise ValueError(
+        f"The {what} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, but {arch} uses "
+        f"{'QuickGELU' if has else 'GELU'}. Set MODEL.BACKBONE.ARCH to '{other}'."
+    )
