@@ -7,6 +7,7 @@ import os
 import os.path as osp
 import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -17,16 +18,62 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from yacs.config import CfgNode
 
+from dassl._lazy import lazy
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
+from dassl.modeling import build_backbone, build_head
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import AverageMeter, MetricMeter, count_num_param, load_pretrained_weights, mkdir_if_missing
+from dassl.utils import (
+    AverageMeter,
+    MetricMeter,
+    count_num_param,
+    load_checkpoint,
+    load_pretrained_weights,
+    mkdir_if_missing,
+    resume_from_checkpoint,
+    save_checkpoint,
+    tolist_if_not,
+)
 from dassl.utils.checkpoint import BEST
 
 from .base import Names, TrainerBase
 from .simple_net import SimpleNet
 
-__all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
+LAZY = {"SummaryWriter": "torch.utils.tensorboard:SummaryWriter"}
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+__all__ = [
+    "AverageMeter",
+    "DataManager",
+    "MetricMeter",
+    "OrderedDict",
+    "SimpleNet",
+    "SimpleTrainer",
+    "TrainerBase",
+    "TrainerX",
+    "TrainerXU",
+    "build_backbone",
+    "build_evaluator",
+    "build_head",
+    "build_lr_scheduler",
+    "build_optimizer",
+    "count_num_param",
+    "datetime",
+    "load_checkpoint",
+    "load_pretrained_weights",
+    "mkdir_if_missing",
+    "nn",
+    "np",
+    "osp",
+    "resume_from_checkpoint",
+    "save_checkpoint",
+    "time",
+    "tolist_if_not",
+    "torch",
+    "tqdm",
+    *LAZY,
+]
+
+__getattr__ = lazy(__name__, LAZY)
 
 
 class SimpleTrainer(TrainerBase):
