@@ -8,7 +8,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 from yacs.config import CfgNode
 
-__all__ = ["AVAI_SCHEDS", "ConstantWarmupScheduler", "LinearWarmupScheduler", "build_lr_scheduler"]
+from dassl._lazy import lazy
+
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+LAZY = {"torch": "torch", "_LRScheduler": "torch.optim.lr_scheduler:LRScheduler"}
+__all__ = ["AVAI_SCHEDS", "ConstantWarmupScheduler", "LinearWarmupScheduler", "build_lr_scheduler", *LAZY]
+
+__getattr__ = lazy(__name__, LAZY)
 
 AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 AVAI_WARMUPS = ["constant", "linear"]

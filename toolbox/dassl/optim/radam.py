@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-__all__ = ["AdamW", "PlainRAdam", "RAdam"]
+__all__ = ["AdamW", "Optimizer", "PlainRAdam", "RAdam", "math", "torch"]
 
 
 class RAdam(torch.optim.RAdam):
