@@ -6,7 +6,6 @@ import datetime
 import os
 import os.path as osp
 import time
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -35,6 +34,7 @@ from dassl.utils import (
     tolist_if_not,
 )
 from dassl.utils.checkpoint import BEST
+from dassl.utils.tools import warn_in_log
 
 from .base import Names, TrainerBase
 from .simple_net import SimpleNet
@@ -141,10 +141,9 @@ class SimpleTrainer(TrainerBase):
     def before_train(self) -> None:
         """Resume from RESUME or OUTPUT_DIR if there is a checkpoint; open the TensorBoard log."""
         if self._selects_on_val() and self.val_loader is None:
-            warnings.warn(
+            warn_in_log(
                 "TEST.FINAL_MODEL is best_val, but there are no validation images: the best epoch is "
-                "selected on the test set, so its accuracy there says little about new images",
-                stacklevel=2,
+                "selected on the test set, so its accuracy there says little about new images"
             )
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.cfg.OUTPUT_DIR)
         writer_dir = osp.join(self.output_dir, "tensorboard")
