@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 from simnl.files import write_text_atomically
@@ -114,6 +114,8 @@ def environment() -> dict:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed as a package"
+    # Upstream Dassl, or another copy, may be imported in place of the distribution that is installed.
+    versions["dassl"] = getattr(import_module("dassl"), "__version__", "unknown")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -63,6 +63,73 @@ def test_reset_forgets():
         evaluator.evaluate()
 
 
+class Counting(Classification):
+    """Counts by itself, in the ways of public plugins; its `reset` needs what its constructor makes."""
+
+    def __init__(self, cfg, lab2cname=None, **kwargs):
+        super().__init__(cfg, lab2cname, **kwargs)
+        self.batches = []
+
+    def reset(self):
+        super().reset()
+        self.batches.clear()
+
+    def process(self, mo, gt):
+        super().process(mo, gt)
+        self._correct += 1  # an image that it knows to be right
+        self._total += 2  # and one that it knows to be wrong
+        self.batches.append(len(gt))
+
+
+def test_a_subclass_that_counts(capsys):
+    cfg = get_cfg_default()
+    cfg.TEST.PER_CLASS_RESULT = True
+    evaluator = Counting(cfg, lab2cname=NAMES)
+    evaluator.reset()
+    evaluator.process(torch.eye(4)[[0, 1, 1]], torch.tensor([0, 1, 2]))
+    assert (evaluator._correct, evaluator._total) == (3, 5)
+    assert (evaluator._y_true, evaluator._y_pred) == ([0, 1, 2], [0, 1, 1])
+    assert {type(label) for label in evaluator._y_true + evaluator._y_pred} == {int}
+    assert evaluator._per_class_res == {0: [1], 1: [1], 2: [0]}
+    results = evaluator.evaluate()
+    assert results["accuracy"] == pytest.approx(60)
+    assert results["perclass_accuracy"] == pytest.approx(200 / 3)
+    assert "* total: 5\n* correct: 3\n* accuracy: 60.0%" in capsys.readouterr().out
+    evaluator.reset()
+    assert (evaluator._correct, evaluator._total, evaluator._y_true, evaluator._per_class_res) == (0, 0, [], {})
+    assert evaluator.batches == []
+
+
+def test_without_figures_per_class_nothing_is_kept_for_them():
+    evaluator = Classification(get_cfg_default(), lab2cname=NAMES)
+    evaluator.process(torch.eye(2), torch.tensor([0, 1]))
+    assert evaluator._per_class_res is None
+
+
+def test_a_subclass_that_gathers_no_labels(capsys):
+    class Bare(Classification):
+        def process(self, mo, gt):
+            self._correct += int((mo.argmax(1) == gt).sum())
+            self._total += len(gt)
+
+    evaluator = Bare(get_cfg_default())
+    evaluator.process(torch.eye(2), torch.tensor([0, 0]))
+    assert evaluator.evaluate() == {"accuracy": 50.0, "error_rate": 50.0}
+    assert "macro_f1" not in capsys.readouterr().out
+
+
+def test_a_subclass_that_adds_tensors_and_arrays():
+    class Odd(Classification):
+        def process(self, mo, gt):
+            self._y_true.extend(gt.numpy())
+            self._y_pred.extend(mo.argmax(1))
+            self._total += len(gt)
+
+    evaluator = Odd(get_cfg_default())
+    evaluator.process(torch.eye(2), torch.tensor([0, 1]))
+    assert evaluator.evaluate()["macro_f1"] == 100.0
+
+
 def test_macro_f1_and_confusion_matrix_are_sklearns(tmp_path):
     metrics = pytest.importorskip("sklearn.metrics")
     cfg = get_cfg_default()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dassl.config import get_cfg_default
-from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.optim import build_lr_scheduler, build_optimizer, lr_scheduler, radam
 
 LR_GOLDENS = json.loads((Path(__file__).parents[1] / "goldens/lr_goldens.json").read_text())
 OPTIMS = {
@@ -68,6 +68,31 @@ def test_schedule_goes_on_after_a_resume(name, done):
     assert scheduler.get_last_lr() == [optimizer.param_groups[0]["lr"]]
     rest = golden["lr_used_in_epoch"][done:]
     assert rates(optimizer, scheduler, len(rest)) == rest
+
+
+@pytest.mark.parametrize("name", ["ConstantWarmupScheduler", "LinearWarmupScheduler"])
+@pytest.mark.parametrize("more", [{"verbose": False}, {"verbose": True, "last_epoch": -1}])
+def test_upstreams_arguments_of_a_warmup(name, more):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
+    successor = torch.optim.lr_scheduler.StepLR(optimizer, 10)
+    kind = getattr(lr_scheduler, name)
+    scheduler = kind(optimizer, successor, 2, 1e-3, **more)
+    assert rates(optimizer, scheduler, 3) == [1e-3, 1e-3 if name.startswith("Const") else 0.05, 0.1]
+    kind(optimizer, successor, 2, 1e-3, -1, False)
+
+
+def test_a_plugins_warmup():
+    """It overrides `get_lr`, as upstream's do."""
+
+    class Half(lr_scheduler._BaseWarmupScheduler):
+        def get_lr(self):
+            if self.last_epoch >= self.warmup_epoch:
+                return self.successor.get_last_lr()
+            return [lr / 2 for lr in self.base_lrs]
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
+    scheduler = Half(optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 10), 2, verbose=False)
+    assert rates(optimizer, scheduler, 3) == [0.05, 0.05, 0.1]
 
 
 def test_state_of_a_warmup_is_plain(tmp_path):
@@ -170,3 +195,36 @@ def test_radam_is_the_papers_with_decoupled_decay():
         x = x - lr * step
         assert torch.allclose(param.detach(), x, rtol=1e-9)
     assert 0 < rectified < 12
+
+
+def steps(optimizer, param, count: int) -> list[float]:
+    values = []
+    for _ in range(count):
+        optimizer.zero_grad()
+        (param.sin().sum() + (param**2).sum()).backward()
+        optimizer.step()
+        values.append(param.item())
+    return values
+
+
+def test_radam_that_waits():
+    """Without `degenerated_to_sgd` the first steps, whose variance is intractable, change the moments only."""
+    waiting, plain = (nn.Parameter(torch.tensor([0.5], dtype=torch.float64)) for _ in range(2))
+    settings = {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.2}
+    first = steps(radam.RAdam([waiting], degenerated_to_sgd=False, **settings), waiting, 12)
+    assert first[:5] == [0.5] * 5
+    assert first[-1] != 0.5
+    moved = steps(radam.PlainRAdam([plain], degenerated_to_sgd=True, **settings), plain, 1)
+    assert moved[0] != 0.5
+
+
+def test_adamw_with_a_warmup_of_its_own():
+    ours, reference = (nn.Parameter(torch.tensor([0.5], dtype=torch.float64)) for _ in range(2))
+    optimizer = radam.AdamW([ours], lr=0.1, weight_decay=0.2, warmup=4)
+    values, expected = steps(optimizer, ours, 6), []
+    torchs = torch.optim.AdamW([reference], lr=0.1, weight_decay=0.2)
+    for rate in (0.025, 0.05, 0.075, 0.1, 0.1, 0.1):
+        torchs.param_groups[0]["lr"] = rate
+        expected += steps(torchs, reference, 1)
+    assert values == pytest.approx(expected, abs=1e-6)  # 1e-8 is added to the rising rate
+    assert optimizer.param_groups[0]["lr"] == 0.1

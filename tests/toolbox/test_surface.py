@@ -114,7 +114,38 @@ SURFACE: dict[str, dict[str, str | None]] = {
         "download_url": None,
         "read_image": "(path)",
     },
-    "dassl.utils.torchtools": {"load_checkpoint": None, "save_checkpoint": None},
+    "dassl.utils.torchtools": {
+        "load_checkpoint": None,
+        "save_checkpoint": None,
+        "adjust_learning_rate": "(optimizer, base_lr, epoch, stepsize=20, gamma=0.1, linear_decay=False, final_lr=0, "
+        "max_epoch=100)",
+        "set_bn_to_eval": "(m)",
+    },
+    "dassl.optim.lr_scheduler": {
+        "ConstantWarmupScheduler": "(optimizer, successor, warmup_epoch, cons_lr, last_epoch=-1, verbose=False)",
+        "LinearWarmupScheduler": "(optimizer, successor, warmup_epoch, min_lr, last_epoch=-1, verbose=False)",
+        "_BaseWarmupScheduler": "(optimizer, successor, warmup_epoch, last_epoch=-1, verbose=False)",
+    },
+    "dassl.optim.radam": {
+        "RAdam": "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, degenerated_to_sgd=True)",
+        "PlainRAdam": "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, degenerated_to_sgd=True)",
+        "AdamW": "(params, lr=0.001, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, warmup=0)",
+    },
+    "dassl.modeling.ops": {
+        "MixStyle": "(p=0.5, alpha=0.1, eps=1e-06, mix='random')",
+        "EFDMix": "(p=0.5, alpha=0.1, eps=1e-06, mix='random')",
+        "DSBN2d": "(num_features, n_domain, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)",
+        "TransNorm2d": "(num_features, eps=1e-05, momentum=0.1, adaptive_alpha=True)",
+        "MaximumMeanDiscrepancy": "(kernel_type='rbf', normalize=False)",
+        "SinkhornDivergence": "(dist_metric='cosine', eps=0.01, max_iter=5, bp_to_sinkhorn=False)",
+        "mixup": "(x1, x2, y1, y2, beta, preserve_order=False)",
+        "run_with_mixstyle": "(model, mix=None)",
+        "cross_entropy": "(input, target, label_smooth=0, reduction='mean')",
+    },
+    "dassl.modeling.backbone.resnet": {
+        "ResNet": "(block, layers, ms_class=None, ms_layers=(), ms_p=0.5, ms_a=0.1, **kwargs)",
+        "init_pretrained_weights": "(model, model_url)",
+    },
 }
 
 METHODS = {
@@ -197,7 +228,7 @@ def test_built_in_registrations():
     backbones = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "vgg16"]
     assert [n for n in BACKBONE_REGISTRY.registered_names() if n in backbones] == backbones
     ours = [n for n in TRAINER_REGISTRY.registered_names() if TRAINER_REGISTRY.get(n).__module__.startswith("dassl")]
-    assert ours == []
+    assert ours == ["Vanilla"]
 
 
 def test_default_configuration_is_upstreams(engine_goldens):

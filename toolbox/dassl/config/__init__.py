@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from yacs.config import CfgNode
 
-from .defaults import _C
+from .defaults import _C as cfg_default
 
-__all__ = ["clean_cfg", "get_cfg_default"]
+__all__ = ["cfg_default", "clean_cfg", "get_cfg_default"]
 
 
 def get_cfg_default() -> CfgNode:
     """A fresh, unfrozen copy of the default configuration."""
-    return _C.clone()
+    return cfg_default.clone()
 
 
 def clean_cfg(cfg: CfgNode, trainer: str) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from PIL import Image
 from tabulate import tabulate
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 from yacs.config import CfgNode
 
+from dassl._lazy import lazy
 from dassl.utils import read_image
 from dassl.utils.errors import CheckError
 
@@ -18,12 +20,31 @@ from .datasets import Datum, build_dataset
 from .samplers import build_sampler
 from .transforms import build_transform, build_transform_img0
 
-__all__ = ["DataManager", "DatasetWrapper", "build_data_loader"]
+LAZY = {
+    "T": "torchvision.transforms",
+    "INTERPOLATION_MODES": "dassl.data.transforms.transforms:INTERPOLATION_MODES",
+}
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+__all__ = [
+    "DataManager",
+    "DatasetWrapper",
+    "TorchDataset",
+    "build_data_loader",
+    "build_dataset",
+    "build_sampler",
+    "build_transform",
+    "read_image",
+    "tabulate",
+    "torch",
+    *LAZY,
+]
+
+__getattr__ = lazy(__name__, LAZY)
 
 Transform = Callable[[Image.Image], Any]
 
 
-class DatasetWrapper(Dataset):
+class DatasetWrapper(TorchDataset):
     """Images of a list of `Datum`, transformed, as dicts.
 
     An item has `label`, `domain`, `impath`, `index` (its position in `data_source`) and `img`. With a list of

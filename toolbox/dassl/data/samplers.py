@@ -10,10 +10,27 @@ import numpy as np
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 from yacs.config import CfgNode
 
+from dassl._lazy import lazy
 from dassl.data.datasets import Datum
 from dassl.utils.errors import CheckError
 
-__all__ = ["RandomClassSampler", "RandomDomainSampler", "SeqDomainSampler", "build_sampler"]
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+LAZY = {"copy": "copy"}
+__all__ = [
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "np",
+    "random",
+    "defaultdict",
+    "RandomClassSampler",
+    "RandomDomainSampler",
+    "SeqDomainSampler",
+    "build_sampler",
+    *LAZY,
+]
+
+__getattr__ = lazy(__name__, LAZY)
 
 AVAI_SAMPLERS = [
     "RandomSampler",

@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from dassl.utils import Registry, check_availability
 
-__all__ = ["TRAINER_REGISTRY", "build_trainer"]
+__all__ = ["TRAINER_REGISTRY", "Registry", "build_trainer", "check_availability"]
 
 TRAINER_REGISTRY = Registry("TRAINER")
 

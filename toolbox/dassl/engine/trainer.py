@@ -6,7 +6,7 @@ import datetime
 import os
 import os.path as osp
 import time
-import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -17,16 +17,63 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from yacs.config import CfgNode
 
+from dassl._lazy import lazy
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
+from dassl.modeling import build_backbone, build_head
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import AverageMeter, MetricMeter, count_num_param, load_pretrained_weights, mkdir_if_missing
+from dassl.utils import (
+    AverageMeter,
+    MetricMeter,
+    count_num_param,
+    load_checkpoint,
+    load_pretrained_weights,
+    mkdir_if_missing,
+    resume_from_checkpoint,
+    save_checkpoint,
+    tolist_if_not,
+)
 from dassl.utils.checkpoint import BEST
+from dassl.utils.tools import warn_in_log
 
 from .base import Names, TrainerBase
 from .simple_net import SimpleNet
 
-__all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
+LAZY = {"SummaryWriter": "torch.utils.tensorboard:SummaryWriter"}
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+__all__ = [
+    "AverageMeter",
+    "DataManager",
+    "MetricMeter",
+    "OrderedDict",
+    "SimpleNet",
+    "SimpleTrainer",
+    "TrainerBase",
+    "TrainerX",
+    "TrainerXU",
+    "build_backbone",
+    "build_evaluator",
+    "build_head",
+    "build_lr_scheduler",
+    "build_optimizer",
+    "count_num_param",
+    "datetime",
+    "load_checkpoint",
+    "load_pretrained_weights",
+    "mkdir_if_missing",
+    "nn",
+    "np",
+    "osp",
+    "resume_from_checkpoint",
+    "save_checkpoint",
+    "time",
+    "tolist_if_not",
+    "torch",
+    "tqdm",
+    *LAZY,
+]
+
+__getattr__ = lazy(__name__, LAZY)
 
 
 class SimpleTrainer(TrainerBase):
@@ -94,10 +141,9 @@ class SimpleTrainer(TrainerBase):
     def before_train(self) -> None:
         """Resume from RESUME or OUTPUT_DIR if there is a checkpoint; open the TensorBoard log."""
         if self._selects_on_val() and self.val_loader is None:
-            warnings.warn(
+            warn_in_log(
                 "TEST.FINAL_MODEL is best_val, but there are no validation images: the best epoch is "
-                "selected on the test set, so its accuracy there says little about new images",
-                stacklevel=2,
+                "selected on the test set, so its accuracy there says little about new images"
             )
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.cfg.OUTPUT_DIR)
         writer_dir = osp.join(self.output_dir, "tensorboard")

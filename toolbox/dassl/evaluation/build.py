@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from dassl.utils import Registry, check_availability
 
-__all__ = ["EVALUATOR_REGISTRY", "build_evaluator"]
+__all__ = ["EVALUATOR_REGISTRY", "Registry", "build_evaluator", "check_availability"]
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,28 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from dassl._lazy import lazy
 from dassl.utils.errors import CheckError
 from dassl.utils.tools import atomic_write
 
 from .build import EVALUATOR_REGISTRY
 
-__all__ = ["Classification", "EvaluatorBase"]
+# scikit-learn's, for plugins; the engine computes its own figures and does not need the package.
+LAZY = {"f1_score": "sklearn.metrics:f1_score", "confusion_matrix": "sklearn.metrics:confusion_matrix"}
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+__all__ = [
+    "EVALUATOR_REGISTRY",
+    "Classification",
+    "EvaluatorBase",
+    "OrderedDict",
+    "defaultdict",
+    "np",
+    "osp",
+    "torch",
+    *LAZY,
+]
+
+__getattr__ = lazy(__name__, LAZY)
 
 
 class EvaluatorBase:
@@ -42,6 +58,10 @@ class EvaluatorBase:
 class Classification(EvaluatorBase):
     """Evaluator of classification.
 
+    Subclasses may use the running counts, as upstream's do: `_correct` and `_total` (accuracy is their ratio), the
+    lists of int `_y_true` and `_y_pred` (macro F1 and the confusion matrix), and `_per_class_res`, label -> list of 1
+    (right) and 0 (wrong), which is None unless TEST.PER_CLASS_RESULT is set.
+
     Args:
         cfg: configuration; TEST.PER_CLASS_RESULT and TEST.COMPUTE_CMAT are read.
         lab2cname: label -> class name; needed for figures per class.
@@ -55,56 +75,71 @@ class Classification(EvaluatorBase):
         if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
             raise CheckError("TEST.PER_CLASS_RESULT needs lab2cname, the names of the classes")
         self._lab2cname = lab2cname
-        self.reset()
+        self._per_class_res: defaultdict[int, list[int]] | None = None
+        if cfg.TEST.PER_CLASS_RESULT:
+            self._per_class_res = defaultdict(list)
+        # `self.reset()` may be a subclass's, whose constructor is not done.
+        Classification.reset(self)
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._y_true: list[np.ndarray] = []
-        self._y_pred: list[np.ndarray] = []
+        self._correct = 0
+        self._total = 0
+        self._y_true: list[int] = []
+        self._y_pred: list[int] = []
+        if self._per_class_res is not None:
+            self._per_class_res = defaultdict(list)
 
     def process(self, mo: Tensor, gt: Tensor) -> None:
         """Take in a batch: logits (B, C) and labels (B,). Of equal maxima, the first class counts."""
-        self._y_true.append(gt.cpu().numpy())
-        self._y_pred.append(mo.max(1)[1].cpu().numpy())
+        labels, predictions = gt.tolist(), mo.max(1)[1].tolist()
+        hits = [int(label == prediction) for label, prediction in zip(labels, predictions, strict=True)]
+        self._correct += sum(hits)
+        self._total += len(hits)
+        self._y_true += labels
+        self._y_pred += predictions
+        if self._per_class_res is not None:
+            for label, hit in zip(labels, hits, strict=True):
+                self._per_class_res[label].append(hit)
 
     def evaluate(self) -> OrderedDict[str, float]:
         """Print and return the figures, in percent.
 
         Returns:
-            `accuracy`, `error_rate`, `macro_f1` (mean over the classes that occur in the labels), and, if
-            configured, `perclass_accuracy` (mean over the same classes).
+            `accuracy`, `error_rate`, `macro_f1` (mean over the classes that occur in the labels; left out where a
+            subclass gathered no labels), and, if configured, `perclass_accuracy` (mean over the same classes).
 
         Raises:
             CheckError: nothing was processed.
         """
-        if not self._y_true:
+        if not self._total:
             raise CheckError("Nothing to evaluate: the loader gave no batch")
-        y_true, y_pred = np.concatenate(self._y_true), np.concatenate(self._y_pred)
-        total, correct = len(y_true), int((y_true == y_pred).sum())
-        accuracy = 100.0 * correct / total
-        results = OrderedDict(
-            accuracy=accuracy, error_rate=100.0 - accuracy, macro_f1=100.0 * _macro_f1(y_true, y_pred)
-        )
-        print(
-            "=> result\n"
-            f"* total: {total:,}\n"
-            f"* correct: {correct:,}\n"
-            f"* accuracy: {accuracy:.1f}%\n"
-            f"* error: {results['error_rate']:.1f}%\n"
-            f"* macro_f1: {results['macro_f1']:.1f}%"
-        )
-        if self.cfg.TEST.PER_CLASS_RESULT:
-            results["perclass_accuracy"] = self._evaluate_classes(y_true, y_pred)
-        if self.cfg.TEST.COMPUTE_CMAT:
+        accuracy = 100.0 * self._correct / self._total
+        results = OrderedDict(accuracy=accuracy, error_rate=100.0 - accuracy)
+        lines = [
+            "=> result",
+            f"* total: {self._total:,}",
+            f"* correct: {self._correct:,}",
+            f"* accuracy: {accuracy:.1f}%",
+            f"* error: {results['error_rate']:.1f}%",
+        ]
+        y_true, y_pred = np.array(self._y_true), np.array(self._y_pred)
+        if len(y_true):
+            results["macro_f1"] = 100.0 * _macro_f1(y_true, y_pred)
+            lines.append(f"* macro_f1: {results['macro_f1']:.1f}%")
+        print("\n".join(lines))
+        if self._per_class_res:
+            results["perclass_accuracy"] = self._evaluate_classes()
+        if self.cfg.TEST.COMPUTE_CMAT and len(y_true):
             self._save_confusion_matrix(y_true, y_pred)
         return results
 
-    def _evaluate_classes(self, y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    def _evaluate_classes(self) -> float:
         print("=> per-class result")
         accuracies = []
-        for label in np.unique(y_true).tolist():
-            mine = y_true == label
-            total, correct = int(mine.sum()), int((y_pred[mine] == label).sum())
+        for label in sorted(self._per_class_res):
+            hits = self._per_class_res[label]
+            total, correct = len(hits), sum(hits)
             accuracies.append(100.0 * correct / total)
             print(
                 f"* class: {label} ({self._lab2cname[label]})\t"

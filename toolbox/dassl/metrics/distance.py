@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["compute_distance_matrix", "cosine_distance", "euclidean_squared_distance"]
+__all__ = ["F", "compute_distance_matrix", "cosine_distance", "euclidean_squared_distance", "torch"]
 
 
 def compute_distance_matrix(input1: Tensor, input2: Tensor, metric: str = "euclidean") -> Tensor:

@@ -8,20 +8,40 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 from yacs.config import CfgNode
 
-__all__ = ["AVAI_SCHEDS", "ConstantWarmupScheduler", "LinearWarmupScheduler", "build_lr_scheduler"]
+from dassl._lazy import lazy
+
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+LAZY = {"torch": "torch", "_LRScheduler": "torch.optim.lr_scheduler:LRScheduler"}
+__all__ = ["AVAI_SCHEDS", "ConstantWarmupScheduler", "LinearWarmupScheduler", "build_lr_scheduler", *LAZY]
+
+__getattr__ = lazy(__name__, LAZY)
 
 AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 AVAI_WARMUPS = ["constant", "linear"]
 
 
-class _WarmupScheduler(LRScheduler):
+class _BaseWarmupScheduler(LRScheduler):
     """Warm-up for `warmup_epoch` steps, then whatever `successor` does.
 
     The first step after the warm-up gives the rates that `successor` has at that time, its initial ones;
-    each further one steps `successor`.
+    each further one steps `successor`. A subclass implements `warmup_lr`, or `get_lr` as upstream's do.
+
+    Args:
+        optimizer: whose rates are set.
+        successor: the schedule after the warm-up.
+        warmup_epoch: length of the warm-up.
+        last_epoch: -1 to begin.
+        verbose: accepted and ignored, as torch dropped it.
     """
 
-    def __init__(self, optimizer: Optimizer, successor: LRScheduler, warmup_epoch: int, last_epoch: int = -1):
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        successor: LRScheduler,
+        warmup_epoch: int,
+        last_epoch: int = -1,
+        verbose: bool = False,
+    ):
         self.successor = successor
         self.warmup_epoch = warmup_epoch
         super().__init__(optimizer, last_epoch)
@@ -56,7 +76,7 @@ class _WarmupScheduler(LRScheduler):
         self.successor.load_state_dict(successor)
 
 
-class ConstantWarmupScheduler(_WarmupScheduler):
+class ConstantWarmupScheduler(_BaseWarmupScheduler):
     """Warm-up with the rate `cons_lr` for all parameter groups."""
 
     def __init__(
@@ -66,6 +86,7 @@ class ConstantWarmupScheduler(_WarmupScheduler):
         warmup_epoch: int,
         cons_lr: float,
         last_epoch: int = -1,
+        verbose: bool = False,
     ):
         self.cons_lr = cons_lr
         super().__init__(optimizer, successor, warmup_epoch, last_epoch)
@@ -75,7 +96,7 @@ class ConstantWarmupScheduler(_WarmupScheduler):
         return [self.cons_lr for _ in self.base_lrs]
 
 
-class LinearWarmupScheduler(_WarmupScheduler):
+class LinearWarmupScheduler(_BaseWarmupScheduler):
     """Warm-up from `min_lr` in epoch 0 along `base_lr * epoch / warmup_epoch`."""
 
     def __init__(
@@ -85,6 +106,7 @@ class LinearWarmupScheduler(_WarmupScheduler):
         warmup_epoch: int,
         min_lr: float,
         last_epoch: int = -1,
+        verbose: bool = False,
     ):
         self.min_lr = min_lr
         super().__init__(optimizer, successor, warmup_epoch, last_epoch)

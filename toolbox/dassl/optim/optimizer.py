@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from .radam import RAdam
 
-__all__ = ["AVAI_OPTIMS", "build_optimizer"]
+__all__ = ["AVAI_OPTIMS", "RAdam", "build_optimizer", "nn", "torch", "warnings"]
 
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 

@@ -8,7 +8,6 @@ import pickle
 import random
 import re
 import shutil
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,9 @@ import torch
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
-from .tools import atomic_write
+from .plain import to_plain
+from .resuming import changed_settings, restore_schedule, settings_of
+from .tools import atomic_write, warn_in_log
 
 __all__ = ["load_checkpoint", "resume_from_checkpoint", "save_checkpoint"]
 
@@ -40,8 +41,8 @@ def save_checkpoint(
     state.
 
     Args:
-        state: at least `state_dict` and `epoch` (epochs done); tensors and plain Python values only, since
-            `load_checkpoint` reads nothing else.
+        state: at least `state_dict` and `epoch` (epochs done). It is saved as `plain.to_plain` makes it, tensors and
+            plain Python values only, since `load_checkpoint` reads nothing else.
         save_dir: folder, made if missing.
         is_best: also copy to `model-best.pth.tar`.
         remove_module_from_keys: strip the prefix `module.` that DataParallel puts before parameter names.
@@ -49,9 +50,13 @@ def save_checkpoint(
 
     Returns:
         The path.
+
+    Raises:
+        TypeError: the state holds what is neither plain nor can be made so; the text names the key.
     """
     if remove_module_from_keys:
         state = {**state, "state_dict": _without_module(state["state_dict"])}
+    state = to_plain(state)
     fpath = osp.join(save_dir, model_name or f"model.pth.tar-{state['epoch']}")
     with atomic_write(fpath) as file:
         torch.save(state, file)
@@ -171,23 +176,26 @@ def restore_checkpoint(
     optimizer: optim.Optimizer | None = None,
     scheduler: lr_scheduler.LRScheduler | None = None,
 ) -> int:
-    """Put what `load_checkpoint` gave into model (strictly), optimiser, scheduler; returns epochs done."""
+    """Put what `load_checkpoint` gave into model (strictly), optimiser, scheduler; returns epochs done.
+
+    As in upstream, the settings of optimiser and schedule come from the checkpoint. A warning names those that are
+    configured otherwise.
+    """
+    configured = settings_of(optimizer, scheduler)
     model.load_state_dict(checkpoint["state_dict"])
     print("Loaded model weights")
     if optimizer is not None and checkpoint.get("optimizer") is not None:
         optimizer.load_state_dict(checkpoint["optimizer"])
         print("Loaded optimizer")
     if scheduler is not None and checkpoint.get("scheduler") is not None:
-        before = _schedule_length(scheduler)
-        scheduler.load_state_dict(checkpoint["scheduler"])
-        after = _schedule_length(scheduler)
-        if after != before:
-            warnings.warn(
-                f"The checkpoint's schedule is for {after:g} epochs and goes on, although OPTIM.MAX_EPOCH "
-                f"is {before:g}. For the new schedule train in another OUTPUT_DIR.",
-                stacklevel=2,
-            )
+        restore_schedule(scheduler, checkpoint["scheduler"])
         print("Loaded scheduler")
+    if changes := changed_settings(configured, settings_of(optimizer, scheduler)):
+        rate = f"; the learning rate is {optimizer.param_groups[0]['lr']:g} now" if optimizer is not None else ""
+        warn_in_log(
+            f"The run goes on with the settings of its checkpoint, not with the configured ones: {changes}{rate}. To "
+            "train with the configured ones, use another OUTPUT_DIR."
+        )
     return checkpoint["epoch"]
 
 
@@ -229,10 +237,6 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 def _without_module(state_dict: dict[str, Any]) -> dict[str, Any]:
     return collections.OrderedDict((key.removeprefix("module."), value) for key, value in state_dict.items())
-
-
-def _schedule_length(scheduler: lr_scheduler.LRScheduler) -> float | None:
-    return getattr(getattr(scheduler, "successor", scheduler), "T_max", None)
 
 
 class _Record:

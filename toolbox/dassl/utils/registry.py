@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from dassl._upstream import where
+
 __all__ = ["Registry", "check_availability", "get_most_similar_str_to_a_from_b"]
 
 
@@ -84,10 +86,15 @@ def check_availability(requested: str, available: Sequence[str]) -> None:
     """Check that a requested name is one of those available.
 
     Raises:
-        ValueError: it is not; the text lists the available names and proposes the closest.
+        ValueError: it is not; the text lists the available names and proposes the closest, and says where the name
+            is to be found if upstream has it.
     """
     if requested in available:
         return
     closest = get_most_similar_str_to_a_from_b(requested, available)
     hint = f" (do you mean [{closest}]?)" if closest is not None else ""
-    raise ValueError(f"[{requested}] is not available{hint}. Available: {', '.join(available) or 'nothing'}")
+    elsewhere = where(requested)
+    raise ValueError(
+        f"[{requested}] is not available{hint}. Available: {', '.join(available) or 'nothing'}"
+        + (f". {elsewhere}" if elsewhere else "")
+    )

@@ -35,6 +35,7 @@ __all__ = [
     "read_json",
     "set_random_seed",
     "tolist_if_not",
+    "warn_in_log",
     "write_json",
 ]
 
@@ -159,6 +160,12 @@ def listdir_nohidden(path: str, sort: bool = False) -> list[str]:
     """Names in a folder that do not start with a dot; in the file system's order unless `sort`."""
     items = [name for name in os.listdir(path) if not name.startswith(".")]
     return sorted(items) if sort else items
+
+
+def warn_in_log(text: str) -> None:
+    """Warn, and print the text too: warnings go to stderr, which log.txt does not get, and may be filtered."""
+    warnings.warn(text, stacklevel=3)
+    print(f"Warning: {text}")
 
 
 def tolist_if_not(x: Any) -> list:

@@ -8,9 +8,21 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from dassl._lazy import lazy
+
 from .checkpoint import load_checkpoint, resume_from_checkpoint, save_checkpoint
 
+# What upstream's module imports itself, and plugins import from it.
+LAZY = {
+    "OrderedDict": "collections:OrderedDict",
+    "mkdir_if_missing": "dassl.utils.tools:mkdir_if_missing",
+    "osp": "os.path",
+    "partial": "functools:partial",
+    "pickle": "pickle",
+    "shutil": "shutil",
+}
 __all__ = [
+    "adjust_learning_rate",
     "count_num_param",
     "init_network_weights",
     "load_checkpoint",
@@ -19,9 +31,42 @@ __all__ = [
     "open_specified_layers",
     "resume_from_checkpoint",
     "save_checkpoint",
+    "set_bn_to_eval",
 ]
 
+__getattr__ = lazy(__name__, LAZY)
+
 INITIALISERS = ("normal", "xavier", "kaiming", "orthogonal")
+
+
+def adjust_learning_rate(
+    optimizer: torch.optim.Optimizer,
+    base_lr: float,
+    epoch: int,
+    stepsize: int = 20,
+    gamma: float = 0.1,
+    linear_decay: bool = False,
+    final_lr: float = 0,
+    max_epoch: int = 100,
+) -> None:
+    """Set the rate of all parameter groups to that of an epoch, counted from 0.
+
+    It is `base_lr * gamma ** (epoch // stepsize)`; with `linear_decay`, on the line from `base_lr` in epoch 0 to
+    `final_lr` in epoch `max_epoch`.
+    """
+    if linear_decay:
+        done = epoch / max_epoch
+        lr = (1 - done) * base_lr + done * final_lr
+    else:
+        lr = base_lr * gamma ** (epoch // stepsize)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def set_bn_to_eval(m: nn.Module) -> None:
+    """Set a module to evaluation mode if it is a batch norm; for `model.apply`."""
+    if "BatchNorm" in type(m).__name__:
+        m.eval()
 
 
 def open_all_layers(model: nn.Module) -> None:

@@ -7,10 +7,21 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from dassl._lazy import lazy
 from dassl.utils import check_availability, download_url, mkdir_if_missing
 from dassl.utils.archive import extract_archive, is_archive
 
-__all__ = ["DatasetBase", "Datum"]
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+LAZY = {
+    "check_isfile": "dassl.utils:check_isfile",
+    "gdown": "gdown",
+    "os": "os",
+    "tarfile": "tarfile",
+    "zipfile": "zipfile",
+}
+__all__ = ["defaultdict", "osp", "random", "DatasetBase", "Datum", *LAZY]
+
+__getattr__ = lazy(__name__, LAZY)
 
 
 class Datum:

@@ -8,7 +8,7 @@ from dassl.utils import Registry, check_availability
 
 from .base_dataset import DatasetBase
 
-__all__ = ["DATASET_REGISTRY", "build_dataset"]
+__all__ = ["DATASET_REGISTRY", "Registry", "build_dataset", "check_availability"]
 
 DATASET_REGISTRY = Registry("DATASET")
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-__all__ = ["INTERPOLATION_MODES", "build_transform"]
+from dassl._lazy import lazy
+
+LAZY = {"INTERPOLATION_MODES": "dassl.data.transforms.transforms:INTERPOLATION_MODES"}
+__all__ = ["build_transform", *LAZY]
 
 # torchvision takes longer to import than the rest of the engine, and not every use needs it: it is imported
 # on use.
@@ -27,9 +30,4 @@ def build_transform_img0(cfg: CfgNode) -> Any:
     return build(cfg)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "INTERPOLATION_MODES":
-        from .transforms import INTERPOLATION_MODES
-
-        return INTERPOLATION_MODES
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(__name__, LAZY)

@@ -11,7 +11,17 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-__all__ = ["RandAugment", "RandAugment2", "RandAugmentFixMatch"]
+from .operations import fixmatch_list, randaugment_list, randaugment_list2
+
+# The lists are for plugins that put together their own; the classes use torchvision's operations.
+__all__ = [
+    "RandAugment",
+    "RandAugment2",
+    "RandAugmentFixMatch",
+    "fixmatch_list",
+    "randaugment_list",
+    "randaugment_list2",
+]
 
 NUM_LEVELS = 31  # magnitudes 0 to 30
 

@@ -24,12 +24,15 @@ from torchvision.transforms import (
 )
 from yacs.config import CfgNode
 
+from dassl._lazy import lazy
 from dassl.utils.errors import CheckError
 
 from .augmentations import Cutout, GaussianNoise, InstanceNormalization, Random2DTranslation
 from .autoaugment import CIFAR10Policy, ImageNetPolicy, SVHNPolicy
 from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
 
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+LAZY = {"np": "numpy", "random": "random", "torch": "torch"}
 __all__ = [
     "AVAI_CHOICES",
     "INTERPOLATION_MODES",
@@ -37,9 +40,31 @@ __all__ = [
     "GaussianNoise",
     "InstanceNormalization",
     "Random2DTranslation",
+    "CenterCrop",
+    "ColorJitter",
+    "Compose",
+    "GaussianBlur",
+    "InterpolationMode",
+    "Normalize",
+    "RandomApply",
+    "RandomCrop",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "Resize",
+    "ToTensor",
+    "CIFAR10Policy",
+    "ImageNetPolicy",
+    "SVHNPolicy",
+    "RandAugment",
+    "RandAugment2",
+    "RandAugmentFixMatch",
     "build_transform",
     "build_transform_img0",
+    *LAZY,
 ]
+
+__getattr__ = lazy(__name__, LAZY)
 
 AVAI_CHOICES = [
     "random_flip",

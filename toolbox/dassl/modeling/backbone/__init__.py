@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from dassl._upstream import refusing
+
+from . import resnet
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
 from .resnet import resnet18, resnet34, resnet50, resnet101, resnet152
@@ -18,3 +23,13 @@ __all__ = [
     "resnet152",
     "vgg16",
 ]
+
+
+def _style_mixing(name: str) -> Any:
+    """`resnet18_ms_l123` and its like."""
+    if name in resnet.__all__:
+        return getattr(resnet, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__getattr__ = refusing(["dassl.modeling.backbone"], otherwise=_style_mixing)

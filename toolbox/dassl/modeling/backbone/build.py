@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from dassl.utils import Registry
+from dassl.utils import Registry, check_availability
 
 from .._build import build_registered
 
-__all__ = ["BACKBONE_REGISTRY", "build_backbone"]
+__all__ = ["BACKBONE_REGISTRY", "Registry", "build_backbone", "check_availability"]
 
 BACKBONE_REGISTRY = Registry("BACKBONE")
 

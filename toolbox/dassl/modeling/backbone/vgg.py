@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY
+from .resnet import init_pretrained_weights
 
-__all__ = ["VGG", "vgg16"]
+__all__ = ["VGG", "init_pretrained_weights", "vgg16"]
 
 
 class VGG(Backbone):

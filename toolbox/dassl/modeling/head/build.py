@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from dassl.utils import Registry
+from dassl.utils import Registry, check_availability
 
 from .._build import build_registered
 
-__all__ = ["HEAD_REGISTRY", "build_head"]
+__all__ = ["HEAD_REGISTRY", "Registry", "build_head", "check_availability"]
 
 HEAD_REGISTRY = Registry("HEAD")
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from dassl.utils import Registry
+from dassl.utils import Registry, check_availability
 
 from .._build import build_registered
 
-__all__ = ["NETWORK_REGISTRY", "build_network"]
+__all__ = ["NETWORK_REGISTRY", "Registry", "build_network", "check_availability"]
 
 NETWORK_REGISTRY = Registry("NETWORK")
 
