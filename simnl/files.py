@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,3 +60,19 @@ def write_text_atomically(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 (hex) of the content of files, by their names in `files`; those that are not there are left out."""
+    return {name: sha256_of(path) for name, path in files.items() if path.is_file()}
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file's content; it is read again only where its size or time say that it has changed."""
+    status = path.stat()
+    return _sha256_of(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of(path: Path, size: int, modified: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

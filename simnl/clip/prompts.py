@@ -12,6 +12,7 @@ import torch
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.text import PromptFeatures, PromptSet, named_in_pairs, read_cupl
+from simnl.files import digests_of
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def _prompt_set(cfg, dataset, classnames: Sequence[str], name: str, needed: bool
         return PromptSet.from_templates(cfg.PROMPTS.NEGATIVE, classnames)
     if name != "cupl":
         raise ValueError(f"Unknown prompt set '{name}'. There are template, negative and cupl.")
-    path, looked = find_cupl(cfg, dataset)
+    path, looked = find_cupl(cfg, dataset.prompt_folders(cfg))
     if path is not None:
         return read_cupl(path, classnames)
     if not cfg.PROMPTS.CUPL:
@@ -94,15 +95,24 @@ def _prompt_set(cfg, dataset, classnames: Sequence[str], name: str, needed: bool
     return None
 
 
-def find_cupl(cfg, dataset) -> tuple[Path | None, list[Path]]:
-    """The CuPL file and the folders looked in: the path itself, the data set's folder, and CUPL_FOLDERS of the root."""
+def identity(cfg, folders: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 (hex), by config key, of the files of prompts. Part of what names a run.
+
+    folders: where the data set's CuPL file may lie.
+    """
+    files = {f"PROMPTS.{key}": cfg.PROMPTS[key] for key in ("POSITIVE_FILE", "NEGATIVE_FILE") if cfg.PROMPTS[key]}
+    cupl = find_cupl(cfg, folders)[0]
+    found = {key: Path(path).expanduser() for key, path in files.items()}
+    return digests_of(found | ({"PROMPTS.CUPL": cupl} if cupl else {}))
+
+
+def find_cupl(cfg, folders: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+    """The CuPL file and the folders looked in: the path itself, the data set's `folders`, and CUPL_FOLDERS of the
+    root."""
     if not cfg.PROMPTS.CUPL:
         return None, []
     named = Path(cfg.PROMPTS.CUPL).expanduser()
     root = Path(cfg.DATASET.ROOT).expanduser()
-    folders = [dataset.bundled_dir] if getattr(dataset, "bundled_dir", None) else []
-    folders += [Path(dataset.root), *(root / folder for folder in CUPL_FOLDERS)]
-    if named.is_absolute():
-        folders = [named.parent]
-    found = [folder / named.name if named.is_absolute() else folder / named for folder in folders]
-    return next((path for path in found if path.is_file()), None), folders
+    looked = [named.parent] if named.is_absolute() else [*folders, *(root / folder for folder in CUPL_FOLDERS)]
+    found = [folder / named.name if named.is_absolute() else folder / named for folder in looked]
+    return next((path for path in found if path.is_file()), None), looked

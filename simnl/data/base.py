@@ -18,6 +18,7 @@ from simnl.data.classnames import read_names
 from simnl.data.draws import Draw, DrawSpec, DrawStore, Noise
 from simnl.data.listing import describe, find_missing, find_namesake, list_folders, list_images, some
 from simnl.data.splits import PARTS, Item, Split, make_split, read_split, write_split
+from simnl.files import digests_of
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class FewShotDataset(DatasetBase):
     label_files: Sequence[str] = ()  # files there that say labels and parts; empty: `split_file`. Part of a run's hash
     published: Sizes | None = None
     source = ""  # where a person gets it
+    bundled_dir: Path | None = None  # folder of prompt files that come with the program
     eval_only = False  # test images only
     has_val = True  # a validation part; where not, validation images come from the training part
     ignored_folders: Sequence[str] = ()  # class folders that are no class
@@ -136,6 +138,34 @@ class FewShotDataset(DatasetBase):
             split = replace(split, train=[item for item in split.train if item.path not in selected])
         drawn = self._drawn(seed, split)
         return self._datums(drawn.train, drawn.labels)
+
+    # --------------------------------------------------------------------- known before it is read
+    @classmethod
+    def place(cls, cfg) -> Path:
+        """The folder where it lies, or would lie."""
+        top = Path(cfg.DATASET.ROOT).expanduser()
+        below = top / cls.dataset_dir
+        return below if below.is_dir() else top
+
+    @classmethod
+    def identity(cls, cfg) -> dict[str, str]:
+        """SHA-256 (hex), by config key, of the files that say labels, parts and names. Part of what names a run."""
+        given = {f"DATASET.{key}": cfg.DATASET[key] for key in ("SPLIT_FILE", "CLASSNAMES_FILE") if cfg.DATASET[key]}
+        files = {key: Path(path).expanduser() for key, path in given.items()}
+        if not cfg.DATASET.SPLIT_FILE:
+            own = cls.label_files or [cls.split_file]
+            files |= {f"DATASET.ROOT/{name}": cls.place(cfg) / name for name in own if name}
+        return digests_of(files)
+
+    @classmethod
+    def template_files(cls, cfg) -> dict[str, Path]:
+        """Text files of prompt templates that lie beside the images: POSITIVE or NEGATIVE -> path."""
+        return {}
+
+    @classmethod
+    def prompt_folders(cls, cfg) -> list[Path]:
+        """Folders where its CuPL file may lie, besides those of the data root."""
+        return [*([cls.bundled_dir] if cls.bundled_dir else []), cls.place(cfg)]
 
     # ------------------------------------------------------------------------------- for subclasses
     def find_root(self, cfg) -> Path:

@@ -15,10 +15,12 @@ from simnl.data.classnames import find_alike, read_names
 from simnl.data.duplicates import Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import IMAGE_SUFFIXES, describe, list_folders, list_images, list_others, some
 from simnl.data.splits import GENERATED, PARTS, Item, Split, check_items, make_split, read_split, write_split
+from simnl.files import digests_of
 
 logger = logging.getLogger(__name__)
 
 CLASSNAMES_FILE = "classnames.txt"
+TEMPLATE_FILES = {"POSITIVE": "templates.txt", "NEGATIVE": "negative_templates.txt"}
 PART_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # as people call parts
 
 
@@ -40,6 +42,32 @@ class ImageFolder(FewShotDataset):
     def __init__(self, cfg) -> None:
         super().__init__(cfg)
         self.shared = self._find_shared(cfg)
+
+    @classmethod
+    def place(cls, cfg) -> Path:
+        """The folder that DATASET.FOLDER names."""
+        return folder_of(cfg) if cfg.DATASET.FOLDER else super().place(cfg)
+
+    @classmethod
+    def identity(cls, cfg) -> dict[str, str]:
+        """Digests of the files that the config names, and of what decides labels and parts in the folder."""
+        given = [cfg.DATASET.SPLIT_FILE, cfg.DATASET.CLASSNAMES_FILE]
+        split, names = (Path(path).expanduser() if path else None for path in given)
+        sums = digests_of({k: p for k, p in (("DATASET.SPLIT_FILE", split), ("DATASET.CLASSNAMES_FILE", names)) if p})
+        root = cls.place(cfg)
+        if cfg.DATASET.FOLDER and root.is_dir():
+            sums["DATASET.FOLDER"] = content_digest(root)
+            if split and (not split.is_file() or made_here(split.read_bytes())):
+                sums["DATASET.SPLIT_FILE"] = "made here"  # by the first run, and follows from the rest
+        return sums
+
+    @classmethod
+    def template_files(cls, cfg) -> dict[str, Path]:
+        """`templates.txt` and `negative_templates.txt` in the folder, where they are there."""
+        if not cfg.DATASET.FOLDER:
+            return {}
+        files = {sign: cls.place(cfg) / name for sign, name in TEMPLATE_FILES.items()}
+        return {sign: path for sign, path in files.items() if path.is_file()}
 
     def find_root(self, cfg) -> Path:
         """The folder that DATASET.FOLDER names."""
@@ -192,10 +220,9 @@ def folder_of(cfg) -> Path:
     return Path(os.path.abspath(os.path.join(above, folder)))
 
 
-def content_digest(cfg) -> str:
+def content_digest(root: Path) -> str:
     """SHA-256 of what decides labels and parts of one's own images: names of class folders and images, their
     `classnames.txt`, and a `split.json` that was not made here (one made here follows from the rest)."""
-    root = folder_of(cfg)
     digest = hashlib.sha256()
     for above in (root, *(root / part for part in PARTS if (root / part).is_dir())):
         for folder in list_folders(above):

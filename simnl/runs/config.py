@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +17,8 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
-from simnl.locations import ROOT
 from simnl.plugins import load_plugins
-from simnl.runs.contents import apply_templates, digests
-
-BUNDLED_WEIGHTS = ROOT / "simnl" / "clip" / "tiny_clip" / "weights.safetensors"
+from simnl.runs.templates import apply_templates
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast, where libyaml is there
 
@@ -281,15 +276,3 @@ def relevant(cfg: CN) -> dict[str, object]:
     mine = f"TRAINER.{cfg.TRAINER.NAME.upper()}."
     pairs = _flatten(cfg)
     return {k: v for k, v in pairs if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(mine)}
-
-
-def config_hash(cfg: CN) -> str:
-    """Eight hex digits that change with every key that can change a run's figures."""
-    kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key)}
-    kept = {key: value for key, value in kept.items() if value or not key.startswith(UNSET_WHERE_EMPTY)}
-    bundled = cfg.MODEL.BACKBONE.WEIGHTS == "bundled"
-    weights = BUNDLED_WEIGHTS if bundled else Path(cfg.MODEL.BACKBONE.WEIGHTS)
-    if weights.is_file():  # a path says little about what is in the file
-        kept["MODEL.BACKBONE.WEIGHTS"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    kept |= digests(cfg) | {"REVISION": TRAINER_REGISTRY.get(cfg.TRAINER.NAME).revision}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()[:8]

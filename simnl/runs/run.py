@@ -21,8 +21,9 @@ from dassl.utils import set_random_seed, setup_logger
 from simnl.clip.arithmetic import set_arithmetic
 from simnl.data.own_images import folder_of
 from simnl.files import make_cache
-from simnl.runs.config import config_hash, relevant
+from simnl.runs.config import relevant
 from simnl.runs.hparams import write_hparams
+from simnl.runs.identity import config_hash
 from simnl.runs.record import OWN_IMAGES, SCHEMA, environment, own_images_name, with_earlier, write_record
 from simnl.runs.stored import take_folder, write_config
 from simnl.runs.sweep import sweep, with_settings

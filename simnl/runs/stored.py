@@ -12,7 +12,8 @@ import yaml
 from yacs.config import CfgNode as CN
 
 from simnl.files import write_text_atomically
-from simnl.runs.config import YAML_LOADER, assemble, config_hash, is_hashed
+from simnl.runs.config import YAML_LOADER, assemble, is_hashed
+from simnl.runs.identity import config_hash
 from simnl.runs.record import FILE as RECORD
 from simnl.runs.record import read_record
 from simnl.runs.sweep import combinations

@@ -19,7 +19,8 @@ from simnl.plugins import load_plugins
 from simnl.runs.backbones import backbone_settings, resolve_auto
 from simnl.runs.capabilities import refusal
 from simnl.runs.cli import check_name, describe, known
-from simnl.runs.config import assemble, config_hash
+from simnl.runs.config import assemble
+from simnl.runs.identity import config_hash
 from simnl.runs.record import is_done
 from simnl.runs.run import run_folder
 

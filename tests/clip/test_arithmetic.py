@@ -9,7 +9,8 @@ from simnl.clip.arithmetic import exact_products, set_arithmetic
 from simnl.clip.model import load_clip
 from simnl.clip.views import ViewSpec
 from simnl.locations import CONFIGS
-from simnl.runs.config import assemble, config_hash
+from simnl.runs.config import assemble
+from simnl.runs.identity import config_hash
 from simnl.runs.run import seeded_trainer
 from trainers.simnl import SimNL
 

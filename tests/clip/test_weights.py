@@ -22,7 +22,8 @@ from simnl.clip.model import load_clip
 from simnl.clip.transforms import OPENAI, Transform
 from simnl.clip.views import ViewSpec
 from simnl.clip.weights import open_checkpoint
-from simnl.runs.config import assemble, config_hash
+from simnl.runs.config import assemble
+from simnl.runs.identity import config_hash
 
 HALF = (0.5, 0.5, 0.5)
 

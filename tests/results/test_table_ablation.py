@@ -9,7 +9,8 @@ from scipy import stats as scipy_stats
 from helpers.table_records import csv_rows, record, three, write
 from simnl.locations import CONFIGS
 from simnl.results.tables import Request, build, find_records, render_tables
-from simnl.runs.config import assemble, config_hash
+from simnl.runs.config import assemble
+from simnl.runs.identity import config_hash
 from simnl.studies.cells import Plan, Setup
 from simnl.studies.definitions import STUDIES
 

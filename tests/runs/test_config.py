@@ -10,7 +10,8 @@ import pytest
 from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
 from simnl.runs.cli import check_name, known
-from simnl.runs.config import ConfigError, assemble, coerce, config_hash
+from simnl.runs.config import ConfigError, assemble, coerce
+from simnl.runs.identity import config_hash
 
 BACKBONE = CONFIGS / "backbones" / "rn50.yaml"
 DTD = CONFIGS / "datasets" / "dtd.yaml"
@@ -135,7 +136,7 @@ def test_the_hash_follows_what_changes_figures_only(tmp_path):
 def test_new_bundled_weights_make_new_runs(tmp_path, monkeypatch):
     tiny = assemble([CONFIGS / "backbones" / "tiny.yaml", DTD, SIMNL], [], NAME)
     before = config_hash(tiny)
-    monkeypatch.setattr("simnl.runs.config.BUNDLED_WEIGHTS", tmp_path / "weights.safetensors")
+    monkeypatch.setattr("simnl.clip.tiny_clip.WEIGHTS", tmp_path / "weights.safetensors")
     (tmp_path / "weights.safetensors").write_bytes(b"other weights")
     assert config_hash(tiny) != before
 

@@ -19,8 +19,9 @@ from simnl.results.plots import RUN_KINDS
 from simnl.results.plots.reload import reload
 from simnl.results.plots.runs import prototypes
 from simnl.results.tables import find_records
-from simnl.runs.config import assemble, config_hash, relevant
+from simnl.runs.config import assemble, relevant
 from simnl.runs.hparams import settings_of, write_hparams
+from simnl.runs.identity import config_hash
 from simnl.runs.record import FILE
 from simnl.runs.run import run_log, run_one
 from simnl.runs.stored import read_config, stored_keys

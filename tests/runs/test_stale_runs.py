@@ -11,7 +11,8 @@ import pytest
 
 from helpers.images import make_images
 from simnl.locations import CONFIGS
-from simnl.runs.config import assemble, config_hash
+from simnl.runs.config import assemble
+from simnl.runs.identity import config_hash
 from simnl.runs.run import run_log, run_one
 from simnl.runs.stored import IDENTITY, take_folder, write_config
 

@@ -100,7 +100,7 @@ def test_prompts_that_are_warmed_are_those_of_the_run(method, options, monkeypat
     (cfg,) = build_configs(Setup(backbone="tiny"), Plan(method, "shapes", 1, Variant("", options)), [1])
     names = tuple(json.loads((Shapes.bundled_dir / cfg.PROMPTS.CUPL).read_text()))
     dataset = SimpleNamespace(
-        lab2cname=dict(enumerate(names)), num_classes=len(names), root=tmp_path, bundled_dir=Shapes.bundled_dir
+        lab2cname=dict(enumerate(names)), num_classes=len(names), root=tmp_path, prompt_folders=Shapes.prompt_folders
     )
     monkeypatch.setattr("simnl.studies.warming.build_dataset", lambda cfg: dataset)
     warmed, read = Texts(), Texts()

@@ -10,7 +10,8 @@ import pytest
 from helpers.images import make_images
 from simnl.clip.text import read_templates
 from simnl.locations import CONFIGS
-from simnl.runs.config import ConfigError, assemble, config_hash
+from simnl.runs.config import ConfigError, assemble
+from simnl.runs.identity import config_hash
 
 BROKEN = {
     "no braces": ("a photo of a cat.\n", r"line 1: no \{\}"),
@@ -199,12 +200,12 @@ def test_hash_leaves_out_the_standard_split_where_another_is_given(tmp_path):
 def test_every_data_set_says_what_its_labels_are_read_from():
     """From files that exist by these names in the layouts; rendered and listed ones have none."""
     from dassl.data.datasets import DATASET_REGISTRY
-    from simnl.runs.contents import _label_files
 
     found = {}
     for path in (CONFIGS / "datasets").glob("*.yaml"):
         cfg = assemble([path])
         assert cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
-        found[path.stem] = _label_files(cfg)
+        kind = DATASET_REGISTRY.get(cfg.DATASET.NAME)
+        found[path.stem] = kind.label_files or kind.split_file
     without = {name for name, files in found.items() if not files}
-    assert without == {"imagefolder", "shapes", "shapes_inverted", "shapes_noise", "shapes_outline"}
+    assert without == {"shapes", "shapes_inverted", "shapes_noise", "shapes_outline"}

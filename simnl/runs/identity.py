@@ -1,0 +1,29 @@
+"""What names a run: a hash of all that can change its figures.
+
+That is the values of the config, and what stands in the files behind them, since a path says little: the file can
+change, and the same file can lie elsewhere. The data set, the prompts and the weights know their own files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from yacs.config import CfgNode as CN
+
+from dassl.data.datasets import DATASET_REGISTRY
+from dassl.engine import TRAINER_REGISTRY
+from simnl.clip import prompts
+from simnl.clip.weights import weights_identity
+from simnl.runs.config import is_hashed, relevant
+
+
+def config_hash(cfg: CN) -> str:
+    """Eight hex digits that change with everything that can change a run's figures, but for the seed."""
+    kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key)}
+    kept["MODEL.BACKBONE.WEIGHTS"] = weights_identity(cfg.MODEL.BACKBONE.WEIGHTS)
+    dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME) if cfg.DATASET.NAME else None
+    if dataset is not None:
+        kept |= dataset.identity(cfg) | prompts.identity(cfg, dataset.prompt_folders(cfg))
+    kept["REVISION"] = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).revision
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()[:8]

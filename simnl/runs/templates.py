@@ -1,0 +1,38 @@
+"""Prompt templates that stand in text files become values of the config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from yacs.config import CfgNode as CN
+
+from dassl.data.datasets import DATASET_REGISTRY
+from simnl.clip.text import read_templates
+
+
+def apply_templates(cfg: CN, given: set[str], problems: list[str]) -> None:
+    """Put templates that stand in text files into PROMPTS.POSITIVE and PROMPTS.NEGATIVE.
+
+    The files are PROMPTS.POSITIVE_FILE and NEGATIVE_FILE, else those that the data set has beside its images
+    (`FewShotDataset.template_files`), unless the command line says otherwise.
+
+    Args:
+        cfg: not frozen yet.
+        given: keys of the command line.
+        problems: what is wrong is added here.
+    """
+    known = cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
+    beside = DATASET_REGISTRY.get(cfg.DATASET.NAME).template_files(cfg) if known else {}
+    for sign in ("POSITIVE", "NEGATIVE"):
+        key, file_key = f"PROMPTS.{sign}", f"PROMPTS.{sign}_FILE"
+        path = cfg.PROMPTS[f"{sign}_FILE"]
+        if path and key in given:
+            problems.append(f"command line: {key} and {file_key} both give templates: leave one out")
+            continue
+        if not path and key not in given:
+            path = beside.get(sign)
+        if path:
+            try:
+                cfg.PROMPTS[sign] = read_templates(Path(path).expanduser())
+            except (OSError, ValueError) as error:
+                problems.append(f"{file_key}: {error}")
