@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from helpers.images import make_images
 from simnl.clip.model import FrozenCLIP, load_clip
@@ -144,7 +145,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 def figures(root: Path, folder: Path, plans: list[tuple[str, int]], *options: str) -> dict:
-    """What the runs report, without how long they took and what they had to encode; their store is cold at first."""
+    """What the runs report and learned, without how long they took and what they had to encode.
+
+    Their store is cold at first.
+    """
     given = ("DATASET.FOLDER", str(folder), "OPTIM.MAX_EPOCH", "3", "DATALOADER.NUM_WORKERS", "0", *options)
     setup = Setup(output=str(root / "output"), cache=str(root / "cache"), backbone="tiny")
     records = {}
@@ -152,6 +156,8 @@ def figures(root: Path, folder: Path, plans: list[tuple[str, int]], *options: st
         (cfg,) = build_configs(setup, Plan(method, "imagefolder", shots, Variant("", given)), [1])
         record = execute(cfg)
         records[method, shots] = {key: value for key, value in record.items() if key not in ELSEWHERE}
+        learned = load_file(Path(cfg.OUTPUT_DIR) / "head.safetensors")
+        records[method, shots]["learned"] = {name: tensor.tolist() for name, tensor in learned.items()}
     return records
 
 
