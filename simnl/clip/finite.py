@@ -81,3 +81,17 @@ def check_rows(rows: Tensor, clip: FrozenCLIP, encoder: str, sources: Sequence[s
         f"(precision {precision}) for {len(bad)} of {len(sources)} inputs, the first of them {source}. They are not "
         f"stored. {advice}, or choose other weights (WEIGHTS, MODEL.BACKBONE.WEIGHTS)."
     )
+
+
+def check_logits(logits: Tensor, method: str) -> None:
+    """Look at logits (B, C) before they are counted.
+
+    Raises:
+        NotFinite: NaN or infinite; names the method.
+    """
+    if not torch.isfinite(logits).all():
+        bad = int((~torch.isfinite(logits).all(-1)).sum())
+        raise NotFinite(
+            f"{method} gives NaN or infinite logits for {bad} of {len(logits)} images. An accuracy of them would mean "
+            f"nothing, so none is recorded. Lower OPTIM.LR, or the constants of TRAINER.{method.upper()}."
+        )

@@ -23,6 +23,7 @@ from dassl.engine import TrainerX
 from dassl.evaluation import build_evaluator
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint
+from simnl.clip.finite import check_logits
 from simnl.clip.model import load_clip
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
@@ -334,8 +335,13 @@ class VLTrainer(TrainerX):
         return head
 
     def model_inference(self, features: Tensor) -> Tensor:
-        """Logits (B, C), or those of a target's classes."""
+        """Logits (B, C), or those of a target's classes.
+
+        Raises:
+            NotFinite: NaN or infinite ones, of which an accuracy would mean nothing.
+        """
         logits = self.head(features)
+        check_logits(logits, type(self).__name__)
         return logits if self.target_columns is None else logits[:, self.target_columns]
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:

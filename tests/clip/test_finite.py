@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from simnl.clip.database import FeatureDatabase
-from simnl.clip.finite import NotFinite
+from simnl.clip.finite import NotFinite, check_logits
 from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
@@ -141,3 +141,12 @@ def test_rows_that_another_program_stored_are_encoded_again(vit, tmp_path, image
         assert torch.equal(again.images(image_files, spec), features)
     assert again.encoded_images == 1
     assert "1 rows of" in caplog.text
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_are_not_counted(bad):
+    logits = torch.zeros(5, 3)
+    check_logits(logits, "SimNL")
+    logits[1, 2] = logits[3, 0] = bad
+    with pytest.raises(NotFinite, match=r"SimNL gives NaN or infinite logits for 2 of 5 images.*TRAINER\.SIMNL"):
+        check_logits(logits, "SimNL")
