@@ -68,7 +68,7 @@ def end_to_end(clip: FrozenCLIP, photos: list[str], folder: Path, repeats: int) 
     spec = ViewSpec.test(clip.preprocess)
     transform = spec.build()
     pixels = torch.stack([transform(read_image(path)) for path in photos])
-    batches = pixels.to(measure.DEVICE).split(clip.batch_size(spec.size))
+    batches = pixels.to(measure.DEVICE).split(clip.batch_rows)
     stores = iter(range(1000))
 
     def bare():
@@ -77,7 +77,7 @@ def end_to_end(clip: FrozenCLIP, photos: list[str], folder: Path, repeats: int) 
 
     def stored():
         root = folder / f"store-{next(stores)}"
-        FeatureStore(root, clip, num_workers=WORKERS, batch_size=0, progress=False).warm(photos, spec)
+        FeatureStore(root, clip, num_workers=WORKERS, progress=False).warm(photos, spec)
 
     times = interleave({"direct": bare, "fast": stored}, repeats)
     row = times.compared()

@@ -41,7 +41,7 @@ def counted(size: str) -> list[dict]:
     clip = load_clip("tiny-clip", "bundled")
     clip = NoEncoder(**{**clip.__dict__, "model": clip.model})
     with tempfile.TemporaryDirectory() as root:
-        store = FeatureStore(root, clip, batch_size=256, progress=False)
+        store = FeatureStore(root, clip, progress=False)
         official, rows = 0, []
         for number, method in enumerate(METHODS, 1):
             official += official_encodes(method, size)

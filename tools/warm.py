@@ -4,8 +4,8 @@ python tools/warm.py fewshot --datasets dtd --shots 1 2 4 8 16          # what b
 torchrun --nproc-per-node 8 tools/warm.py fewshot --datasets imagenet   # 8 GPUs, each with its share of the images
 
 Takes the flags of scripts/benchmark.sh that say what is run: not --jobs, --gpus, --executor and --slurm, since it is
-torchrun (under srun on a cluster) that starts several processes. However many fill it, the store gets the same rows;
-images that fall into a batch of another size can differ by rounding.
+torchrun (under srun on a cluster) that starts several processes. However many fill it, the store gets the same rows, to
+the last bit.
 --dry-run says how many views are needed, stored or not, and encodes nothing.
 """
 

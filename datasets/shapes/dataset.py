@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
@@ -18,6 +17,7 @@ from datasets.shapes import classes, figures
 from datasets.shapes import render as renderer
 from datasets.shapes.classes import CLASSES, SPLITS, ShapeClass
 from datasets.shapes.render import image_generator, render, sample_scene
+from simnl.clip.waiting import holding
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.listing import find_missing
 from simnl.data.splits import Item, Split, read_split
@@ -85,7 +85,7 @@ class Shapes(FewShotDataset):
         if root.is_dir() and not find_missing(root, plan):
             return
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{root}.lock"):
+        with holding(f"{root}.lock", f"renders the images in {root}"):
             for left_over in root.glob("*/*/.*.tmp"):
                 left_over.unlink(missing_ok=True)
             missing = find_missing(root, plan)

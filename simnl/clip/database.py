@@ -113,8 +113,8 @@ class FeatureDatabase:
         """Read rows.
 
         Returns:
-            features (V, N, D) float32 in the order asked for, and the (position, view) pairs of rows that are absent
-            or damaged (their features are zero).
+            features (V, N, D) float32 in the order asked for, and the (position, view) pairs of rows that are absent,
+            damaged or not finite (their features are zero).
         """
         return self._guard(self._read, items, views)
 
@@ -131,6 +131,10 @@ class FeatureDatabase:
                     features[slot[view], position] = np.frombuffer(data, dtype="<f4")
                     wanted.discard(view)
             bad.extend((position, view) for view in sorted(wanted))
+        finite = np.isfinite(features).all(-1)
+        if not finite.all():  # written by a program that did not look
+            features[~finite] = 0
+            bad += [(int(position), views[place]) for place, position in np.argwhere(~finite)]
         return features, bad
 
     def write(self, rows: Iterable[tuple[bytes, int, np.ndarray]]) -> None:

@@ -14,8 +14,10 @@ import logging
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import huggingface_hub
 import open_clip
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from simnl.clip import tiny_clip, transforms
 from simnl.clip.arithmetic import exact_products
 from simnl.clip.building import build_from_file, check_activation, without_weights
+from simnl.clip.finite import check_weights
 from simnl.clip.transforms import Transform
 from simnl.clip.tuning import tune
 from simnl.clip.weights import open_checkpoint
@@ -34,9 +37,9 @@ log = logging.getLogger(__name__)
 TINY = "tiny-clip"  # the architecture name of the bundled model
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip asks the hub for
 HUB_TIMEOUT = 5.0  # seconds
-CPU_BATCH, GPU_BATCH, PROBE_BATCH = 32, 1024, 8  # images at once: on a CPU, at most on a GPU, to measure its memory
 WEIGHTS_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # what is surely no tag
 NO_TRANSFORM = Transform()
+BATCH_ROWS = 40  # rows of every batch of what is stored: on every device, so that all machines may share a store
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -48,7 +51,13 @@ class WeightsUnavailable(RuntimeError):
 class FrozenCLIP:
     """A CLIP model that nothing trains, with what the rest of the program reads from it.
 
-    `encode_image` and `encode_text` return raw (not normalised) float32 features `(B, D)`.
+    `encode_image` and `encode_text` return raw (not normalised) float32 features `(B, D)`. How many rows are encoded at
+    once decides how kernels block their sums, and so a row's last bits: what is stored, or compared from run to run,
+    comes from `image_rows` and `text_rows`, in which a row is the same bits whatever else is encoded, in any order, and
+    however often. Kernels need enough rows for that to hold for any number of threads, too. On processors it was seen
+    from 16 rows on (1 to 16 threads; AVX-512, AVX2 and SSE; below, the number of threads decides); on GPUs, whose
+    libraries may choose their kernels by the card, rows of one card agree with those of another, and with a
+    processor's, within rounding alone.
     """
 
     model: nn.Module
@@ -62,6 +71,7 @@ class FrozenCLIP:
     logit_bias: float
     embed_dim: int
     context_length: int
+    batch_rows: ClassVar[int] = BATCH_ROWS
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -80,19 +90,13 @@ class FrozenCLIP:
         """That of the image tower; on a CPU fp32, where half types make the text tower slower."""
         return "fp32" if self.device.type == "cpu" else self.precision
 
-    def batch_size(self, size: int) -> int:
-        """Images of `size` x `size` pixels to encode at once: what half the free memory of a GPU holds, within limits.
+    def image_rows(self, pixels: Tensor) -> Tensor:
+        """As `encode_image`, for any number of rows, each of which is the same bits whatever the others are."""
+        return _in_fixed_batches(self.encode_image, pixels, self.batch_rows)
 
-        On a CPU a batch whose activations stay small is as fast as any.
-        """
-        if self.device.type != "cuda":
-            return CPU_BATCH
-        torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device)
-        self.encode_image(torch.zeros(PROBE_BATCH, 3, size, size))
-        each = (torch.cuda.max_memory_allocated(self.device) - before) / PROBE_BATCH
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return int(min(max(free / 2 / max(each, 1.0), CPU_BATCH), GPU_BATCH))
+    def text_rows(self, tokens: Tensor) -> Tensor:
+        """As `encode_text`, for any number of rows, each of which is the same bits whatever the others are."""
+        return _in_fixed_batches(self.encode_text, tokens, self.batch_rows)
 
     def tokenize(self, prompts: list[str]) -> Tensor:
         """Prompts to token ids `(B, L)`, cut at the context length (long CuPL sentences overflow it)."""
@@ -107,6 +111,16 @@ class FrozenCLIP:
         """The context in which the towers run: autocast to their precision (or another one), or nothing for fp32."""
         dtype = PRECISIONS[precision or self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+def _in_fixed_batches(encode: Callable[[Tensor], Tensor], inputs: Tensor, rows: int) -> Tensor:
+    """Encode inputs (n, ...), n > 0, in batches of exactly `rows`; the last is filled up with copies of its first."""
+    features = []
+    for part in inputs.split(rows):
+        padding = part[:1].expand(rows - len(part), *part.shape[1:])
+        batch = torch.cat([part, padding]) if len(part) < rows else part
+        features.append(encode(batch)[: len(part)])
+    return features[0] if len(features) == 1 else torch.cat(features)
 
 
 @functools.lru_cache(maxsize=2)
@@ -125,7 +139,8 @@ def load_clip(
 
     Raises:
         ValueError: unknown architecture, tag, precision, an activation that does not fit the weights, a file that holds
-            something else, a transform that has to be given, or a package that is not installed.
+            something else, weights that are not finite, a transform that has to be given, or a package that is not
+            installed.
         WeightsUnavailable: the tag is known, but its file is not here and could not be downloaded.
     """
     if precision not in PRECISIONS:
@@ -144,6 +159,7 @@ def load_clip(
 
 
 def _describe(model: nn.Module, arch: str, weights: str, precision: str, device: torch.device) -> FrozenCLIP:
+    check_weights(model, arch, weights)
     state = model.state_dict()
     bias = state.get("logit_bias")
     return FrozenCLIP(

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from simnl.clip.finite import check_rows
 from simnl.clip.model import FrozenCLIP
 
 NAMES = ("text_projection", "text.text_projection", "text.proj")  # of CLIP, of custom text towers, of Hugging Face's
-BATCH = 256  # prompts encoded at once
 TOLERANCE = 0.05  # relative; towers may compute in half precision
 
 
@@ -45,13 +45,15 @@ def unprojected_texts(clip: FrozenCLIP, prompts: Sequence[str]) -> tuple[Tensor,
         Hidden features (P, H) of the prompts, and a copy of the projection, (H, D); float32, on the model's device.
 
     Raises:
-        ValueError: the tower does not end in one matrix product (no projection, one with a bias, an MLP).
+        ValueError: the tower does not end in one matrix product (no projection, one with a bias, an MLP), or gives
+            numbers that are not finite.
     """
     key, projection = _projection(clip)
     hidden_tower = replace(clip, model=_Unprojected(clip.model, key, len(projection)))
     tokens = clip.tokenize(list(prompts))
-    hidden = torch.cat([hidden_tower.encode_text(part) for part in tokens.split(BATCH)])
-    wanted = clip.encode_text(tokens[:1])
+    hidden = hidden_tower.text_rows(tokens)
+    check_rows(hidden, clip, "text", prompts)
+    wanted = clip.text_rows(tokens[:1])
     if (hidden[:1] @ projection - wanted).norm() > TOLERANCE * wanted.norm():
         raise ValueError(_refusal(clip))
     return hidden, projection

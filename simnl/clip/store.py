@@ -1,9 +1,10 @@
 """The feature store: no image and no prompt is ever encoded twice.
 
 Rows are raw (not normalised) float32 features, addressed by content: the weights' fingerprint, the towers' precision,
-the transform, the view's number, and a digest of the image's bytes (or of the prompt). So every method, shot count,
-seed and table shares them, a moved data folder costs one read and no encode, and another backbone or transform can
-never be answered with the wrong features.
+the number of rows that are encoded at once, the transform, the view's number, and a digest of the image's bytes (or of
+the prompt). So every method, shot count, seed and table shares them, a moved data folder costs one read and no encode,
+and another backbone or transform can never be answered with the wrong features. A row is the same bits whatever was
+encoded with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
 """
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from simnl.clip.database import FeatureDatabase
+from simnl.clip.finite import check_rows
 from simnl.clip.images import UnreadableImage, read_image  # noqa: F401 - the first is part of what this module raises
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.views import ViewSpec, seeded, view_seed
+from simnl.clip.waiting import holding
 from simnl.files import is_writable, make_cache
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise when the meaning of a stored row changes
+VERSION = 2  # raise when the meaning of a stored row changes
 READ_ROWS = 4096  # rows held at once while streaming
-TEXT_BATCH = 256  # prompts encoded at once where no batch size is given
 WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
 
 
@@ -44,7 +45,8 @@ class FeatureStore:
         root: the folder; shared by any number of processes.
         clip: the model whose features are kept.
         num_workers: processes that decode images; the features do not depend on it.
-        batch_size: views encoded at once, 0: what memory allows; the features do not depend on it beyond rounding.
+        batch_size: rows that are decoded, and written, at once: rounded up to whole batches of the towers, 0: one such
+            batch. The towers' own batches, and with them the features, do not depend on it.
         progress: show progress bars on long passes.
         exclusive: of several processes that need the same features one encodes and the others wait; False where the
             processes have shared the images out among themselves (`simnl.studies.warming`).
@@ -55,14 +57,14 @@ class FeatureStore:
         root: str | Path,
         clip: FrozenCLIP,
         num_workers: int = 0,
-        batch_size: int = 256,
+        batch_size: int = 0,
         progress: bool = True,
         exclusive: bool = True,
     ):
         self.root = Path(root).expanduser()
         self.clip = clip
-        self.num_workers, self.batch_size, self.progress = num_workers, batch_size, progress
-        self._lock = FileLock if exclusive else nullcontext
+        self.num_workers, self.progress, self._exclusive = num_workers, progress, exclusive
+        self.batch_size = clip.batch_rows * max(1, -(-batch_size // clip.batch_rows))
         self.encoded_images = 0  # views encoded by this object; the tests and the run record read it
 
     # ------------------------------------------------------------------ images
@@ -105,26 +107,27 @@ class FeatureStore:
         pending = PendingViews(paths, contents, spec, todo)
 
         def write(keys, features):
-            rows = features.cpu().numpy()
+            rows = features.cpu()
+            check_rows(rows, self.clip, "image", [paths[i] for i, _ in keys])
+            rows = rows.numpy()
             database.write((contents[i], view, row) for (i, view), row in zip(keys, rows, strict=True))
             self.encoded_images += len(keys)
             bar.update(len(keys))
 
         with self._bar(len(todo), "Encoding images", "view") as bar, ThreadPoolExecutor(1) as writer:
             writing = None  # one batch is written while the next one is encoded
-            for keys, pixels in self._loader(pending, len(todo), spec):
-                features = self.clip.encode_image(pixels)
+            for keys, pixels in _whole_batches(self._loader(pending, len(todo)), self.batch_size):
+                features = self.clip.image_rows(pixels)
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(write, keys, features)
             writing.result()
 
-    def _loader(self, pending: PendingViews, number: int, spec: ViewSpec) -> DataLoader:
+    def _loader(self, pending: PendingViews, number: int) -> DataLoader:
         """Decoded batches of about `batch_size` views, from worker processes where that pays."""
-        batch_size = self.batch_size or self.clip.batch_size(spec.size)
         return DataLoader(
             pending,
-            batch_size=max(1, batch_size * len(pending) // number),  # images; each has number / len(pending) views
+            batch_size=max(1, self.batch_size * len(pending) // number),  # images; each has number / len(pending) views
             num_workers=self.num_workers if number >= WORKERS_PAY_FROM else 0,
             collate_fn=_join,
             pin_memory=self.clip.device.type == "cuda",
@@ -156,11 +159,13 @@ class FeatureStore:
 
     def _encode_texts(self, database, prompts, contents, todo: list[tuple[int, int]]) -> None:
         with self._bar(len(todo), "Encoding prompts", "prompt") as bar:
-            size = self.batch_size or TEXT_BATCH
-            for start in range(0, len(todo), size):
-                part = [i for i, _ in todo[start : start + size]]
-                features = self.clip.encode_text(self.clip.tokenize([prompts[i] for i in part])).cpu().numpy()
-                database.write((contents[i], 0, row) for i, row in zip(part, features, strict=True))
+            for start in range(0, len(todo), self.batch_size):
+                part = [i for i, _ in todo[start : start + self.batch_size]]
+                sentences = [prompts[i] for i in part]
+                features = self.clip.text_rows(self.clip.tokenize(sentences)).cpu()
+                check_rows(features, self.clip, "text", sentences)
+                rows = zip(part, features.numpy(), strict=True)
+                database.write((contents[i], 0, row) for i, row in rows)
                 bar.update(len(part))
 
     # ------------------------------------------------------------------ shared
@@ -171,7 +176,8 @@ class FeatureStore:
         if not missing:
             return
         database.require_writable(len(missing))
-        with self._lock(str(database.path) + ".lock"):
+        what = f"encodes features for {database.path}"
+        with holding(f"{database.path}.lock", what) if self._exclusive else nullcontext():
             todo = database.missing(contents, views)
             todo = list({(contents[i], view): (i, view) for i, view in todo}.values())  # equal images once
             if todo:
@@ -197,6 +203,7 @@ class FeatureStore:
             "kind": kind,
             "weights": clip.fingerprint,
             "precision": clip.precision if kind == "image" else clip.text_precision,
+            "rows": clip.batch_rows,
             "detail": detail,
         }
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
@@ -227,6 +234,21 @@ class PendingViews(Dataset):
             with seeded(view_seed(self._contents[position], view)):
                 pixels.append(self._transform(image))
         return [(position, view) for view in views], torch.stack(pixels)
+
+
+def _whole_batches(
+    parts: Iterable[tuple[list[tuple[int, int]], Tensor]], rows: int
+) -> Iterator[tuple[list[tuple[int, int]], Tensor]]:
+    """The same views, cut anew into batches of `rows`, of which the last may be short."""
+    keys, held = [], []
+    for some, pixels in parts:
+        keys, held = keys + some, [*held, pixels]
+        while len(keys) >= rows:
+            pixels = torch.cat(held) if len(held) > 1 else held[0]
+            yield keys[:rows], pixels[:rows]
+            keys, held = keys[rows:], [pixels[rows:]] if len(pixels) > rows else []
+    if keys:
+        yield keys, torch.cat(held)
 
 
 def _join(items: list[tuple[list[tuple[int, int]], Tensor]]) -> tuple[list[tuple[int, int]], Tensor]:

@@ -20,6 +20,7 @@ from dassl.data import DataManager
 from dassl.engine import TrainerX
 from dassl.optim import build_optimizer
 from dassl.utils import load_checkpoint
+from simnl.clip.finite import check_logits
 from simnl.clip.model import load_clip
 from simnl.clip.prompts import check_told_apart, encode_prompt_sets
 from simnl.clip.store import FeatureStore
@@ -313,6 +314,16 @@ class VLTrainer(TrainerX):
         head = self.build_head(self._build_task(dataset, classnames, None), self.node).to(self.device).eval()
         head.load_state_dict(self.head.state_dict())
         return head
+
+    def model_inference(self, features: Tensor) -> Tensor:
+        """Logits (B, C).
+
+        Raises:
+            NotFinite: NaN or infinite ones, of which an accuracy would mean nothing.
+        """
+        logits = self.head(features)
+        check_logits(logits, type(self).__name__)
+        return logits
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load a trained head: the deployed one, or the engine's checkpoint of an epoch.

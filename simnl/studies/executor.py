@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from yacs.config import CfgNode as CN
 
+from simnl.clip.waiting import holding
 from simnl.runs.cli import USER_ERRORS, describe
 from simnl.runs.run import run_log, run_one
 from simnl.studies.cells import Cell, is_finished
@@ -29,16 +29,8 @@ Report = Callable[[int, dict], None]  # number of the cell, what became of it
 def claimed(folder: str, wait: bool) -> Iterator[bool]:
     """Hold a run's folder; False where another process does and `wait` is False."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(Path(folder) / LOCK)
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    with holding(Path(folder) / LOCK, f"carries out the run in {folder}", wait) as mine:
+        yield mine
 
 
 def execute(cfg: CN) -> dict | None:

@@ -22,7 +22,7 @@ from simnl.studies.cells import Cell, is_finished
 from simnl.studies.definitions import Request
 from simnl.studies.executor import work
 from simnl.studies.progress import Progress
-from simnl.studies.workers import STOP, EventLog, Worker, usable_cores
+from simnl.studies.workers import STOP, EventLog, Worker, chosen_threads, usable_cores
 
 FOLDER = ".benchmark"  # below OUTPUT: events and logs of processes
 POLL = {"local": 0.3, "slurm": 2.0}  # seconds between two looks at the events
@@ -163,7 +163,7 @@ def submit(request: Request, workers: Workers, folder: Path) -> list:
         json.dumps(request.to_json()),
         workers.count,
         str(folder),
-        threads=max(1, usable_cores() // workers.count) if local else 0,
+        threads=chosen_threads() or (max(1, usable_cores() // workers.count) if local else 0),
         gpus=workers.gpus,
         parent=os.getpid() if local else 0,
     )

@@ -133,6 +133,13 @@ def is_running(process: int) -> bool:
     return True
 
 
+def chosen_threads() -> int:
+    """OMP_NUM_THREADS of the environment, 0 where it is not set: training is the same to the last bit only with the
+    same number of threads, which otherwise follows from the number of processes."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)

@@ -9,8 +9,7 @@ import torch
 import warm as warm_tool
 
 from helpers.make_believe_gpu import make_believe
-from simnl.clip import model as clip_module
-from simnl.clip.model import CPU_BATCH, GPU_BATCH, load_clip
+from simnl.clip.model import load_clip
 from simnl.clip.projection import unprojected_texts
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.clip.store import FeatureStore
@@ -45,7 +44,7 @@ def features_of(arch, checkpoints, root, images, device, precision="fp32", **opt
 def test_features_are_those_of_the_cpu(tmp_path, clip_checkpoints, image_files, arch, make_believe_gpu):
     theirs = features_of(arch, clip_checkpoints, tmp_path, image_files, "cpu")
     make_believe_gpu.reset()
-    ours = features_of(arch, clip_checkpoints, tmp_path, image_files, "cuda", batch_size=0)
+    ours = features_of(arch, clip_checkpoints, tmp_path, image_files, "cuda")
     for gpu, cpu in zip(ours[:2], theirs[:2], strict=True):
         assert not gpu.is_cuda  # what the store gives is in the CPU's memory
         torch.testing.assert_close(gpu, cpu)
@@ -79,15 +78,6 @@ def test_half_precision(tmp_path, clip_checkpoints, image_files, arch, precision
     hidden, projection = unprojected_texts(clip, PROMPTS)
     assert hidden.is_cuda
     assert projection.is_cuda
-
-
-@pytest.mark.parametrize(("each", "expected"), [(2**20, GPU_BATCH), (2**25, 112), (2**40, CPU_BATCH)])
-def test_the_batch_fills_half_of_the_free_memory(clip_checkpoints, each, expected, monkeypatch):
-    with make_believe(memory=8 * 2**30):  # of which an eighth is taken
-        used = torch.cuda.memory_allocated()
-        peak = used + each * clip_module.PROBE_BATCH
-        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: peak)
-        assert load_clip("test-vit", str(clip_checkpoints["test-vit"]), "fp32", "cuda").batch_size(32) == expected
 
 
 def test_warming_on_a_gpu_fills_the_store(image_files, tmp_path):

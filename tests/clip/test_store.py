@@ -1,4 +1,4 @@
-"""The feature store: exact sharing, crash safety, damage, independence of workers and batch size, flat memory."""
+"""The feature store: exact sharing, crash safety, damage, flat memory. Equal bits: test_same_bits.py."""
 
 from __future__ import annotations
 
@@ -72,23 +72,6 @@ def test_another_transform_or_model_is_never_answered_with_these_features(tmp_pa
     assert other_store.encoded_images == len(image_files)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("batch_size", [1, 5, 64])
-def test_workers_and_batch_size_do_not_matter(tmp_path, vit, image_files, monkeypatch, workers, batch_size):
-    monkeypatch.setattr("simnl.clip.store.WORKERS_PAY_FROM", 1)
-    reference = store_at(tmp_path / "reference", vit).images(image_files, random_views(vit), range(3))
-    store = store_at(tmp_path / "other", vit, num_workers=workers, batch_size=batch_size)
-    features = store.images(image_files, random_views(vit), range(3))
-    torch.testing.assert_close(features, reference, atol=2e-6, rtol=0)
-
-
-def test_worker_count_alone_changes_no_bit(tmp_path, vit, image_files, monkeypatch):
-    monkeypatch.setattr("simnl.clip.store.WORKERS_PAY_FROM", 1)
-    first = store_at(tmp_path / "a", vit, num_workers=0).images(image_files, random_views(vit), range(3))
-    second = store_at(tmp_path / "b", vit, num_workers=2).images(image_files, random_views(vit), range(3))
-    assert torch.equal(first, second)
-
-
 def test_views_do_not_depend_on_the_global_generators(tmp_path, vit, image_files):
     first = store_at(tmp_path / "a", vit).images(image_files, random_views(vit), [2])
     torch.manual_seed(99)
@@ -153,7 +136,7 @@ def test_a_damaged_file_is_rebuilt_with_a_warning(tmp_path, vit, caplog, damage)
             connection.execute("UPDATE meta SET value = '{}' WHERE name = 'content'")
     again = store_at(tmp_path / "store", vit)
     with caplog.at_level(logging.WARNING):
-        torch.testing.assert_close(again.images(images, plain(vit)), features, atol=2e-6, rtol=0)
+        assert torch.equal(again.images(images, plain(vit)), features)
     assert "damaged" in caplog.text
     assert 0 < again.encoded_images <= len(images)
 
@@ -201,8 +184,9 @@ def test_it_is_named_by_a_sentence_from_a_worker_process_too(tmp_path, vit, imag
     assert str(caught.value).endswith("Replace the file and run the command again.")
 
 
-def test_a_full_disk_is_reported_and_keeps_what_was_stored(tmp_path, vit, image_files, monkeypatch):
-    store = store_at(tmp_path / "store", vit, batch_size=4)
+def test_a_full_disk_is_reported_and_keeps_what_was_stored(tmp_path, vit, monkeypatch):
+    image_files = make_images(tmp_path / "images", 2 * vit.batch_rows + 3)
+    store = store_at(tmp_path / "store", vit)
     from simnl.clip.database import FeatureDatabase
 
     insert, calls = FeatureDatabase._insert, []
@@ -219,7 +203,7 @@ def test_a_full_disk_is_reported_and_keeps_what_was_stored(tmp_path, vit, image_
     monkeypatch.undo()
     again = store_at(tmp_path / "store", vit)
     again.images(image_files, plain(vit))
-    assert again.encoded_images == 8
+    assert again.encoded_images == vit.batch_rows + 3
 
 
 SCRIPT = """
@@ -237,7 +221,7 @@ def slow(self, pixels):
     time.sleep({pause})
     return encode(self, pixels)
 FrozenCLIP.encode_image = slow
-store = FeatureStore({root!r}, clip, batch_size=4, progress=False)
+store = FeatureStore({root!r}, clip, progress=False)
 print("ready", flush=True)
 features = store.images(json.loads({images!r}), ViewSpec.test(clip.preprocess))
 print(store.encoded_images, float(features.double().sum()), flush=True)
@@ -268,7 +252,8 @@ def test_two_processes_that_ask_at_once_encode_once(tmp_path, vit, clip_checkpoi
     assert results[0][2] == results[1][2]
 
 
-def test_a_killed_process_leaves_nothing_that_is_later_used(tmp_path, vit, clip_checkpoints, image_files):
+def test_a_killed_process_leaves_nothing_that_is_later_used(tmp_path, vit, clip_checkpoints):
+    image_files = make_images(tmp_path / "images", 4 * vit.batch_rows)
     process = start(tmp_path, clip_checkpoints, image_files, pause=0.4)
     assert process.stdout.readline().strip() == "ready"
     time.sleep(0.6)
@@ -278,7 +263,7 @@ def test_a_killed_process_leaves_nothing_that_is_later_used(tmp_path, vit, clip_
     features = store.images(image_files, plain(vit))
     assert 0 < store.encoded_images <= len(image_files)
     fresh = store_at(tmp_path / "fresh", vit).images(image_files, plain(vit))
-    torch.testing.assert_close(features, fresh, atol=2e-6, rtol=0)
+    assert torch.equal(features, fresh)
 
 
 def test_streaming_holds_one_chunk_whatever_the_number_of_images(tmp_path, vit, monkeypatch):
@@ -298,10 +283,8 @@ def test_pixels_held_while_encoding_do_not_grow(tmp_path, vit, monkeypatch):
     encode = type(vit).encode_image
     monkeypatch.setattr(type(vit), "encode_image", lambda self, x: (batches.append(len(x)), encode(self, x))[1])
     for count in (30, 120):
-        store_at(tmp_path / f"store{count}", vit, batch_size=8).images(
-            make_images(tmp_path / str(count), count), plain(vit)
-        )
-    assert max(batches) == 8
+        store_at(tmp_path / f"store{count}", vit).images(make_images(tmp_path / str(count), count), plain(vit))
+    assert set(batches) == {vit.batch_rows}
 
 
 def test_progress_bars_on_long_passes(tmp_path, vit, image_files, capsys):

@@ -1,4 +1,4 @@
-"""A tuned image tower computes what it computed before; the batch size and the text tower's type follow the device."""
+"""A tuned image tower computes what it computed before; the text tower's type follows the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from simnl.clip.database import FeatureDatabase
-from simnl.clip.model import CPU_BATCH, GPU_BATCH, PROBE_BATCH, FrozenCLIP, load_clip
+from simnl.clip.model import load_clip
 from simnl.clip.store import FeatureStore
 from simnl.clip.tuning import tune
 from simnl.clip.views import ViewSpec
@@ -47,28 +47,6 @@ def test_a_loaded_resnet_is_tuned_and_keeps_the_fingerprint_of_its_file(random_c
     assert again.fingerprint == random_clip.fingerprint
 
 
-def test_the_batch_size_follows_from_memory(vit, monkeypatch):
-    assert vit.batch_size(32) == CPU_BATCH
-    on_gpu = replace(vit, device=torch.device("cuda"))
-    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, pixels: pixels)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1000)
-    for free, expected in ((200 * 800, 100), (10**12, GPU_BATCH), (1, CPU_BATCH)):
-        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000 + PROBE_BATCH * 800)
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
-        assert on_gpu.batch_size(224) == expected
-
-
-def test_a_store_without_a_batch_size_asks_the_model(tmp_path, vit, image_files, monkeypatch):
-    sizes, encode = [], FrozenCLIP.encode_image
-    monkeypatch.setattr("simnl.clip.model.CPU_BATCH", 5)
-    monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, x: (sizes.append(len(x)), encode(self, x))[1])
-    store = FeatureStore(tmp_path, vit, batch_size=0, progress=False)
-    store.images(image_files, ViewSpec.test(vit.preprocess))
-    assert sizes == [5, 5, 2]
-    assert store.texts(["a cat", "a dog"]).shape == (2, 16)
-
-
 def test_half_types_are_for_images_alone_on_a_cpu(tmp_path, clip_checkpoints):
     path = str(clip_checkpoints["test-vit"])
     full, half = load_clip("test-vit", path), load_clip("test-vit", path, "bf16")
@@ -87,7 +65,7 @@ def test_writing_overlaps_encoding_and_its_failure_ends_the_run(tmp_path, vit, i
         raise OSError("no disk")
 
     monkeypatch.setattr(FeatureDatabase, "_insert", broken)
-    store = FeatureStore(tmp_path, vit, batch_size=4, progress=False)
+    store = FeatureStore(tmp_path, vit, progress=False)
     with pytest.raises(OSError, match="no disk"):
         store.images(image_files, ViewSpec.test(vit.preprocess))
     assert store.encoded_images == 0

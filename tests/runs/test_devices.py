@@ -12,7 +12,7 @@ from simnl.runs.devices import VISIBLE, devices_of, pick_device, visible_gpus
 from simnl.studies.cells import Setup
 from simnl.studies.definitions import Request
 from simnl.studies.launch import Workers
-from simnl.studies.workers import Worker
+from simnl.studies.workers import Worker, chosen_threads
 
 
 @pytest.fixture
@@ -111,6 +111,14 @@ def test_what_contradicts_itself(machine, executor, jobs, gpus, device):
     machine(4)
     with pytest.raises(ValueError, match=device):
         devices_of(executor, jobs, gpus, device)
+
+
+@pytest.mark.parametrize(("text", "number"), [("3", 3), ("", 0), (None, 0), ("4,2", 0), ("\u00b2", 0), ("-1", 0)])
+def test_the_number_of_threads_may_be_chosen(monkeypatch, text, number):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if text is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert chosen_threads() == number
 
 
 def test_a_process_takes_its_gpu_or_says_that_there_is_none(machine, monkeypatch, tmp_path):

@@ -140,7 +140,10 @@ def interrupted(cfg, monkeypatch) -> dict:
 
 
 def same_on_both(config, tmp_path, monkeypatch, method, *options) -> None:
-    """The run, undisturbed on the CPU; and on the GPU, interrupted, resumed and loaded."""
+    """The run, undisturbed on the CPU; and on the GPU, interrupted, resumed and loaded.
+
+    Figures are equal by design: the make-believe GPU computes with the CPU's kernels, and all of it fits one block.
+    """
     expected = run_one(config(method, False, *options))
     with make_believe():
         record = interrupted(config(method, True, *options), monkeypatch)

@@ -1,0 +1,97 @@
+"""Numbers that are no numbers end a run before anything is made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from simnl.clip.model import FrozenCLIP
+
+MASK = "attn_mask"  # of what a token may look at: minus infinity belongs there
+SHOWN = 60  # characters of a prompt in a message
+
+
+class NotFinite(ValueError):
+    """Weights or features with NaN or infinite numbers, of which every figure would be meaningless."""
+
+
+def check_weights(model: nn.Module, arch: str, weights: str) -> None:
+    """Look at every number of a model, its logit scale as the model uses it.
+
+    Raises:
+        NotFinite: NaN or infinite; names the encoder, its tensor, and the weights.
+    """
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    bad = [name for name, x in tensors.items() if not name.endswith(MASK) and not torch.isfinite(x).all()]
+    if bad:
+        first = min(bad, key=lambda name: not _named_scale(name))  # the logit scale first, which is of neither encoder
+        where = "the logit scale or bias" if _named_scale(first) else f"the {_encoder(first)} encoder"
+        others = f" and {len(bad) - 1} more tensors hold" if len(bad) > 1 else " holds"
+        raise NotFinite(
+            f"The weights '{weights}' of {arch} cannot be used: {first}, of {where},{others} NaN or infinite numbers. "
+            "The file is damaged or comes from a training that diverged: fetch it again, or choose other weights "
+            "(WEIGHTS, MODEL.BACKBONE.WEIGHTS)."
+        )
+    scale = tensors.get("logit_scale")
+    if scale is not None and not (math.isfinite(scale.exp()) and scale.exp() > 0):
+        raise NotFinite(
+            f"The weights '{weights}' of {arch} cannot be used: logit_scale is {scale.item():g}, and its exponential, "
+            "by which all logits are multiplied, is no positive finite number. Choose other weights (WEIGHTS, "
+            "MODEL.BACKBONE.WEIGHTS)."
+        )
+
+
+def _named_scale(name: str) -> bool:
+    return name in ("logit_scale", "logit_bias")
+
+
+def _encoder(name: str) -> str:
+    return "image" if name.startswith("visual.") else "text"
+
+
+def check_rows(rows: Tensor, clip: FrozenCLIP, encoder: str, sources: Sequence[str]) -> None:
+    """Look at features before they are stored or used.
+
+    Args:
+        rows: raw features, (n, D).
+        clip: the model they come from.
+        encoder: `image` or `text`.
+        sources: the image file or the prompt of each row, length n.
+
+    Raises:
+        NotFinite: NaN or infinite; names the encoder, its architecture and weights, and the first source.
+    """
+    finite = torch.isfinite(rows).all(-1)
+    if finite.all():
+        return
+    bad = (~finite).nonzero().flatten().tolist()
+    source = sources[bad[0]] if encoder == "image" else repr(sources[bad[0]][:SHOWN])
+    precision = clip.precision if encoder == "image" else clip.text_precision
+    if precision == "fp16":
+        advice = "Numbers above 65,504 overflow in fp16: choose fp32 or bf16 (MODEL.BACKBONE.PRECISION)"
+    else:
+        advice = "The weights are damaged or not made for this architecture: fetch them again"
+    raise NotFinite(
+        f"The {encoder} encoder of {clip.arch} with the weights '{clip.weights}' gives NaN or infinite numbers "
+        f"(precision {precision}) for {len(bad)} of {len(sources)} inputs, the first of them {source}. They are not "
+        f"stored. {advice}, or choose other weights (WEIGHTS, MODEL.BACKBONE.WEIGHTS)."
+    )
+
+
+def check_logits(logits: Tensor, method: str) -> None:
+    """Look at logits (B, C) before they are counted.
+
+    Raises:
+        NotFinite: NaN or infinite; names the method.
+    """
+    if not torch.isfinite(logits).all():
+        bad = int((~torch.isfinite(logits).all(-1)).sum())
+        raise NotFinite(
+            f"{method} gives NaN or infinite logits for {bad} of {len(logits)} images. An accuracy of them would mean "
+            f"nothing, so none is recorded. Lower OPTIM.LR, or the constants of TRAINER.{method.upper()}."
+        )

@@ -1,0 +1,101 @@
+"""File locks that say for what, and for whom, a process waits.
+
+A lock is one of the operating system's, and goes with the process that holds it. Its holder notes its number and its
+machine beside the lock, for those who wait; the note decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+FIRST_WORD, NEXT_WORD = 5.0, 60.0  # seconds of waiting until it is said, and until it is said again
+ANYBODY = "another process"
+
+
+@contextmanager
+def holding(path: str | Path, what: str, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock `path` within the block.
+
+    Args:
+        path: the lock's file.
+        what: what the holder does, for the message to those who wait: "encodes features for ...".
+        wait: False: do not wait for another process.
+
+    Yields:
+        True where the lock is held; False where another process has it and `wait` is False.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    lock, note = FileLock(str(path)), Path(f"{path}.holder")
+    if not _acquire(lock, note, what, wait):
+        yield False
+        return
+    try:
+        with suppress(OSError):  # a full disk, say: then nobody learns who it is
+            note.write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
+        yield True
+    finally:
+        with suppress(OSError):
+            note.unlink()
+        lock.release()
+
+
+def _acquire(lock: FileLock, note: Path, what: str, wait: bool) -> bool:
+    timeout, waited = (FIRST_WORD if wait else 0.0), 0.0
+    while True:
+        try:
+            lock.acquire(timeout=timeout)
+            return True
+        except Timeout:
+            if not wait:
+                return False
+            waited += timeout
+            log.warning("Waiting for %s, which %s (for %.0f s so far).", holder(note), what, waited)
+            timeout = NEXT_WORD
+
+
+def holder(note: Path) -> str:
+    """Who holds a lock, in words, as far as that can be known.
+
+    Args:
+        note: the file that the holder wrote.
+    """
+    try:
+        number, machine = note.read_text(encoding="utf-8").split()
+        pid = int(number)
+    except (OSError, ValueError):  # not written yet, or on a full disk
+        return ANYBODY
+    if not 0 < pid < 2**31:
+        return ANYBODY
+    if machine != platform.node():
+        return f"process {pid} on {machine}"
+    state = _state(pid)
+    if state is None:
+        return ANYBODY  # the note of one that was killed; somebody else has the lock by now
+    if state == "T":
+        return f"process {pid} (it is stopped: `kill -CONT {pid}` lets it go on, `kill -9 {pid}` ends it)"
+    return f"process {pid}"
+
+
+def _state(pid: int) -> str | None:
+    """The kernel's letter for what a process of this machine does, "" where it does not tell; None: no such process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:  # somebody else's
+        pass
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
