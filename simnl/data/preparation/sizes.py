@@ -48,8 +48,8 @@ class Absurd(Refused):
     """More than an archive of images can hold."""
 
 
-class NoRoom(OSError):
-    """The disk has too little room; the message says all of it."""
+class DiskError(OSError):
+    """The disk is at fault; the message says all of it."""
 
 
 # The errors of the system that are not the archive's fault: a disk that is full, broken or not to be written.
@@ -72,7 +72,7 @@ def damage_told(archive: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (Refused, NoRoom):
+    except (Refused, DiskError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK:
@@ -134,11 +134,11 @@ def absurd(archive: Path, what: str) -> Absurd:
 
 
 def require_space(folder: Path, needed: int, name: str) -> None:
-    """Raise `NoRoom` unless `needed` bytes are free on the disk of `folder`, which need not be there yet."""
+    """Raise `DiskError` unless `needed` bytes are free on the disk of `folder`, which need not be there yet."""
     there = next(above for above in (folder, *folder.parents) if above.is_dir())
     free = shutil.disk_usage(there).free
     if needed > free:
-        raise NoRoom(
+        raise DiskError(
             f"{name} needs {needed / 1e9:.2f} GB below {folder}, where {free / 1e9:.2f} GB are free. Make room, or "
             "give another --root, and run this again: what is downloaded stays."
         )

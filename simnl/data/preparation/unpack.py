@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from .sizes import NoRoom, Refused, damage_told, is_zip, open_tar, require_sane
+from .sizes import DiskError, Refused, damage_told, is_zip, open_tar, require_sane
 
 TEMPORARY = ".unpacking-"  # beside the target: a rename within one disk cannot stop half way
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # that Python reads
@@ -68,7 +68,7 @@ def extract(archive: Path, folder: Path, below: Path) -> None:
             with tqdm(desc=f"unpack {archive.name}", total=content.members, unit=" files", disable=None) as bar:
                 write = _extract_zip if is_zip(archive) else _extract_tar
                 write(archive, folder, bar)
-    except NoRoom:  # says all of it already
+    except DiskError:  # says all of it already
         raise
     except OSError as error:
         raise OSError(
