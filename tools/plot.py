@@ -24,6 +24,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.numbers import argument
 from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import find_records
@@ -41,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
     parser.add_argument("--projection", choices=("pca", "tsne"), default="tsne", help="of features (default: tsne)")
-    parser.add_argument("--classes", type=int, default=0, help="confusion, features: at most this many classes")
+    parser.add_argument("--classes", type=argument(), default=0, help="confusion, features: at most this many classes")
     return parser
 
 

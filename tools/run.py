@@ -40,7 +40,8 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.runs.cli import check_name, check_pairs, fail_politely, known, seeds_from
+from simnl.numbers import seeds_from, whole_number
+from simnl.runs.cli import check_name, check_pairs, fail_politely, known
 from simnl.runs.devices import pick_device
 
 log = logging.getLogger("run")
@@ -74,10 +75,9 @@ def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, lis
         raise ValueError(f"DATASET and SHOTS are needed.\n\n{usage(method, script)}")
     dataset, shots, *options = arguments
     check_name("datasets", dataset)
-    if not shots.isdigit() or int(shots) < 1:
-        raise ValueError(f"SHOTS is '{shots}'. Give a whole number from 1; the paper has 1, 2, 4, 8 and 16.")
+    number = whole_number(shots, least=1, name="SHOTS")
     check_pairs(options)
-    return dataset, int(shots), options
+    return dataset, number, options
 
 
 def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> list:

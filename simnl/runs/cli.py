@@ -44,18 +44,6 @@ def check_name(kind: str, name: str) -> str:
     raise ValueError(f"Unknown {kind[:-1].replace('dataset', 'data set')} '{name}'.{hint} Valid: {', '.join(names)}.")
 
 
-def seeds_from(text: str) -> list[int]:
-    """`1 2 3` or `1,2,3` to numbers.
-
-    Raises:
-        ValueError: none, or one that is no number from 0.
-    """
-    words = text.replace(",", " ").split()
-    if not words or not all(word.isdigit() for word in words):
-        raise ValueError(f"SEEDS is '{text}'. Give whole numbers from 0, e.g. SEEDS='1 2 3'.")
-    return [int(word) for word in words]
-
-
 # What looks like a config key on the command line, and how the scripts are told it.
 VARIABLES = ("DATA", "CACHE", "BACKBONE", "WEIGHTS", "OUTPUT", "SEEDS", "TARGETS", "DEVICE", "DEBUG")
 ELSEWHERE = {name: f"the environment variable {name}" for name in VARIABLES} | {
