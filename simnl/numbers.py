@@ -26,7 +26,8 @@ def whole_number(text: str, least: int = 0, most: int = MOST, name: str = "") ->
     number = int(text) if WHOLE.fullmatch(text) else None
     if number is None or not least <= number <= most:
         bounds = f"from {least}" if most == MOST else f"from {least} to {most}"
-        raise ValueError(f"{f'{name} is ' if name else ''}'{shortened(text)}': give a whole number {bounds}.")
+        words = f"{name} is '{shortened(text)}'. Give a" if name else f"'{shortened(text)}' is no"
+        raise ValueError(f"{words} whole number {bounds}.")
     return number
 
 
@@ -37,7 +38,7 @@ def argument(least: int = 0, most: int = MOST) -> Callable[[str], int]:
         try:
             return whole_number(text, least, most)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
 
     return parse
 

@@ -28,7 +28,7 @@ WRONG = [
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_whole_number_is_told_in_a_few_words(text):
-    with pytest.raises(ValueError, match=r"^SHOTS is '.*': give a whole number from 0\.$") as error:
+    with pytest.raises(ValueError, match=r"^SHOTS is '.*'\. Give a whole number from 0\.$") as error:
         whole_number(text, name="SHOTS")
     assert len(str(error.value)) < 200
 

@@ -46,7 +46,6 @@ import argparse
 import itertools
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -148,7 +147,6 @@ def request_from(args: argparse.Namespace, options: list[str], *, cuda: bool):
 @fail_politely
 def main() -> int:
     """python tools/benchmark.py STUDY [flags] [KEY VALUE ...]"""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end, like Ctrl-C
     flags, options = split_options(sys.argv[1:])
     if {"-h", "--help"} & set(flags):
         print(usage())
