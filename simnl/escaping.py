@@ -45,9 +45,9 @@ def csv_field(value: object) -> object:
 
 def markdown(text: str) -> str:
     """Text in which markdown sees no markup: no links, images, html, emphasis, code or columns."""
-    line = printable(text).replace("&", "&amp;")
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", printable(text))
     line = re.sub(r"([\\|*`\[\]~])|(?<!\w)_|_(?!\w)", lambda found: f"\\{found[0]}", line)
-    return line.replace("<", "&lt;").replace("->", "\x00").replace(">", "&gt;").replace("\x00", "->")
+    return line.replace("<", "&lt;")
 
 
 def figure_text(text: str) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAME = 1.0  # seconds in which another signal is the same one: `timeout` sends it to a process and to its group
+AGAIN = 0.05  # seconds until the next try, where Python dropped the first
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -68,13 +69,20 @@ def _leave_it_to_the_parent() -> None:
 def _handle(number: int, frame: object) -> None:
     if not _State.received:
         _State.received, _State.since = number, time.monotonic()
-        sys.unraisablehook = threading.excepthook = lambda *_: None  # what is torn down now has nothing to tell
+        sys.unraisablehook, threading.excepthook = _lost, lambda *_: None  # what is torn down has nothing to tell
         if _State.inside:
             raise Interrupted(number)
         say(number)
     elif time.monotonic() - _State.since < SAME:
         return
     os._exit(128 + _State.received)
+
+
+def _lost(ignored: object) -> None:
+    """Python drops what is raised in a `__del__`, a generator's end or a callback; then `Interrupted` comes again."""
+    if isinstance(ignored.exc_value, Interrupted) and _State.inside:
+        signal.signal(signal.SIGALRM, lambda *_: raise_received() if _State.inside else None)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
 
 
 def say(number: int) -> None:

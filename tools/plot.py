@@ -24,6 +24,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.escaping import printable
 from simnl.numbers import argument
 from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
 from simnl.results.stats import CI_METHODS
@@ -77,7 +78,7 @@ def main() -> int:
         figures = RECORD_KINDS[args.kind](records, args.ci)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
-        print(f"{save(figure, path)}: {', '.join(title.splitlines())}")
+        print(printable(f"{save(figure, path)}: {', '.join(title.splitlines())}"))
     return 0
 
 

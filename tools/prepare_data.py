@@ -20,6 +20,7 @@ import _path  # noqa: F401 - makes the packages importable
 from filelock import FileLock, Timeout
 
 from simnl import interrupts
+from simnl.escaping import printable
 from simnl.runs.cli import describe, fail_politely, is_for_people
 
 
@@ -100,7 +101,7 @@ def prepare(name: str, root: Path, keep: bool) -> list[str]:
                 raise
             left.append(describe(error))
     for text in left:
-        print("  " + text.replace("\n", "\n  "), flush=True)
+        print("  " + printable(text, lines=True).replace("\n", "\n  "), flush=True)
     return left
 
 

@@ -20,6 +20,7 @@ from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
 from simnl.clip.arithmetic import set_arithmetic
 from simnl.data.own_images import folder_of
+from simnl.escaping import keep_logs_printable, printable
 from simnl.runs.config import config_hash, relevant
 from simnl.runs.hparams import write_hparams
 from simnl.runs.record import OWN_IMAGES, SCHEMA, environment, own_images_name, with_earlier, write_record
@@ -66,6 +67,7 @@ def configure_logging(quiet: bool = False) -> None:
     Args:
         quiet: standard output goes to log.txt alone, so warnings are shown on standard error too, each once.
     """
+    keep_logs_printable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=CurrentStdout(), force=True)
     for package in OWN_PACKAGES:
         logging.getLogger(package).setLevel(logging.INFO)
@@ -134,7 +136,7 @@ def run_one(
         ValueError: OUTPUT_DIR holds what another run left, or a target does not fit; before anything is trained.
     """
     start = time.perf_counter()
-    print("\n".join(f"{key}: {value}" for key, value in sorted(relevant(cfg).items())))
+    print("\n".join(printable(f"{key}: {value}") for key, value in sorted(relevant(cfg).items())))
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.cuda.reset_peak_memory_stats()
     if eval_only:

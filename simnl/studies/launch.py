@@ -16,6 +16,7 @@ from pathlib import Path
 import submitit
 from rich.console import Console
 
+from simnl.escaping import printable
 from simnl.runs.devices import devices_of
 from simnl.studies import slurm
 from simnl.studies.cells import Cell, is_finished
@@ -78,7 +79,7 @@ def describe_cell(cell: Cell) -> str:
         return f"{cell}: n/a: {cell.refusal}"
     if cell.error:
         return f"{cell}: cannot run: {cell.error.splitlines()[0]}"
-    return f"{cell}: {'done' if is_finished(cell.cfg) else 'to run'} ({cell.folder})"
+    return printable(f"{cell}: {'done' if is_finished(cell.cfg) else 'to run'} ({cell.folder})")
 
 
 def run(request: Request, cells: Sequence[Cell], workers: Workers) -> dict[int, dict]:
