@@ -46,13 +46,15 @@ import argparse
 import itertools
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.runs.cli import check_name, check_pairs, fail_politely, is_key, known, seeds_from
+from simnl.numbers import argument, seeds_from, whole_number
+from simnl.runs.cli import check_name, check_pairs, fail_politely, is_key, known
+
+PROCESSES = 4096  # more than any machine or job array can use
 
 
 def usage() -> str:
@@ -91,8 +93,8 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     """The flags of the help text."""
     parser = matrix_parser()
-    parser.add_argument("--jobs", type=positive, default=1)
-    parser.add_argument("--gpus", type=natural, default=0)
+    parser.add_argument("--jobs", type=argument(1, PROCESSES), default=1)
+    parser.add_argument("--gpus", type=argument(0, PROCESSES), default=0)
     parser.add_argument("--executor", choices=("local", "slurm"), default="local")
     parser.add_argument("--slurm", nargs="+", default=(), metavar="KEY=VALUE")
     return parser
@@ -105,7 +107,7 @@ def matrix_parser() -> Parser:
     parser = Parser(allow_abbrev=False)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("words", nargs="*", help="names of methods and data sets, and numbers of shots, without flags")
-    for name, kind in (("methods", str), ("datasets", str), ("shots", positive), ("seeds", natural)):
+    for name, kind in (("methods", str), ("datasets", str), ("shots", argument(1)), ("seeds", argument())):
         parser.add_argument(f"--{name}", nargs="+", type=kind, default=())
     for name in ("backbone", "protocol", "preset"):
         parser.add_argument(f"--{name}", default="")
@@ -121,26 +123,12 @@ def sort_words(args: argparse.Namespace) -> None:
     """
     valid = {name: kind for kind in ("datasets", "trainers") for name in known(kind)}
     for word in args.words:
-        if word.isdigit():
-            args.shots = [*args.shots, positive(word)]
+        if word not in valid and (word[:1].isdigit() or word[:1] in "+-"):
+            args.shots = [*args.shots, whole_number(word, least=1, name="SHOTS")]
         elif valid.get(word) == "trainers":
             args.methods = [*args.methods, word]
         else:
             args.datasets = [*args.datasets, check_name("datasets", word)]
-
-
-def natural(text: str) -> int:
-    """A whole number from 0."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """A whole number from 1."""
-    if natural(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1")
-    return int(text)
 
 
 def request_from(args: argparse.Namespace, options: list[str], *, cuda: bool):
@@ -150,7 +138,7 @@ def request_from(args: argparse.Namespace, options: list[str], *, cuda: bool):
 
     given = {name.upper(): value for name in ("backbone", "protocol", "preset") if (value := getattr(args, name))}
     setup = Setup.from_environment({**os.environ, **given}, cuda=cuda)
-    seeds = args.seeds or seeds_from(os.environ.get("SEEDS") or "1 2 3")
+    seeds = seeds_from(" ".join(map(str, args.seeds)) or os.environ.get("SEEDS") or "1 2 3")
     return Request(
         args.study, setup, tuple(args.methods), tuple(args.datasets), tuple(args.shots), tuple(seeds), tuple(options)
     )
@@ -159,7 +147,6 @@ def request_from(args: argparse.Namespace, options: list[str], *, cuda: bool):
 @fail_politely
 def main() -> int:
     """python tools/benchmark.py STUDY [flags] [KEY VALUE ...]"""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end, like Ctrl-C
     flags, options = split_options(sys.argv[1:])
     if {"-h", "--help"} & set(flags):
         print(usage())

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.escaping import printable
+from simnl.numbers import argument
 from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import find_records
@@ -41,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
     parser.add_argument("--projection", choices=("pca", "tsne"), default="tsne", help="of features (default: tsne)")
-    parser.add_argument("--classes", type=int, default=0, help="confusion, features: at most this many classes")
+    parser.add_argument("--classes", type=argument(), default=0, help="confusion, features: at most this many classes")
     return parser
 
 
@@ -76,7 +78,7 @@ def main() -> int:
         figures = RECORD_KINDS[args.kind](records, args.ci)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
-        print(f"{save(figure, path)}: {', '.join(title.splitlines())}")
+        print(printable(f"{save(figure, path)}: {', '.join(title.splitlines())}"))
     return 0
 
 

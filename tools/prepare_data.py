@@ -19,7 +19,9 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 from filelock import FileLock, Timeout
 
-from simnl.runs.cli import USER_ERRORS, describe, fail_politely
+from simnl import interrupts
+from simnl.escaping import printable
+from simnl.runs.cli import describe, fail_politely, is_for_people
 
 
 @fail_politely
@@ -93,10 +95,13 @@ def prepare(name: str, root: Path, keep: bool) -> list[str]:
         print(f"  {short(step.text, root)}", flush=True)
         try:
             step.run()
-        except USER_ERRORS as error:
+        except Exception as error:
+            interrupts.raise_received()
+            if not is_for_people(error):
+                raise
             left.append(describe(error))
     for text in left:
-        print("  " + text.replace("\n", "\n  "), flush=True)
+        print("  " + printable(text, lines=True).replace("\n", "\n  "), flush=True)
     return left
 
 

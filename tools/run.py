@@ -40,7 +40,9 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.runs.cli import check_name, check_pairs, fail_politely, known, seeds_from
+from simnl.escaping import printable
+from simnl.numbers import seeds_from, whole_number
+from simnl.runs.cli import check_name, check_pairs, fail_politely, known
 from simnl.runs.devices import pick_device
 
 log = logging.getLogger("run")
@@ -74,10 +76,9 @@ def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, lis
         raise ValueError(f"DATASET and SHOTS are needed.\n\n{usage(method, script)}")
     dataset, shots, *options = arguments
     check_name("datasets", dataset)
-    if not shots.isdigit() or int(shots) < 1:
-        raise ValueError(f"SHOTS is '{shots}'. Give a whole number from 1; the paper has 1, 2, 4, 8 and 16.")
+    number = whole_number(shots, least=1, name="SHOTS")
     check_pairs(options)
-    return dataset, int(shots), options
+    return dataset, number, options
 
 
 def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> list:
@@ -93,7 +94,7 @@ def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> 
 def run_all(configs: list) -> list[Path]:
     """Run what is not done; one line per run. A failed run ends the command, the others' records stay."""
     for cfg in configs:
-        print(f"seed {cfg.SEED}: {run_seed(cfg)}", flush=True)
+        print(printable(f"seed {cfg.SEED}: {run_seed(cfg)}"), flush=True)
     return [Path(cfg.OUTPUT_DIR) for cfg in configs]
 
 
@@ -105,7 +106,7 @@ def run_seed(cfg) -> str:
     with claimed(cfg.OUTPUT_DIR, wait=True):
         if is_finished(cfg):
             return f"done before, skipped ({cfg.OUTPUT_DIR})"
-        print(f"seed {cfg.SEED}: running, log in {cfg.OUTPUT_DIR}/log.txt", flush=True)
+        print(printable(f"seed {cfg.SEED}: running, log in {cfg.OUTPUT_DIR}/log.txt"), flush=True)
         start = time.perf_counter()
         record = execute(cfg)
     if record is None:
@@ -144,7 +145,7 @@ def main() -> int:
     mine = find_records(folders)[0]
     others = find_records([folders[0].parents[3]])  # whatever was run on the data set
     print(f"\n{render(summarise(comparable(others, mine)), 'terminal')}\n")
-    print(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)")
+    print(printable(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)"))
     print(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}")
     return 0
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.files import write_text_atomically
+from simnl.numbers import argument
 from simnl.results.published import ORDER, SOURCES, published_names, sources_of
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import (
@@ -54,7 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--against", metavar="METHOD", help="add differences to this method over the same draws")
     parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="these alone, in this order")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="DATASET", help="these alone, in this order")
-    parser.add_argument("--shots", nargs="+", default=[], type=int, metavar="K", help="these alone")
+    parser.add_argument("--shots", nargs="+", default=[], type=argument(1), metavar="K", help="these alone")
     parser.add_argument("--protocol", nargs="+", default=[], help="these alone")
     parser.add_argument("--preset", nargs="+", default=[], help="these alone; for --layout prompts, whose prompts")
     parser.add_argument("--backbone", nargs="+", default=[], help="these alone, as tables name them, e.g. RN50")
@@ -66,7 +67,7 @@ def arguments() -> argparse.Namespace:
         default=ORDER,
         help="sources of published figures, most preferred first (default: paper tip ape); without a name: none",
     )
-    parser.add_argument("--width", type=int, default=WIDTH, help=f"of a terminal table (default: {WIDTH})")
+    parser.add_argument("--width", type=argument(1), default=WIDTH, help=f"of a terminal table (default: {WIDTH})")
     parser.add_argument("--output", help="write to this file instead of the terminal")
     return parser.parse_args()
 

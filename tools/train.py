@@ -16,6 +16,7 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.locations import CONFIGS
+from simnl.numbers import argument
 from simnl.runs.cli import fail_politely, known
 from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
@@ -28,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default="", help="data root, the folder of the data sets' folders")
     parser.add_argument("--output-dir", default="", help="the run's folder (default: ./output)")
     parser.add_argument("--resume", default="", help="continue from the checkpoints in this folder")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the few-shot draw, initial values and order")
+    parser.add_argument("--seed", type=argument(-1), default=1, help="of the few-shot draw, initial values and order")
     parser.add_argument("--trainer", default="", help=f"one of: {', '.join(known('trainers'))}")
     parser.add_argument("--config-file", default="", help="method yaml (default: configs/trainers/<trainer>.yaml)")
     parser.add_argument("--dataset-config-file", required=True, help="data set yaml, see configs/datasets")
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the head in --model-dir")
     parser.add_argument("--model-dir", default="", help="folder of a finished run, for --eval-only")
-    parser.add_argument("--load-epoch", type=int, default=0, help="the engine's checkpoint of this epoch")
+    parser.add_argument("--load-epoch", type=argument(), default=0, help="the engine's checkpoint of this epoch")
     parser.add_argument("--no-train", action="store_true", help="build everything (features too), then stop")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
     return parser

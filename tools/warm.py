@@ -20,6 +20,7 @@ import time
 import _path  # noqa: F401 - makes the packages importable
 from benchmark import matrix_parser, request_from, sort_words, split_options
 
+from simnl.numbers import whole_number
 from simnl.runs.cli import fail_politely
 from simnl.runs.devices import pick_device
 
@@ -48,12 +49,14 @@ def main() -> int:
         print(__doc__)
         return 0
     args = parse(flags)
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    world = whole_number(os.environ.get("WORLD_SIZE") or "1", least=1, name="WORLD_SIZE")
+    rank = whole_number(os.environ.get("RANK") or "0", most=world - 1, name="RANK")
     request = request_from(args, options, cuda=pick_device(os.environ.get("DEVICE") or "auto"))
     if request.setup.cuda and world > 1:
         import torch
 
-        number = int(os.environ.get("LOCAL_RANK", rank))  # processes may share a GPU, or be shown one each
+        # Processes may share a GPU, or be shown one each.
+        number = whole_number(os.environ.get("LOCAL_RANK") or str(rank), name="LOCAL_RANK")
         torch.cuda.set_device(number % torch.cuda.device_count())
 
     from simnl.runs.run import configure_logging

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from simnl.escaping import shortened
 from simnl.plugins import load_plugins
 from simnl.runs.templates import apply_templates
-
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast, where libyaml is there
+from simnl.runs.yaml_files import read_yaml
 
 # Keys that do not change a run's figures: they are left out of its hash.
 NOT_HASHED = (
@@ -33,6 +34,9 @@ TOLD_ELSEWHERE = (
     "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
     "DATASET.LABEL_NOISE", "DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "PRESET", "PROTOCOL",
 )  # fmt: skip
+
+
+LARGEST = 2**63 - 1  # whole number: what tensors and generators take
 
 
 class ConfigError(ValueError):
@@ -132,7 +136,10 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
     last = [*(settings or {}).items(), *typed]
     bodies = [(str(path), *_read(Path(path), problems)) for path in files]
     for path, body, _ in bodies:
-        _merge(cfg, _flatten(body), path, problems)
+        pairs = _flatten(body)
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        problems += [f"{path}: {key} is there twice, in a block and with dots: leave one out" for key in twice]
+        _merge(cfg, pairs, path, problems)
     _merge(cfg, last, "command line", problems)
     for path, _, overrides in bodies:
         for number, override in enumerate(overrides, 1):
@@ -172,22 +179,26 @@ def _pairs(options: Sequence[str], problems: list[str]) -> list[tuple[str, str]]
 def _read(path: Path, problems: list[str]) -> tuple[dict, list[dict]]:
     """A yaml file's keys and its OVERRIDES."""
     try:
-        body = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML_LOADER) or {}
+        body = read_yaml(path)
     except FileNotFoundError:
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         problems.append(f"{path}: no such file. There are: {there or 'none in that folder'}")
         return {}, []
-    except yaml.YAMLError as error:
-        problems.append(f"{path}: not valid yaml: {error}")
+    except ValueError as error:
+        problems.append(str(error))
         return {}, []
     if not isinstance(body, dict):
         problems.append(f"{path}: must hold KEY: VALUE lines")
         return {}, []
     overrides = body.pop("OVERRIDES", [])
-    if not isinstance(overrides, list) or not all(isinstance(o, dict) and set(o) == {"WHEN", "SET"} for o in overrides):
-        problems.append(f"{path}: OVERRIDES must be a list of entries with WHEN and SET")
+    if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
+        problems.append(f"{path}: OVERRIDES must be a list of entries with WHEN and SET, each with KEY: VALUE")
         return body, []
     return body, overrides
+
+
+def _is_override(entry: object) -> bool:
+    return isinstance(entry, dict) and set(entry) == {"WHEN", "SET"} and all(isinstance(entry[k], dict) for k in entry)
 
 
 def _flatten(body: dict, prefix: str = "") -> list[tuple[str, object]]:
@@ -215,7 +226,7 @@ def _merge(cfg: CN, pairs: Sequence[tuple[str, object]], where: str, problems: l
     for key, value in pairs:
         node, leaf = find_key(cfg, key)
         if node is None:
-            problems.append(f"{where}: unknown key {key}.{_nearest(cfg, key)}")
+            problems.append(f"{where}: unknown key {shortened(key)}.{_nearest(cfg, key)}")
             continue
         try:
             node[leaf] = coerce(node[leaf], value)
@@ -230,27 +241,46 @@ def coerce(old: object, value: object) -> object:
     tuple and the reverse.
 
     Raises:
-        ValueError: the types do not fit.
+        ValueError: the types do not fit, or a number is infinite, NaN or beyond 64 bits.
     """
-    if isinstance(old, str):
-        return value if isinstance(value, str) else str(value)
+    if isinstance(old, str) and isinstance(value, str):
+        return value
+    if isinstance(old, str) and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     if isinstance(value, str):
         value = _literal(value)
+    _require_finite(value)
     if isinstance(old, float) and type(value) is int:
         return float(value)
     if isinstance(old, list | tuple) and isinstance(value, list | tuple):
         return type(old)(value)
     if type(old) is not type(value):
-        raise ValueError(f"expected {type(old).__name__} as in {old!r}, got {type(value).__name__} {value!r}")
+        hint = ": put it in quotes" if isinstance(old, str) else ""
+        raise ValueError(
+            f"expected {type(old).__name__} as in {old!r}, got {type(value).__name__} {shortened(repr(value))}{hint}"
+        )
     return value
+
+
+def _require_finite(value: object) -> None:
+    """ValueError where a number, or one inside a list or dict, is nothing that can be computed with."""
+    if isinstance(value, list | tuple | set | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _require_finite(inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value}")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"expected a number of at most {len(str(LARGEST))} digits")
 
 
 def _literal(text: str) -> object:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if text.strip().lstrip("+-").lower() in ("nan", "inf", "infinity"):
+        return float(text)
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: thousands of brackets or signs
         return text
 
 
@@ -264,6 +294,7 @@ def find_key(cfg: CN, key: str) -> tuple[CN | None, str]:
 
 
 def _nearest(cfg: CN, key: str) -> str:
+    key = key[:100]
     known = [name for name, _ in _flatten(cfg)]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]

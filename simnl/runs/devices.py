@@ -6,6 +6,9 @@ CUDA_VISIBLE_DEVICES is read when CUDA is first used in a process, so it is set 
 from __future__ import annotations
 
 import os
+import re
+
+from simnl.escaping import shortened
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -17,8 +20,8 @@ def split_device(device: str) -> tuple[str, str]:
         ValueError: another word.
     """
     name, _, number = device.partition(":")
-    if name not in ("auto", "cpu", "cuda") or (number and (name != "cuda" or not number.isdigit())):
-        raise ValueError(f"Unknown device '{device}'. Use auto, cpu, cuda or cuda:N.")
+    if name not in ("auto", "cpu", "cuda") or (number and (name != "cuda" or not re.fullmatch("[0-9]{1,4}", number))):
+        raise ValueError(f"Unknown device '{shortened(device)}'. Use auto, cpu, cuda or cuda:N.")
     return name, number
 
 

@@ -20,6 +20,7 @@ from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
 from simnl.clip.arithmetic import set_arithmetic
 from simnl.data.own_images import folder_of
+from simnl.escaping import keep_logs_printable, printable
 from simnl.files import make_cache
 from simnl.runs.config import relevant
 from simnl.runs.hparams import write_hparams
@@ -68,6 +69,7 @@ def configure_logging(quiet: bool = False) -> None:
     Args:
         quiet: standard output goes to log.txt alone, so warnings are shown on standard error too, each once.
     """
+    keep_logs_printable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=CurrentStdout(), force=True)
     for package in OWN_PACKAGES:
         logging.getLogger(package).setLevel(logging.INFO)
@@ -137,7 +139,7 @@ def run_one(
     """
     start = time.perf_counter()
     make_cache(cfg.STORE.ROOT)
-    print("\n".join(f"{key}: {value}" for key, value in sorted(relevant(cfg).items())))
+    print("\n".join(printable(f"{key}: {value}") for key, value in sorted(relevant(cfg).items())))
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.cuda.reset_peak_memory_stats()
     if eval_only:

@@ -12,11 +12,12 @@ import yaml
 from yacs.config import CfgNode as CN
 
 from simnl.files import write_text_atomically
-from simnl.runs.config import YAML_LOADER, assemble, is_hashed
+from simnl.runs.config import assemble, is_hashed
 from simnl.runs.identity import config_hash
 from simnl.runs.record import FILE as RECORD
 from simnl.runs.record import read_record
 from simnl.runs.sweep import combinations
+from simnl.runs.yaml_files import YAML_LOADER, read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +136,8 @@ def read_config(folder: str | Path, settings: dict | None = None) -> CN:
 def stored_keys(folder: str | Path) -> dict[str, str]:
     """Dotted keys and values, as text, of the run in a folder; empty where there is no config, or a damaged one."""
     try:
-        body = yaml.load((Path(folder) / FILE).read_text(encoding="utf-8"), Loader=YAML_LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        body = read_yaml(Path(folder) / FILE)
+    except (OSError, ValueError):
         return {}
     return dict(_flat(body)) if isinstance(body, dict) else {}
 

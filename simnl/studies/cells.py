@@ -18,7 +18,7 @@ from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.backbones import backbone_settings, resolve_auto
 from simnl.runs.capabilities import refusal
-from simnl.runs.cli import check_name, describe, known
+from simnl.runs.cli import check_name, describe, is_for_people, known
 from simnl.runs.config import assemble
 from simnl.runs.identity import config_hash
 from simnl.runs.record import is_done
@@ -197,7 +197,7 @@ def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list
         check_data(setup, plan.dataset, plan.variant.options)
         configs = build_configs(setup, plan, seeds)
     except CELL_ERRORS as error:
-        return cells_that_fail(plan, seeds, error)
+        return cells_that_fail(plan, seeds, error)  # a defect is raised again
     one = configs[0]
     eval_only = getattr(DATASET_REGISTRY.get(one.DATASET.NAME), "eval_only", False)
     reason = refusal(plan.method, task=task, arch=one.MODEL.BACKBONE.ARCH, eval_only=eval_only)
@@ -207,7 +207,12 @@ def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list
 
 
 def cells_that_fail(plan: Plan, seeds: Sequence[int], error: Exception) -> list[Cell]:
-    """The cells of a plan that cannot be run; they are reported as failed, and the others go on."""
+    """The cells of a plan that cannot be run; they are reported as failed, and the others go on.
+
+    Raises: the error itself where it is a defect, see `simnl.runs.cli.is_for_people`.
+    """
+    if not is_for_people(error):
+        raise error
     return [Cell(plan, seed, error=describe(error)) for seed in seeds]
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
+from simnl import interrupts
 from simnl.clip.waiting import holding
-from simnl.runs.cli import USER_ERRORS, describe
+from simnl.runs.cli import summary
 from simnl.runs.run import run_log, run_one
 from simnl.studies.cells import Cell, is_finished
 
@@ -65,8 +66,8 @@ def _run(cell: Cell) -> dict:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # progress bars of single runs
             record = execute(cell.cfg)
     except Exception as error:  # whatever it is, it is reported and the other cells go on
-        kind = "" if isinstance(error, USER_ERRORS) else f"{type(error).__name__}: "
-        return {"state": "failed", "error": f"{kind}{describe(error)}", "log": f"{cell.folder}/log.txt"}
+        interrupts.raise_received()  # a worker that was stopped with this process ends in an error here
+        return {"state": "failed", "error": summary(error), "log": f"{cell.folder}/log.txt"}
     seconds = time.perf_counter() - start
     return {"state": "done", "seconds": seconds, "accuracy": record["accuracy"] if record else None}
 
@@ -89,6 +90,7 @@ def work(
     while waiting:
         busy = []
         for number in waiting:
+            interrupts.raise_received()
             if is_settled(number):
                 continue
             report(number, {"state": "running"})

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import submitit
 from rich.console import Console
 
+from simnl.escaping import printable
 from simnl.locations import ROOT
 from simnl.runs.devices import devices_of
 from simnl.studies import slurm
@@ -78,7 +80,7 @@ def describe_cell(cell: Cell) -> str:
         return f"{cell}: n/a: {cell.refusal}"
     if cell.error:
         return f"{cell}: cannot run: {cell.error.splitlines()[0]}"
-    return f"{cell}: {'done' if is_finished(cell.cfg) else 'to run'} ({cell.folder})"
+    return printable(f"{cell}: {'done' if is_finished(cell.cfg) else 'to run'} ({cell.folder})")
 
 
 def run(request: Request, cells: Sequence[Cell], workers: Workers) -> dict[int, dict]:
@@ -96,6 +98,8 @@ def run(request: Request, cells: Sequence[Cell], workers: Workers) -> dict[int, 
 
 def follow(request: Request, workers: Workers, progress: Progress) -> None:
     """Submit the processes and pass on what they write until all cells are settled or all processes have ended."""
+    if workers.executor == "slurm":
+        slurm.require_one_line("OUTPUT", request.setup.output)
     folder = Path(request.setup.output).absolute() / FOLDER / time.strftime("%Y%m%d-%H%M%S")
     folder = folder.with_name(f"{folder.name}-{os.getpid()}")
     folder.mkdir(parents=True)
@@ -119,7 +123,28 @@ def follow(request: Request, workers: Workers, progress: Progress) -> None:
         if not all_over(jobs):
             (folder / STOP).touch()  # a job may outlive its cancellation for a while; it shall begin nothing
             for job in jobs:
-                job.cancel(check=False)
+                cancel(job)
+            end = time.monotonic() + PATIENCE
+            while workers.executor == "local" and not all_over(jobs) and time.monotonic() < end:
+                time.sleep(POLL["local"])
+
+
+def cancel(job) -> None:
+    """Stop a job. On this machine by SIGTERM, which its processes answer without tracebacks (`Worker`)."""
+    if isinstance(job, submitit.SlurmJob):
+        job.cancel(check=False)
+    elif not job.done():
+        os.kill(int(job.job_id), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """What is started within is not reached by the terminal's Ctrl-C: this process answers it, and stops the others."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # one that came meanwhile is delivered here
 
 
 def report_lost(progress: Progress, jobs: Sequence, last_of: dict[int, int]) -> None:
@@ -172,4 +197,5 @@ def submit(request: Request, workers: Workers, folder: Path) -> list:
         executor.update_parameters(timeout_min=LOCAL_MINUTES)
     else:
         executor.update_parameters(**slurm.job_parameters(workers.parameters, workers.count, workers.cuda))
-    return executor.map_array(worker, list(range(workers.count)))
+    with without_ctrl_c() if local else contextlib.nullcontext():
+        return executor.map_array(worker, list(range(workers.count)))

@@ -7,6 +7,9 @@ import math
 import re
 from collections.abc import Sequence
 
+from simnl.escaping import printable, shortened
+from simnl.numbers import whole_number
+
 # Options of sbatch that say what a job needs. Those that say how many jobs and processes there are follow from the
 # flags of tools/benchmark.py.
 NAMES = (
@@ -15,8 +18,8 @@ NAMES = (
     "partition", "qos", "time", "wckey",
 )  # fmt: skip
 WHOLE = ("cpus_per_gpu", "cpus_per_task")  # numbers, to submitit as well
-DAYS_FIRST = re.compile(r"(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?")  # D-HH, D-HH:MM, D-HH:MM:SS
-MINUTES_FIRST = re.compile(r"(?:(\d+):)??(\d+)(?::(\d+))?")  # MM, MM:SS, HH:MM:SS
+DAYS_FIRST = re.compile(r"(\d{1,6})-(\d{1,6})(?::(\d{1,6})(?::(\d{1,6}))?)?", re.ASCII)  # D-HH, D-HH:MM, D-HH:MM:SS
+MINUTES_FIRST = re.compile(r"(?:(\d{1,6}):)??(\d{1,6})(?::(\d{1,6}))?", re.ASCII)  # MM, MM:SS, HH:MM:SS
 
 
 def parse(texts: Sequence[str]) -> dict[str, object]:
@@ -27,19 +30,29 @@ def parse(texts: Sequence[str]) -> dict[str, object]:
     """
     parsed: dict[str, object] = {}
     for text in texts:
+        require_one_line("--slurm", text)
         key, _, value = text.partition("=")
         name = key.strip().lstrip("-").replace("-", "_")
         if not (name and value):
-            raise ValueError(f"--slurm takes KEY=VALUE, e.g. partition=gpu time=4:00:00; got '{text}'.")
+            raise ValueError(f"--slurm takes KEY=VALUE, e.g. partition=gpu time=4:00:00; got '{shortened(text)}'.")
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, n=1)
             hint = f" Did you mean {_typed(near[0])}?" if near else ""
             raise ValueError(
-                f"--slurm {text}: unknown name '{key}'.{hint} Valid: {', '.join(map(_typed, NAMES))}. Other options of "
-                "sbatch are taken from its environment variables, e.g. SBATCH_RESERVATION."
+                f"--slurm {shortened(text)}: unknown name '{shortened(key)}'.{hint} Valid: "
+                f"{', '.join(map(_typed, NAMES))}. Other options of sbatch are taken from its environment variables, "
+                "e.g. SBATCH_RESERVATION."
             )
         parsed[name] = _value(name, value)
     return parsed
+
+
+def require_one_line(name: str, text: str) -> None:
+    """ValueError where what becomes a line of the batch script would become more, or others than it seems."""
+    if text != printable(text):
+        raise ValueError(
+            f"{name} is '{shortened(text)}': it holds a line break or another control character. Leave that out."
+        )
 
 
 def _typed(name: str) -> str:
@@ -50,9 +63,7 @@ def _value(name: str, value: str) -> object:
     if name == "time":
         return minutes(value)
     if name in WHOLE:
-        if not value.isdigit() or int(value) == 0:
-            raise ValueError(f"--slurm {_typed(name)}={value}: it must be a whole number from 1.")
-        return int(value)
+        return whole_number(value, least=1, name=f"--slurm {_typed(name)}")
     return True if value.lower() == "true" else value  # `exclusive` may stand alone with sbatch
 
 
@@ -73,7 +84,8 @@ def minutes(text: str) -> int:
     total = sum(int(part or 0) * unit for part, unit in ((days, 1440), (hours, 60), (whole, 1), (seconds, 1 / 60)))
     if not found or total == 0:
         raise ValueError(
-            f"--slurm time={text}: give minutes (240), MM:SS, HH:MM:SS (4:00:00), D-HH, D-HH:MM or D-HH:MM:SS, above 0."
+            f"--slurm time={shortened(text)}: give minutes (240), MM:SS, HH:MM:SS (4:00:00), D-HH, D-HH:MM or "
+            "D-HH:MM:SS, above 0."
         )
     return math.ceil(round(total, 6))
 

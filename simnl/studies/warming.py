@@ -23,7 +23,7 @@ from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.fewshot.inputs import FeatureInputs
 from simnl.fewshot.selection import selection_images
-from simnl.runs.cli import describe
+from simnl.runs.cli import describe, is_for_people
 from simnl.runs.targets import build_targets
 from simnl.studies.cells import CELL_ERRORS, Cell
 
@@ -158,4 +158,6 @@ def tried(function: Callable[[CN], object], cells: Iterable[Cell]) -> Iterator:
         try:
             yield function(cell.cfg)
         except CELL_ERRORS as error:
+            if not is_for_people(error):
+                raise
             cell.error = describe(error)

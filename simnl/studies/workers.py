@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from simnl import interrupts
 from simnl.runs.devices import VISIBLE
 
 STOP = "stop"  # where this file is in the folder of events, no cell is begun
@@ -88,9 +89,25 @@ class Worker:
     def __call__(self, number: int) -> None:
         """Work on the cells, starting at an offset of its own, until all of them are settled.
 
+        On this machine SIGTERM ends it as a tool is ended (on a cluster submitit sees to signals).
+
         Raises:
             RuntimeError: a GPU is wanted, and there is none.
         """
+        if not self.parent:
+            self._work(number)
+            return
+        interrupts.install()
+        try:
+            with interrupts.interruptible():
+                self._work(number)
+        except BaseException:
+            if not interrupts.received():
+                raise
+            interrupts.say(interrupts.received())
+            os._exit(128 + interrupts.received())  # submitit would print a traceback
+
+    def _work(self, number: int) -> None:
         if self.gpus:
             os.environ[VISIBLE] = self.gpus[number]  # read when CUDA is first used
         import torch

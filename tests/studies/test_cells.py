@@ -20,8 +20,8 @@ from rich.console import Console
 
 from helpers.images import make_images
 from simnl.locations import CONFIGS
+from simnl.numbers import seeds_from
 from simnl.results.overview import overview, problems
-from simnl.runs.cli import seeds_from
 from simnl.runs.record import SCHEMA
 from simnl.studies import executor
 from simnl.studies.cells import (
@@ -99,7 +99,7 @@ def test_a_key_wins_over_its_variable(setup, key):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("fewshot --shots none", "no whole number from 0"),
+        ("fewshot --shots none", "no whole number from 1"),
         ("fewshot --shots 0", "no whole number from 1"),
         ("fewshot --what", "--what"),
         ("nothing", "invalid choice"),

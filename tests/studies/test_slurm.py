@@ -10,7 +10,7 @@ import submitit
 
 from simnl.studies.cells import Setup
 from simnl.studies.definitions import Request
-from simnl.studies.launch import Workers, submit
+from simnl.studies.launch import Workers, follow, submit
 from simnl.studies.slurm import NAMES, minutes, parse
 from simnl.studies.workers import Worker
 
@@ -89,3 +89,35 @@ def test_what_sbatch_would_not_take_is_told_before(text, words):
 
 def test_names_are_known_to_submitit():
     assert set(NAMES) <= submitit.SlurmExecutor._valid_parameters()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "comment=a\n#SBATCH --wrap=evil",
+        "job_name=a\rb",
+        "partition=gpu\x1b[2J",
+        "a\nb=c",
+        "account=x\u2028y",
+        "mem=1G\0",
+    ],
+)
+def test_no_value_becomes_a_line_of_its_own(word):
+    with pytest.raises(ValueError, match="--slurm is .* line break or another control character") as error:
+        parse([word])
+    assert str(error.value).isprintable()
+
+
+def test_nor_does_the_folder_of_the_output(sbatch, monkeypatch):
+    output = f"{sbatch}/a\n#SBATCH --wrap=evil"
+    workers = Workers.from_flags("slurm", 2, 0, (), "cpu")
+    with pytest.raises(ValueError, match="OUTPUT is .* line break"):
+        follow(Request("fewshot", Setup(output=output)), workers, None)
+    assert not Path(output).exists()
+
+
+@pytest.mark.parametrize("text", ["²", "１", "1" * 400, "1_0"])
+def test_digits_of_other_scripts_are_no_numbers(text):
+    for name in ("cpus-per-task", "time"):
+        with pytest.raises(ValueError, match=f"--slurm {name}"):
+            parse([f"{name}={text}"])

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DatasetBase, Datum, build_dataset
 from dassl.utils import set_random_seed
+from dassl.utils.archive import extract_archive
 
 REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "real"
 SPLITS = {"dtd": "DescribableTextures", "caltech101": "Caltech101", "oxford_pets": "OxfordPets"}
@@ -221,6 +222,28 @@ def test_archives_cannot_write_elsewhere(item, tmp_path, name, member, link):
     assert not list(tmp_path.rglob("evil"))
     assert not list(tmp_path.rglob("file"))
     assert not Path("/tmp/evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.zip", b"<html>"),
+        ("a.tar.gz", b"<html>"),
+        ("a.tar.xz", b"\xfd7zXZ\x00" + bytes(99)),
+        ("a.tar", b""),
+        ("a.zip", None),
+    ],
+)
+def test_damaged_archives_are_named_and_nothing_is_kept(tmp_path, name, content):
+    path = tmp_path / name
+    if content is None:  # encrypted, by its flags
+        archive(path, "a.txt")
+        whole = path.read_bytes()
+        content = whole[:6] + b"\1" + whole[7:].replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}.*get it anew"):
+        extract_archive(str(path), str(tmp_path / "root"))
+    assert list((tmp_path / "root").iterdir()) == []
 
 
 def test_links_are_refused_where_python_cannot_check_them(item, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.duplicates import PAIRS, WORDS, Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import list_folders, some
 from simnl.data.own_images import ImageFolder, has_parts
+from simnl.escaping import printable
 from simnl.locations import CONFIGS
 from simnl.runs.cli import describe
 from simnl.runs.config import assemble
@@ -224,7 +225,7 @@ def render(reports: Sequence[Report]) -> str:
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
     lines = [f"{report.name}: {report.problem}" for report in reports if report.problem]
     lines += [f"{report.name}: note: {report.note}. {NOTE}" for report in reports if report.note]
-    return "\n".join([table, *([""] if lines else []), *lines])
+    return printable("\n".join([table, *([""] if lines else []), *lines]), lines=True)
 
 
 def _counts(report: Report) -> list[str]:

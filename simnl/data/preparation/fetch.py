@@ -7,26 +7,22 @@ import http.client
 import json
 import logging
 import os
-import re
 import time
 import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 
 from torchvision.datasets.utils import calculate_md5
-from tqdm import tqdm
 
-from .sizes import is_tar, require_space
+from .sizes import DiskError, is_tar
 from .sources import Remote
+from .transfer import continue_download
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 60.0  # seconds without an answer
-ATTEMPTS = 5  # at one address without a single new byte, before the next one
+ATTEMPTS = 5  # at one address without progress, before the next one
+GROWTH = 10_000  # bytes that are progress: a server may break off after every byte
 PAUSE = 2.0  # seconds between attempts, times their number
-CHUNK = 1 << 20
-AGENT = "prepare_data (urllib)"  # some servers refuse urllib's own name
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 
@@ -42,7 +38,8 @@ def is_archive(name: str) -> bool:
 def fetch(remote: Remote, folder: Path) -> Path:
     """The file, complete and right, in `folder`; it is downloaded unless it is there already.
 
-    An unfinished download is `<name>...part` and is continued. A file of a wrong checksum is removed.
+    An unfinished download is `<name>...part` and is continued. A file of a wrong checksum is removed. What a
+    server says and sends is bounded, see `transfer`.
 
     Raises:
         FetchError: with every address and what went wrong there.
@@ -88,8 +85,11 @@ def what_is_wrong(path: Path, remote: Remote) -> str:
     if remote.name.endswith(".json"):
         try:
             json.loads(path.read_bytes())
-        except ValueError:
+        except (ValueError, RecursionError):
             return f"it is no json ({size} bytes; a web page?)"
+    with open(path, "rb") as file:
+        if file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html")):
+            return f"it is a web page ({size} bytes)"
     return "" if size else "it is empty"
 
 
@@ -120,22 +120,20 @@ def _complete(url: str, part: Path, remote: Remote) -> str:
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
-            if _continue(url, part, remote):
+            if continue_download(url, part, remote):
                 return ""
             problem = "the connection broke off"
         except urllib.error.HTTPError as error:
+            problem = f"the server answers {error.code} {one_line(error.reason)}"
             if error.code < 500 and error.code != 429:
-                return f"the server answers {error.code} {error.reason}"
-            problem = f"the server answers {error.code} {error.reason}"
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            problem = f"{getattr(error, 'reason', error) or type(error).__name__}"
-        except OSError as error:
-            if error.errno is None:  # says all of it already
-                raise
-            raise OSError(
-                f"{part} could not be written ({error}). Mend that and run this again: it is continued."
-            ) from error
-        grown = part.exists() and part.stat().st_size > before
+                return problem
+        except DiskError:
+            raise
+        except (http.client.HTTPException, OSError) as error:
+            problem = one_line(getattr(error, "reason", None) or error)
+        except ValueError as error:  # a BadAnswer, or an address that is none
+            return one_line(error)
+        grown = part.exists() and part.stat().st_size - before >= GROWTH
         attempts = 1 if grown else attempts + 1
         if attempts >= ATTEMPTS:
             return problem
@@ -143,35 +141,10 @@ def _complete(url: str, part: Path, remote: Remote) -> str:
         time.sleep(PAUSE * attempts)
 
 
-def _continue(url: str, part: Path, remote: Remote) -> bool:
-    """One request for what `part` lacks; True where it is complete."""
-    start = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": AGENT} | ({"Range": f"bytes={start}-"} if start else {})
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "")
-        if error.code != 416 or not start:
-            raise
-        if total and int(total[1]) == start:
-            return True
-        part.unlink()  # longer than the file, or the server does not say: from the start
-        return _continue(url, part, remote)
-    with response:
-        sent_from = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
-        resumes = response.status == 206 and sent_from is not None and int(sent_from[1]) == start
-        start = start if resumes else 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else remote.size
-        require_space(part.parent, total - start, remote.name)
-        with (
-            open(part, "ab" if resumes else "wb") as file,
-            tqdm(desc=remote.name, total=total or None, initial=start, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-        return not total or part.stat().st_size >= total
+def one_line(error: object) -> str:
+    """The text of an error, which servers may have written, as one line of printable characters."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in words)[:300]
 
 
 def _from_drive(remote: Remote, path: Path) -> str:
@@ -184,7 +157,7 @@ def _from_drive(remote: Remote, path: Path) -> str:
     try:
         got = gdown.download(id=remote.drive, output=str(whole), quiet=False, resume=True)
     except Exception as error:  # its own error types differ from version to version
-        return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return one_line(str(error).strip().splitlines()[0] if str(error).strip() else error)
     if not got or not whole.is_file():
         return "Google Drive did not give the file (too many downloads today? Try later, or in a browser)"
     problem = what_is_wrong(whole, remote)

@@ -144,14 +144,17 @@ def devkit_wnids(devkit: Path) -> list[str]:
     """WordNet ids of the validation images in the order of their names, from the devkit's archive or its `data` folder.
 
     Raises:
-        RuntimeError: the archive's md5 is not the published one. FileNotFoundError, ValueError: the folder has no
-        `meta.mat`, or its list holds something else than the numbers of classes.
+        ValueError: the archive's md5 is not the published one, or the folder's list holds something else than the
+        numbers of classes. FileNotFoundError: the folder has no `meta.mat`.
     """
     if devkit.is_dir():
         return _ground_truth(devkit)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, devkit.name).symlink_to(devkit.resolve())  # the parser writes beside the archive
-        official.parse_devkit_archive(folder, devkit.name)
+        try:
+            official.parse_devkit_archive(folder, devkit.name)
+        except RuntimeError as error:  # of torchvision, which names the temporary folder
+            raise ValueError(f"{devkit} is not the published archive, by its md5: get it anew.") from error
         return list(official.load_meta_file(folder)[1])
 
 

@@ -7,12 +7,12 @@ hold many times its own size is damaged or means harm.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import shutil
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,8 +40,45 @@ class Content:
     on_disk: int
 
 
-class Absurd(ValueError):
+class Refused(ValueError):
+    """An archive that is not unpacked, with its name and the reason in the message."""
+
+
+class Absurd(Refused):
     """More than an archive of images can hold."""
+
+
+class DiskError(OSError):
+    """The disk is at fault; the message says all of it."""
+
+
+# The errors of the system that are not the archive's fault: a disk that is full, broken or not to be written.
+DISK = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EIO", "EACCES", "EPERM", "EROFS", "EMFILE", "ENFILE", "ENOENT", "EBUSY", "ESTALE")
+    if hasattr(errno, name)
+)
+
+
+@contextmanager
+def damage_told(archive: Path) -> Iterator[None]:
+    """Whatever the libraries raise on a damaged archive, told as one error that names it.
+
+    They raise some twenty kinds (OverflowError, IndexError, zlib.error, struct.error, ...), by what the damage hits. So
+    all that is neither `Refused`, nor an error of the disk counts as damage.
+
+    Raises:
+        Refused: the archive cannot be read. OSError: the disk is at fault; as it came.
+    """
+    try:
+        yield
+    except (Refused, DiskError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise Refused(f"{archive.name} is damaged or no archive ({what}): get it anew, or elsewhere.") from error
 
 
 def is_zip(archive: Path) -> bool:
@@ -60,7 +97,8 @@ def require_sane(archive: Path, folder: Path) -> Content:
     A compressed tar has no list of its members, so it is decompressed once for that, up to the limit.
 
     Raises:
-        Absurd: too many bytes or members. OSError: too little room. Else what `tarfile` and `zipfile` raise.
+        Refused: too many bytes or members (`Absurd`), or a size below 0. OSError: too little room. Else what `tarfile`
+            and `zipfile` raise, see `damage_told`.
     """
     if is_zip(archive):
         with zipfile.ZipFile(archive) as file:
@@ -76,6 +114,8 @@ def require_sane(archive: Path, folder: Path) -> Content:
 def _sum(archive: Path, sizes: Iterable[int]) -> Content:
     most, members, size, on_disk = limit(archive), 0, 0, 0
     for one in sizes:
+        if one < 0:
+            raise Refused(f"{archive.name} is damaged: a file in it has {one:,} bytes. Get it anew, or elsewhere.")
         members, size, on_disk = members + 1, size + one, on_disk + max(1, -(-one // BLOCK)) * BLOCK
         if size > most:
             raise absurd(archive, f"{size:,} bytes or more")
@@ -94,11 +134,11 @@ def absurd(archive: Path, what: str) -> Absurd:
 
 
 def require_space(folder: Path, needed: int, name: str) -> None:
-    """Raise OSError unless `needed` bytes are free on the disk of `folder`, which need not be there yet."""
+    """Raise `DiskError` unless `needed` bytes are free on the disk of `folder`, which need not be there yet."""
     there = next(above for above in (folder, *folder.parents) if above.is_dir())
     free = shutil.disk_usage(there).free
     if needed > free:
-        raise OSError(
+        raise DiskError(
             f"{name} needs {needed / 1e9:.2f} GB below {folder}, where {free / 1e9:.2f} GB are free. Make room, or "
             "give another --root, and run this again: what is downloaded stays."
         )
@@ -122,9 +162,9 @@ def open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
 def is_tar(archive: Path) -> bool:
     """Whether it begins as a tar does, compressed or not; of a bomb, no more than the beginning is decompressed."""
     try:
-        with open_tar(archive):
+        with damage_told(archive), open_tar(archive):
             return True
-    except (Absurd, tarfile.TarError, lzma.LZMAError, zlib.error, OSError, EOFError):
+    except (Refused, OSError):
         return False
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import os
 import re
 import shutil
@@ -11,17 +9,17 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from .sizes import is_zip, open_tar, require_sane
+from .sizes import DiskError, Refused, damage_told, is_zip, open_tar, require_sane
 
 TEMPORARY = ".unpacking-"  # beside the target: a rename within one disk cannot stop half way
-DAMAGE = (tarfile.ReadError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # that Python reads
+ENCRYPTED = 0x1  # flag of a zip's member
 _DEPTH = 4  # of folders in which a member is looked for
 
 
@@ -65,30 +63,25 @@ def extract(archive: Path, folder: Path, below: Path) -> None:
         ValueError: as in `unpacked`. OSError: a full disk, also one that is going to be.
     """
     try:
-        content = require_sane(archive, below)
-        with tqdm(desc=f"unpack {archive.name}", total=content.members, unit=" files", disable=None) as bar:
-            write = _extract_zip if is_zip(archive) else _extract_tar
-            with _told(archive, below):
+        with damage_told(archive):
+            content = require_sane(archive, below)
+            with tqdm(desc=f"unpack {archive.name}", total=content.members, unit=" files", disable=None) as bar:
+                write = _extract_zip if is_zip(archive) else _extract_tar
                 write(archive, folder, bar)
-    except DAMAGE as error:
-        raise ValueError(f"{archive.name} is damaged or no archive ({error}).") from error
-
-
-@contextmanager
-def _told(archive: Path, below: Path) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGE:
+    except DiskError:  # says all of it already
         raise
-    except OSError as error:  # a full disk
+    except OSError as error:
         raise OSError(
-            f"{archive.name} could not be unpacked below {below} ({error}); nothing of it is kept."
+            f"{archive.name} could not be unpacked below {below} ({error}); nothing of it is kept. Mend that and run "
+            "this again."
         ) from error
 
 
 def _extract_tar(archive: Path, folder: Path, bar: tqdm) -> None:
     if not hasattr(tarfile, "data_filter"):
-        raise RuntimeError("This Python cannot unpack archives safely: update it (3.10.12, 3.11.4 or later).")
+        raise Refused(
+            f"{archive.name} is not unpacked: this Python cannot do so safely. Update it (3.10.12, 3.11.4 or later)."
+        )
     with open_tar(archive) as tar:
         for member in tar:
             _refuse(archive, member.name, outside(member.name))
@@ -108,16 +101,27 @@ def _extract_tar(archive: Path, folder: Path, bar: tqdm) -> None:
 
 
 def _extract_zip(archive: Path, folder: Path, bar: tqdm) -> None:
+    seen: dict[str, tuple[int, int]] = {}
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             odd = "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "is a link, a device or a pipe"
-            _refuse(archive, info.orig_filename, odd or outside(info.orig_filename))
+            _refuse(archive, info.orig_filename, odd or outside(info.orig_filename) or _unreadable(info, seen))
         for info in file.infolist():
             file.extract(info, folder)
             if not info.is_dir():
                 _refuse(archive, info.orig_filename, _other_size(folder / info.filename, info.file_size))
             bar.update()
+
+
+def _unreadable(info: zipfile.ZipInfo, seen: dict[str, tuple[int, int]]) -> str:
+    """Why a zip's member cannot be unpacked, told before any is; `seen` has check sum and size of those before it."""
+    if info.flag_bits & ENCRYPTED:
+        return "is encrypted; unpack the archive yourself, with its password"
+    if info.compress_type not in METHODS:
+        return f"is compressed by method {info.compress_type}, which Python cannot read; unpack the archive yourself"
+    content = (info.CRC, info.file_size)
+    return "" if seen.setdefault(info.filename, content) == content else "is there twice, with different content"
 
 
 def _other_size(path: Path, declared: int) -> str:
@@ -128,6 +132,10 @@ def _other_size(path: Path, declared: int) -> str:
 
 def outside(name: str) -> str:
     """Why a member's name is refused; "" for a name inside the folder."""
+    if not name.strip():
+        return "has no name"
+    if "\0" in name:
+        return "has a NUL byte in its name"
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
         return "is an absolute path"
     return "leads out of the folder" if ".." in re.split(r"[/\\]", name) else ""
@@ -135,7 +143,7 @@ def outside(name: str) -> str:
 
 def _refuse(archive: Path, member: str, why: str) -> None:
     if why:
-        raise ValueError(f"{archive.name} is refused and nothing of it is kept: its member {member!r} {why}.")
+        raise Refused(f"{archive.name} is refused and nothing of it is kept: its member {member!r} {why}.")
 
 
 def find_member(folder: Path, member: str) -> Path:

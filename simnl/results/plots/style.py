@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from simnl.escaping import figure_text
 from simnl.files import replacing
 from simnl.results.published import ZEROSHOT
 from simnl.results.tables.model import Stat
@@ -122,7 +123,7 @@ def panel_title(text: str, count: int) -> str:
 
 def plain(text: str) -> str:
     """A user's text, in which a dollar sign starts no formula."""
-    return text.replace("$", r"\$")
+    return figure_text(text)
 
 
 def legend_columns(width: float, labels: Sequence[str]) -> int:

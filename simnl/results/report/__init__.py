@@ -20,6 +20,7 @@ import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from simnl.escaping import printable
 from simnl.results.plots import RECORD_KINDS, RUN_KINDS
 from simnl.results.plots.style import RC
 from simnl.results.stats import CI_METHODS
@@ -58,7 +59,12 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
         content = _content(Path(output), ci, shown)
     loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value, lines=True) if type(value) is str else value,  # Markup stays
     )
     environment.filters["figure"] = cell_text
     environment.globals["of_figures"] = numeric

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from simnl import escaping
 from simnl.results.tables.model import BEST, MISSING, NOT_APPLICABLE, SECOND, Block, Cell, Table
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
@@ -59,9 +60,10 @@ def _caption(table: Table, fmt: str) -> list[str]:
 
 def _plain(table: Table, fmt: str, width: int) -> str:
     markdown = fmt == "markdown"
-    parts = [f"## {table.title}" if markdown else f"{table.title}\n{'=' * min(len(table.title), width)}"]
+    heading = escape(table.title, fmt)
+    parts = [f"## {heading}" if fmt == "markdown" else f"{heading}\n{'=' * min(len(heading), width)}"]
     for block in table.blocks:
-        title = block.title and (f"**{block.title}**" if markdown else block.title)
+        title = block.title and (f"**{escape(block.title, fmt)}**" if markdown else escape(block.title, fmt))
         for piece in [block] if markdown else _split(block, width):
             rows = [[cell_text(cell, fmt) for cell in row] for row in piece.rows]
             headers = [escape(header, fmt) for header in piece.headers]
@@ -119,13 +121,14 @@ def cell_text(cell: Cell, fmt: str) -> str:
 
 
 def escape(content: str, fmt: str) -> str:
-    """Text in which nothing is read as markup."""
+    """Text in which nothing is read as markup, as a formula or by a terminal."""
+    if fmt == "markdown":
+        return escaping.markdown(content)
+    content = escaping.printable(content)
     if fmt == "latex":
         content = content.replace("->", "\x00")
         escaped = "".join(LATEX_ESCAPES.get(character, character) for character in content)
         return escaped.replace("\x00", LATEX_ESCAPES["->"])
-    if fmt == "markdown":
-        return content.replace("\\", "\\\\").replace("|", r"\|").replace("*", r"\*").replace("<", "&lt;")
     return content
 
 
@@ -174,5 +177,5 @@ def _csv(rows: Sequence[dict]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+    writer.writerows({key: escaping.csv_field(value) for key, value in row.items()} for row in rows)
     return out.getvalue().rstrip("\n")

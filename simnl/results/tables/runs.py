@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from simnl.escaping import csv_field
 from simnl.results.stats import interval, mean
 from simnl.results.tables.common import percent
 from simnl.results.tables.records import by_seed, options_text, prompts_text, values_of, with_targets
@@ -103,5 +104,5 @@ def _csv(rows: Sequence[dict]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows)
+    writer.writerows({key: csv_field(row[key]) for key in COLUMNS} for row in rows)
     return out.getvalue().rstrip("\n")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import io
+import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -138,3 +142,119 @@ def test_member_is_the_least_deep_one_or_an_error(tmp_path):
     assert find_member(tmp_path, "data/images") == tmp_path / "data" / "images"
     with pytest.raises(ValueError, match="holds no jpg; it holds a, data, z"):
         find_member(tmp_path, "jpg")
+
+
+# ------------------------------------------------------------------------------------ damaged in odd ways
+def pax(path: Path, **headers: str) -> Path:
+    """A tar whose second member has these PAX headers."""
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        for name, own in (("good.txt", {}), ("odd.txt", headers)):
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = 4, own
+            tar.addfile(info, io.BytesIO(b"text"))
+    return path
+
+
+def patched_zip(path: Path, *places: tuple[int, int, bytes], name: str = "odd.txt") -> Path:
+    """A zip whose second member has other bytes at an offset of its local and of its central header."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("good.txt", "good")
+        file.writestr(name, "text" * 9)
+    content = bytearray(path.read_bytes())
+    for local, central, new in places:
+        for start, at in ((content.rindex(b"PK\x03\x04"), local), (content.rindex(b"PK\x01\x02"), central)):
+            if at:
+                content[start + at : start + at + len(new)] = new
+    path.write_bytes(content)
+    return path
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def twice(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.txt", "one")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            file.writestr("a.txt", "two")
+    return path
+
+
+def nameless(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("good.txt", "good")
+        info = zipfile.ZipInfo("x")
+        info.filename = ""
+        file.writestr(info, "text")
+    return path
+
+
+def nameless_tar(path: Path) -> Path:
+    return tar_with(path, "")
+
+
+ODD = {
+    "tar, time of infinity": lambda path: pax(path, mtime="inf"),
+    "tar, no time": lambda path: pax(path, mtime="nan"),
+    "tar, huge time": lambda path: pax(path, mtime="1e300"),
+    "tar, very negative time": lambda path: pax(path, mtime="-1e300"),
+    "tar, negative size": lambda path: pax(path, size="-512"),
+    "tar, sparse map of words": lambda path: pax(path, **{"GNU.sparse.map": "a,b", "GNU.sparse.size": "9"}),
+    "tar, no name": nameless_tar,
+    "gz, garbage behind": lambda path: written(path, pax(path).read_bytes() + b"garbage"),
+    "gz, wrong check sum": lambda path: written(path, pax(path).read_bytes()[:-8] + b"\0" * 8),
+    "gz, a web page": lambda path: written(path, gzip.compress(b"<html>" * 99)),
+    "web page": lambda path: written(path, b"<html>" * 99),
+    "xz, cut off": lambda path: written(path, lzma.compress(bytes(20_000))[:-20]),
+    "bz2, broken": lambda path: written(path, b"BZh9" + bytes(99)),
+    "empty": lambda path: written(path, b""),
+    "zip, no name": nameless,
+    "zip, encrypted": lambda path: patched_zip(path, (6, 8, b"\x01\0")),
+    "zip, method 99": lambda path: patched_zip(path, (8, 10, b"\x63\0")),
+    "zip, version of the future": lambda path: patched_zip(path, (4, 6, b"\xff\0")),
+    "zip, wrong check sum": lambda path: patched_zip(path, (14, 16, b"\x01\x02\x03\x04")),
+    "zip, broken content": lambda path: patched_zip(path, (30 + 7, 0, b"\xff\xff\xff\xff")),
+    "zip, member elsewhere": lambda path: patched_zip(path, (0, 42, b"\xff\xff\xff\x7f")),
+    "zip, zip64 nonsense": lambda path: patched_zip(path, (0, 24, b"\xff\xff\xff\xff")),
+    "zip, a file that is the folder": lambda path: patched_zip(path, name="."),
+    "zip, two contents": twice,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_archive_is_named_and_nothing_is_kept(tmp_path, kind):
+    archive = ODD[kind](tmp_path / "archive")
+    with pytest.raises(ValueError, match="^archive ") as error, unpacked(archive, tmp_path / "data"):
+        pytest.fail("it was unpacked")
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("odd"), MemoryError(), struct.error("x"), UnicodeDecodeError("a", b"", 0, 1, "b")]
+)
+def test_whatever_a_library_raises_is_damage(tmp_path, helpers, monkeypatch, error):
+    (tmp_path / "archive").write_bytes(helpers.make_zip({"a.txt": b"x"}))
+
+    def extract(*_, **__):
+        raise error
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", extract)
+    with pytest.raises(ValueError, match="archive is damaged"), unpacked(tmp_path / "archive", tmp_path / "data"):
+        pytest.fail("it was unpacked")
+
+
+def test_disk_at_fault_is_no_damage(tmp_path, helpers, monkeypatch):
+    (tmp_path / "archive").write_bytes(helpers.make_zip({"a.txt": b"x"}))
+
+    def extract(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", extract)
+    with (
+        pytest.raises(OSError, match="could not be unpacked below .*No space left"),
+        unpacked(tmp_path / "archive", tmp_path / "data"),
+    ):
+        pytest.fail("it was unpacked")

@@ -142,7 +142,7 @@ class Classification(EvaluatorBase):
             total, correct = len(hits), sum(hits)
             accuracies.append(100.0 * correct / total)
             print(
-                f"* class: {label} ({self._lab2cname[label]})\t"
+                f"* class: {label} ({_printable(self._lab2cname[label])})\t"
                 f"total: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%"
             )
         average = float(np.mean(accuracies))
@@ -154,6 +154,11 @@ class Classification(EvaluatorBase):
         with atomic_write(path) as file:
             torch.save(torch.from_numpy(_confusion_matrix(y_true, y_pred)), file)
         print(f"Confusion matrix is saved to {path}")
+
+
+def _printable(name: str) -> str:
+    """A class name in which a terminal finds nothing to obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def _macro_f1(y_true: np.ndarray, y_pred: np.ndarray) -> float:

@@ -1,0 +1,161 @@
+"""One request to a server that one does not trust: what it says is checked, what it sends has an end."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .sizes import DiskError, require_space
+from .sources import Remote
+
+TIMEOUT = 60.0  # seconds without a byte
+ANSWER = 120.0  # seconds until an answer's head is there, with all redirects
+WINDOW = 60.0  # seconds over which the speed is taken
+SLOWEST = 1000  # bytes a second; with less, the largest file of the catalogue would take a year
+LIMIT = 50_000_000_000  # bytes of a file whose size the catalogue does not tell; the largest one has 37 GB
+RESERVE = 1_000_000_000  # bytes that stay free on the disk while a file of unknown size comes in
+CHUNK = 1 << 20
+AGENT = "prepare_data (urllib)"  # some servers refuse urllib's own name
+PACKED = (".gz", ".tgz")  # files that some servers give with `Content-Encoding: gzip`, as they are
+
+
+class BadAnswer(ValueError):
+    """What a server says or sends cannot be the file; asking it again would not help."""
+
+
+def continue_download(url: str, part: Path, remote: Remote) -> bool:
+    """One request for what `part` lacks; True where it is complete, False where the connection broke off.
+
+    Raises:
+        BadAnswer: nonsense in the head, more bytes than the file has, or hardly any. What came slowly stays in `part`.
+        DiskError: the disk is at fault. OSError, http.client.HTTPException, ValueError: the connection or the address.
+    """
+    start = part.stat().st_size if part.exists() else 0
+    try:
+        response = _ask(url, start)
+    except urllib.error.HTTPError as error:
+        total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "", re.ASCII)
+        if error.code != 416 or not start:
+            raise
+        if total and int(total[1]) == start:
+            return True
+        part.unlink()  # longer than the file, or the server does not say: from the start
+        return continue_download(url, part, remote)
+    with response:
+        sent_from, whole = _range(response)
+        if response.status == 206 and sent_from != start:
+            if not start:
+                raise BadAnswer("the server sends a part of the file (206), and was asked for all of it")
+            part.unlink()  # another part than was asked for: from the start
+            return continue_download(url, part, remote)
+        start = start if response.status == 206 else 0
+        total = _total(response, start, whole, remote)
+        require_space(part.parent, total - start, remote.name)
+        with _written(part):
+            file = open(part, "ab" if start else "wb")  # noqa: SIM115 - closed by the next `with`
+        with file:
+            _receive(response, file, start, total, remote)
+        return not total or part.stat().st_size >= total
+
+
+def _ask(url: str, start: int):
+    """The answer, its head read. In a thread: urllib's timeout begins anew with every byte of the head."""
+    headers = {"User-Agent": AGENT} | ({"Range": f"bytes={start}-"} if start else {})
+    answers: queue.SimpleQueue = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=ANSWER)
+    except queue.Empty:
+        raise BadAnswer(f"no whole answer within {ANSWER:.0f} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _range(response) -> tuple[int | None, int]:
+    """First byte and size of the whole file, of Content-Range; None and 0 where they are not told."""
+    told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range") or "", re.ASCII)
+    if not told:
+        return None, 0
+    return int(told[1]), 0 if told[2] == "*" else int(told[2])
+
+
+def _total(response, start: int, whole: int, remote: Remote) -> int:
+    """Bytes of the whole file, 0 where nobody tells."""
+    packing = (response.headers.get("Content-Encoding") or "identity").lower()
+    if packing != "identity" and not remote.name.endswith(PACKED):
+        raise BadAnswer(f"the server sends it packed ({packing}), which was not asked for")
+    lengths = {text.strip() for text in response.headers.get_all("Content-Length") or ()}
+    wrong = sorted(text for text in lengths if not re.fullmatch(r"\d{1,18}", text, re.ASCII))
+    if wrong or len(lengths) > 1:
+        raise BadAnswer(f"the server says nonsense, Content-Length: {', '.join(wrong or sorted(lengths))[:80]}")
+    told = whole or (start + int(lengths.pop()) if lengths else 0)
+    if remote.size and told and told != remote.size:
+        raise BadAnswer(f"the server has {told:,} bytes, not the {remote.size:,} of the file (a web page?)")
+    if told > max(LIMIT, remote.size):
+        raise BadAnswer(f"the server says that it has {told:,} bytes, more than any file of a data set")
+    return told or remote.size
+
+
+def _receive(response, file, start: int, total: int, remote: Remote) -> None:
+    """The body, to the end of the file, of the connection or of patience."""
+    got, most = start, total or LIMIT
+    pace = Pace(start)
+    scale = {"total": total or None, "initial": start, "unit": "B", "unit_scale": True}
+    with tqdm(desc=remote.name, disable=None, **scale) as bar:
+        while chunk := response.read1(CHUNK):
+            got += len(chunk)
+            if got > most:
+                Path(file.name).unlink()
+                raise BadAnswer(f"the server sends more than {most:,} bytes{'' if total else ' and names no end'}")
+            if not total:
+                require_space(Path(file.name).parent, RESERVE, remote.name)
+            with _written(Path(file.name)):
+                file.write(chunk)
+                file.flush()
+            bar.update(len(chunk))
+            pace.check(got)
+
+
+class Pace:
+    """Notices a transfer that hardly moves, though it never stands still."""
+
+    def __init__(self, got: int):
+        self._since, self._from = time.monotonic(), got
+
+    def check(self, got: int) -> None:
+        """Raise `BadAnswer` where the last `WINDOW` seconds brought less than `SLOWEST` bytes a second."""
+        seconds = time.monotonic() - self._since
+        if seconds < WINDOW:
+            return
+        if got - self._from < SLOWEST * seconds:
+            raise BadAnswer(
+                f"too slow: {got - self._from:,} bytes in {seconds:.0f} s. What came is kept, and continued next time"
+            )
+        self._since, self._from = time.monotonic(), got
+
+
+@contextmanager
+def _written(part: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            f"{part} could not be written ({error}). Mend that and run this again: it is continued."
+        ) from error

@@ -1,0 +1,76 @@
+"""Names and messages that others wrote (class folders, servers, files), made harmless for where they are shown.
+
+A name may hold what a terminal obeys (escape codes), a spreadsheet computes (`=...`), markdown links, or what turns the
+text around it (bidirectional overrides). One function per format; whatever is shown passes one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+# Control characters but line feed and tab, surrogates, and what has no width or turns the direction of writing.
+UNSEEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
+UNSAFE = re.compile(f"[{UNSEEN}]")
+UNSAFE_IN_LINE = re.compile(f"[{UNSEEN}\n\t]")
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # how a spreadsheet's formulas start
+LENGTH = 80  # characters of a value in a message
+
+
+def printable(text: str, lines: bool = False) -> str:
+    """The text with what a terminal would obey, or a reader not see, written out: `\\x1b`.
+
+    Args:
+        lines: line feeds and tabs stay.
+    """
+    unsafe = UNSAFE if lines else UNSAFE_IN_LINE
+    return unsafe.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str) -> str:
+    """For messages: one printable line of at most `LENGTH` characters."""
+    line = printable(text[: 2 * LENGTH])
+    if max(len(text), len(line)) <= LENGTH:
+        return line
+    return f"{line[: LENGTH - 20]}... ({len(text):,} characters)"
+
+
+def csv_field(value: object) -> object:
+    """A field that no spreadsheet takes for a formula; figures stay figures."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    line = printable(value)
+    return f"'{line}" if line.lstrip().startswith(FORMULA) and not _is_number(line) else line
+
+
+def markdown(text: str) -> str:
+    """Text in which markdown sees no markup: no links, images, html, emphasis, code or columns."""
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", printable(text))
+    line = re.sub(r"([\\|*`\[\]~])|(?<!\w)_|_(?!\w)", lambda found: f"\\{found[0]}", line)
+    return line.replace("<", "&lt;")
+
+
+def figure_text(text: str) -> str:
+    """Text in which matplotlib sees no formula."""
+    return printable(text, lines=True).replace("$", r"\$")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class PlainRecord(logging.LogRecord):
+    """A log record whose message is printable, whatever it quotes."""
+
+    def getMessage(self) -> str:
+        """The message as always, then made printable."""
+        return printable(super().getMessage(), lines=True)
+
+
+def keep_logs_printable() -> None:
+    """From now on all log messages of this process are printable, on every handler."""
+    logging.setLogRecordFactory(PlainRecord)
