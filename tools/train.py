@@ -15,12 +15,16 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.clip.model import TINY as TINY_ARCH
 from simnl.locations import CONFIGS
 from simnl.numbers import argument
+from simnl.runs.backbones import is_for_tiny, warn_of_tiny
 from simnl.runs.cli import fail_politely, known
 from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
 from simnl.runs.run import configure_logging, run_log, run_one
+
+TINY = CONFIGS / "backbones" / "tiny.yaml"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-file", default="", help="method yaml (default: configs/trainers/<trainer>.yaml)")
     parser.add_argument("--dataset-config-file", required=True, help="data set yaml, see configs/datasets")
     parser.add_argument(
-        "--backbone-config-file", default=str(CONFIGS / "backbones" / "tiny.yaml"), help="backbone yaml (default: tiny)"
+        "--backbone-config-file", default="", help="backbone yaml (default: tiny, with a warning beyond shapes)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the head in --model-dir")
@@ -59,7 +63,19 @@ def config_from(args: argparse.Namespace):
     for key, value in (("DATASET.ROOT", args.root), ("OUTPUT_DIR", args.output_dir), ("RESUME", args.resume)):
         if value:
             settings[key] = value
-    return assemble([args.backbone_config_file, args.dataset_config_file, method], args.opts, settings)
+    backbone = args.backbone_config_file or TINY
+    return assemble([backbone, args.dataset_config_file, method], args.opts, settings)
+
+
+def check_backbone(args: argparse.Namespace, cfg) -> None:
+    """Warn where the tiny CLIP, which is the default here, meets data that it knows nothing of."""
+    if args.backbone_config_file or cfg.MODEL.BACKBONE.ARCH != TINY_ARCH or is_for_tiny(cfg.DATASET.NAME):
+        return
+    warn_of_tiny(
+        f"No --backbone-config-file is given, and {cfg.DATASET.NAME} does not show what the tiny CLIP knows.",
+        "The paper's ResNet-50: --backbone-config-file configs/backbones/rn50.yaml. To use the tiny CLIP without this "
+        "warning: --backbone-config-file configs/backbones/tiny.yaml.",
+    )
 
 
 @fail_politely
@@ -69,6 +85,7 @@ def main() -> int:
     configure_logging()
     cfg = config_from(args)
     with run_log(cfg.OUTPUT_DIR, quiet=False):
+        check_backbone(args, cfg)
         run_one(
             cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, train=not args.no_train
         )

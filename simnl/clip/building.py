@@ -47,11 +47,19 @@ def _read_torchscript(path: str) -> dict[str, Tensor]:
 
 
 def _loaded_by_open_clip(arch: str, path: str, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
-    """open_clip reads the file, with the names and sizes of tables that it can translate."""
+    """open_clip reads the file, with the names and sizes of tables that it can translate; changed sizes are told."""
     try:
-        return open_clip.create_model(arch, pretrained=path)
+        model = open_clip.create_model(arch, pretrained=path)
     except (RuntimeError, AssertionError, LookupError, ValueError, AttributeError, TypeError) as error:
         raise _not_of(arch, path, without_weights(arch), shapes, error) from error
+    sizes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    resized = [name for name, size in sizes.items() if shapes.get(name, size) != size]
+    if resized:
+        log.warning(
+            "%s was trained for images or texts of another size than %s takes: %s %s interpolated. Is BACKBONE right?",
+            path, arch, ", ".join(resized), "are" if len(resized) > 1 else "is",
+        )  # fmt: skip
+    return model
 
 
 def _loaded_strictly(arch: str, path: str, state: dict[str, Tensor]) -> nn.Module:

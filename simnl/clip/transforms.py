@@ -90,7 +90,9 @@ def of_file(arch: str, path: str, given: Transform) -> dict[str, object]:
             f"{path} does not say how images are prepared for it, and the published weights of {arch} disagree: "
             f"{said}. Set {_keys(open_fields)} as the weights were trained."
         )
-    return {**{field: next(iter(values)) for field, values in found.items()}, **given.given}
+    transform = {**{field: next(iter(values)) for field, values in found.items()}, **given.given}
+    log.info("%s: images are prepared with %s, as for the weights of %s.", path, in_words(transform), arch)
+    return transform
 
 
 def of_openai_archive(given: Transform) -> dict[str, object]:

@@ -53,24 +53,37 @@ def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
     )
 
 
+def is_for_tiny(dataset: str) -> bool:
+    """Whether a data set, by config or registry name, shows what the bundled tiny CLIP knows: `shapes` and variants."""
+    return dataset.lower().startswith("shapes")
+
+
+def warn_of_tiny(reason: str, otherwise: str) -> None:
+    """Say loudly that a run on other data than `shapes` uses the bundled tiny CLIP, though nobody asked for it."""
+    log.warning(
+        "\n*** %s\n*** This run uses the BUNDLED TINY CLIP instead: it shows that everything works, its accuracies "
+        "mean nothing.\n*** %s\n",
+        reason,
+        otherwise,
+    )
+
+
 def resolve_auto(dataset: str) -> str:
     """`shapes` and its variants use the bundled tiny CLIP; other data sets the paper's ResNet-50.
 
     Where the ResNet-50's weights are neither on this machine nor to be had from it, the tiny CLIP takes its place,
     with a warning: the pipeline runs, and the figures say which backbone they are of.
     """
-    if dataset.startswith("shapes"):
+    if is_for_tiny(dataset):
         return TINY_BACKBONE
     body = yaml.safe_load((CONFIGS / "backbones" / f"{PAPER_BACKBONE}.yaml").read_text())["MODEL"]["BACKBONE"]
     try:
         fetch_weights(body["ARCH"], body["WEIGHTS"])
     except WeightsUnavailable as error:
-        log.warning(
-            "\n*** %s\n"
-            "*** This run uses the BUNDLED TINY CLIP instead: it shows that everything works, its accuracies mean "
-            "nothing.\n*** With the weights in a file: WEIGHTS=/path/to/RN50.pt BACKBONE=rn50. To use the tiny CLIP "
-            "without this warning: BACKBONE=tiny.\n",
+        warn_of_tiny(
             str(error).splitlines()[0],
+            "With the weights in a file: WEIGHTS=/path/to/RN50.pt BACKBONE=rn50. To use the tiny CLIP without this "
+            "warning: BACKBONE=tiny.",
         )
         return TINY_BACKBONE
     return PAPER_BACKBONE

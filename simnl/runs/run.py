@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -222,6 +223,7 @@ def make_record(cfg: CN, trainer, seconds: float) -> dict:
         "accuracy": trainer.accuracy[cfg.TEST.SPLIT],
         "num_classes": trainer.num_classes,
         "num_train": len(trainer.support.labels) if trainer.support else 0,
+        "images_per_class": images_per_class(dataset) if trainer.support else None,
         "num_val": trainer.num_val,
         "num_test": len(dataset.test),
         "hparams": dict(getattr(trainer.head, "hparams", {})),
@@ -235,6 +237,12 @@ def make_record(cfg: CN, trainer, seconds: float) -> dict:
         "device": str(trainer.device),
         "environment": environment(),
     }
+
+
+def images_per_class(dataset) -> list[int]:
+    """Training images of the class with the fewest, and of that with the most, by their true labels."""
+    counts = Counter(getattr(dataset, "clean_labels", None) or [item.label for item in dataset.train_x]).values()
+    return [min(counts), max(counts)]
 
 
 def dataset_name(cfg: CN) -> str:

@@ -191,6 +191,14 @@ def test_other_weights_are_told_by_cause_and_a_few_names(tmp_path, state):
     assert len(str(caught.value)) < 600
 
 
+def test_a_table_that_is_resized_is_told(tmp_path, state, caplog):
+    """Weights for another image size: open_clip interpolates the positions, which is another model."""
+    state["visual.positional_embedding"] = torch.zeros(17, 32)
+    (tmp_path / "large.pt").write_bytes(saved(state))
+    load_clip("test-vit", str(tmp_path / "large.pt"))
+    assert "another size than test-vit takes: visual.positional_embedding is interpolated" in caplog.text
+
+
 # ------------------------------------------------------------------ the transform
 
 

@@ -179,6 +179,10 @@ def test_images(tmp_path):
     assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (3, 2), (7, 7, 7))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_image("nowhere")
+    for mode in ("I;16", "I", "F"):  # upstream cuts their values off
+        Image.new(mode, (3, 2)).save(tmp_path / "deep.tif")
+        with pytest.raises(ValueError, match=r"deep.tif has more than 8 bits per channel"):
+            read_image(str(tmp_path / "deep.tif"))
 
 
 def test_download(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from simnl.results.plots import style
 from simnl.results.plots.series import average, nothing, panel_of, stats, titled_settings
 from simnl.results.published import ZEROSHOT
-from simnl.results.tables.common import method_order
+from simnl.results.tables.common import fewer_images, method_order
 from simnl.results.tables.model import Stat
 
 AVERAGE = "average"
@@ -50,7 +50,8 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
                 if all(parts):
                     table[AVERAGE, method, k] = average(parts)
         data_sets = [AVERAGE, *data_sets]
-    figure, axes = style.panels(len(data_sets), methods, f"{title}\n{style.statistics(table.values())}")
+    about = "\n".join([title, style.statistics(table.values()), *fewer_images(records)])
+    figure, axes = style.panels(len(data_sets), methods, about)
     for panel, ax in zip(data_sets, axes, strict=True):
         ax.set_title(
             f"average of {len(data_sets) - 1}" if panel == AVERAGE else style.panel_title(panel, len(data_sets))

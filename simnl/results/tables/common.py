@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from simnl.results.published import ORDER, ZEROSHOT, Figure, protocol_of, sources_of
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Cell, Row, Stat, text
-from simnl.results.tables.records import SETTING, GridRow, is_standard, options_text, prompts_text
+from simnl.results.tables.records import SETTING, GridRow, images_text, is_standard, options_text, prompts_text
 
 # The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1; names as in its head.
 ELEVEN = {
@@ -126,6 +126,13 @@ def setting_text(record: dict) -> str:
     return "; ".join(parts) + "."
 
 
+def fewer_images(records: Sequence[dict]) -> list[str]:
+    """A sentence that says where classes had fewer training images than shots; none where all had enough."""
+    found = {(r["dataset"], r["shots"]): images_text(r) for r in records if images_text(r)}
+    places = [f"{title_of(name)} at {shots_title(k)}: {images}" for (name, k), images in sorted(found.items())]
+    return [f"Fewer training images than shots: {'; '.join(places)}."] if places else []
+
+
 def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
     """`template (CLAP, TaskRes); cupl+template (APE)`; the value alone where all have the same."""
     methods: dict[str, list[str]] = {}
@@ -146,6 +153,7 @@ def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Re
     n = usual_n(rows)
     return [
         setting_text(records[0]),
+        *fewer_images(records),
         f"Prompts: {by_value(records, prompts_text)}.",
         f"Views of a training image: {by_value(records, _views)}.",
         f"Mean of n = {n} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
@@ -212,6 +220,7 @@ def tidy(
         "accuracy": value,
         "ci95": stat.half if stat else None,
         "interval": ci,
+        "images": stat.images if stat else "",
         "n": stat.n if stat else 0,
         "seeds": " ".join(map(str, stat.by_seed)) if stat else "",
         "published": published.accuracy if published else None,

@@ -41,6 +41,7 @@ def _table(records: Sequence[dict], request: Request) -> Table:
         title=f"Cost on {where}",
         caption=[
             common.setting_text(first),
+            *common.fewer_images(records),
             f"Device: {first.get('device') or 'not recorded'}.",
             f"Means over {' or '.join(map(str, counts))} seeds. Seconds and encoded images depend on what was in the "
             "feature store: the first run on some images encodes them for all others. Memory is the peak of the "

@@ -22,9 +22,10 @@ OPTIONAL = {
     "weights": str, "weights_fingerprint": str, "split_hash": str, "split_origin": str, "subsample_classes": str,
     "arch": str, "device": str, "num_classes": int, "num_train": int, "num_val": int, "num_test": int,
     "num_settings": int, "trainable_parameters": int, "encoded_images": int, "label_noise": NUMBER,
+    "images_per_class": (NoneType, list),
 }  # fmt: skip
 # Keys whose content must be finite numbers.
-NUMBERS = ("targets", "seconds", "peak_memory_mb", "val_accuracy_per_epoch")
+NUMBERS = ("targets", "seconds", "peak_memory_mb", "val_accuracy_per_epoch", "images_per_class")
 # Options that stand in records under keys of their own; for one's own images those that say which images they are, too.
 RECORDED = ("PRESET", "PROTOCOL", "DATASET.LABEL_NOISE", "DATASET.SUBSAMPLE_CLASSES", "DATASET.NUM_SHOTS", "SEED")
 OWN_DATA = ("DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "DATASET.SPLIT_FILE")
@@ -140,7 +141,7 @@ def _numbers(record: dict) -> Iterator[tuple[str, object]]:
     """What must be a number, with its place."""
     yield "accuracy", record["accuracy"]
     for key in NUMBERS:
-        content = record.get(key, {})
+        content = record.get(key) or {}
         for name, value in content.items() if isinstance(content, dict) else enumerate(content, 1):
             yield f"{key}.{name}", value
 

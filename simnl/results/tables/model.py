@@ -14,10 +14,14 @@ BEST, SECOND = "best", "second"
 
 @dataclass(frozen=True)
 class Stat:
-    """Accuracies of one setting by seed, in percent, and the name of the interval to make of them."""
+    """Accuracies of one setting by seed, in percent, and the name of the interval to make of them.
+
+    images: how many training images a class had where that is not the number of shots, e.g. `32 per class`.
+    """
 
     by_seed: dict[int, float]
     ci: str = "t"
+    images: str = ""
 
     @property
     def mean(self) -> float:
@@ -95,7 +99,9 @@ def figure(stat: Stat | None, usual_n: int | None = None) -> Cell:
     """Mean and interval; `usual_n`: the number of seeds that the caption states, any other is noted in the cell."""
     if stat is None:
         return Cell()
-    return Cell(stat.mean, stat.half, note="" if stat.n == usual_n or usual_n is None else f"(n={stat.n})")
+    notes = ["" if stat.n == usual_n or usual_n is None else f"n={stat.n}", stat.images]
+    note = ", ".join(filter(None, notes))
+    return Cell(stat.mean, stat.half, note=f"({note})" if note else "")
 
 
 def mark_columns(rows: Sequence[Row], skip: int = 1) -> list[Row]:

@@ -152,6 +152,7 @@ def _table(records: Sequence[dict], found: Sequence[dict], against: str, request
         title=f"Differences to {against} over the same draws{view.where(first)} ({common.run_title(first)}): points",
         caption=[
             common.setting_text(first),
+            *common.fewer_images(records),
             f"Mean of a method's accuracy minus that of {against} over the n draws (data set, shots, seed, split) that "
             f"both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one draw.",
             *view.caption,

@@ -154,7 +154,8 @@ def _label(method: str, extra: Sequence[str]) -> str:
 
 
 def _stat(records: Sequence[dict], ci: str) -> Stat:
-    return Stat({seed: record["accuracy"] for seed, record in by_seed(records).items()}, ci)
+    images = images_text(records[0]) if no_class_has_enough(records[0]) else ""
+    return Stat({seed: record["accuracy"] for seed, record in by_seed(records).items()}, ci, images)
 
 
 def by_seed(records: Sequence[dict]) -> dict[int, dict]:
@@ -167,6 +168,32 @@ def prompts_text(record: dict) -> str:
     if record.get("prompts") == []:
         return "no templates"  # of a method that learns its prompts or uses no text
     return "+".join(map(str, record.get("prompts", [])))
+
+
+def images_text(record: dict) -> str:
+    """How many training images the classes had, where some had fewer than shots: `32 per class`; else empty."""
+    fewest, most = _images(record)
+    if not fewest or fewest >= record["shots"]:
+        return ""
+    return f"{fewest:g} per class" if fewest == most else f"{fewest:g} to {most:g} per class"
+
+
+def no_class_has_enough(record: dict) -> bool:
+    """True where every class had fewer training images than shots: the number of shots says something else then."""
+    fewest, most = _images(record)
+    return bool(fewest) and most < record["shots"]
+
+
+def _images(record: dict) -> tuple[float, float]:
+    """Training images of the class with the fewest and of that with the most; (0, 0) where none were used.
+
+    Older records know the mean alone: it is taken where it is far below the number of shots.
+    """
+    known = record.get("images_per_class")
+    if known:
+        return min(known), max(known)
+    mean = round(record.get("num_train", 0) / max(record.get("num_classes", 0), 1), 1)
+    return (mean, mean) if mean <= record["shots"] / 2 else (0, 0)
 
 
 def is_clean(record: dict) -> bool:

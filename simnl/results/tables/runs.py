@@ -13,7 +13,7 @@ from tabulate import tabulate
 from simnl.escaping import csv_field
 from simnl.results.stats import interval, mean
 from simnl.results.tables.common import percent
-from simnl.results.tables.records import by_seed, options_text, prompts_text, values_of, with_targets
+from simnl.results.tables.records import by_seed, images_text, options_text, prompts_text, values_of, with_targets
 from simnl.results.tables.render import FORMATS, PLUS_MINUS, escape, latex_tabular
 
 SAME = (
@@ -66,9 +66,11 @@ def _row(group: Sequence[dict], ci: str) -> dict:
 
 
 def _variant(record: dict) -> str:
-    """What sets a run apart from a standard one: options, wrong labels, a part of the classes."""
+    """What sets a run apart from a standard one: options, wrong labels, a part of the classes, too few images."""
     noise, classes = record.get("label_noise"), record.get("subsample_classes", "all")
+    images = images_text(record)
     parts = [f"{percent(noise)} wrong labels" if noise else "", f"{classes} classes" if classes != "all" else ""]
+    parts += [f"{images.removesuffix(' per class')} images per class" if images else ""]
     return "; ".join(part for part in [options_text(record), *parts] if part)
 
 

@@ -132,11 +132,14 @@ def read_image(path: str) -> Image.Image:
     """Read an image file as RGB.
 
     Raises:
-        FileNotFoundError: no such file; PIL.UnidentifiedImageError: not an image.
+        FileNotFoundError: no such file; PIL.UnidentifiedImageError: not an image; ValueError: more than 8 bits per
+            channel, which the conversion would cut off (upstream returns a white or black image).
     """
     if not osp.exists(path):
         raise FileNotFoundError(f'No file exists at "{path}"')
     with Image.open(path) as image:
+        if image.mode in ("I", "F") or image.mode.startswith("I;"):
+            raise ValueError(f"{path} has more than 8 bits per channel (mode {image.mode}): save it with 8 bits.")
         return image.convert("RGB")
 
 
