@@ -6,13 +6,14 @@ The three ways in which the field turns the prompts of a class into one weight v
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from simnl.sealed import DamagedError, read_json
 
 AVERAGING = {
     "normalize-mean-normalize": "unit prompts, mean, unit length: Tip-Adapter, APE, SimNL, CuPL, LP++",
@@ -106,9 +107,9 @@ def read_cupl(path: Path, classnames: Sequence[str]) -> PromptSet:
         the file and the classes.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"CuPL file {path} is not valid json: {error}. Fetch it again.") from error
+        table = read_json(path, "Fetch it again.")
+    except DamagedError as error:
+        raise ValueError(f"CuPL file {error}") from error
     if not isinstance(table, dict):
         raise ValueError(f"CuPL file {path} must map class names to sentences, it holds a {type(table).__name__}.")
     odd = [name for name, sentences in table.items() if not _is_sentences(sentences)]

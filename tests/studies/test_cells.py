@@ -23,6 +23,7 @@ from simnl.locations import CONFIGS
 from simnl.results.overview import overview, problems
 from simnl.runs.cli import seeds_from
 from simnl.runs.record import SCHEMA
+from simnl.sealed import seal
 from simnl.studies import executor
 from simnl.studies.cells import (
     PAPER_DATASETS,
@@ -60,7 +61,7 @@ def cells(setup, tmp_path) -> list[Cell]:
 def finish(cell: Cell, accuracy: float, **more) -> None:
     body = {**RECORD, "seed": cell.seed, "config_hash": cell.folder.split("/")[-2], "accuracy": accuracy, **more}
     Path(cell.folder).mkdir(parents=True, exist_ok=True)
-    (Path(cell.folder) / "result.json").write_text(json.dumps(body))
+    (Path(cell.folder) / "result.json").write_text(json.dumps(seal(body)))
 
 
 def test_flags_and_options_may_stand_anywhere():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import logging
 import os
 import re
@@ -16,6 +15,8 @@ from pathlib import Path
 
 from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
+
+from simnl.sealed import read_json
 
 from .sizes import is_tar, require_space
 from .sources import Remote
@@ -87,7 +88,7 @@ def what_is_wrong(path: Path, remote: Remote) -> str:
         return f"it is no archive ({size} bytes; a web page?)"
     if remote.name.endswith(".json"):
         try:
-            json.loads(path.read_bytes())
+            read_json(path)
         except ValueError:
             return f"it is no json ({size} bytes; a web page?)"
     return "" if size else "it is empty"
