@@ -26,6 +26,14 @@ CREATE TABLE IF NOT EXISTS features (
 );
 """
 BUSY_SECONDS = 120.0
+SQL_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)  # the second: a message with a damaged name in it
+# Operational errors are those of the system (a full disk, a lock, a missing permission), but for these of broken files.
+BROKEN = ("malformed", "no such column", "no such table", "has no column", "syntax error", "decode", "unsupported file")
+
+
+def is_damage(error: Exception) -> bool:
+    """True for those of `SQL_ERRORS` that a broken file gives."""
+    return not isinstance(error, sqlite3.OperationalError) or any(text in str(error) for text in BROKEN)
 
 
 class FeatureDatabase:
@@ -44,8 +52,8 @@ class FeatureDatabase:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+        except SQL_ERRORS as error:
+            if not is_damage(error):
                 raise OSError(f"Cannot open the feature store {path}: {error}.") from error
             self._replace(str(error))
 
@@ -132,14 +140,12 @@ class FeatureDatabase:
         """Run an action; a broken file is replaced by an empty one and the action repeated once."""
         try:
             return action(*args)
-        except sqlite3.OperationalError as error:
-            if "malformed" not in str(error):
+        except SQL_ERRORS as error:
+            if not is_damage(error):
                 raise OSError(
                     f"Cannot use the feature store {self.path}: {error}. Free some space or set CACHE to "
                     "another folder; what was stored so far stays valid."
                 ) from error
-            reason = str(error)
-        except sqlite3.DatabaseError as error:
             reason = str(error)
         self._replace(reason)
         return action(*args)

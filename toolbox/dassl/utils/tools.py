@@ -80,12 +80,14 @@ def read_json(fpath: str) -> Any:
     """Read a json file.
 
     Raises:
-        FileNotFoundError: there is none; ValueError: it is not json.
+        FileNotFoundError: there is none; ValueError: it is not json, or it is nested too deeply.
     """
     with open(fpath, encoding="utf-8") as file:
         try:
             return json.load(file)
-        except json.JSONDecodeError as error:
+        except RecursionError as error:
+            raise ValueError(f"{fpath} is not valid json: it is nested too deeply") from error
+        except ValueError as error:  # not json, not UTF-8, a number of too many digits
             raise ValueError(f"{fpath} is not valid json: {error}") from error
 
 
