@@ -104,11 +104,11 @@ def is_done(folder: str | Path, config_hash: str, targets: Sequence[str] = ()) -
     A record that is not valid is named in a warning: its run does not count as done.
     """
     path = Path(folder) / FILE
-    if not path.is_file():
-        return False
     try:
+        if not path.is_file():
+            return False
         record = read_record(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         log.warning("%s (Its run does not count as done.)", error)
         return False
     return record["config_hash"] == config_hash and set(targets) <= set(record.get("targets", {}))

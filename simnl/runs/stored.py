@@ -12,6 +12,7 @@ from yacs.config import CfgNode as CN
 
 from simnl.files import write_text_atomically
 from simnl.runs.config import YAML_LOADER, assemble, config_hash, is_hashed
+from simnl.runs.folder import CONFIG, IDENTITY, check_folder
 from simnl.runs.record import FILE as RECORD
 from simnl.runs.record import read_record
 from simnl.runs.sweep import combinations
@@ -19,8 +20,7 @@ from simnl.sealed import DamagedError, check_text, read_sealed, seal_text, write
 
 log = logging.getLogger(__name__)
 
-FILE = "config.yaml"
-IDENTITY = "run.json"
+FILE = CONFIG
 LEFT = (RECORD, "head.safetensors", "head", "selection.json", "sweep.json", "sweep")  # of which a run goes on, or tells
 KNOWN = ("config_hash", "seed")  # of which run.json tells
 FIRST = ("TRAINER.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "SEED")  # of the differences that a message shows
@@ -35,8 +35,10 @@ def take_folder(cfg: CN) -> None:
 
     Raises:
         ValueError: the folder holds another run, or what a run left that nothing tells; with what to do.
+        OSError: the run could not write there what it will write.
     """
     folder = Path(cfg.OUTPUT_DIR)
+    check_folder(folder)
     other = _other_run(folder, cfg)
     if other:
         left = [name for name in (IDENTITY, FILE, *LEFT) if (folder / name).exists()]

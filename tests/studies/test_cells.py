@@ -22,6 +22,7 @@ from helpers.images import make_images
 from simnl.locations import CONFIGS
 from simnl.results.overview import overview, problems
 from simnl.runs.cli import seeds_from
+from simnl.runs.folder import LOCK
 from simnl.runs.record import SCHEMA
 from simnl.sealed import seal
 from simnl.studies import executor
@@ -222,7 +223,7 @@ def test_a_cell_that_another_process_has_is_waited_for(cells, monkeypatch):
     monkeypatch.setattr(executor, "BUSY_PAUSE", 0.05)
     monkeypatch.setattr(executor, "execute", lambda cfg: pytest.fail("run twice"))
     mine = cells[0]
-    lock = FileLock(Path(mine.folder) / executor.LOCK, thread_local=False)
+    lock = FileLock(Path(mine.folder) / LOCK, thread_local=False)
     Path(mine.folder).mkdir(parents=True)
     lock.acquire()
 
