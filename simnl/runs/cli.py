@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import logging
 import os
@@ -19,6 +20,8 @@ from simnl.runs.config import base_config
 log = logging.getLogger(__name__)
 
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # no room, no free file entry (inode), or no quota
 
 # What a user can cause, and mend: shown as a message. Anything else is a defect and shows its traceback.
 USER_ERRORS = (ValueError, KeyError, OSError, RuntimeError, FloatingPointError)
@@ -121,4 +124,9 @@ def describe(error: BaseException) -> str:
         return str(error.args[0])
     if isinstance(error, FloatingPointError):
         return f"{error} Training diverged: lower OPTIM.LR, or raise OPTIM.EPS."
+    if isinstance(error, OSError) and error.errno in DISK_FULL and error.filename:
+        return (
+            f"{error.strerror}: {os.fsdecode(error.filename)}. Make room there (`df` shows it, `df -i` the number of "
+            "files), and run the same command again."
+        )
     return str(error) or type(error).__name__
