@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# What a killed process leaves: `.<name>.<32 hex digits>.tmp` of `replacing`, `.<name>.<process id>.tmp` of the engine.
-LEFT_OVER = re.compile(r"\..+\.([0-9a-f]{32}|\d+)\.tmp")
+# What a killed process leaves: `.<name>.<32 hex digits>.tmp` of `replacing`, `.<name>.<process id>.tmp` of the engine,
+# `.tmp<6 letters or digits>` of safetensors.
+LEFT_OVER = re.compile(r"\..+\.([0-9a-f]{32}|\d+)\.tmp|\.tmp[A-Za-z0-9]{6}")
 HOUR = 3600.0  # seconds; no file takes so long to write
 
 

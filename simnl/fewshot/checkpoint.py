@@ -33,7 +33,7 @@ def save_head(path: Path, head: nn.Module, about: dict) -> None:
         with replacing(path) as temporary:
             save_file(state, temporary, metadata={ABOUT: text, SEAL: tensors_checksum(state, text)})
     except SafetensorError as error:  # what safetensors makes of the system's errors
-        raise OSError(f"{path} cannot be written ({error}).") from error
+        raise OSError(f"{path} cannot be written ({error}). Make room there and run the same command again.") from error
 
 
 def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -150,14 +150,16 @@ def test_what_a_killed_process_left_goes_with_the_next_run(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     subprocess.run([sys.executable, "-c", KILLED, *files], env=environment, timeout=120, check=False)
     left = sorted(run.rglob("*.tmp"))
-    assert len(left) == 2
+    assert len(left) == 2, left
     (run / "sweep" / "3" / "head").mkdir(parents=True)
     (run / "sweep" / "3" / "head" / ".checkpoint.123.tmp").touch()
+    (run / ".tmpAb3xYz").touch()  # of safetensors
     (run / ".mine.tmp").touch()
     (run / "notes.tmp").touch()
     with claimed(run, wait=False) as mine:
         assert mine
         assert sorted(path.name for path in run.rglob("*.tmp")) == [".mine.tmp", "notes.tmp"]
+        assert not (run / ".tmpAb3xYz").exists()
 
 
 def test_nothing_goes_while_another_process_holds_the_folder(tmp_path):
