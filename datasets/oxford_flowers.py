@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from dassl.data.datasets import DATASET_REGISTRY
 from simnl.data.base import FewShotDataset, Sizes
-from simnl.data.listing import read_text
 from simnl.data.matlab import load_mat
+from simnl.sealed import read_json
 
 
 @DATASET_REGISTRY.register()
@@ -27,8 +25,9 @@ class OxfordFlowers(FewShotDataset):
         for path in files.values():
             if not path.is_file():
                 raise FileNotFoundError(self.help(f"a new split needs {path}", self.root))
+        table = read_json(files["cat_to_name.json"])
         try:
-            names = {int(key): name for key, name in json.loads(read_text(files["cat_to_name.json"])).items()}
+            names = {int(key): name for key, name in table.items()}
         except (ValueError, AttributeError) as error:
             raise ValueError(f"{files['cat_to_name.json']} must map label numbers to names: {error}.") from error
         classes: dict[int, list[str]] = {}

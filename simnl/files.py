@@ -5,10 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
+import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+# What a killed process leaves: `.<name>.<32 hex digits>.tmp` of `replacing`, `.<name>.<process id>.tmp` of the engine,
+# `.tmp<6 letters or digits>` of safetensors.
+LEFT_OVER = re.compile(r"\..+\.([0-9a-f]{32}|\d+)\.tmp|\.tmp[A-Za-z0-9]{6}")
+HOUR = 3600.0  # seconds; no file takes so long to write
 
 
 @contextmanager
@@ -16,7 +24,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there takes the name `path` when the block ends well.
 
     Missing folders above it are made. If the block fails, the temporary file goes and `path` stays as it was. Names
-    of temporary files start with a dot and differ from process to process.
+    of temporary files start with a dot and differ from process to process. The file's permissions are those that
+    umask gives a new file, whoever wrote it.
 
     Raises:
         OSError: as the block does; one that names no file (a full disk's, say) is raised again with `path`.
@@ -24,11 +33,14 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
+        mode = _create(temporary)
         yield temporary
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # a library has put a private file in its place
+            temporary.chmod(mode)
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
@@ -56,6 +68,15 @@ def is_writable(path: Path) -> bool:
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
+def _create(path: Path) -> int:
+    """Make an empty file; the permissions that umask leaves it."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with replacing(path) as temporary:
@@ -76,3 +97,29 @@ def sha256_of(path: Path) -> str:
 @functools.lru_cache(maxsize=64)
 def _sha256_of(path: Path, size: int, modified: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def remove_left_overs(folder: Path, older_than: float = 0.0) -> list[Path]:
+    """Remove temporary files that killed processes left in a folder; links are not followed.
+
+    Args:
+        folder: it alone, not the folders in it; it need not be there.
+        older_than: seconds since a file was last written. Leave it 0 only where no other process can be writing, as
+            under a lock; elsewhere `HOUR` spares the files of processes that live.
+
+    Returns:
+        What was removed.
+    """
+    removed, now = [], time.time()
+    try:
+        entries = [entry for entry in os.scandir(folder) if LEFT_OVER.fullmatch(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return removed
+    for entry in entries:
+        try:
+            if entry.is_file(follow_symlinks=False) and now - entry.stat(follow_symlinks=False).st_mtime >= older_than:
+                os.unlink(entry.path)
+                removed.append(Path(entry.path))
+        except FileNotFoundError:  # another process was faster
+            continue
+    return removed

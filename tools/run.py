@@ -100,8 +100,9 @@ def run_all(configs: list) -> list[Path]:
 
 def run_seed(cfg) -> str:
     """Run a config unless it is done; returns what became of it. Waits where another process runs the same."""
+    from simnl.runs.folder import claimed
     from simnl.studies.cells import is_finished
-    from simnl.studies.executor import claimed, execute
+    from simnl.studies.executor import execute
 
     with claimed(cfg.OUTPUT_DIR, wait=True):
         if is_finished(cfg):

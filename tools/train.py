@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
@@ -22,6 +23,7 @@ from simnl.runs.backbones import is_for_tiny, warn_of_tiny
 from simnl.runs.cli import fail_politely, known
 from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
+from simnl.runs.folder import check_folder, claimed
 from simnl.runs.run import configure_logging, run_log, run_one
 
 TINY = CONFIGS / "backbones" / "tiny.yaml"
@@ -84,7 +86,9 @@ def main() -> int:
     args = build_parser().parse_args()
     configure_logging()
     cfg = config_from(args)
-    with run_log(cfg.OUTPUT_DIR, quiet=False):
+    is_run = not (args.eval_only or args.no_train)  # the others leave the folder as it is, but for a log
+    check_folder(cfg.OUTPUT_DIR)
+    with claimed(cfg.OUTPUT_DIR, wait=True) if is_run else nullcontext(), run_log(cfg.OUTPUT_DIR, quiet=False):
         check_backbone(args, cfg)
         run_one(
             cfg, eval_only=args.eval_only, model_dir=args.model_dir, load_epoch=args.load_epoch, train=not args.no_train

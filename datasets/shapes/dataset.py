@@ -17,11 +17,11 @@ from datasets.shapes import classes, figures
 from datasets.shapes import render as renderer
 from datasets.shapes.classes import CLASSES, SPLITS, ShapeClass
 from datasets.shapes.render import image_generator, render, sample_scene
-from simnl.clip.waiting import holding
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.listing import find_missing
 from simnl.data.splits import Item, Split, read_split
 from simnl.files import make_cache, replacing
+from simnl.waiting import holding
 
 
 def renderer_version() -> str:

@@ -29,6 +29,14 @@ CREATE TABLE IF NOT EXISTS features (
 """
 BUSY_SECONDS = 120.0
 ELSEWHERE = "Set CACHE to a folder that you can write to"
+SQL_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)  # the second: a message with a damaged name in it
+# Operational errors are those of the system (a full disk, a lock, a missing permission), but for these of broken files.
+BROKEN = ("malformed", "no such column", "no such table", "has no column", "syntax error", "decode", "unsupported file")
+
+
+def is_damage(error: Exception) -> bool:
+    """True for those of `SQL_ERRORS` that a broken file gives."""
+    return not isinstance(error, sqlite3.OperationalError) or any(text in str(error) for text in BROKEN)
 
 
 class FeatureDatabase:
@@ -51,8 +59,8 @@ class FeatureDatabase:
         except OSError as error:
             reason = error.strerror or error
             raise OSError(f"The feature store {path} cannot be made ({reason}). {ELSEWHERE}.") from error
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+        except SQL_ERRORS as error:
+            if not is_damage(error):
                 raise OSError(f"Cannot open the feature store {path}: {error}. {ELSEWHERE}.") from error
             self._replace(str(error))
 
@@ -157,14 +165,12 @@ class FeatureDatabase:
         """Run an action; a broken file is replaced by an empty one and the action repeated once."""
         try:
             return action(*args)
-        except sqlite3.OperationalError as error:
-            if "malformed" not in str(error):
+        except SQL_ERRORS as error:
+            if not is_damage(error):
                 raise OSError(
                     f"Cannot use the feature store {self.path}: {error}. Free some space or set CACHE to "
                     "another folder; what was stored so far stays valid."
                 ) from error
-            reason = str(error)
-        except sqlite3.DatabaseError as error:
             reason = str(error)
         self._replace(reason)
         return action(*args)

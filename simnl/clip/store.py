@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
@@ -23,13 +24,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from simnl.clip.database import FeatureDatabase
+from simnl.clip.database import SQL_ERRORS, FeatureDatabase, is_damage
 from simnl.clip.finite import check_rows
 from simnl.clip.images import UnreadableImage, read_image  # noqa: F401 - the first is part of what this module raises
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.views import ViewSpec, seeded, view_seed
-from simnl.clip.waiting import holding
 from simnl.files import is_writable, make_cache
+from simnl.waiting import holding
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +257,11 @@ def _join(items: list[tuple[list[tuple[int, int]], Tensor]]) -> tuple[list[tuple
 
 
 class FileDigests:
-    """SHA-256 of files, remembered by (path, size, modification time), so that a warm run only stats the files."""
+    """SHA-256 of files, remembered by (path, size, modification time), so that a warm run only stats the files.
+
+    Each row has a check sum; a row that does not fit its own is as good as none, and its file is read again. A table
+    from before there were check sums is not used.
+    """
 
     def __init__(self, root: Path):
         self._path = make_cache(root) / "files.sqlite"
@@ -265,39 +270,52 @@ class FileDigests:
         """Content digests, 32 bytes each, in the order of `paths`."""
         try:
             return self._of(self._path, paths, progress)
-        except sqlite3.DatabaseError as error:
+        except SQL_ERRORS as error:
             if not is_writable(self._path):  # a read-only disk
                 log.info("%s can be neither used (%s) nor written to: contents are read anew.", self._path, error)
                 return self._of(":memory:", paths, progress)
-            if isinstance(error, sqlite3.OperationalError):
+            if not is_damage(error):
                 raise OSError(f"Cannot use {self._path}: {error}.") from error
             log.warning("%s is damaged (%s); it is built anew.", self._path, error)
-            self._path.unlink(missing_ok=True)
+            for name in ("", "-journal", "-wal", "-shm"):  # a journal of the broken file must not be replayed
+                self._path.with_name(self._path.name + name).unlink(missing_ok=True)
             return self._of(self._path, paths, progress)
 
     def _of(self, database: Path | str, paths: Sequence[str], progress: bool) -> list[bytes]:
         connection = sqlite3.connect(database, timeout=120)
         try:
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB)"
+                "CREATE TABLE IF NOT EXISTS digests "
+                "(path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB, crc INTEGER)"
             )
-            digests, fresh = [], []
+            digests, fresh, damaged = [], [], 0
             for path in tqdm(paths, desc="Reading images", disable=not progress or len(paths) < 20000, leave=False):
-                digest, record = self._one(connection, os.path.abspath(path))
+                digest, record, was_damaged = self._one(connection, os.path.abspath(path))
                 digests.append(digest)
                 fresh += [record] if record else []
+                damaged += was_damaged
+            if damaged:
+                log.warning("%d rows of %s are damaged; their files are read again.", damaged, self._path)
             if fresh and (database == ":memory:" or is_writable(self._path)):  # else they are read again next time
                 with connection:
-                    connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", fresh)
+                    connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", fresh)
             return digests
         finally:
             connection.close()
 
     @staticmethod
-    def _one(connection: sqlite3.Connection, path: str) -> tuple[bytes, tuple | None]:
+    def _one(connection: sqlite3.Connection, path: str) -> tuple[bytes, tuple | None, bool]:
+        """The digest of a file, the row to store if there was no right one, and whether there was a damaged one."""
         stat = os.stat(path)
-        known = connection.execute("SELECT size, mtime, digest FROM files WHERE path = ?", (path,)).fetchone()
-        if known and known[:2] == (stat.st_size, stat.st_mtime_ns):
-            return known[2], None
+        known = connection.execute("SELECT size, mtime, digest, crc FROM digests WHERE path = ?", (path,)).fetchone()
+        is_sound = known is not None and known[3] == _row_crc(path, *known[:3])
+        if is_sound and known[:2] == (stat.st_size, stat.st_mtime_ns):
+            return known[2], None, False
         digest = hashlib.sha256(Path(path).read_bytes()).digest()
-        return digest, (path, stat.st_size, stat.st_mtime_ns, digest)
+        row = (path, stat.st_size, stat.st_mtime_ns, digest)
+        return digest, (*row, _row_crc(*row)), known is not None and not is_sound
+
+
+def _row_crc(*row: object) -> int:
+    """Check sum of a row, whatever types damage has given it."""
+    return zlib.crc32(repr(row).encode(errors="surrogateescape"))

@@ -6,7 +6,6 @@ The three ways in which the field turns the prompts of a class into one weight v
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from simnl.sealed import DamagedError, read_json
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +110,9 @@ def read_cupl(path: Path, classnames: Sequence[str]) -> PromptSet:
         the file and the classes.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"CuPL file {path} is not valid json: {error}. Fetch it again.") from error
+        table = read_json(path, "Fetch it again.")
+    except DamagedError as error:
+        raise ValueError(f"CuPL file {error}") from error
     if not isinstance(table, dict):
         raise ValueError(f"CuPL file {path} must map class names to sentences, it holds a {type(table).__name__}.")
     odd = [name for name, sentences in table.items() if not _is_sentences(sentences)]

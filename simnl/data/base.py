@@ -18,7 +18,7 @@ from simnl.data.classnames import read_names
 from simnl.data.draws import Draw, DrawSpec, DrawStore, Noise
 from simnl.data.listing import describe, find_missing, find_namesake, list_folders, list_images, some
 from simnl.data.splits import PARTS, Item, Split, make_split, read_split, write_split
-from simnl.files import digests_of
+from simnl.files import HOUR, digests_of, remove_left_overs
 
 logger = logging.getLogger(__name__)
 
@@ -224,6 +224,7 @@ class FewShotDataset(DatasetBase):
         made = make_split(str(self.image_root), self.list_classes(), NEW_SPLIT_SEED, NEW_SPLIT_VAL, NEW_SPLIT_TEST)
         name = f"{type(self).__name__}-{made.sha256[:12]}.json"
         path = Path(cfg.STORE.ROOT).expanduser() / "splits" / name
+        remove_left_overs(path.parent, older_than=HOUR)
         if not _holds(path, made):
             write_split(path, made)
         logger.warning(

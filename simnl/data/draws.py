@@ -9,7 +9,6 @@ of Python's generator.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +16,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from simnl.data.listing import read_text, write_json
+from simnl.data.listing import write_json
 from simnl.data.splits import Item, Split
+from simnl.files import HOUR, remove_left_overs
+from simnl.sealed import read_sealed, seal
 
 logger = logging.getLogger(__name__)
 
@@ -172,20 +173,13 @@ class DrawStore:
             "val": [[item.path, item.label] for item in result.val],
         }
         try:
-            write_json(path, {**content, "sha256": _checksum(content)})
+            remove_left_overs(path.parent, older_than=HOUR)  # other processes may be writing draws beside this one
+            write_json(path, seal(content))
         except OSError as error:
             logger.warning("The draw could not be stored at %s (%s); the run goes on without.", path, error)
 
     def _load(self, path: Path, spec: DrawSpec) -> Draw:
-        try:
-            content = json.loads(read_text(path))
-        except RecursionError as error:
-            raise ValueError("its json is nested too deeply") from error
-        if not isinstance(content, dict):
-            raise ValueError("it is no json object")
-        stored = content.pop("sha256", None)
-        if stored != _checksum(content):
-            raise ValueError("its checksum is wrong: damaged or edited")
+        content = read_sealed(path)
         for key, value in self._header(spec).items():
             if content.get(key) != value:
                 raise ValueError(f"stale: {key} is {content.get(key)!r}, expected {value!r}")
@@ -201,7 +195,3 @@ class DrawStore:
         if any(path not in known or known[path].label != label for path, label in rows):
             raise ValueError("it names images that the split does not have")
         return [known[path] for path, _ in rows]
-
-
-def _checksum(content: dict[str, object]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

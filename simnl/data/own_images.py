@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shlex
@@ -16,6 +15,7 @@ from simnl.data.duplicates import Shared, find_shared, in_words, remembered_dige
 from simnl.data.listing import IMAGE_SUFFIXES, describe, list_folders, list_images, list_others, some
 from simnl.data.splits import GENERATED, PARTS, Item, Split, check_items, make_split, read_split, write_split
 from simnl.files import digests_of
+from simnl.sealed import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +238,6 @@ def content_digest(root: Path) -> str:
 
 def made_here(content: bytes) -> bool:
     try:
-        return GENERATED in json.loads(content)
-    except (ValueError, TypeError, RecursionError):
+        return GENERATED in parse_json(content, ImageFolder.split_file)
+    except (ValueError, TypeError):
         return False

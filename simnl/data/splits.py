@@ -7,7 +7,6 @@ The file format is CoOp's: `{"train" | "val" | "test": [[path below the image fo
 from __future__ import annotations
 
 import hashlib
-import json
 import posixpath
 import random
 import re
@@ -17,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from simnl.data.listing import read_text, some, write_json
+from simnl.data.listing import some, write_json
+from simnl.sealed import read_json
 
 PARTS = ("train", "val", "test")
 GENERATED = "generated"
@@ -79,7 +79,7 @@ def read_split(path: Path, *, val_required: bool = True) -> Split:
     labels are not 0..n-1, where a path occurs twice or leads out of the image folder. With
     `val_required=False` an empty or absent "val" is accepted.
     """
-    content = _read_json(path)
+    content = read_json(path, "Is it cut short or damaged? Fetch it again.", surrogates=True)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object with the keys train, val and test, found {_kind(content)}.")
     unknown = sorted(set(content) - {*PARTS, GENERATED})
@@ -100,25 +100,6 @@ def read_split(path: Path, *, val_required: bool = True) -> Split:
         raise ValueError(f"{path}: {GENERATED!r} must be an object, found {_kind(how)}.")
     origin = GENERATED if GENERATED in content else "standard"
     return Split(parts["train"], parts["val"] or None, parts["test"], origin, str(path), how=how)
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(read_text(path), object_pairs_hook=_no_repeats)
-    except RecursionError as error:
-        raise ValueError(f"{path} is no split file: its json is nested too deeply.") from error
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path} is not valid json ({error}): cut short or damaged? Fetch it again.") from error
-
-
-def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {max(keys, key=keys.count)!r} occurs twice")
-    return content
 
 
 def _kind(value: object) -> str:

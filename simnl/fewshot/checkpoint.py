@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -10,20 +11,29 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from simnl.files import replacing
+from simnl.sealed import KEY as SEAL
+from simnl.sealed import WRONG_SUM, parse_json, tensors_checksum
+
+log = logging.getLogger(__name__)
+
+ABOUT = "about"
+RETRAIN = "Delete it and train again."
+DAMAGE = (SafetensorError, ValueError, TypeError, RuntimeError)  # what reading a broken file can raise
 
 
 def save_head(path: Path, head: nn.Module, about: dict) -> None:
-    """Save a head's state dict with a json description (class names, hyper-parameters, ...).
+    """Save a head's state dict with a json description (class names, hyper-parameters, ...) and a check sum over both.
 
     Raises:
         OSError: it cannot be written, e.g. for want of space; the message names the file.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    text = json.dumps(about, allow_nan=False)
     try:
         with replacing(path) as temporary:
-            save_file(state, temporary, metadata={"about": json.dumps(about)})
+            save_file(state, temporary, metadata={ABOUT: text, SEAL: tensors_checksum(state, text)})
     except SafetensorError as error:  # what safetensors makes of the system's errors
-        raise OSError(f"{path} cannot be written ({error}).") from error
+        raise OSError(f"{path} cannot be written ({error}). Make room there and run the same command again.") from error
 
 
 def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -37,10 +47,20 @@ def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise FileNotFoundError(f"No trained head at {path}. Train first, or point --model-dir at a finished run.")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). Train again.") from error
+            metadata = dict(file.metadata() or {})
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        about = parse_json(metadata[ABOUT].encode(), path)
+        if not isinstance(about, dict):
+            raise ValueError(f"its {ABOUT} is no json object")
+        if set(metadata) == {ABOUT}:
+            log.warning("%s is of an earlier version, without a check sum: damage in it cannot be found.", path)
+        elif set(metadata) != {ABOUT, SEAL} or metadata[SEAL] != tensors_checksum(state, metadata[ABOUT]):
+            raise ValueError(WRONG_SUM)
+    except KeyError as error:
+        raise ValueError(f"{path} is no trained head of this program: it has no {error}. {RETRAIN}") from error
+    except DAMAGE as error:
+        raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). {RETRAIN}") from error
+    return state, about
 
 
 def restore_head(path: Path, head: nn.Module, about: dict) -> dict:

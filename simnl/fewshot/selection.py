@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import LabelledFeatures, given
-from simnl.files import write_text_atomically
+from simnl.sealed import DamagedError, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
 
@@ -118,13 +117,16 @@ class EpochSelection:
 
     def _read(self) -> list[float]:
         try:
-            known = json.loads(self._scores.read_text(encoding="utf-8"))
+            content = read_sealed(self._scores, older=lambda found: isinstance(found, list))
         except FileNotFoundError:
             return []
-        except ValueError as error:  # not json, not UTF-8
-            raise ValueError(f"{self._scores} is damaged ({error}). {self._advice}") from error
-        if not (isinstance(known, list) and all(type(score) in (float, int) for score in known)):
-            raise ValueError(f"{self._scores} is damaged: it must hold a list of numbers. {self._advice}")
+        except DamagedError as error:
+            raise ValueError(f"{self._scores} is damaged: it {error.why}. {self._advice}") from error
+        if isinstance(content, list):
+            log.warning("%s is of an earlier version, without a check sum: damage in it cannot be found.", self._scores)
+        known = content.get("scores") if isinstance(content, dict) else content
+        if not (isinstance(known, list) and all(map(_is_score, known))):
+            raise ValueError(f"{self._scores} is damaged: it must hold a list of numbers from 0 to 100. {self._advice}")
         return known
 
     @property
@@ -137,7 +139,7 @@ class EpochSelection:
         self.scores.append(score)
         if self.best_epoch == len(self.scores) - 1:
             save_head(self._weights(self.best_epoch), head, {})
-        write_text_atomically(self._scores, json.dumps(self.scores))
+        write_sealed(self._scores, {"scores": self.scores})
 
     def prune(self) -> None:
         """Remove the weights of all but the best epoch."""
@@ -161,3 +163,7 @@ class EpochSelection:
 
     def _weights(self, epoch: int) -> Path:
         return self._folder / f"best-epoch{epoch + 1}.safetensors"
+
+
+def _is_score(value: object) -> bool:
+    return type(value) in (float, int) and 0 <= value <= 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import dis
+import errno
 import functools
 import logging
 import os
@@ -29,6 +30,7 @@ ON_PURPOSE = (ValueError, KeyError, RuntimeError, ImportError, TypeError)
 OURS, METHOD, LIBRARY = "ours", "method", "library"
 RAISE = dis.opmap["RAISE_VARARGS"]
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # no room, no free file entry (inode), or no quota
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
 
 
@@ -167,6 +169,11 @@ def describe(error: BaseException) -> str:
         text = str(error.args[0])
     elif isinstance(error, FloatingPointError):
         text = f"{error} Training diverged: lower OPTIM.LR, or raise OPTIM.EPS."
+    elif isinstance(error, OSError) and error.errno in DISK_FULL and error.filename:
+        text = (
+            f"{error.strerror}: {os.fsdecode(error.filename)}. Make room there (`df` shows it, `df -i` the number of "
+            "files), and run the same command again."
+        )
     elif isinstance(error, MemoryError) and not str(error):
         text = "There is not enough memory."
     else:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import platform
 import subprocess
 from collections.abc import Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 
-from simnl.files import write_text_atomically
 from simnl.locations import ROOT
+from simnl.runs.record_rules import problems
+from simnl.sealed import KEY as SEAL
+from simnl.sealed import read_sealed, write_sealed
 
-SCHEMA = 1
+log = logging.getLogger(__name__)
+
+SCHEMA = 2
+UNSEALED = 1  # the schema of records from before there were check sums; they are read as they are
 FILE = "result.json"
-REQUIRED = {
-    "schema": int, "method": str, "dataset": str, "shots": int, "seed": int, "backbone": str, "preset": str,
-    "protocol": str, "config_hash": str, "accuracy": float,
-}  # fmt: skip
 COSTS = ("encoded_images", "seconds", "peak_memory_mb", "device", "environment")
 NEW_CLASSES = "new"  # the target that stands for the classes that SUBSAMPLE_CLASSES base leaves out
 OWN_IMAGES = "imagefolder"  # the config of a folder of one's own images: each folder is a data set
@@ -25,33 +26,37 @@ PACKAGES = ("torch", "torchvision", "open_clip_torch", "dassl", "numpy", "pillow
 
 
 def write_record(folder: str | Path, record: dict) -> Path:
-    """Write a run's record, atomically.
+    """Write a run's record with its check sum, atomically.
 
     Raises:
-        ValueError: a required key is missing or of the wrong type.
+        ValueError: a required key is missing or of the wrong type, or a number is out of its range.
     """
-    wrong = _problems(record)
+    wrong = problems(record, (SCHEMA,))
     if wrong:
         raise ValueError(f"The run record is not complete: {'; '.join(wrong)}.")
     path = Path(folder) / FILE
-    write_text_atomically(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
+    write_sealed(path, record)
     return path
 
 
 def read_record(path: str | Path) -> dict:
-    """Read one record.
+    """Read one record; a record of schema 1, from before there were check sums, too.
 
     Raises:
-        ValueError: not json, another schema, or an incomplete record; the message names the file and the reason.
+        FileNotFoundError: there is none; OSError: it cannot be read.
+        ValueError: not json, damaged, of another schema, incomplete, or with a number out of its range; the message
+            names the file and the reason.
     """
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not valid json ({error}). Delete it and run again.") from error
-    wrong = _problems(record) if isinstance(record, dict) else ["it is not a json object"]
+    advice = "Delete it and run again."
+    record = read_sealed(path, advice, older=_is_unsealed)
+    wrong = problems(record, (SCHEMA, UNSEALED))
     if wrong:
-        raise ValueError(f"{path} is not a run record of this version: {'; '.join(wrong)}. Delete it and run again.")
+        raise ValueError(f"{path} is not a run record of this version: {'; '.join(wrong)}. {advice}")
     return record
+
+
+def _is_unsealed(content: object) -> bool:
+    return isinstance(content, dict) and content.get("schema") == UNSEALED and SEAL not in content
 
 
 def with_earlier(folder: str | Path, record: dict, *, resumed: bool) -> dict:
@@ -95,13 +100,17 @@ def config_of(dataset: str) -> str:
 
 
 def is_done(folder: str | Path, config_hash: str, targets: Sequence[str] = ()) -> bool:
-    """True when the folder holds a valid record of this config, with figures of these shifted data sets."""
+    """True when the folder holds a valid record of this config, with figures of these shifted data sets.
+
+    A record that is not valid is named in a warning: its run does not count as done.
+    """
     path = Path(folder) / FILE
-    if not path.is_file():
-        return False
     try:
+        if not path.is_file():
+            return False
         record = read_record(path)
-    except ValueError:
+    except (OSError, ValueError) as error:
+        log.warning("%s (Its run does not count as done.)", error)
         return False
     return record["config_hash"] == config_hash and set(targets) <= set(record.get("targets", {}))
 
@@ -130,17 +139,3 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-def _problems(record: dict) -> list[str]:
-    wrong = []
-    for key, kind in REQUIRED.items():
-        if key not in record:
-            wrong.append(f"'{key}' is missing")
-        elif not isinstance(record[key], kind) or isinstance(record[key], bool):
-            wrong.append(f"'{key}' is {record[key]!r}, expected {kind.__name__}")
-    if not isinstance(record.get("targets", {}), dict):
-        wrong.append(f"'targets' is {record['targets']!r}, expected dict")
-    if not wrong and record["schema"] != SCHEMA:
-        wrong.append(f"its schema is {record['schema']}, this program writes {SCHEMA}")
-    return wrong

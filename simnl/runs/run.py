@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import resource
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
@@ -23,6 +23,7 @@ from simnl.clip.arithmetic import set_arithmetic
 from simnl.data.own_images import folder_of
 from simnl.escaping import keep_logs_printable, printable
 from simnl.files import make_cache
+from simnl.runs.cli import DISK_FULL
 from simnl.runs.config import relevant
 from simnl.runs.hparams import write_hparams
 from simnl.runs.identity import config_hash
@@ -33,7 +34,6 @@ from simnl.runs.targets import build_targets, check_targets, test_on
 
 log = logging.getLogger(__name__)
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 OWN_PACKAGES = ("simnl", "trainers", "datasets", "dassl")
 
 
@@ -71,6 +71,7 @@ def configure_logging(quiet: bool = False) -> None:
         quiet: standard output goes to log.txt alone, so warnings are shown on standard error too, each once.
     """
     keep_logs_printable()
+    threading.excepthook = thread_failed
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=CurrentStdout(), force=True)
     for package in OWN_PACKAGES:
         logging.getLogger(package).setLevel(logging.INFO)
@@ -81,6 +82,12 @@ def configure_logging(quiet: bool = False) -> None:
         console.setFormatter(logging.Formatter("Note: %(message)s"))
         console.addFilter(Once())
         logging.getLogger().addHandler(console)
+
+
+def thread_failed(args) -> None:
+    """Show what ended a thread, but for a full disk: TensorBoard's writer raises it again where the run goes on."""
+    if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in DISK_FULL):
+        threading.__excepthook__(args)
 
 
 @contextmanager

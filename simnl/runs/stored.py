@@ -3,7 +3,6 @@ that it can be loaded again."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,30 +12,35 @@ from yacs.config import CfgNode as CN
 
 from simnl.files import write_text_atomically
 from simnl.runs.config import assemble, is_hashed
+from simnl.runs.folder import CONFIG, IDENTITY, check_folder
 from simnl.runs.identity import config_hash
 from simnl.runs.record import FILE as RECORD
 from simnl.runs.record import read_record
 from simnl.runs.sweep import combinations
 from simnl.runs.yaml_files import YAML_LOADER, read_yaml
+from simnl.sealed import DamagedError, check_text, read_sealed, seal_text, write_sealed
 
 log = logging.getLogger(__name__)
 
-FILE = "config.yaml"
-IDENTITY = "run.json"
+FILE = CONFIG
 LEFT = (RECORD, "head.safetensors", "head", "selection.json", "sweep.json", "sweep")  # of which a run goes on, or tells
+KNOWN = ("config_hash", "seed")  # of which run.json tells
 FIRST = ("TRAINER.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "SEED")  # of the differences that a message shows
 SHOWN = 6
 
 
 def take_folder(cfg: CN) -> None:
-    """Write OUTPUT_DIR/run.json, {"config_hash", "seed"}, and config.yaml, unless the folder is another run's.
+    """Write OUTPUT_DIR/run.json, {"config_hash", "seed"} and a check sum, and config.yaml, unless the folder is
+    another run's.
 
     A run goes on from what lies in its folder, so what another left there would come out under its name.
 
     Raises:
         ValueError: the folder holds another run, or what a run left that nothing tells; with what to do.
+        OSError: the run could not write there what it will write.
     """
     folder = Path(cfg.OUTPUT_DIR)
+    check_folder(folder)
     other = _other_run(folder, cfg)
     if other:
         left = [name for name in (IDENTITY, FILE, *LEFT) if (folder / name).exists()]
@@ -46,7 +50,7 @@ def take_folder(cfg: CN) -> None:
         )
     if cfg.RESUME and (other := _other_run(Path(cfg.RESUME), cfg)):
         log.warning("RESUME: %s holds another run (%s); its checkpoint is used as you asked.", cfg.RESUME, other)
-    write_text_atomically(folder / IDENTITY, json.dumps(_identity(cfg)) + "\n")
+    write_sealed(folder / IDENTITY, _identity(cfg))
     if not (folder / RECORD).is_file():
         write_config(cfg)  # again once its sweep, if any, has chosen
 
@@ -75,15 +79,22 @@ def _other_run(folder: Path, cfg: CN) -> str:
 
 def _known_identity(folder: Path) -> dict | None:
     try:
-        known = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
-        return {key: known[key] for key in ("config_hash", "seed")}
-    except (FileNotFoundError, ValueError, LookupError, TypeError):  # none, or damaged: the record tells, too
+        known = read_sealed(folder / IDENTITY, older=_is_unsealed)
+        return {key: known[key] for key in KNOWN}
+    except FileNotFoundError:  # the record tells, too
         pass
+    except (ValueError, LookupError) as error:
+        log.warning("%s It is written anew.", error)
     try:
         record = read_record(folder / RECORD)
     except (FileNotFoundError, ValueError):
         return None
-    return {key: record[key] for key in ("config_hash", "seed")}
+    return {key: record[key] for key in KNOWN}
+
+
+def _is_unsealed(content: object) -> bool:
+    """True for what run.json was before it had a check sum."""
+    return isinstance(content, dict) and set(content) == set(KNOWN)
 
 
 def _differences(stored: dict[str, str], cfg: CN) -> str:
@@ -100,9 +111,9 @@ def _differences(stored: dict[str, str], cfg: CN) -> str:
 
 
 def write_config(cfg: CN) -> Path:
-    """Write OUTPUT_DIR/config.yaml: all keys but the nodes of other trainers."""
+    """Write OUTPUT_DIR/config.yaml: all keys but the nodes of other trainers, and a check sum as its last line."""
     path = Path(cfg.OUTPUT_DIR) / FILE
-    write_text_atomically(path, _text(cfg))
+    write_text_atomically(path, seal_text(_text(cfg)))
     return path
 
 
@@ -123,21 +134,34 @@ def read_config(folder: str | Path, settings: dict | None = None) -> CN:
         settings: dotted keys to change, e.g. where data moved.
 
     Raises:
-        FileNotFoundError: the run left no config; ConfigError: it is damaged or of another version.
+        FileNotFoundError: the run left no config; ValueError: it is damaged or of another version.
     """
     path = Path(folder) / FILE
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is not there, so the run cannot be loaded. Delete {folder} and run its command again."
         )
+    advice = f"Delete {folder} and run its command again (or, if you edited the file, remove its last line)."
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise DamagedError(path, "is damaged (not UTF-8 text)", advice) from error
+    if not check_text(text, path, advice):
+        log.warning("%s has no check sum, as from an earlier version: damage in it cannot be found.", path)
     return assemble([path], settings={**(settings or {}), "OUTPUT_DIR": str(folder)})
 
 
 def stored_keys(folder: str | Path) -> dict[str, str]:
     """Dotted keys and values, as text, of the run in a folder; empty where there is no config, or a damaged one."""
+    path = Path(folder) / FILE
     try:
-        body = read_yaml(Path(folder) / FILE)
-    except (OSError, ValueError):
+        check_text(path.read_bytes().decode(), path)
+        body = read_yaml(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        reason = error if isinstance(error, DamagedError) else f"{path}: {error}"
+        log.warning("The config of a run is not used: %s", reason)
         return {}
     return dict(_flat(body)) if isinstance(body, dict) else {}
 

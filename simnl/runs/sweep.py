@@ -16,8 +16,9 @@ from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
-from simnl.files import write_text_atomically
 from simnl.runs.config import ConfigError, find_key
+from simnl.runs.record_rules import percent_problem
+from simnl.sealed import DamagedError, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def sweep(cfg: CN, score: Callable[[CN], tuple[float | None, int]]) -> tuple[CN,
             log.info("Nothing may be selected on (%s): SWEEP is not carried out.", cfg.PROTOCOL)
             return with_settings(cfg, {}, cfg.OUTPUT_DIR), {}, 0
         done.append({"settings": settings[number], "accuracy": accuracy, "num_settings": tried})
-        write_text_atomically(folder / FILE, json.dumps(done, indent=1))
+        write_sealed(folder / FILE, {"done": done})
         shutil.rmtree(work, ignore_errors=True)
     best = max(done, key=lambda entry: entry["accuracy"])  # the first of equals
     log.info("Swept %d settings: %s with %.2f %%", len(done), best["settings"], best["accuracy"])
@@ -91,18 +92,20 @@ def sweep(cfg: CN, score: Callable[[CN], tuple[float | None, int]]) -> tuple[CN,
 def _read(path: Path, settings: list[dict]) -> list[dict]:
     """What an interrupted sweep of the same settings has done; a damaged file, or one of others, is not used."""
     try:
-        done = json.loads(path.read_text(encoding="utf-8"))
+        content = read_sealed(path, older=lambda found: isinstance(found, list))
+        done, why = content.get("done") if isinstance(content, dict) else content, ""
     except FileNotFoundError:
         return []
-    except ValueError:  # not json, not UTF-8
-        done = None
+    except DamagedError as error:
+        done, why = None, f" (It {error.why}.)"
     expected = json.loads(json.dumps(settings))
     if isinstance(done, list) and all(map(_is_entry, done)) and [e["settings"] for e in done] == expected[: len(done)]:
         return done
-    log.warning("%s is damaged or of another sweep: the sweep starts anew.", path)
+    log.warning("%s is damaged or of another sweep: the sweep starts anew.%s", path, why)
     return []
 
 
 def _is_entry(entry: object) -> bool:
     kinds = {"settings": dict, "accuracy": (int, float), "num_settings": int}
-    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+    fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+    return fits and not percent_problem(entry["accuracy"])

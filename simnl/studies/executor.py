@@ -1,6 +1,6 @@
 """Carry out the cells of a matrix: in this process, or in several on this machine or on a SLURM cluster.
 
-A cell is claimed by a lock on its folder, which the operating system releases with the process that holds it. So any
+A cell is claimed by a lock on its folder (simnl/runs/folder.py). So any
 number of processes, of one benchmark or of several, can work on the same cells: none is run twice to completion.
 """
 
@@ -9,29 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from yacs.config import CfgNode as CN
 
 from simnl import interrupts
-from simnl.clip.waiting import holding
-from simnl.runs.cli import summary
+from simnl.runs.cli import describe, summary
+from simnl.runs.folder import claimed
 from simnl.runs.run import run_log, run_one
 from simnl.studies.cells import Cell, is_finished
 
-LOCK = ".lock"
 BUSY_PAUSE = 1.0  # seconds between two looks at cells that other processes run
 
 Report = Callable[[int, dict], None]  # number of the cell, what became of it
-
-
-@contextlib.contextmanager
-def claimed(folder: str, wait: bool) -> Iterator[bool]:
-    """Hold a run's folder; False where another process does and `wait` is False."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with holding(Path(folder) / LOCK, f"carries out the run in {folder}", wait) as mine:
-        yield mine
 
 
 def execute(cfg: CN) -> dict | None:
@@ -52,12 +42,15 @@ def attempt(cell: Cell) -> dict | None:
         return {"state": "failed", "error": cell.error, "log": ""}
     if is_finished(cell.cfg):
         return {"state": "skipped"}
-    with claimed(cell.folder, wait=False) as mine:
-        if not mine:
-            return None
-        if is_finished(cell.cfg):  # since the look above, by another process
-            return {"state": "skipped"}
-        return _run(cell)
+    try:
+        with claimed(cell.folder, wait=False) as mine:
+            if not mine:
+                return None
+            if is_finished(cell.cfg):  # since the look above, by another process
+                return {"state": "skipped"}
+            return _run(cell)
+    except OSError as error:  # the folder is of no use
+        return {"state": "failed", "error": describe(error), "log": ""}
 
 
 def _run(cell: Cell) -> dict:

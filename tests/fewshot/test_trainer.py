@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +17,7 @@ from simnl.runs.cli import known
 from simnl.runs.config import assemble
 from simnl.runs.run import run_one, seeded_trainer
 from simnl.runs.targets import test_on as accuracy_on
+from simnl.sealed import read_sealed
 
 CLASSES = ("cat", "dog", "owl", "yak")
 QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "2", "VIEWS.CACHE", "2", "VIEWS.TRAIN", "2", "VERBOSE", "False"]
@@ -126,7 +126,7 @@ def test_what_cannot_be_is_refused_with_the_reason(config):
 def test_a_swept_run_is_the_run_with_the_best_setting(config, tmp_path):
     sweep = ["SWEEP", "[['OPTIM.LR', [0.5, 0.001, 0.1]]]"]
     swept = run_one(config("CLIPAdapter", *sweep, name="swept"))
-    tried = json.loads((tmp_path / "swept" / "sweep.json").read_text())
+    tried = read_sealed(tmp_path / "swept" / "sweep.json")["done"]
     best = max(tried, key=lambda entry: entry["accuracy"])["settings"]
     assert swept["swept"] == best
     assert swept["num_settings"] == 3
@@ -147,7 +147,7 @@ def test_a_setting_that_diverges_is_not_taken(config, tmp_path):
     sweep = ["SWEEP", "[['OPTIM.LR', [1e30, 0.001]]]", "OPTIM.NAME", "sgd", "OPTIM.MAX_EPOCH", "4"]
     record = run_one(config("CLIPAdapter", *sweep, "OPTIM.WARMUP_EPOCH", "-1"))
     assert record["swept"] == {"OPTIM.LR": 0.001}
-    assert json.loads((tmp_path / "run" / "sweep.json").read_text())[0]["accuracy"] == 0.0
+    assert read_sealed(tmp_path / "run" / "sweep.json")["done"][0]["accuracy"] == 0.0
 
 
 def test_nothing_is_swept_or_searched_without_selection_images(config, tmp_path):

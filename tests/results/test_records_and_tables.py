@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import statistics
 
 import pytest
 
+from helpers.table_records import sealed_text
 from simnl.results.stats import interval, mean
 from simnl.results.tables import Request, build, comparable, find_records, render, select, summarise
 from simnl.runs.record import FILE, SCHEMA, is_done, read_record, write_record
@@ -39,7 +39,8 @@ def test_round_trip_and_skipping(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", json.dumps({**BASE, "accuracy": "high"}), json.dumps({**BASE, "schema": 0})]
+    "content",
+    ["{", "[]", "{}", sealed_text({**BASE, "accuracy": "high"}), sealed_text({**BASE, "schema": 0})],
 )
 def test_a_bad_record_is_named_and_does_not_count_as_done(tmp_path, content):
     path = put(tmp_path)
@@ -63,7 +64,7 @@ def test_a_bad_record_is_named_and_does_not_count_as_done(tmp_path, content):
 def test_a_damaged_record_is_named_and_skipped(tmp_path, caplog, change):
     put(tmp_path, seed=1)
     path = put(tmp_path, seed=2)
-    path.write_text(json.dumps({**BASE, "seed": 2, **change}))
+    path.write_text(sealed_text({**BASE, "seed": 2, **change}))
     (kept,) = find_records([tmp_path])
     assert kept["seed"] == 1
     assert str(path) in caplog.text

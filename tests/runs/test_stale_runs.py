@@ -15,6 +15,7 @@ from simnl.runs.config import assemble
 from simnl.runs.identity import config_hash
 from simnl.runs.run import run_log, run_one
 from simnl.runs.stored import IDENTITY, take_folder, write_config
+from simnl.sealed import read_sealed
 
 RATIO = "TRAINER.CLIPADAPTER.RATIO"
 QUICK = ["OPTIM.MAX_EPOCH", "2", "VIEWS.CACHE", "1", "VIEWS.TRAIN", "1", "VERBOSE", "False"]
@@ -47,7 +48,7 @@ def config(images, store, tmp_path):
 
 def test_another_run_is_refused_and_the_same_goes_on(config, tmp_path):
     first = run_one(config())
-    assert json.loads((tmp_path / "run" / IDENTITY).read_text()) == {"config_hash": first["config_hash"], "seed": 1}
+    assert read_sealed(tmp_path / "run" / IDENTITY) == {"config_hash": first["config_hash"], "seed": 1}
     before = (tmp_path / "run" / "result.json").read_bytes()
     for cfg, told in (
         (config(seed=2), "SEED is 1 there and 2 here"),

@@ -9,6 +9,7 @@ import pytest
 from simnl.locations import CONFIGS
 from simnl.runs.config import ConfigError, assemble
 from simnl.runs.sweep import combinations, sweep, with_settings
+from simnl.sealed import read_sealed
 
 FILES = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "shapes.yaml"]
 FILES.append(CONFIGS / "trainers" / "CLIPAdapter.yaml")
@@ -57,7 +58,7 @@ def test_an_interrupted_sweep_goes_on(tmp_path):
         sweep(cfg, lambda c: score(c, stop_at=0.6))
     sweep(cfg, score)
     assert seen == [0.2, 0.4, 0.6, 0.6]
-    assert [entry["accuracy"] for entry in json.loads((tmp_path / "sweep.json").read_text())] == [90.0, 80.0, 70.0]
+    assert [entry["accuracy"] for entry in read_sealed(tmp_path / "sweep.json")["done"]] == [90.0, 80.0, 70.0]
 
 
 def test_what_another_sweep_left_is_not_used(tmp_path):

@@ -22,7 +22,9 @@ from helpers.images import make_images
 from simnl.locations import CONFIGS
 from simnl.numbers import seeds_from
 from simnl.results.overview import overview, problems
+from simnl.runs.folder import LOCK
 from simnl.runs.record import SCHEMA
+from simnl.sealed import seal
 from simnl.studies import executor
 from simnl.studies.cells import (
     PAPER_DATASETS,
@@ -60,7 +62,7 @@ def cells(setup, tmp_path) -> list[Cell]:
 def finish(cell: Cell, accuracy: float, **more) -> None:
     body = {**RECORD, "seed": cell.seed, "config_hash": cell.folder.split("/")[-2], "accuracy": accuracy, **more}
     Path(cell.folder).mkdir(parents=True, exist_ok=True)
-    (Path(cell.folder) / "result.json").write_text(json.dumps(body))
+    (Path(cell.folder) / "result.json").write_text(json.dumps(seal(body)))
 
 
 def test_flags_and_options_may_stand_anywhere():
@@ -221,7 +223,7 @@ def test_a_cell_that_another_process_has_is_waited_for(cells, monkeypatch):
     monkeypatch.setattr(executor, "BUSY_PAUSE", 0.05)
     monkeypatch.setattr(executor, "execute", lambda cfg: pytest.fail("run twice"))
     mine = cells[0]
-    lock = FileLock(Path(mine.folder) / executor.LOCK, thread_local=False)
+    lock = FileLock(Path(mine.folder) / LOCK, thread_local=False)
     Path(mine.folder).mkdir(parents=True)
     lock.acquire()
 

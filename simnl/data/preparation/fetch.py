@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import logging
 import os
 import time
@@ -13,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 from torchvision.datasets.utils import calculate_md5
+
+from simnl.sealed import read_json
 
 from .sizes import DiskError, is_tar
 from .sources import Remote
@@ -84,8 +85,8 @@ def what_is_wrong(path: Path, remote: Remote) -> str:
         return f"it is no archive ({size} bytes; a web page?)"
     if remote.name.endswith(".json"):
         try:
-            json.loads(path.read_bytes())
-        except (ValueError, RecursionError):
+            read_json(path)
+        except ValueError:
             return f"it is no json ({size} bytes; a web page?)"
     with open(path, "rb") as file:
         if file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html")):

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import NoneType
 
 from simnl.results.tables.records import IDENTITY, SETTING, prompts_text, split_suffix, values_of
-from simnl.runs.record import FILE, OWN_IMAGES, config_of, own_images_name, read_record
+from simnl.runs.record import FILE, OWN_IMAGES, UNSEALED, config_of, own_images_name, read_record
 
 log = logging.getLogger(__name__)
 
-# Keys that tables, plots and the report use where they are there, and the types that they must have.
-NUMBER = (int, float)
-OPTIONAL = {
-    "targets": dict, "options": dict, "prompts": list, "seconds": dict, "peak_memory_mb": dict, "views": dict,
-    "hparams": dict, "swept": dict, "environment": dict, "val_accuracy_per_epoch": list, "best_epoch": (NoneType, int),
-    "weights": str, "weights_fingerprint": str, "split_hash": str, "split_origin": str, "subsample_classes": str,
-    "arch": str, "device": str, "num_classes": int, "num_train": int, "num_val": int, "num_test": int,
-    "num_settings": int, "trainable_parameters": int, "encoded_images": int, "label_noise": NUMBER,
-    "images_per_class": (NoneType, list),
-}  # fmt: skip
-# Keys whose content must be finite numbers.
-NUMBERS = ("targets", "seconds", "peak_memory_mb", "val_accuracy_per_epoch", "images_per_class")
+SHOWN = 3  # files that a warning names
+
 # Options that stand in records under keys of their own; for one's own images those that say which images they are, too.
 RECORDED = ("PRESET", "PROTOCOL", "DATASET.LABEL_NOISE", "DATASET.SUBSAMPLE_CLASSES", "DATASET.NUM_SHOTS", "SEED")
 OWN_DATA = ("DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "DATASET.SPLIT_FILE")
@@ -53,13 +41,19 @@ def find_records(paths: Iterable[str | Path]) -> list[dict]:
     records, problems = [], []
     for file in dict.fromkeys(files):
         try:
-            records.append({**_own_images(_checked(file)), "path": str(file)})
+            records.append({**_own_images(read_record(file)), "path": str(file)})
         except (OSError, ValueError) as error:
             problems.append(str(error))
     if not records:
         raise ValueError("\n".join(["None of the records can be used:", *(f"  {p}" for p in problems)]))
     for problem in problems:
         log.warning("Skipped: %s", problem)
+    unsealed = [record["path"] for record in records if record["schema"] == UNSEALED]
+    if unsealed:
+        log.warning(
+            "%d of %d records are of an earlier version, without a check sum, so damage in them cannot be found: %s%s.",
+            len(unsealed), len(records), ", ".join(unsealed[:SHOWN]), ", ..." * (len(unsealed) > SHOWN),
+        )  # fmt: skip
     return _with_fewest_options(_apart(_once(records)))
 
 
@@ -117,34 +111,3 @@ def _with_fewest_options(records: list[dict]) -> list[dict]:
         options = {k: v for k, v in record.get("options", {}).items() if k not in RECORDED}
         shortest[key] = min(shortest.get(key, options), options, key=len)
     return [{**record, "options": shortest[key]} for key, record in zip(keys, records, strict=True)]
-
-
-def _checked(path: Path) -> dict:
-    record = read_record(path)
-    wrong = [
-        f"'{key}' is {record[key]!r}, expected {kind[-1].__name__ if isinstance(kind, tuple) else kind.__name__}"
-        for key, kind in OPTIONAL.items()
-        if key in record and not isinstance(record[key], kind)
-    ]
-    if not wrong:
-        wrong = [
-            f"'{place}' is {value!r}, no finite number" for place, value in _numbers(record) if not _is_finite(value)
-        ]
-        if not isinstance(record.get("environment", {}).get("packages", {}), dict):
-            wrong.append("'environment.packages' is no dict")
-    if wrong:
-        raise ValueError(f"{path} is not a run record of this version: {'; '.join(wrong)}. Delete it and run again.")
-    return record
-
-
-def _numbers(record: dict) -> Iterator[tuple[str, object]]:
-    """What must be a number, with its place."""
-    yield "accuracy", record["accuracy"]
-    for key in NUMBERS:
-        content = record.get(key) or {}
-        for name, value in content.items() if isinstance(content, dict) else enumerate(content, 1):
-            yield f"{key}.{name}", value
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, NUMBER) and not isinstance(value, bool) and math.isfinite(value)

@@ -8,6 +8,8 @@ import pickle
 import random
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +27,10 @@ __all__ = ["load_checkpoint", "resume_from_checkpoint", "save_checkpoint"]
 POINTER = "checkpoint"  # text file with the name of the checkpoint written last
 BEST = "model-best.pth.tar"
 # What torch.load raises for files that are cut off or hold something else.
-DAMAGE = (AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
+DAMAGE = (
+    AttributeError, EOFError, LookupError, OverflowError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 def save_checkpoint(
@@ -74,6 +79,9 @@ def save_checkpoint(
 def load_checkpoint(fpath: str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without unpickling arbitrary objects.
 
+    The zip archives that `torch.save` writes hold a CRC-32 of each entry, which `torch.load` does not look at. It is
+    checked here, so a file with a flipped bit is refused. Files of the format before archives hold none.
+
     Upstream's files hold a scheduler and an optimiser object where a warm-up was used. Those of the classes
     that `build_optimizer` and `build_lr_scheduler` offer are read as plain attributes; no object is made.
 
@@ -86,6 +94,7 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     if not osp.exists(fpath):
         raise FileNotFoundError(f'File is not found at "{fpath}"')
     try:
+        _check_archive(fpath)
         with torch.serialization.safe_globals(_LEGACY):
             checkpoint = torch.load(fpath, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -99,6 +108,26 @@ def load_checkpoint(fpath: str) -> dict[str, Any]:
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get("scheduler"), dict):
         checkpoint["scheduler"] = _pure_scheduler_state(checkpoint["scheduler"])
     return checkpoint
+
+
+def _check_archive(fpath: str) -> None:
+    """Compare each entry of a zip archive with its check sum; other files are let through.
+
+    Raises:
+        ValueError, zipfile.BadZipFile and others of DAMAGE: the archive is damaged.
+    """
+    with open(fpath, "rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+    with zipfile.ZipFile(fpath) as archive:
+        entries = archive.infolist()
+        if len({entry.filename for entry in entries}) < len(entries):
+            raise ValueError("two entries have one name")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("torch compresses no entry")
+        wrong = archive.testzip()
+        if wrong is not None:
+            raise ValueError(f"the check sum of its entry {wrong} is wrong")
 
 
 def resume_from_checkpoint(
@@ -121,10 +150,14 @@ def read_pointer(fdir: str) -> str:
     """File name in `<fdir>/checkpoint`.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file; ValueError: it is no text.
     """
-    with open(osp.join(fdir, POINTER), encoding="utf-8") as file:
-        return file.readline().strip()
+    fpath = osp.join(fdir, POINTER)
+    with open(fpath, encoding="utf-8") as file:
+        try:
+            return file.readline().strip()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{fpath} is damaged: it must hold the name of a checkpoint.") from error
 
 
 def find_checkpoints(directory: str, names: Sequence[str]) -> dict[str, tuple[str, dict[str, Any]]] | None:

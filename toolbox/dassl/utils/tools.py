@@ -59,7 +59,7 @@ def atomic_write(fpath: str, mode: str = "wb") -> Iterator[IO[Any]]:
 
     Content goes to a temporary file in the same folder, which replaces `fpath` at the end of the block.
     Readers, and a process killed at any moment, leave the old file or the new one, never a part. If the
-    block raises, the old file stays.
+    block raises, the old file stays. Errors of the system, such as a full disk, name `fpath`.
     """
     fpath = os.fspath(fpath)
     folder = osp.dirname(osp.abspath(fpath))
@@ -71,9 +71,11 @@ def atomic_write(fpath: str, mode: str = "wb") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, fpath)
-    except BaseException:
+    except BaseException as error:
         if osp.exists(partial):
             os.remove(partial)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, partial):
+            raise OSError(error.errno, error.strerror, fpath) from error
         raise
 
 
@@ -81,12 +83,14 @@ def read_json(fpath: str) -> Any:
     """Read a json file.
 
     Raises:
-        FileNotFoundError: there is none; ValueError: it is not json.
+        FileNotFoundError: there is none; ValueError: it is not json, or it is nested too deeply.
     """
     with open(fpath, encoding="utf-8") as file:
         try:
             return json.load(file)
-        except json.JSONDecodeError as error:
+        except RecursionError as error:
+            raise ValueError(f"{fpath} is not valid json: it is nested too deeply") from error
+        except ValueError as error:  # not json, not UTF-8, a number of too many digits
             raise ValueError(f"{fpath} is not valid json: {error}") from error
 
 

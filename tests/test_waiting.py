@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from simnl.clip.waiting import ANYBODY, holder, holding
+from simnl.waiting import ANYBODY, holder, holding
 
 REPO = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys, time
 sys.path.insert(0, {repo!r})
-from simnl.clip.waiting import holding
+from simnl.waiting import holding
 with holding({path!r}, "does it"):
     print("held", flush=True)
     time.sleep(60)
@@ -46,8 +46,8 @@ def stopped(pid: int) -> None:
 
 def test_a_waiting_process_says_for_what_and_for_whom_now_and_then(other, monkeypatch, caplog):
     process, path = other
-    monkeypatch.setattr("simnl.clip.waiting.FIRST_WORD", 0.1)
-    monkeypatch.setattr("simnl.clip.waiting.NEXT_WORD", 0.2)
+    monkeypatch.setattr("simnl.waiting.FIRST_WORD", 0.1)
+    monkeypatch.setattr("simnl.waiting.NEXT_WORD", 0.2)
     messages, warning = [], logging.Logger.warning
 
     def told(self, *args):

@@ -1,0 +1,114 @@
+"""A run's folder: looked over before the run starts, held by one process at a time, and swept of what killed ones left.
+
+The lock is the operating system's, which releases it with the process that holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from simnl.files import remove_left_overs
+from simnl.runs.record import FILE as RECORD
+from simnl.waiting import holding
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+IDENTITY = "run.json"
+CONFIG = "config.yaml"
+# What a run writes in its folder.
+FOLDERS = ("head", "tensorboard", "sweep")
+FILES = (
+    LOCK, RECORD, IDENTITY, CONFIG, "log.txt", "head.safetensors", "selection.json", "sweep.json", "head/checkpoint",
+)  # fmt: skip
+MANY = ("best-epoch*.safetensors", "head/model*.pth.tar*")  # patterns of files with numbers
+SWEPT = ("head", "sweep/*", "sweep/*/head")  # where temporary files may lie beside the folder itself
+A_FILE, A_FOLDER = "a file", "a folder"
+
+
+@contextlib.contextmanager
+def claimed(folder: str | Path, wait: bool) -> Iterator[bool]:
+    """Hold a run's folder, which is made if missing; False where another process holds it and `wait` is False.
+
+    While it is held nobody else writes there, so the temporary files in it are of killed processes: they are removed.
+
+    Raises:
+        OSError: the folder is of no use for a run; see `check_folder`.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with holding(folder / LOCK, f"carries out the run in {folder}", wait) as mine:
+        if mine:
+            sweep_folder(folder)
+        yield mine
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove temporary files of killed processes from a run's folder; for whoever holds its lock."""
+    places = [folder, *(place for pattern in SWEPT for place in folder.glob(pattern))]
+    removed = [path for place in places for path in remove_left_overs(place)]
+    if removed:
+        log.info("Removed %d temporary files that a killed process left in %s.", len(removed), folder)
+
+
+def check_folder(folder: str | Path) -> None:
+    """See that a run can write what it will write, before it starts.
+
+    Raises:
+        OSError: something else lies where the folder, or a file or a folder in it belongs, or it may not be written
+            there; with what to do.
+    """
+    folder = Path(folder)
+    _check_way(folder)
+    for name in FOLDERS:
+        _check_kind(folder / name, A_FOLDER, os.W_OK | os.X_OK)
+    for path in (*(folder / name for name in FILES), *(path for pattern in MANY for path in folder.glob(pattern))):
+        _check_kind(path, A_FILE, os.R_OK)
+
+
+def _check_kind(path: Path, expected: str, access: int) -> None:
+    kind = kind_of(path)
+    if kind and kind != expected:
+        raise OSError(f"{path} is {kind}, where the run writes {expected}. Move it away and run again.")
+    if kind and not os.access(path, access):
+        verb = "read" if expected == A_FILE else "written"
+        raise PermissionError(f"{path} may not be {verb}. Change its permissions and run again.")
+
+
+def _check_way(folder: Path) -> None:
+    """The folder, or the nearest one above it that is there, must be a folder that may be written."""
+    advice = "choose another folder for the output (--output-dir, or OUTPUT for the scripts)"
+    for above in (folder, *folder.absolute().parents):
+        kind = kind_of(above)
+        if kind and kind != A_FOLDER:
+            raise NotADirectoryError(
+                f"{above} is {kind}, so the run's folder {folder} cannot be made. Move it away, or {advice}."
+            )
+        if kind and not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(f"{above} may not be written: change its permissions, or {advice}.")
+        if kind:
+            return
+
+
+def kind_of(path: Path) -> str:
+    """`a file`, `a folder`, or what else there is, in words; empty where there is nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except NotADirectoryError:
+        return ""
+    except FileNotFoundError:
+        return "a link that leads nowhere" if path.is_symlink() else ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link that leads to itself" if os.path.islink(path) else ""  # else one above it is
+        raise
+    if stat.S_ISDIR(mode):
+        return A_FOLDER
+    return A_FILE if stat.S_ISREG(mode) else "no regular file"

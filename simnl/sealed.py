@@ -1,0 +1,203 @@
+"""Files that know when they are damaged: json read strictly, and check sums in json, in text and over tensors.
+
+A check sum is the SHA-256 of what a file says, stored in the file. It finds damage (a flipped bit, a part of another
+file), not intent. Files of versions before there were check sums have none; each format says how it knows those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simnl.files import write_text_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEY = "sha256"  # of the check sum, in json objects and in the metadata of tensors
+TEXT_SEAL = re.compile(r"# sha256: ([0-9a-f]{64})\n?")
+WRONG_SUM = "its check sum is wrong: damaged or edited"
+
+
+class DamagedError(ValueError):
+    """A file that is not what it should be; the message names the file, the reason and what to do.
+
+    Attributes:
+        why: the reason alone, e.g. `is not valid json (...)`.
+    """
+
+    def __init__(self, path: str | Path, why: str, advice: str = ""):
+        super().__init__(f"{path} {why}. {advice}".rstrip())
+        self.why = why
+
+
+# ---------------------------------------------------------------------- json
+
+
+def read_json(path: str | Path, advice: str = "", *, surrogates: bool = False) -> object:
+    """The content of a json file.
+
+    Stricter than the standard library: no NaN, no infinity, no number beyond what a float holds, no key twice in an
+    object, no half of a surrogate pair in a text. A byte-order mark is skipped.
+
+    Args:
+        path: the file.
+        advice: a sentence for the end of messages, e.g. `Fetch it again.`
+        surrogates: let halves of surrogate pairs through, for a caller that says where in the file they are.
+
+    Raises:
+        FileNotFoundError: there is none; OSError: it cannot be read.
+        DamagedError: it is no json file of the kind above; the message names it.
+    """
+    return parse_json(_read_bytes(Path(path)), path, advice, surrogates=surrogates)
+
+
+def parse_json(content: bytes, path: str | Path, advice: str = "", *, surrogates: bool = False) -> object:
+    """As `read_json`, of bytes that were read from `path`."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        why = f"is not UTF-8 text (byte {error.start}), so it is not valid json"
+        raise DamagedError(path, why, advice) from error
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_without_repeats)
+        if "\\u" in text and not surrogates:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise DamagedError(path, "is not valid json: it is nested too deeply", advice) from error
+    except UnicodeEncodeError as error:
+        raise DamagedError(path, "is not valid json: a text in it holds half a character", advice) from error
+    except ValueError as error:
+        reason = str(error).partition("; use sys.")[0]  # advice of Python on numbers of thousands of digits
+        raise DamagedError(path, f"is not valid json ({reason})", advice) from error
+    return value
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except IsADirectoryError as error:
+        raise IsADirectoryError(f"{path} is a folder, where a file belongs. Move it away.") from error
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {max(keys, key=keys.count)!r} occurs twice")
+    return content
+
+
+def checksum(content: Mapping[str, object]) -> str:
+    """SHA-256 of a json object, whatever the order of its keys and its white space.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def seal(content: Mapping[str, object]) -> dict[str, object]:
+    """The object, as json gives it back, with its check sum as the last key.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    content = json.loads(json.dumps(content, allow_nan=False))
+    return {**content, KEY: checksum(content)}
+
+
+def unseal(content: object) -> dict[str, object]:
+    """A sealed object without its check sum.
+
+    Raises:
+        ValueError: it is no object, has no check sum or a wrong one.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("it is no json object")
+    rest = {key: value for key, value in content.items() if key != KEY}
+    if KEY not in content:
+        raise ValueError("it has no check sum: damaged or edited")
+    if content[KEY] != checksum(rest):
+        raise ValueError(WRONG_SUM)
+    return rest
+
+
+def write_sealed(path: Path, content: Mapping[str, object]) -> None:
+    """Write a json object with its check sum, whole or not at all."""
+    write_text_atomically(path, json.dumps(seal(content), indent=2, sort_keys=True) + "\n")
+
+
+def read_sealed(path: str | Path, advice: str = "", *, older: Callable[[object], bool] = lambda content: False):
+    """Read what `write_sealed` wrote; the object without its check sum.
+
+    Args:
+        path: the file.
+        advice: what to do about a damaged file, for the end of the message.
+        older: true for what an earlier version of this program wrote, without a check sum; it is returned as it is.
+            No single flipped bit may make it true of a sealed file's content.
+
+    Raises:
+        FileNotFoundError: there is none; OSError: it cannot be read; DamagedError: it is damaged.
+    """
+    content = read_json(path, advice)
+    if older(content):
+        return content
+    try:
+        return unseal(content)
+    except ValueError as error:
+        raise DamagedError(path, f"is damaged ({error})", advice) from error
+
+
+# ---------------------------------------------------------------------- text
+
+
+def seal_text(text: str) -> str:
+    """A text of lines with a last line `# sha256: ...` over those before it."""
+    text = text if text.endswith("\n") else text + "\n"
+    return f"{text}# sha256: {hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def check_text(text: str, path: str | Path, advice: str = "") -> bool:
+    """Check the last line of what `seal_text` gave; False where a text has no such line, as from earlier versions.
+
+    Raises:
+        DamagedError: the check sum is wrong.
+    """
+    start = text.rstrip("\n").rfind("\n") + 1
+    found = TEXT_SEAL.fullmatch(text[start:])
+    if found is None:
+        return False
+    if found[1] != hashlib.sha256(text[:start].encode()).hexdigest():
+        raise DamagedError(path, f"is damaged ({WRONG_SUM})", advice)
+    return True
+
+
+# ---------------------------------------------------------------------- tensors
+
+
+def tensors_checksum(tensors: Mapping[str, Tensor], about: str) -> str:
+    """SHA-256 of tensors on the CPU (names, types, shapes, bits) and of a text that goes with them."""
+    import torch
+
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
