@@ -1,7 +1,32 @@
 """Makes the repository importable from its tools, wherever they are started."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+NEEDED = (  # of requirements.txt, by the names under which they are imported
+    "torch", "torchvision", "open_clip", "dassl", "yacs", "yaml", "safetensors", "filelock", "gdown", "sklearn",
+    "threadpoolctl", "tabulate", "scipy", "tensorboard", "tqdm", "rich", "matplotlib", "jinja2", "submitit", "PIL",
+    "numpy", "timm",
+)  # fmt: skip
+
+
+def require_packages() -> None:
+    """Leave with a message, and no traceback, where this python lacks what the program needs.
+
+    Raises:
+        SystemExit: which packages, and what to do.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        there = ROOT / ".venv" / "bin" / "python"
+        other = f"Use {there} instead, or in" if there.is_file() and str(there) != sys.executable else "In"
+        sys.exit(
+            f"Error: {sys.executable} lacks packages that are needed ({', '.join(missing)}). {other} {ROOT} run:\n"
+            "  python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
+        )
+
+
+require_packages()
 sys.path.insert(0, str(ROOT))

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.commands import as_typed
 from simnl.locations import CONFIGS
+from simnl.runs.backbones import check_early
 from simnl.runs.cli import fail_politely, known
 from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
@@ -24,7 +26,9 @@ from simnl.runs.run import configure_logging, run_log, run_one
 
 def build_parser() -> argparse.ArgumentParser:
     """Dassl's options, and --backbone-config-file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", default="", help="data root, the folder of the data sets' folders")
     parser.add_argument("--output-dir", default="", help="the run's folder (default: ./output)")
     parser.add_argument("--resume", default="", help="continue from the checkpoints in this folder")
@@ -58,7 +62,9 @@ def config_from(args: argparse.Namespace):
     for key, value in (("DATASET.ROOT", args.root), ("OUTPUT_DIR", args.output_dir), ("RESUME", args.resume)):
         if value:
             settings[key] = value
-    return assemble([args.backbone_config_file, args.dataset_config_file, method], args.opts, settings)
+    cfg = assemble([args.backbone_config_file, args.dataset_config_file, method], args.opts, settings)
+    check_early(cfg)
+    return cfg
 
 
 @fail_politely

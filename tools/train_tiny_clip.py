@@ -30,6 +30,7 @@ from datasets.shapes.dataset import Shapes
 from datasets.shapes.render import PATTERNS, STYLES, image_generator, render, sample_scene
 from simnl.clip import tiny_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
+from simnl.commands import as_typed
 from simnl.files import write_text_atomically
 from simnl.runs.cli import fail_politely
 
@@ -189,7 +190,9 @@ def measure(model, tokenizer) -> dict[str, float]:
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=Path(tiny_clip.__file__).parent, help="folder to write to")
     parser.add_argument("--images", type=int, default=12000, help="rendered training images")
     parser.add_argument("--epochs", type=int, default=24)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import open_clip
 import yaml
+from yacs.config import CfgNode as CN
 
-from simnl.clip.model import WeightsUnavailable, fetch_weights
+from simnl.clip.model import WeightsUnavailable, check_weights, fetch_weights
+from simnl.fewshot.capabilities import check_choices
 from simnl.locations import CONFIGS
 from simnl.runs.config import ConfigError
 
@@ -51,6 +53,16 @@ def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
         f"Unknown backbone '{name}'.{hint} Valid: {', '.join(backbone_names())}, or any open_clip architecture with "
         "WEIGHTS."
     )
+
+
+def check_early(cfg: CN) -> None:
+    """Refuse what a run would trip over only after its data was read: values of shared keys, and the weights.
+
+    Raises:
+        ValueError: which key, its value, and what it can be.
+    """
+    check_choices(cfg)
+    check_weights(cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE.WEIGHTS)
 
 
 def resolve_auto(dataset: str) -> str:

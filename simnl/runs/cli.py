@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from yacs.config import CfgNode as CN
 
+from simnl.commands import as_typed
 from simnl.locations import CONFIGS
 from simnl.runs.config import base_config
 
@@ -116,9 +117,9 @@ def fail_politely(main: Callable[[], int]) -> Callable[[], int]:
 
 
 def describe(error: BaseException) -> str:
-    """The message of an error, without the quotes that KeyError adds."""
+    """The message of an error, without the quotes that KeyError adds, and with commands that work here."""
     if isinstance(error, KeyError) and len(error.args) == 1:
-        return str(error.args[0])
+        return as_typed(str(error.args[0]))
     if isinstance(error, FloatingPointError):
         return f"{error} Training diverged: lower OPTIM.LR, or raise OPTIM.EPS."
-    return str(error) or type(error).__name__
+    return as_typed(str(error)) or type(error).__name__
