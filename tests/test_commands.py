@@ -127,7 +127,8 @@ def test_every_required_package_is_looked_for():
     other = {"open_clip_torch": "open_clip", "pyyaml": "yaml", "scikit-learn": "sklearn", "pillow": "PIL"}
     lines = (REPO / "requirements.txt").read_text().splitlines()
     names = [re.split(r"[>=<]", line)[0] for line in lines if line and line[0] not in "#-"]
-    assert {other.get(name, name) for name in names} | {"dassl"} == set(_path.NEEDED)
+    late = {"gdown", "tensorboard", "timm"}  # the program does without, or says so itself
+    assert {other.get(name, name) for name in names} - late | {"dassl"} == set(_path.NEEDED)
 
 
 @pytest.mark.parametrize("script", ["main.sh", "dg.sh"])

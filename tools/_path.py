@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED = (  # of requirements.txt, by the names under which they are imported
-    "torch", "torchvision", "open_clip", "dassl", "yacs", "yaml", "safetensors", "filelock", "gdown", "sklearn",
-    "threadpoolctl", "tabulate", "scipy", "tensorboard", "tqdm", "rich", "matplotlib", "jinja2", "submitit", "PIL",
-    "numpy", "timm",
+NEEDED = (  # of requirements.txt, by the names under which they are imported, without those that few things need
+    "torch", "torchvision", "open_clip", "dassl", "yacs", "yaml", "safetensors", "filelock", "sklearn", "threadpoolctl",
+    "tabulate", "scipy", "tqdm", "rich", "matplotlib", "jinja2", "submitit", "PIL", "numpy",
 )  # fmt: skip
 
 

@@ -22,8 +22,9 @@ from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from simnl.bars import Bar
+from simnl.bars import bar as progress_bar
 from simnl.clip.database import FeatureDatabase
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.views import ViewSpec, seeded, view_seed
@@ -198,8 +199,8 @@ class FeatureStore:
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
         return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", clip.embed_dim, content)
 
-    def _bar(self, total: int, what: str, unit: str) -> tqdm:
-        return tqdm(total=total, desc=what, unit=unit, disable=not self.progress, leave=False)
+    def _bar(self, total: int, what: str, unit: str) -> Bar:
+        return progress_bar(what, total, unit, shown=self.progress)
 
 
 class PendingViews(Dataset):
@@ -276,10 +277,12 @@ class FileDigests:
                 "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB)"
             )
             digests, fresh = [], []
-            for path in tqdm(paths, desc="Reading images", disable=not progress or len(paths) < 20000, leave=False):
-                digest, record = self._one(connection, os.path.abspath(path))
-                digests.append(digest)
-                fresh += [record] if record else []
+            with progress_bar("Reading images", len(paths), "image", shown=progress and len(paths) >= 20000) as bar:
+                for path in paths:
+                    digest, record = self._one(connection, os.path.abspath(path))
+                    digests.append(digest)
+                    fresh += [record] if record else []
+                    bar.update()
             if fresh:
                 with connection:
                     connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", fresh)

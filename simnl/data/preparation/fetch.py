@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +16,8 @@ import zipfile
 from pathlib import Path
 
 from torchvision.datasets.utils import calculate_md5
-from tqdm import tqdm
+
+from simnl.bars import bar as progress_bar
 
 from .sizes import is_tar, require_space
 from .sources import Remote
@@ -166,7 +168,7 @@ def _continue(url: str, part: Path, remote: Remote) -> bool:
         require_space(part.parent, total - start, remote.name)
         with (
             open(part, "ab" if resumes else "wb") as file,
-            tqdm(desc=remote.name, total=total or None, initial=start, unit="B", unit_scale=True, disable=None) as bar,
+            progress_bar(f"download {remote.name}", total or None, "B", initial=start) as bar,
         ):
             while chunk := response.read(CHUNK):
                 file.write(chunk)
@@ -182,7 +184,7 @@ def _from_drive(remote: Remote, path: Path) -> str:
         return "Google Drive needs the package gdown: `pip install gdown`"
     whole = path.with_name(f"{path.name}.drive")
     try:
-        got = gdown.download(id=remote.drive, output=str(whole), quiet=False, resume=True)
+        got = gdown.download(id=remote.drive, output=str(whole), quiet=not sys.stderr.isatty(), resume=True)
     except Exception as error:  # its own error types differ from version to version
         return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if not got or not whole.is_file():

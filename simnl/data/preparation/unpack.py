@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
+from simnl.bars import Bar
+from simnl.bars import bar as progress_bar
 
 from .sizes import is_zip, open_tar, require_sane
 
@@ -66,7 +67,7 @@ def extract(archive: Path, folder: Path, below: Path) -> None:
     """
     try:
         content = require_sane(archive, below)
-        with tqdm(desc=f"unpack {archive.name}", total=content.members, unit=" files", disable=None) as bar:
+        with progress_bar(f"unpack {archive.name}", content.members, "file") as bar:
             write = _extract_zip if is_zip(archive) else _extract_tar
             with _told(archive, below):
                 write(archive, folder, bar)
@@ -86,7 +87,7 @@ def _told(archive: Path, below: Path) -> Iterator[None]:
         ) from error
 
 
-def _extract_tar(archive: Path, folder: Path, bar: tqdm) -> None:
+def _extract_tar(archive: Path, folder: Path, bar: Bar) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise RuntimeError("This Python cannot unpack archives safely: update it (3.10.12, 3.11.4 or later).")
     with open_tar(archive) as tar:
@@ -107,7 +108,7 @@ def _extract_tar(archive: Path, folder: Path, bar: tqdm) -> None:
             pass
 
 
-def _extract_zip(archive: Path, folder: Path, bar: tqdm) -> None:
+def _extract_zip(archive: Path, folder: Path, bar: Bar) -> None:
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
