@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Finds python and starts tools/$TOOL; scripts/<method>/main.sh give it METHOD SCRIPT DATASET SHOTS [KEY VALUE ...]
+# Finds python and starts tools/$TOOL; scripts/run.sh gives it METHOD DATASET SHOTS [KEY VALUE ...]
 set -euo pipefail
 # Until python has taken over (tools/_path.py); it then answers both itself.
 trap 'echo "Interrupted by Ctrl-C. Run the same command again to continue." >&2; exit 130' INT
@@ -11,8 +11,8 @@ if [ -z "$python" ]; then
   elif [ -x "$root/.venv/bin/python" ]; then python="$root/.venv/bin/python"
   else python=python3; fi
 fi
-if ! { "$python" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ("torch", "open_clip", "dassl"))))'; } 2>/dev/null; then
-  echo "Error: $python lacks packages that are needed (torch, open_clip, dassl). In $root run:" >&2
+if ! command -v "$python" > /dev/null; then
+  echo "Error: there is no '$python' to run. In $root run:" >&2
   echo "  python3 -m venv .venv && .venv/bin/pip install -r requirements.txt" >&2
   exit 1
 fi

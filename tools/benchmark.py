@@ -47,10 +47,12 @@ import itertools
 import os
 import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.commands import as_typed
 from simnl.numbers import argument, seeds_from, whole_number
 from simnl.runs.cli import check_name, check_pairs, fail_politely, is_key, known
 
@@ -59,7 +61,13 @@ PROCESSES = 4096  # more than any machine or job array can use
 
 def usage() -> str:
     """The help text."""
-    return __doc__.format(methods=", ".join(known("trainers")), datasets=", ".join(known("datasets")))
+    names = {kind: listed(known(kind)) for kind in ("trainers", "datasets")}
+    return as_typed(__doc__.format(methods=names["trainers"], datasets=names["datasets"]))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in lines of the help text."""
+    return textwrap.fill(", ".join(names), 100, subsequent_indent=" " * 15, break_on_hyphens=False)
 
 
 def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -182,10 +190,10 @@ def conclude(request, cells: list, outcomes: dict[int, dict]) -> int:
     if refused:
         print("Not applicable:", *(f"  {line}" for line in refused), "", sep="\n")
     output = shlex.quote(request.setup.output)
-    print(f"Tables: python tools/table.py {output}{f' --layout {layout}' if layout else ''}")
+    print(as_typed(f"Tables: python tools/table.py {output}{f' --layout {layout}' if layout else ''}"))
     if request.study in RECORD_KINDS:
-        print(f"Figure: python tools/plot.py {request.study} {output}")
-    print(f"Report: python tools/report.py {output}")
+        print(as_typed(f"Figure: python tools/plot.py {request.study} {output}"))
+    print(as_typed(f"Report: python tools/report.py {output}"))
     if failed:
         print("\nFailed:", *(f"  {line}" for line in failed), sep="\n", file=sys.stderr)
         print("Mend what is wrong and run the same command again: finished cells are skipped.", file=sys.stderr)

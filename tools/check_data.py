@@ -15,13 +15,16 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.commands import as_typed
 from simnl.runs.cli import fail_politely
 
 
 @fail_politely
 def main() -> int:
     """Entry point; 0 only where every data set asked for is right."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
     parser.add_argument("--all", action="store_true", help="all fifteen data sets")
     parser.add_argument("--root", help="folder that holds the data sets' folders")

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.commands import as_typed
 from simnl.escaping import printable
 from simnl.numbers import argument
 from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
@@ -34,7 +35,9 @@ from simnl.runs.cli import fail_politely
 
 def build_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=[*RECORD_KINDS, *RUN_KINDS])
     parser.add_argument("paths", nargs="+", help="run folders, or folders above them")
     parser.add_argument("--output", help=f"file to write, .{', .'.join(FORMATS)} (default: KIND.png)")

@@ -20,6 +20,7 @@ import _path  # noqa: F401 - makes the packages importable
 from filelock import FileLock, Timeout
 
 from simnl import interrupts
+from simnl.commands import as_typed
 from simnl.escaping import printable
 from simnl.runs.cli import describe, fail_politely, is_for_people
 
@@ -27,7 +28,9 @@ from simnl.runs.cli import describe, fail_politely, is_for_people
 @fail_politely
 def main() -> int:
     """Entry point; 0 only where every data set asked for is complete and right."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
     parser.add_argument("--all", action="store_true", help="all fifteen data sets")
     parser.add_argument("--root", required=True, help="folder that holds, or will hold, the data sets' folders")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.commands import as_typed
 from simnl.files import write_text_atomically
 from simnl.results.report import make_report
 from simnl.results.stats import CI_METHODS
@@ -22,7 +23,9 @@ from simnl.runs.cli import fail_politely
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("path", help="folder of runs")
     parser.add_argument("--output", default="report.html", help="file to write (default: report.html)")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")

@@ -1,16 +1,15 @@
-"""usage: bash scripts/{script}/main.sh DATASET SHOTS [KEY VALUE ...]
+"""usage: {command} DATASET SHOTS [KEY VALUE ...]
 
-Runs {method} on DATASET with SHOTS training images per class, once per seed, and prints a table, beside whatever else
-was run on the same data, shots, weights, preset and protocol. Finished runs are skipped, interrupted ones continue.
-Examples:
+Runs {method} on DATASET with SHOTS training images per class, once per seed, and prints a table. Finished runs are
+skipped, and interrupted ones continue. Examples:
 
-  bash scripts/{script}/main.sh shapes 16                    # offline: bundled data and bundled tiny CLIP
-  DATA=/data bash scripts/{script}/main.sh dtd 4             # the paper's ResNet-50
-  DATA=/data BACKBONE=vit_b16 SEEDS="1 2 3 4 5" bash scripts/{script}/main.sh imagenet 16 OPTIM.MAX_EPOCH 30
+  {command} shapes 16                    # offline: bundled data and bundled tiny CLIP
+  DATA=/data {command} dtd 4             # the paper's ResNet-50
+  DATA=/data BACKBONE=vit_b16 SEEDS="1 2 3 4 5" {command} imagenet 16 OPTIM.MAX_EPOCH 30
 
-DATASET   {datasets}
+{methods}DATASET   {datasets}
 SHOTS     1, 2, 4, 8 or 16 in the paper; any number from 1
-KEY VALUE config keys, see configs/trainers/{method}.yaml and docs/architecture.md
+KEY VALUE config keys, see configs/trainers/{method}.yaml and docs/architecture.md, e.g. OPTIM.MAX_EPOCH 30
 
 Environment variables (value in brackets: the default)
   DATA      data root, the folder that holds the data sets' folders   [data]
@@ -24,41 +23,53 @@ Environment variables (value in brackets: the default)
   PRESET    repaired: the authors' mistakes mended; official: kept     [repaired]
   PROTOCOL  what hyper-parameters are selected on: no-val, fewshot-val (min(K,4) images per class), full-val (the
             whole validation split, as the authors do) or oracle-test (the test set)   [fewshot-val]
-  TARGETS   shifted data sets to test on too: config names, or `variants` for all variants of DATASET   []
+  TARGETS   shifted data sets to test on too: config names, or `variants` for all variants of DATASET   [none]
+            (a method's dg.sh is its main.sh with TARGETS=variants)
   DEVICE    auto, cpu, cuda or cuda:N                                  [auto]
-  DEBUG     1: show tracebacks                                         []
+  DEBUG     1: show where in the program an error arose                [0]
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 import sys
+import textwrap
 import time
 from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.commands import as_typed
 from simnl.escaping import printable
 from simnl.numbers import seeds_from, whole_number
 from simnl.runs.cli import check_name, check_pairs, fail_politely, known
 from simnl.runs.devices import pick_device
+from simnl.runs.methods import method_of, script_of
 
 log = logging.getLogger("run")
 
 
-def usage(method: str, script: str) -> str:
-    """The help text."""
+def usage(method: str = "") -> str:
+    """The help text, on one method or on any."""
     from simnl.runs.config import default_cache
 
-    return __doc__.format(
-        method=method,
-        script=script,
-        datasets=", ".join(known("datasets")),
+    text = __doc__.format(
+        command=f"bash {script_of(method or 'METHOD')}",
+        method=method or "METHOD",
+        methods="" if method else f"METHOD    {listed(known('trainers'))}\n",
+        datasets=listed(known("datasets")),
         backbones=", ".join(known("backbones")),
         cache=default_cache().replace(os.path.expanduser("~"), "~"),
     )
+    return as_typed(text)
+
+
+def listed(names: list[str]) -> str:
+    """Names in lines of the help text."""
+    return textwrap.fill(", ".join(names), 108, subsequent_indent=" " * 10, break_on_hyphens=False)
 
 
 def setting(name: str, default: str) -> str:
@@ -66,14 +77,14 @@ def setting(name: str, default: str) -> str:
     return os.environ.get(name) or default
 
 
-def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, list[str]]:
+def parse(arguments: list[str], method: str) -> tuple[str, int, list[str]]:
     """DATASET, SHOTS and KEY VALUE pairs.
 
     Raises:
         ValueError: what is wrong, with what is valid.
     """
     if len(arguments) < 2:
-        raise ValueError(f"DATASET and SHOTS are needed.\n\n{usage(method, script)}")
+        raise ValueError(f"DATASET and SHOTS are needed.\n\n{usage(method)}")
     dataset, shots, *options = arguments
     check_name("datasets", dataset)
     number = whole_number(shots, least=1, name="SHOTS")
@@ -83,12 +94,17 @@ def parse(arguments: list[str], method: str, script: str) -> tuple[str, int, lis
 
 def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> list:
     """One frozen config per seed, as the environment says."""
-    from simnl.studies.cells import Plan, Setup, Variant, build_configs, targets_of
+    from simnl.runs.targets import checked_targets
+    from simnl.studies.cells import Plan, Setup, Variant, build_configs, is_finished, targets_of
 
     cuda = pick_device(setting("DEVICE", "auto"))
     variant = Variant(options=tuple(options), targets=tuple(targets_of(dataset, setting("TARGETS", ""))))
     setup = Setup.from_environment(os.environ, cuda=cuda)
-    return build_configs(setup, Plan(method, dataset, shots, variant), seeds_from(setting("SEEDS", "1 2 3")))
+    configs = build_configs(setup, Plan(method, dataset, shots, variant), seeds_from(setting("SEEDS", "1 2 3")))
+    if variant.targets and not all(map(is_finished, configs)):
+        with contextlib.redirect_stdout(None):
+            checked_targets(configs[0])
+    return configs
 
 
 def run_all(configs: list) -> list[Path]:
@@ -125,14 +141,16 @@ def _details(record: dict) -> str:
 
 @fail_politely
 def main() -> int:
-    """python tools/run.py METHOD SCRIPT DATASET SHOTS [KEY VALUE ...]"""
-    method, script, *arguments = sys.argv[1:]
-    check_name("trainers", method)
-    if {"-h", "--help"} & set(arguments):
-        print(usage(method, script))
+    """python tools/run.py METHOD DATASET SHOTS [KEY VALUE ...]"""
+    words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+    if not words and len(sys.argv) == 1:
+        raise ValueError(f"METHOD, DATASET and SHOTS are needed.\n\n{usage()}")
+    method = method_of(words[0]) if words else ""
+    if len(words) < len(sys.argv) - 1:
+        print(usage(method))
         return 0
-    dataset, shots, options = parse(arguments, method, script)
-    print(f"{method} on {dataset}, {shots} shots", flush=True)
+    dataset, shots, options = parse(words[1:], method)
+    print(f"{method} on {dataset}, {shots} {'shot' if shots == 1 else 'shots'}", flush=True)
 
     from simnl.results.tables import comparable, find_records, render, summarise
     from simnl.runs.record import FILE
@@ -147,7 +165,7 @@ def main() -> int:
     others = find_records([folders[0].parents[3]])  # whatever was run on the data set
     print(f"\n{render(summarise(comparable(others, mine)), 'terminal')}\n")
     print(printable(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)"))
-    print(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}")
+    print(as_typed(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}"))
     return 0
 
 

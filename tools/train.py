@@ -17,9 +17,10 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.clip.model import TINY as TINY_ARCH
+from simnl.commands import as_typed
 from simnl.locations import CONFIGS
 from simnl.numbers import argument
-from simnl.runs.backbones import is_for_tiny, warn_of_tiny
+from simnl.runs.backbones import check_early, is_for_tiny, warn_of_tiny
 from simnl.runs.cli import fail_politely, known
 from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
@@ -31,7 +32,9 @@ TINY = CONFIGS / "backbones" / "tiny.yaml"
 
 def build_parser() -> argparse.ArgumentParser:
     """Dassl's options, and --backbone-config-file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", default="", help="data root, the folder of the data sets' folders")
     parser.add_argument("--output-dir", default="", help="the run's folder (default: ./output)")
     parser.add_argument("--resume", default="", help="continue from the checkpoints in this folder")
@@ -66,7 +69,9 @@ def config_from(args: argparse.Namespace):
         if value:
             settings[key] = value
     backbone = args.backbone_config_file or TINY
-    return assemble([backbone, args.dataset_config_file, method], args.opts, settings)
+    cfg = assemble([backbone, args.dataset_config_file, method], args.opts, settings)
+    check_early(cfg)
+    return cfg
 
 
 def check_backbone(args: argparse.Namespace, cfg) -> None:

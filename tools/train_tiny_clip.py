@@ -22,14 +22,15 @@ import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.shapes.captions import TRAITS, caption, plain_captions
 from datasets.shapes.classes import CLASSES, SPLITS
 from datasets.shapes.dataset import Shapes
 from datasets.shapes.render import PATTERNS, STYLES, image_generator, render, sample_scene
+from simnl.bars import bar as progress_bar
 from simnl.clip import tiny_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
+from simnl.commands import as_typed
 from simnl.files import write_text_atomically
 from simnl.runs.cli import fail_politely
 
@@ -43,12 +44,14 @@ MAX_SCALE = math.log(100.0)
 def render_images(count: int, seed: int) -> tuple[Tensor, list[list[str]]]:
     """Training images (count, 3, S, S) uint8 and the captions of each, plain ones first."""
     figures, images, captions = list(TRAITS), [], []
-    for i in tqdm(range(count), desc="Rendering", leave=False):
-        rng = image_generator("pretrain", seed, i)
-        figure, pattern = figures[int(rng.random() * len(figures))], PATTERNS[int(rng.random() * len(PATTERNS))]
-        scene = sample_scene(rng, figure, pattern, pick_style(rng.random()))
-        images.append(render(scene, rng))
-        captions.append([*plain_captions(scene), *(caption(scene, rng) for _ in range(RICH_CAPTIONS))])
+    with progress_bar("Rendering", count, "image") as bar:
+        for i in range(count):
+            rng = image_generator("pretrain", seed, i)
+            figure, pattern = figures[int(rng.random() * len(figures))], PATTERNS[int(rng.random() * len(PATTERNS))]
+            scene = sample_scene(rng, figure, pattern, pick_style(rng.random()))
+            images.append(render(scene, rng))
+            captions.append([*plain_captions(scene), *(caption(scene, rng) for _ in range(RICH_CAPTIONS))])
+            bar.update()
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), captions
 
 
@@ -137,7 +140,7 @@ def train(model, images: Tensor, captions: Captions, args: argparse.Namespace) -
     )
     model.train()
     model.visual.to(memory_format=torch.channels_last)
-    with tqdm(total=steps, desc="Training") as bar:
+    with progress_bar("Training", steps, "step") as bar:
         for epoch in range(args.epochs):
             order = torch.randperm(len(images), generator=generator)
             for index in order[: len(order) // args.batch_size * args.batch_size].split(args.batch_size):
@@ -189,7 +192,9 @@ def measure(model, tokenizer) -> dict[str, float]:
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=Path(tiny_clip.__file__).parent, help="folder to write to")
     parser.add_argument("--images", type=int, default=12000, help="rendered training images")
     parser.add_argument("--epochs", type=int, default=24)

@@ -20,6 +20,7 @@ import time
 import _path  # noqa: F401 - makes the packages importable
 from benchmark import matrix_parser, request_from, sort_words, split_options
 
+from simnl.commands import as_typed
 from simnl.numbers import whole_number
 from simnl.runs.cli import fail_politely
 from simnl.runs.devices import pick_device
@@ -46,7 +47,7 @@ def main() -> int:
     """Entry point."""
     flags, options = split_options(sys.argv[1:])
     if not flags or {"-h", "--help"} & set(flags):
-        print(__doc__)
+        print(as_typed(__doc__))
         return 0
     args = parse(flags)
     world = whole_number(os.environ.get("WORLD_SIZE") or "1", least=1, name="WORLD_SIZE")

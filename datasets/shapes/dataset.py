@@ -10,13 +10,13 @@ import hashlib
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.shapes import classes, figures
 from datasets.shapes import render as renderer
 from datasets.shapes.classes import CLASSES, SPLITS, ShapeClass
 from datasets.shapes.render import image_generator, render, sample_scene
+from simnl.bars import bar as progress_bar
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.listing import find_missing
 from simnl.data.splits import Item, Split, read_split
@@ -89,10 +89,12 @@ class Shapes(FewShotDataset):
             for left_over in root.glob("*/*/.*.tmp"):
                 left_over.unlink(missing_ok=True)
             missing = find_missing(root, plan)
-            for path in tqdm(missing, desc=f"Rendering {self.config_name}", unit="image", leave=False):
-                _, part, kind, index = plan[path]
-                with replacing(root / path) as temporary:
-                    render_image(part, kind, index, self.style).save(temporary, format="PNG", compress_level=1)
+            with progress_bar(f"Rendering {self.config_name}", len(missing), "image") as bar:
+                for path in missing:
+                    _, part, kind, index = plan[path]
+                    with replacing(root / path) as temporary:
+                        render_image(part, kind, index, self.style).save(temporary, format="PNG", compress_level=1)
+                    bar.update()
 
 
 class _ShiftedShapes(Shapes):

@@ -244,13 +244,28 @@ def _register_tiny() -> None:
     open_clip.add_model_config(tiny_clip.MODEL_CONFIG)
 
 
-def _build_from_tag(arch: str, tag: str) -> nn.Module:
-    wanted = open_clip.get_pretrained_cfg(arch, tag)
-    if not wanted:
-        tags = open_clip.list_pretrained_tags_by_model(arch)
+def check_known(arch: str, weights: str) -> None:
+    """See that there is such an architecture, and that it can have such weights; nothing is loaded.
+
+    Raises:
+        ValueError: an unknown architecture, weights that are neither a file nor a tag, or any for the bundled model.
+    """
+    if arch == TINY:
+        if weights != "bundled":
+            raise ValueError(f"WEIGHTS is '{weights}', but the bundled tiny CLIP has weights of its own: give none.")
+        return
+    _check_arch(arch)
+    if not Path(weights).is_file() and not open_clip.get_pretrained_cfg(arch, weights):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
         raise ValueError(
-            f"'{tag}' (MODEL.BACKBONE.WEIGHTS) is neither a file nor a weights tag of {arch}. Its tags: {tags}."
+            f"'{weights}' (WEIGHTS, or MODEL.BACKBONE.WEIGHTS) is neither a file nor a weights tag of {arch}. "
+            f"Its tags: {tags}."
         )
+
+
+def _build_from_tag(arch: str, tag: str) -> nn.Module:
+    check_known(arch, tag)
+    wanted = open_clip.get_pretrained_cfg(arch, tag)
     check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")
     fetch_weights(arch, tag)
     return open_clip.create_model(arch, pretrained=tag)

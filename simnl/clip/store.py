@@ -22,8 +22,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from simnl.bars import Bar
+from simnl.bars import bar as progress_bar
 from simnl.clip.database import SQL_ERRORS, FeatureDatabase, is_damage
 from simnl.clip.finite import check_rows
 from simnl.clip.images import UnreadableImage, read_image  # noqa: F401 - the first is part of what this module raises
@@ -210,8 +211,8 @@ class FeatureStore:
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
         return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", clip.embed_dim, content)
 
-    def _bar(self, total: int, what: str, unit: str) -> tqdm:
-        return tqdm(total=total, desc=what, unit=unit, disable=not self.progress, leave=False)
+    def _bar(self, total: int, what: str, unit: str) -> Bar:
+        return progress_bar(what, total, unit, shown=self.progress)
 
 
 class PendingViews(Dataset):
@@ -289,11 +290,13 @@ class FileDigests:
                 "(path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB, crc INTEGER)"
             )
             digests, fresh, damaged = [], [], 0
-            for path in tqdm(paths, desc="Reading images", disable=not progress or len(paths) < 20000, leave=False):
-                digest, record, was_damaged = self._one(connection, os.path.abspath(path))
-                digests.append(digest)
-                fresh += [record] if record else []
-                damaged += was_damaged
+            with progress_bar("Reading images", len(paths), "image", shown=progress and len(paths) >= 20000) as bar:
+                for path in paths:
+                    digest, record, was_damaged = self._one(connection, os.path.abspath(path))
+                    digests.append(digest)
+                    fresh += [record] if record else []
+                    damaged += was_damaged
+                    bar.update()
             if damaged:
                 log.warning("%d rows of %s are damaged; their files are read again.", damaged, self._path)
             if fresh and (database == ":memory:" or is_writable(self._path)):  # else they are read again next time

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dassl.data.datasets import DatasetBase, Datum
+from simnl.commands import as_typed
 from simnl.data.classnames import read_names
 from simnl.data.draws import Draw, DrawSpec, DrawStore, Noise
 from simnl.data.listing import describe, find_missing, find_namesake, list_folders, list_images, some
@@ -248,7 +250,8 @@ class FewShotDataset(DatasetBase):
     def help(self, problem: str, folder: Path) -> str:
         """Text of an error: the problem, what `folder` holds, where the data come from, what to run."""
         source = f" It comes from {self.source}." if self.source else ""
-        command = f"python tools/prepare_data.py {self.config_name} --root {self.cfg.DATASET.ROOT or 'ROOT'}"
+        root = shlex.quote(self.cfg.DATASET.ROOT or "ROOT")
+        command = as_typed(f"python tools/prepare_data.py {self.config_name} --root {root}")
         advice = f" Run `{command}` to get it or to see what is missing." if self.config_name else ""
         return f"{type(self).__name__}: {problem} ({describe(folder)}).{source}{advice}"
 

@@ -10,8 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from simnl.bars import bar as progress_bar
 from simnl.data.listing import some
 
 PAIRS = (("train", "test"), ("val", "test"), ("train", "val"))
@@ -31,7 +30,7 @@ def remembered_digests(cache: Path, name: str) -> Callable[[Sequence[str]], list
 
     def digests(paths: Sequence[str]) -> list[bytes]:
         memory, found = FileDigests(cache), []
-        with tqdm(desc=f"read {name}", total=len(paths), unit=" images", disable=None, delay=2, leave=False) as bar:
+        with progress_bar(f"read {name}", len(paths), "image", delay=2) as bar:
             for start in range(0, len(paths), CHUNK):
                 chunk = paths[start : start + CHUNK]
                 found += memory.of(chunk)

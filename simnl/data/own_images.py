@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
+from simnl.commands import as_typed
 from simnl.data.base import NEW_SPLIT_SEED, FewShotDataset
 from simnl.data.classnames import find_alike, read_names
 from simnl.data.duplicates import Shared, find_shared, in_words, remembered_digests
@@ -151,11 +152,11 @@ class ImageFolder(FewShotDataset):
         if shared:
             logger.warning(
                 "%s: %s. Figures are too good where an image is in two parts: remove one of each pair, and %s where "
-                "it was made here, and run again. `python tools/check_data.py --folder %s` finds all pairs.",
+                "it was made here, and run again. `%s` finds all pairs.",
                 self.root,
                 in_words(shared, self.root),
                 self.split_path(cfg).name,
-                shlex.quote(str(self.root)),
+                as_typed(f"python tools/check_data.py --folder {shlex.quote(str(self.root))}"),
             )
         return shared
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import open_clip
-
 TASKS = ("few-shot", "dg", "base2new")
 CHOICES = {
     "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
@@ -55,6 +53,8 @@ def refusal(trainer: type, *, task: str = "few-shot", arch: str = "", eval_only:
 
 def is_vit(arch: str) -> bool:
     """True for an open_clip architecture whose image tower is open_clip's own vision transformer."""
+    import open_clip  # late: tables ask what methods can do, and seconds pass until it is there
+
     config = open_clip.get_model_config(arch) or {}
     vision = config.get("vision_cfg", {})
     return isinstance(vision.get("layers"), int) and not vision.get("timm_model_name")

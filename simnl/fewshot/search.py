@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from simnl.bars import bar as progress_bar
 from simnl.fewshot.cache import GPU_NUMBERS
 from simnl.fewshot.head import SearchableHead
 
@@ -109,7 +109,7 @@ def _count(head, features, labels, grid: Grid, stage_points: list[tuple[int, ...
     chunks = list(zip(features.split(rows), labels.split(rows), strict=True))
     for point in stage_points:
         counts[_index(grid, dict(zip(head.STAGE, point, strict=True)))] = 0
-    with tqdm(total=len(chunks) * len(stage_points), desc="Searching", disable=not progress, leave=False) as bar:
+    with progress_bar("Searching", len(chunks) * len(stage_points), "step", shown=progress) as bar:
         for chunk, target in chunks:
             terms = head.terms(chunk)
             for point in stage_points:

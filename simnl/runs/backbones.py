@@ -8,8 +8,10 @@ from pathlib import Path
 
 import open_clip
 import yaml
+from yacs.config import CfgNode as CN
 
-from simnl.clip.model import WeightsUnavailable, fetch_weights
+from simnl.clip.model import WeightsUnavailable, check_known, fetch_weights
+from simnl.fewshot.capabilities import check_choices
 from simnl.locations import CONFIGS
 from simnl.runs.config import ConfigError
 
@@ -66,6 +68,16 @@ def warn_of_tiny(reason: str, otherwise: str) -> None:
         reason,
         otherwise,
     )
+
+
+def check_early(cfg: CN) -> None:
+    """Refuse what a run would trip over only after its data was read: values of shared keys, and the weights.
+
+    Raises:
+        ValueError: which key, its value, and what it can be.
+    """
+    check_choices(cfg)
+    check_known(cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE.WEIGHTS)
 
 
 def resolve_auto(dataset: str) -> str:

@@ -20,6 +20,7 @@ from yacs.config import CfgNode as CN
 
 import dassl
 from simnl import interrupts
+from simnl.commands import as_typed
 from simnl.escaping import keep_logs_printable, printable
 from simnl.locations import CONFIGS, ROOT
 from simnl.runs.config import base_config
@@ -164,7 +165,8 @@ def _raises(trace: TracebackType) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """The message of an error in printable characters, without the quotes that KeyError adds."""
+    """The message of an error in printable characters, without the quotes that KeyError adds, and with commands that
+    work here."""
     if isinstance(error, KeyError) and len(error.args) == 1:
         text = str(error.args[0])
     elif isinstance(error, FloatingPointError):
@@ -178,7 +180,7 @@ def describe(error: BaseException) -> str:
         text = "There is not enough memory."
     else:
         text = str(error) or type(error).__name__
-    return printable(text, lines=True)
+    return printable(as_typed(text), lines=True)
 
 
 def summary(error: BaseException) -> str:

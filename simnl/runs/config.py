@@ -20,6 +20,7 @@ from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
 from simnl.plugins import load_plugins
+from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
 from simnl.runs.yaml_files import read_yaml
 
@@ -190,6 +191,8 @@ def _read(path: Path, problems: list[str]) -> tuple[dict, list[dict]]:
     if not isinstance(body, dict):
         problems.append(f"{path}: must hold KEY: VALUE lines")
         return {}, []
+    if not isinstance(body.pop(DISPLAY_NAME, ""), str):  # for tables and figures, and no key of a run
+        problems.append(f"{path}: {DISPLAY_NAME} must be text")
     overrides = body.pop("OVERRIDES", [])
     if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
         problems.append(f"{path}: OVERRIDES must be a list of entries with WHEN and SET, each with KEY: VALUE")

@@ -30,7 +30,7 @@ from simnl.runs.identity import config_hash
 from simnl.runs.record import OWN_IMAGES, SCHEMA, environment, own_images_name, with_earlier, write_record
 from simnl.runs.stored import take_folder, write_config
 from simnl.runs.sweep import sweep, with_settings
-from simnl.runs.targets import build_targets, check_targets, test_on
+from simnl.runs.targets import check_targets, checked_targets, test_on
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def run_one(
     if not train:
         seeded_trainer(cfg)
         return None
-    targets = build_targets(cfg)
+    targets = checked_targets(cfg)
     take_folder(cfg)
     chosen, settings, tried = sweep(cfg, lambda one: validation_score(one, targets))
     trainer = seeded_trainer(chosen, targets)

@@ -29,6 +29,18 @@ def build_targets(cfg: CN) -> dict:
     return {name: build_dataset(_target(cfg, name)) for name in cfg.TEST.TARGETS}
 
 
+def checked_targets(cfg: CN) -> dict:
+    """As `build_targets`, and each of them is seen to fit the run's own data; before anything is encoded.
+
+    Raises:
+        ValueError, FileNotFoundError: see `build_targets` and `check_targets`.
+    """
+    targets = build_targets(cfg)
+    if set(targets) - {NEW_CLASSES}:
+        check_targets(build_dataset(cfg), targets)
+    return targets
+
+
 def _target(cfg: CN, name: str) -> CN:
     target = cfg.clone()
     target.defrost()

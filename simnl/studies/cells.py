@@ -16,7 +16,7 @@ from yacs.config import CfgNode as CN
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
-from simnl.runs.backbones import backbone_settings, resolve_auto
+from simnl.runs.backbones import PAPER_BACKBONE, backbone_settings, check_early, resolve_auto
 from simnl.runs.capabilities import refusal
 from simnl.runs.cli import check_name, describe, is_for_people, known
 from simnl.runs.config import assemble
@@ -45,10 +45,23 @@ class Setup:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, cuda: bool) -> Setup:
-        """Read DATA, OUTPUT, CACHE, BACKBONE, WEIGHTS, PRESET and PROTOCOL; one that is empty counts as not set."""
+        """Read DATA, OUTPUT, CACHE, BACKBONE, WEIGHTS, PRESET and PROTOCOL; one that is empty counts as not set.
+
+        Raises:
+            ValueError: a value that no run can have.
+        """
         names = [name for name in cls.__dataclass_fields__ if name != "cuda"]
         given = {name: environment[name.upper()] for name in names if environment.get(name.upper())}
-        return cls(**given, cuda=cuda)
+        setup = cls(**given, cuda=cuda)
+        setup._check()
+        return setup
+
+    def _check(self) -> None:
+        if self.backbone == "auto":  # which backbone it is depends on the data set; weights are for the paper's
+            files, settings = backbone_settings(PAPER_BACKBONE, self.weights) if self.weights else ([], {})
+        else:
+            files, settings = backbone_settings(self.backbone, self.weights)
+        check_early(assemble(files, settings=settings | self.settings()))
 
     def settings(self) -> dict[str, object]:
         """The config keys that the fields stand for, but for the backbone's."""
@@ -155,7 +168,7 @@ def build_configs(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[CN]:
     backbone = setup.backbone
     if backbone == "auto":
         check_data(setup, dataset, options)
-        backbone = "rn50" if setup.weights else automatic_backbone(dataset)
+        backbone = PAPER_BACKBONE if setup.weights else automatic_backbone(dataset)
     files, settings = backbone_settings(backbone, setup.weights)
     settings |= setup.settings() | {
         "TRAINER.NAME": method,
@@ -165,6 +178,7 @@ def build_configs(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[CN]:
     }
     files += [CONFIGS / "datasets" / f"{dataset}.yaml", CONFIGS / "trainers" / f"{method}.yaml"]
     first = assemble(files, options, settings)
+    check_early(first)
     return [_of_seed(first, seed, setup.output) for seed in seeds]
 
 

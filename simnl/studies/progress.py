@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from simnl.bars import readable
 from simnl.studies.cells import Cell
 from simnl.studies.workers import SETTLED
 
@@ -88,12 +89,3 @@ class Progress:
         more = [f"  and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
         bar = ProgressBar(total=max(1, total), completed=len(self.outcomes), width=min(80, self.console.width))
         return Group(bar, Text(line), *map(Text, [*running[:SHOWN], *more]))
-
-
-def readable(seconds: float) -> str:
-    """A duration as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

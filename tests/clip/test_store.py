@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -287,9 +288,12 @@ def test_pixels_held_while_encoding_do_not_grow(tmp_path, vit, monkeypatch):
     assert set(batches) == {vit.batch_rows}
 
 
-def test_progress_bars_on_long_passes(tmp_path, vit, image_files, capsys):
+def test_progress_bars_on_long_passes(tmp_path, vit, image_files, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
     FeatureStore(tmp_path, vit, progress=True).images(image_files, plain(vit))
     FeatureStore(tmp_path, vit, progress=True).texts(["a cat", "a dog"])
-    err = capsys.readouterr().err
+    err = terminal.getvalue()
     assert "Encoding images" in err
     assert "Encoding prompts" in err

@@ -22,7 +22,7 @@ def test_links_resolve(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(REPO)))
 def test_files_named_in_commands_exist(document):
-    example = {"scripts/nearest_mean/main.sh", "trainers/nearest_mean.py", "configs/trainers/NearestMean.yaml"}
+    example = {"trainers/nearest_mean.py", "configs/trainers/NearestMean.yaml"}
     for target in set(
         re.findall(
             r"\b((?:scripts|tools|configs|trainers|datasets|simnl)/[\w/]+\.(?:sh|py|yaml))",
@@ -39,20 +39,32 @@ def test_the_methods_of_the_readme_are_the_scripts():
     assert sorted(listed) == sorted(p.parent.name for p in REPO.glob("scripts/*/main.sh"))
 
 
-def test_add_a_method_as_written(shell, tmp_path):
+@pytest.fixture
+def with_a_method(tmp_path):
+    """A copy of the repository with the method of CONTRIBUTING added as it says: one file and one yaml."""
     copy = tmp_path / "copy"
-    ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "output", "data", "tests")
+    ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", "output", "data")
     shutil.copytree(REPO, copy, ignore=ignored)
     text = (REPO / "CONTRIBUTING.md").read_text()
     section = text[text.index("## Add a method") :]
     python, yaml = re.findall(r"```(?:python|yaml)\n(.*?)```", section, re.S)[:2]
     (copy / "trainers" / "nearest_mean.py").write_text(python)
     (copy / "configs" / "trainers" / "NearestMean.yaml").write_text(yaml)
-    script = (copy / "scripts" / "simnl" / "main.sh").read_text().replace("SimNL simnl", "NearestMean nearest_mean")
-    (copy / "scripts" / "nearest_mean").mkdir()
-    (copy / "scripts" / "nearest_mean" / "main.sh").write_text(script)
-    done = shell(f"cd {copy} && bash scripts/nearest_mean/main.sh shapes 16", SEEDS="1")
+    return copy
+
+
+def test_add_a_method_as_written(shell, tmp_path, with_a_method):
+    done = shell(f"cd {with_a_method} && bash scripts/run.sh NearestMean shapes 1", SEEDS="1")
     assert done.returncode == 0, done.stdout + done.stderr
     (record,) = records(tmp_path / "output")
     assert (record["method"], record["trainable_parameters"]) == ("NearestMean", 0)
     assert "NearestMean" in done.stdout.split("accuracy (95 % CI)")[1]
+
+
+def test_an_added_method_passes_the_linter_and_the_tests_of_methods(shell, with_a_method):
+    linted = shell(f"cd {with_a_method} && $PYTHON -m ruff check .")
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    tests = "tests/trainers/test_contract.py tests/trainers/test_methods_doc.py tests/unit/test_names.py"
+    tests = " ".join(name for name in tests.split() if (with_a_method / name).is_file())
+    tested = shell(f"cd {with_a_method} && $PYTHON -m pytest -q -n 0 -k 'NearestMean or every or row' {tests}")
+    assert tested.returncode == 0, tested.stdout[-3000:] + tested.stderr

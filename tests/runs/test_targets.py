@@ -93,7 +93,7 @@ def test_a_misfit_is_told_before_training(tmp_path, monkeypatch, sweep):
     ]
     cfg = assemble([*files, CONFIGS / "trainers" / "CLIPAdapter.yaml"], [*typed, "SWEEP", sweep], {
         "TRAINER.NAME": "CLIPAdapter", "SEED": 1})  # fmt: skip
-    monkeypatch.setattr("simnl.runs.run.build_targets", lambda _: {"shifted": data_set("cat")})
+    monkeypatch.setattr("simnl.runs.run.checked_targets", lambda _: {"shifted": data_set("cat")})
     with pytest.raises(ValueError, match="it has 1 classes, the head 4"):
         run_one(cfg)
     assert not list((tmp_path / "run").rglob("head*"))

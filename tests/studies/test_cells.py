@@ -86,8 +86,8 @@ def test_keys_without_a_dot_are_keys_too():
         with pytest.raises(ValueError, match=f"'{wrong}': that is given by"):
             benchmark.split_options(["fewshot", *wrong.split()])
         with pytest.raises(ValueError, match=f"'{wrong}': that is given by"):
-            run.parse(["shapes", "16", *wrong.split()], "SimNL", "simnl")
-    assert run.parse(["shapes", "16", *options], "SimNL", "simnl") == ("shapes", 16, options)
+            run.parse(["shapes", "16", *wrong.split()], "SimNL")
+    assert run.parse(["shapes", "16", *options], "SimNL") == ("shapes", 16, options)
 
 
 @pytest.mark.parametrize("key", ["PRESET", "PROTOCOL"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from torch import nn
@@ -212,12 +214,17 @@ def test_default_model_trains_selects_and_deploys(cfg, capsys):
     assert again.test("val") == trainer.best_result
 
 
-def test_progress_bar_goes_to_stderr(cfg, capsys):
+def test_progress_bar_goes_to_stderr_of_a_terminal(cfg, capsys, monkeypatch):
     cfg.MODEL.BACKBONE.NAME = "toolbox_tiny"
     Vanilla(cfg).test()
     captured = capsys.readouterr()
-    assert "100%" in captured.err
-    assert "100%|" not in captured.out
+    assert "%|" not in captured.err + captured.out
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    Vanilla(cfg).test()
+    assert "Testing on test: " in terminal.getvalue()
+    assert "%|" not in capsys.readouterr().out
 
 
 def test_learning_rate_of_a_trainer_without_optimiser(cfg):

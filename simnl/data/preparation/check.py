@@ -11,6 +11,7 @@ from pathlib import Path
 from tabulate import tabulate
 from torchvision.datasets.utils import calculate_md5
 
+from simnl.commands import as_typed
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.duplicates import PAIRS, WORDS, Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import list_folders, some
@@ -73,7 +74,7 @@ def check(name: str, root: Path, deep: bool = False, workers: int = 0, cache: Pa
     from dassl.data.datasets import DATASET_REGISTRY
 
     kind = DATASET_REGISTRY.get(cfg.DATASET.NAME)
-    command = f"python tools/prepare_data.py {name} --root {shlex.quote(str(root))}"
+    command = as_typed(f"python tools/prepare_data.py {name} --root {shlex.quote(str(root))}")
     cupl = False
     try:
         cupl = has_cupl(SOURCES[name], root)
@@ -81,7 +82,7 @@ def check(name: str, root: Path, deep: bool = False, workers: int = 0, cache: Pa
         found = sizes_of(dataset)  # looks for the validation images, too
     except (OSError, ValueError) as error:
         state = _state_of(error, kind, Path(root))
-        problem = describe(error).splitlines()[0].split(" It comes from ")[0].split(" Run `python")[0]
+        problem = describe(error).splitlines()[0].split(" It comes from ")[0].split(" Run `")[0]
         linkable = state in ("missing", "images missing") and can_link(root, SOURCES[name])
         fix = command if linkable else _advice(state, command)
         return Report(name, state, kind.published, problem=problem, fix=fix, cupl=cupl)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from PIL import Image
-from tqdm import tqdm
 
+from simnl.bars import bar as progress_bar
 from simnl.clip.images import to_rgb
 
 POOL_FROM = 2000  # images; for fewer, starting processes takes longer than it saves
@@ -30,7 +30,7 @@ def decode(path: str) -> str:
 
 def unreadable(paths: Sequence[str], name: str, workers: int = 0) -> list[tuple[str, str]]:
     """(path, reason) of those that cannot be decoded, in order. `workers` 0: as many as there are cores."""
-    with tqdm(desc=f"decode {name}", total=len(paths), unit=" images", disable=None) as bar:
+    with progress_bar(f"decode {name}", len(paths), "image") as bar:
         found = []
         for path, problem in zip(paths, _problems(paths, workers), strict=True):
             bar.update()

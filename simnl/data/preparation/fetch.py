@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import logging
 import os
+import sys
 import time
 import urllib.error
 import zipfile
@@ -156,7 +157,7 @@ def _from_drive(remote: Remote, path: Path) -> str:
         return "Google Drive needs the package gdown: `pip install gdown`"
     whole = path.with_name(f"{path.name}.drive")
     try:
-        got = gdown.download(id=remote.drive, output=str(whole), quiet=False, resume=True)
+        got = gdown.download(id=remote.drive, output=str(whole), quiet=not sys.stderr.isatty(), resume=True)
     except Exception as error:  # its own error types differ from version to version
         return one_line(str(error).strip().splitlines()[0] if str(error).strip() else error)
     if not got or not whole.is_file():

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tqdm import tqdm
+from simnl.bars import bar as progress_bar
 
 RATIO = 20  # times its own size that an archive may hold; those of the catalogue hold about their own
 HARMLESS = 100_000_000  # bytes that any archive may hold: in small ones lists and padding count for more
@@ -104,9 +104,8 @@ def require_sane(archive: Path, folder: Path) -> Content:
         with zipfile.ZipFile(archive) as file:
             content = _sum(archive, (info.file_size for info in file.infolist()))
     else:
-        with open_tar(archive) as tar:
-            bar = tqdm(tar, desc=f"look through {archive.name}", unit=" files", disable=None, delay=2, leave=False)
-            content = _sum(archive, (member.size for member in bar))
+        with open_tar(archive) as tar, progress_bar(f"look through {archive.name}", None, "file", delay=2) as bar:
+            content = _sum(archive, (member.size for member in tar if bar.update() or True))
     require_space(folder, content.on_disk, f"{archive.name} ({content.members} files)")
     return content
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
+from simnl.bars import Bar
+from simnl.bars import bar as progress_bar
 
 from .sizes import DiskError, Refused, damage_told, is_zip, open_tar, require_sane
 
@@ -65,7 +66,7 @@ def extract(archive: Path, folder: Path, below: Path) -> None:
     try:
         with damage_told(archive):
             content = require_sane(archive, below)
-            with tqdm(desc=f"unpack {archive.name}", total=content.members, unit=" files", disable=None) as bar:
+            with progress_bar(f"unpack {archive.name}", content.members, "file") as bar:
                 write = _extract_zip if is_zip(archive) else _extract_tar
                 write(archive, folder, bar)
     except DiskError:  # says all of it already
@@ -77,7 +78,7 @@ def extract(archive: Path, folder: Path, below: Path) -> None:
         ) from error
 
 
-def _extract_tar(archive: Path, folder: Path, bar: tqdm) -> None:
+def _extract_tar(archive: Path, folder: Path, bar: Bar) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise Refused(
             f"{archive.name} is not unpacked: this Python cannot do so safely. Update it (3.10.12, 3.11.4 or later)."
@@ -100,7 +101,7 @@ def _extract_tar(archive: Path, folder: Path, bar: tqdm) -> None:
             pass
 
 
-def _extract_zip(archive: Path, folder: Path, bar: tqdm) -> None:
+def _extract_zip(archive: Path, folder: Path, bar: Bar) -> None:
     seen: dict[str, tuple[int, int]] = {}
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():

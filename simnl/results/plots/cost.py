@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from simnl.results.plots import style
 from simnl.results.plots.series import average, drawn, nothing, panel_of, stat_of, titled_settings
@@ -89,10 +90,12 @@ def _scatter(ax: Axes, points: dict) -> None:
     ax.set_xscale("log")
     none = any(x <= 0 for x, _ in points.values())
     ax.set_xlim((nothing_at if none else min(positive)) / 2.5, max(positive) * 2.5)
-    if none:
-        ticks = _ticks(min(positive), max(positive))
-        ax.set_xticks([nothing_at, *ticks], ["0", *map(_short, ticks)])
-        ax.minorticks_off()
+    ticks = _ticks(min(positive), max(positive))
+    places, names = ([nothing_at], ["0"]) if none else ([], [])
+    # Plain numbers: matplotlib sets powers of ten as formulas, which takes most of the time of a figure.
+    ax.xaxis.set_major_locator(FixedLocator([*places, *ticks]))
+    ax.xaxis.set_major_formatter(FixedFormatter([*names, *map(_short, ticks)]))
+    ax.xaxis.set_minor_locator(NullLocator())
     style.limit(ax, [cell for _, cell in points.values()])
 
 

@@ -124,7 +124,7 @@ def _names(lines: Sequence[tuple]) -> list[str]:
 
 def standard_value(key: str, record: dict) -> float | None:
     """The value that the run's config has without the option; None where the configs are not this program's."""
-    if record["method"] not in known("trainers"):
+    if record["method"] not in _known("trainers"):
         return None
     dataset = config_of(name_without_split(record))
     names = (("backbones", record["backbone"]), ("datasets", dataset), ("trainers", record["method"]))
@@ -132,8 +132,14 @@ def standard_value(key: str, record: dict) -> float | None:
     return float(node[leaf]) if node is not None else None
 
 
-@functools.lru_cache
+@functools.cache
+def _known(kind: str) -> frozenset[str]:
+    """The names of configs, which are asked for once per record and key."""
+    return frozenset(known(kind))
+
+
+@functools.lru_cache(maxsize=1024)
 def _config(names: tuple[tuple[str, str], ...], shots: int, preset: str, protocol: str) -> CN:
-    files = [CONFIGS / kind / f"{name}.yaml" for kind, name in names if name in known(kind)]
+    files = [CONFIGS / kind / f"{name}.yaml" for kind, name in names if name in _known(kind)]
     settings = {"DATASET.NUM_SHOTS": shots, "PRESET": preset, "PROTOCOL": protocol, "TRAINER.NAME": names[-1][1]}
     return assemble(files, settings=settings)

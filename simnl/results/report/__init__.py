@@ -7,7 +7,6 @@ anything, so it works from a disk, without a network. Whatever comes from record
 from __future__ import annotations
 
 import base64
-import io
 import json
 import logging
 from collections import Counter
@@ -16,13 +15,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from simnl.escaping import printable
-from simnl.results.plots import RECORD_KINDS, RUN_KINDS
-from simnl.results.plots.style import RC
+from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
 from simnl.results.tables.common import PRESETS
@@ -145,10 +142,7 @@ def _entry(kind: str, title: str, figure: Figure) -> dict:
 
 def data_uri(figure: Figure) -> str:
     """A figure as SVG in a data URI, the same text for the same figure."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(RC):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/svg+xml;base64," + base64.b64encode(style.svg(figure)).decode()
 
 
 def cell_text(cell: Cell) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from simnl.commands import as_typed
 from simnl.data.preparation.catalogue import SOURCES
 from simnl.data.preparation.check import check
 from simnl.data.preparation.prepare import plan
@@ -60,7 +61,7 @@ def is_linked(name: str, root) -> None:
     """The check sends people to prepare_data, whose steps only link; then all is right."""
     report = check(name, root)
     assert not report.right
-    assert report.fix == f"python tools/prepare_data.py {name} --root {root}"
+    assert report.fix == as_typed(f"python tools/prepare_data.py {name} --root {root}")
     steps = plan(SOURCES[name], root)
     assert [step.text.partition(" ")[0] for step in steps] == ["link"] * len(steps)
     for step in steps:
@@ -114,7 +115,7 @@ def test_names_file_that_is_missing_is_no_missing_image(build, root):
     built = build("ImageNetA", root)
     (built.folder / "classnames.txt").unlink()
     report = check("imagenet_a", root)
-    assert (report.state, report.fix) == ("missing", f"python tools/prepare_data.py imagenet_a --root {root}")
+    assert (report.state, report.fix) == ("missing", as_typed(f"python tools/prepare_data.py imagenet_a --root {root}"))
 
 
 def test_empty_class_folder_is(build, root):

@@ -259,7 +259,7 @@ class SimpleTrainer(TrainerBase):
         else:
             split, data_loader = "test", self.test_loader
         print(f"Evaluate on the *{split}* set")
-        for batch in tqdm(data_loader, disable=not self.cfg.VERBOSE):
+        for batch in tqdm(data_loader, f"Testing on {split}", leave=False, disable=None if self.cfg.VERBOSE else True):
             input, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(input), label)
         results = self.evaluator.evaluate()

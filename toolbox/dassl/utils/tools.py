@@ -126,7 +126,8 @@ def download_url(url: str, dst: str, timeout: float = 60.0) -> None:
     print(f'* url: "{url}"\n* destination: "{dst}"')
     with urllib.request.urlopen(url, timeout=timeout) as response, atomic_write(dst) as file:
         size = int(response.headers.get("Content-Length") or 0)
-        with tqdm.wrapattr(file, "write", total=size or None, desc=osp.basename(dst)) as target:
+        bar = {"desc": osp.basename(dst), "leave": False, "disable": None}  # None: off where there is no terminal
+        with tqdm.wrapattr(file, "write", total=size or None, **bar) as target:
             shutil.copyfileobj(response, target)
         if size and file.tell() != size:
             raise OSError(f"{url}: got {file.tell():,} of {size:,} bytes. Try again.")

@@ -1,0 +1,88 @@
+"""How long work shows that it goes on: a bar on a terminal, a plain line now and then elsewhere; nothing stays behind.
+
+Imports nothing of this repository, so that every part of it can use it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tqdm import tqdm
+
+EVERY = 30.0  # seconds between two lines where there is no terminal
+
+
+class Lines:
+    """What stands for a bar where output goes to a file or a pipe: a line to standard error, every half minute.
+
+    Work that is over sooner says nothing.
+    """
+
+    def __init__(self, what: str, total: int | None, unit: str, initial: int = 0):
+        self.what, self.total, self.unit, self.n = what, total, unit, initial
+        self._start = self._last = time.monotonic()
+        self._first = initial
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def update(self, n: int = 1) -> None:
+        """So many more are done."""
+        self.n += n
+        now = time.monotonic()
+        if now - self._last >= EVERY:
+            self._last = now
+            sys.stderr.write(self._line(now - self._start) + "\n")
+            sys.stderr.flush()
+
+    def set_postfix(self, **values: object) -> None:
+        """Shown on a terminal only."""
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def _line(self, seconds: float) -> str:
+        if not self.total:
+            return f"{self.what}: {self._count(self.n)}"
+        left = seconds * (self.total - self.n) / max(1, self.n - self._first)
+        done = self._count(self.n) if self.unit == "B" else self.n
+        share = f"{done} of {self._count(self.total)} ({100 * self.n // self.total} %)"
+        return f"{self.what}: {share}, about {readable(max(0.0, left))} left"
+
+    def _count(self, number: int) -> str:
+        return f"{number / 1e6:.0f} MB" if self.unit == "B" else f"{number} {self.unit}s"
+
+
+Bar = tqdm | Lines  # what `bar` gives
+
+
+def bar(what: str, total: int | None, unit: str, *, initial: int = 0, shown: bool = True, delay: float = 0.0) -> Bar:
+    """A context manager with `update(n)` that shows progress on standard error.
+
+    Args:
+        what: what is done, e.g. `Encoding images`: every bar says it.
+        total: how many there are; None where that is not known.
+        unit: what is counted, in the singular; `B`: bytes.
+        initial: how many were done before.
+        shown: False: nothing is shown anywhere.
+        delay: seconds before a bar appears.
+    """
+    if not shown or sys.stderr.isatty():
+        return tqdm(
+            desc=what, total=total, unit="B" if unit == "B" else f" {unit}s", initial=initial, delay=delay,
+            unit_scale=unit == "B", disable=not shown, leave=False, dynamic_ncols=True, file=sys.stderr,
+        )  # fmt: skip
+    return Lines(what, total, unit, initial)
+
+
+def readable(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

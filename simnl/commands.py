@@ -1,0 +1,47 @@
+"""Commands in messages and help texts, written so that the user who reads them can type them as they stand.
+
+Texts are written with `python tools/NAME.py` and `bash scripts/NAME.sh`; `as_typed` puts in the python that runs now
+and the way from the current folder. It imports nothing of this repository.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+
+WORD = r"(?<![\w./-])"  # nothing of a longer path or word stands before
+PYTHON = re.compile(WORD + r"python (tools/\w+\.py)")
+SCRIPT = re.compile(WORD + r"bash (scripts/[\w/]+\.sh)")
+
+
+def as_typed(text: str) -> str:
+    """A text with its commands as they work here; applied twice, it changes nothing more."""
+    text = PYTHON.sub(lambda match: f"{python()} {path(ROOT / match[1])}", text)
+    return SCRIPT.sub(lambda match: f"bash {path(ROOT / match[1])}", text)
+
+
+def python() -> str:
+    """How the user would start the python that runs this: by a path, or by its name where that is what PATH finds."""
+    running = sys.executable
+    if not running:
+        return "python3"
+    if path(running) != shlex.quote(running):
+        return path(running)
+    found = (name for name in ("python", "python3") if shutil.which(name) == running)
+    return next(found, path(running))
+
+
+def path(of: str | Path) -> str:
+    """A path for a shell: from the current folder where it lies below, else from the root."""
+    given = Path(of)
+    here = Path.cwd()
+    for candidate in (given, given.parent.resolve() / given.name):
+        if candidate.is_absolute() and candidate.is_relative_to(here):
+            return shlex.quote(os.fspath(candidate.relative_to(here)))
+    return shlex.quote(os.fspath(given))
