@@ -1,7 +1,7 @@
 """Commands in messages and help texts, written so that the user who reads them can type them as they stand.
 
 Texts are written with `python tools/NAME.py` and `bash scripts/NAME.sh`; `as_typed` puts in the python that runs now
-and the way from the current folder. It imports nothing of this repository.
+and the way from the current folder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent
+from simnl.locations import ROOT
 
 WORD = r"(?<![\w./-])"  # nothing of a longer path or word stands before
 PYTHON = re.compile(WORD + r"python (tools/\w+\.py)")
