@@ -19,6 +19,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from simnl.results.names import KEY as DISPLAY_NAME
 from simnl.runs.contents import apply_templates, digests
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -184,6 +185,8 @@ def _read(path: Path, problems: list[str]) -> tuple[dict, list[dict]]:
     if not isinstance(body, dict):
         problems.append(f"{path}: must hold KEY: VALUE lines")
         return {}, []
+    if not isinstance(body.pop(DISPLAY_NAME, ""), str):  # for tables and figures, and no key of a run
+        problems.append(f"{path}: {DISPLAY_NAME} must be text")
     overrides = body.pop("OVERRIDES", [])
     if not isinstance(overrides, list) or not all(isinstance(o, dict) and set(o) == {"WHEN", "SET"} for o in overrides):
         problems.append(f"{path}: OVERRIDES must be a list of entries with WHEN and SET")
