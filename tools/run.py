@@ -1,7 +1,8 @@
 """usage: bash scripts/{script}/main.sh DATASET SHOTS [KEY VALUE ...]
 
-Runs {method} on DATASET with SHOTS training images per class, once per seed, and prints a table, beside whatever else
-was run on the same data, shots, weights, preset and protocol. Finished runs are skipped, interrupted ones continue.
+Runs {method} on DATASET with SHOTS training images per class, once per seed, and prints a table of these runs, beside
+those of other methods with the same data, shots, seeds, weights, preset and protocol. Finished runs are skipped,
+interrupted ones continue.
 Examples:
 
   bash scripts/{script}/main.sh shapes 16                    # offline: bundled data and bundled tiny CLIP
@@ -132,7 +133,7 @@ def main() -> int:
     dataset, shots, options = parse(arguments, method, script)
     print(f"{method} on {dataset}, {shots} shots", flush=True)
 
-    from simnl.results.tables import comparable, find_records, render, summarise
+    from simnl.results.overview import runs_at_hand
     from simnl.runs.record import FILE
     from simnl.runs.run import configure_logging
 
@@ -141,9 +142,7 @@ def main() -> int:
     folders = run_all(configs)
     if not any((folder / FILE).is_file() for folder in folders):
         return 0  # TEST.NO_TEST: there are heads, and no figures
-    mine = find_records(folders)[0]
-    others = find_records([folders[0].parents[3]])  # whatever was run on the data set
-    print(f"\n{render(summarise(comparable(others, mine)), 'terminal')}\n")
+    print(f"\n{runs_at_hand(folders, configs[0].TEST.TARGETS)}\n")
     print(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)")
     print(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}")
     return 0

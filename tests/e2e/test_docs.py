@@ -56,4 +56,4 @@ def test_add_a_method_as_written(shell, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     (record,) = records(tmp_path / "output")
     assert (record["method"], record["trainable_parameters"]) == ("NearestMean", 0)
-    assert "NearestMean" in done.stdout.split("accuracy (95 % CI)")[1]
+    assert "Nearest mean" in done.stdout.split("accuracy (95 % CI)")[1]

@@ -34,10 +34,10 @@ def test_simnl_beats_zero_shot_on_shapes(shell, tmp_path):
             assert (record["shots"], record["preset"], record["protocol"]) == (16, "repaired", "fewshot-val")
             assert record["num_settings"] == 200 * 40 * 20
             assert record["prompts"] == ["cupl", "negative", "template"]
-    table = ours.stdout[ours.stdout.index("accuracy (95 % CI)") :]
-    assert re.search(r"shapes +SimNL +tiny +16 .*\d\d\.\d\d ± \d", table)
-    assert "1 2 3" in table
-    assert re.search(r"shapes +ZeroshotCLIP +tiny", table)  # what was run before stands beside it
+    said, table = ours.stdout.split("In all rows: ")[1].split("\n", 1)
+    assert said == "dataset shapes, backbone tiny, shots 16, preset repaired, protocol fewshot-val."
+    assert re.search(r"SimNL +cupl\+negative\+template +\d\d\.\d\d ± \d\.\d\d +1 2 3", table)
+    assert re.search(r"Zero-shot CLIP +template +\d\d\.\d\d +1\n", table)  # what was run before stands beside it
 
     again = shell("bash scripts/simnl/main.sh shapes 16")
     assert again.stdout.count("done before, skipped") == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simnl.results.names import dataset_name
 from simnl.results.published import AVERAGE, PAPER_A1
 from simnl.results.tables import common
 from simnl.results.tables.common import ELEVEN, Request
@@ -64,5 +65,5 @@ def _block(records: Sequence[dict], shots: int, columns: Sequence[str], comparis
     comparable = [name for name in names if name != AVERAGE or set(columns) == set(ELEVEN)]
     comparison.rows += rows
     body = comparison.block(rows, names, comparable, shots, PAPER_A1 if set(columns) & set(ELEVEN) else "")
-    headers = ["method", *(f"Avg. ({len(columns)})" if n == AVERAGE else common.title_of(n) for n in names)]
+    headers = ["method", *(f"Avg. ({len(columns)})" if n == AVERAGE else dataset_name(n) for n in names)]
     return Block(headers, body, common.shots_title(shots))
