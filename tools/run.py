@@ -1,7 +1,8 @@
 """usage: {command} DATASET SHOTS [KEY VALUE ...]
 
-Runs {method} on DATASET with SHOTS training images per class, once per seed, and prints a table. Finished runs are
-skipped, and interrupted ones continue. Examples:
+Runs {method} on DATASET with SHOTS training images per class, once per seed, and prints a table of these runs, beside
+those of other methods with the same data, shots, seeds, weights, preset and protocol. Finished runs are skipped, and
+interrupted ones continue. Examples:
 
   {command} shapes 16                    # offline: bundled data and bundled tiny CLIP
   DATA=/data {command} dtd 4             # the paper's ResNet-50
@@ -152,7 +153,7 @@ def main() -> int:
     dataset, shots, options = parse(words[1:], method)
     print(f"{method} on {dataset}, {shots} {'shot' if shots == 1 else 'shots'}", flush=True)
 
-    from simnl.results.tables import comparable, find_records, render, summarise
+    from simnl.results.overview import runs_at_hand
     from simnl.runs.record import FILE
     from simnl.runs.run import configure_logging
 
@@ -161,9 +162,7 @@ def main() -> int:
     folders = run_all(configs)
     if not any((folder / FILE).is_file() for folder in folders):
         return 0  # TEST.NO_TEST: there are heads, and no figures
-    mine = find_records(folders)[0]
-    others = find_records([folders[0].parents[3]])  # whatever was run on the data set
-    print(f"\n{render(summarise(comparable(others, mine)), 'terminal')}\n")
+    print(f"\n{runs_at_hand(folders, configs[0].TEST.TARGETS)}\n")
     print(printable(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)"))
     print(as_typed(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}"))
     return 0

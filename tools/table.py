@@ -26,8 +26,9 @@ from simnl.results.stats import CI_METHODS
 from simnl.results.tables import (
     DEFAULT_LAYOUT,
     FORMATS,
+    FULL,
     LAYOUTS,
-    WIDTH,
+    NARROWEST,
     WITHOUT_RECORDS,
     Request,
     build,
@@ -37,6 +38,7 @@ from simnl.results.tables import (
     render_tables,
     select,
     summarise,
+    terminal_width,
 )
 from simnl.runs.cli import fail_politely, known
 
@@ -49,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", help="run folders, folders above them, or result.json files")
     parser.add_argument("--layout", choices=[DEFAULT_LAYOUT, *LAYOUTS], default=DEFAULT_LAYOUT)
-    parser.add_argument("--format", choices=FORMATS, default="markdown", help="default: markdown")
+    parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, else markdown")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
     parser.add_argument("--against", metavar="METHOD", help="add differences to this method over the same draws")
@@ -67,9 +69,22 @@ def arguments() -> argparse.Namespace:
         default=ORDER,
         help="sources of published figures, most preferred first (default: paper tip ape); without a name: none",
     )
-    parser.add_argument("--width", type=argument(1), default=WIDTH, help=f"of a terminal table (default: {WIDTH})")
+    parser.add_argument(
+        "--width", type=width_from, help="of a terminal table (default: the terminal's; in a file full)"
+    )
     parser.add_argument("--output", help="write to this file instead of the terminal")
-    return parser.parse_args()
+    args = parser.parse_args()
+    shown = FULL if args.output else terminal_width()
+    args.format = args.format or ("markdown" if shown == FULL and not args.width else "terminal")
+    args.width = args.width or shown
+    return args
+
+
+def width_from(word: str) -> int:
+    """A number of columns that a table can do with."""
+    if not word.isdecimal() or int(word) < NARROWEST:
+        raise argparse.ArgumentTypeError(f"'{word}' is no number of columns from {NARROWEST}")
+    return int(word)
 
 
 def table(args: argparse.Namespace) -> str:
@@ -97,7 +112,7 @@ def table(args: argparse.Namespace) -> str:
     tables = [] if args.layout == DEFAULT_LAYOUT else build(args.layout, records, request)
     if args.against:
         tables += build_paired(args.layout, records, args.against, request)
-    parts = [render(summarise(records, args.ci), args.format)] if args.layout == DEFAULT_LAYOUT else []
+    parts = [render(summarise(records, args.ci), args.format, args.width)] if args.layout == DEFAULT_LAYOUT else []
     if args.format == "csv" and parts and tables:
         raise ValueError("A csv file holds one kind of table: give --layout fewshot with --against.")
     return "\n\n\n".join([*parts, *([render_tables(tables, args.format, args.width)] if tables else [])])

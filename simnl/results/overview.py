@@ -1,19 +1,47 @@
-"""What a benchmark shows at its end: the table of what it made, and what it could not make."""
+"""What a command shows at its end: the table of what it made, and what it could not make."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from statistics import fmean
+from dataclasses import replace
+from pathlib import Path
 
-from tabulate import tabulate
-
-from simnl.results.stats import interval
-from simnl.results.tables import Request, build, find_records, render_tables
+from simnl.results.tables import (
+    Request,
+    build,
+    comparable,
+    find_records,
+    render_tables,
+    runs_table,
+    summarise,
+    terminal_width,
+)
+from simnl.results.tables.fit import folded
+from simnl.results.tables.model import NOT_APPLICABLE, Block, Stat, Table, figure, text
+from simnl.results.tables.model import Cell as TableCell
+from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import FILE, read_record
 from simnl.studies.cells import Cell, is_finished
 
-MISSING = "-"
+
+def runs_at_hand(folders: Sequence[Path], targets: Sequence[str] = ()) -> str:
+    """The table of one command's runs: its own, and the standard ones of the same data, shots, seeds and setting.
+
+    Args:
+        folders: of the runs, one per seed; below OUTPUT/<data set>.
+        targets: the shifted data sets that the command names; figures of others, from earlier commands, are left out.
+    """
+    mine = find_records([folder for folder in folders if (folder / FILE).is_file()])
+    seeds, configs = {r["seed"] for r in mine}, {r["config_hash"] for r in mine}
+    same = [r for r in comparable(find_records([folders[0].parents[3]]), mine[0]) if r["seed"] in seeds]
+    ours = [r for r in same if r["config_hash"] in configs]
+    kinds = {(r["method"], bool(r["options"])) for r in ours}
+    others = [r for r in same if not r["options"] and (r["method"], False) not in kinds]
+    shown = [{**r, "targets": {k: v for k, v in r.get("targets", {}).items() if k in targets}} for r in ours + others]
+    table = runs_table(summarise(shown))
+    table.blocks = [folded(block) for block in table.blocks]
+    return render_tables([table], "terminal", terminal_width())
 
 
 def closing_table(cells: Sequence[Cell], layout: str) -> str:
@@ -22,7 +50,7 @@ def closing_table(cells: Sequence[Cell], layout: str) -> str:
     if layout and folders:
         with contextlib.suppress(ValueError):  # too few runs for the layout
             tables = build(layout, find_records(folders), Request())
-            return render_tables(tables, "terminal")
+            return render_tables(tables, "terminal", terminal_width())
     return overview(cells)
 
 
@@ -31,33 +59,26 @@ def overview(cells: Sequence[Cell]) -> str:
     shots = list(dict.fromkeys(cell.plan.shots for cell in cells))
     groups: dict[tuple[str, str, str], dict[int, list[Cell]]] = {}
     for cell in cells:
-        key = (cell.plan.dataset, cell.plan.method, cell.plan.variant.name)
+        key = (dataset_name(cell.plan.dataset), display_name(cell.plan.method), cell.plan.variant.name)
         groups.setdefault(key, {}).setdefault(cell.plan.shots, []).append(cell)
-    rows, columns = [], ["data set", "method", "variant"]
-    for key, by_shots in groups.items():
-        row = dict(zip(columns, key, strict=True))
-        row |= {f"{count} shots": _entry(by_shots.get(count, [])) for count in shots}
-        rows.append(row)
-    headers = list(dict.fromkeys(column for row in rows for column in row))
-    headers = [header for header in headers if any(row.get(header) for row in rows)]
-    cells_of_rows = [[row.get(header, "") for header in headers] for row in rows]
-    return tabulate(cells_of_rows, headers=headers, tablefmt="simple", disable_numparse=True)
+    headers = ["data set", "method", *(["variant"] if any(key[2] for key in groups) else [])]
+    rows = [
+        [*map(text, key[: len(headers)]), *(_entry(by_shots.get(count, [])) for count in shots)]
+        for key, by_shots in groups.items()
+    ]
+    table = Table("", [], [Block([*headers, *(f"{count} shots" for count in shots)], rows)])
+    return render_tables([table], "terminal", terminal_width())
 
 
-def _entry(cells: Sequence[Cell]) -> str:
-    if cells and all(cell.refusal for cell in cells):
-        return "n/a"
-    records = [read_record(f"{cell.folder}/{FILE}") for cell in cells if cell.cfg is not None and is_finished(cell.cfg)]
-    return _figure([record["accuracy"] for record in records], len(cells))
-
-
-def _figure(values: Sequence[float], wanted: int) -> str:
+def _entry(cells: Sequence[Cell]) -> TableCell:
     """Mean, half width of the 95 % interval, and how many seeds where some are missing."""
-    if not values:
-        return MISSING
-    half = interval(values)
-    text = f"{fmean(values):.2f}" + (f" ± {half:.2f}" if half is not None else "")
-    return text if len(values) == wanted else f"{text} ({len(values)} of {wanted} seeds)"
+    if cells and all(cell.refusal for cell in cells):
+        return text(NOT_APPLICABLE)
+    finished = [cell for cell in cells if cell.cfg is not None and is_finished(cell.cfg)]
+    found = {cell.cfg.SEED: read_record(f"{cell.folder}/{FILE}")["accuracy"] for cell in finished}
+    if not cells or len(found) == len(cells):
+        return figure(Stat(found) if found else None)
+    return replace(figure(Stat(found)), note=f"({len(found)} of {len(cells)} seeds)") if found else TableCell()
 
 
 def problems(cells: Sequence[Cell], outcomes: dict[int, dict]) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from scipy.stats import t as student_t
 
@@ -30,3 +30,20 @@ def interval(values: Sequence[float], method: str = "t") -> float | None:
     if method == "normal":
         return 1.96 * math.sqrt(squares / n) / math.sqrt(n)
     return float(student_t.ppf(0.975, n - 1)) * math.sqrt(squares / (n - 1)) / math.sqrt(n)
+
+
+def paired_difference(
+    ours: Mapping[Hashable, float], theirs: Mapping[Hashable, float], method: str = "t"
+) -> tuple[float, float] | None:
+    """Mean of ours minus theirs over the draws that both have, and the half width of its 95 % interval.
+
+    Args:
+        ours, theirs: values by draw.
+        method: of the interval.
+
+    Returns:
+        (mean, half width); None for fewer than two common draws, which leave nothing to test.
+    """
+    differences = [ours[draw] - theirs[draw] for draw in sorted(ours.keys() & theirs.keys())]
+    half = interval(differences, method) if differences else None
+    return None if half is None else (mean(differences), half)

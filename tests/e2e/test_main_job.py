@@ -23,7 +23,7 @@ def figures(record: dict) -> dict:
 def test_simnl_beats_zero_shot_on_shapes(shell, tmp_path):
     zero = shell("bash scripts/zeroshot/main.sh shapes 16", SEEDS="1")
     assert zero.returncode == 0, zero.stdout + zero.stderr
-    ours = shell("bash scripts/simnl/main.sh shapes 16")
+    ours = shell("bash scripts/simnl/main.sh shapes 16", COLUMNS="100")
     assert ours.returncode == 0, ours.stdout + ours.stderr
     by_method = {r["method"]: r for r in records(tmp_path / "output")}
     assert {r["seed"] for r in records(tmp_path / "output") if r["method"] == "SimNL"} == {1, 2, 3}
@@ -34,14 +34,14 @@ def test_simnl_beats_zero_shot_on_shapes(shell, tmp_path):
             assert (record["shots"], record["preset"], record["protocol"]) == (16, "repaired", "fewshot-val")
             assert record["num_settings"] == 200 * 40 * 20
             assert record["prompts"] == ["cupl", "negative", "template"]
-    table = ours.stdout[ours.stdout.index("accuracy (95 % CI)") :]
-    assert re.search(r"shapes +SimNL +tiny +16 .*\d\d\.\d\d ± \d", table)
-    assert "1 2 3" in table
-    assert re.search(r"shapes +ZeroshotCLIP +tiny", table)  # what was run before stands beside it
+    said, table = ours.stdout.split("In all rows: ")[1].split("\n", 1)
+    assert said == "dataset shapes, backbone tiny, shots 16, preset repaired, protocol fewshot-val."
+    assert re.search(r"SimNL +cupl\+negative\+template +\d\d\.\d\d ± \d\.\d\d +1 2 3", table)
+    assert re.search(r"Zero-shot CLIP +template +\d\d\.\d\d +1\n", table)  # what was run before stands beside it
 
-    again = shell("bash scripts/simnl/main.sh shapes 16")
+    again = shell("bash scripts/simnl/main.sh shapes 16", COLUMNS="100")
     assert again.stdout.count("done before, skipped") == 3
-    assert table.splitlines()[2] in again.stdout  # the same rows of figures
+    assert again.stdout.endswith(ours.stdout[ours.stdout.index("In all rows: ") :])  # the same figures
     for fmt, mark in (("markdown", "| shapes"), ("latex", r"\begin{tabular}"), ("csv", "shapes,SimNL,tiny,16")):
         made = shell(f"$PYTHON tools/table.py $OUTPUT --format {fmt}")
         assert made.returncode == 0

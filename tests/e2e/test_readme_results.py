@@ -23,7 +23,7 @@ def test_matrix_table_plot_report(shell, tmp_path):
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         made.append(done.stdout)
     assert re.search(r"GDA +\D*\d\d\.\d\d ± \d", made[0])
-    assert "ZeroshotCLIP" in made[1]
+    assert "Zero-shot CLIP" in made[1]
     assert "<svg" in (tmp_path / "curves.svg").read_text()
     report = (tmp_path / "report.html").read_text()
     assert "GDA" in report

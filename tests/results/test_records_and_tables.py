@@ -188,12 +188,12 @@ def test_every_format(tmp_path):
     put(tmp_path, seed=1, dataset="oxford_pets", accuracy=80.0)
     rows = summarise(find_records([tmp_path]))
     markdown = render(rows, "markdown")
-    assert "| dtd" in markdown
+    assert "| DTD" in markdown
     assert "60.50 ± 6.35" in markdown
     assert "80.00 " in markdown
     latex = render(rows, "latex")
-    assert r"oxford\_pets" in latex
-    assert r"$60.50 \pm 6.35$" in latex
+    assert "OxfordPets" in latex
+    assert r"$60.50\,{\scriptstyle\pm6.35}$" in latex
     parsed = list(csv.DictReader(io.StringIO(render(rows, "csv"))))
     assert float(parsed[0]["accuracy"]) == 60.5
     assert parsed[1]["ci95"] == ""

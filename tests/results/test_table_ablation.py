@@ -184,6 +184,7 @@ def test_nothing_to_show_is_an_error(tmp_path):
 
 
 def test_from_the_study_to_the_printed_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
     made = study_records()
     write(tmp_path / "output", [r for of_variant in made.values() for r in of_variant])
     for fmt in ("terminal", "markdown", "latex"):

@@ -8,6 +8,7 @@ from helpers.table_records import HALF, SPREAD, T2, csv_rows, record, three, wri
 from simnl.results.published import PAPER_A1, published_accuracy
 from simnl.results.tables import Request, build, find_records, render_tables
 from simnl.results.tables.common import ELEVEN
+from simnl.runs.names import dataset_name
 
 METHODS = ("ZeroshotCLIP", "CLIPAdapter", "TipAdapterF", "SimNL")
 
@@ -65,7 +66,7 @@ def test_what_the_reader_sees(tmp_path):
     assert (published[2], difference[2]) == ("70.83 ± 0.77", "-0.83")
     assert (published[-1], difference[-1]) == ("77.80 ± 0.50", "-7.80")
     header = cells(next(line for line in lines if line.startswith("| method")))
-    assert header == ["method", *ELEVEN.values(), "Avg. (11)"]
+    assert header == ["method", *map(dataset_name, ELEVEN), "Avg. (11)"]
     enhanced = next(i for i, line in enumerate(lines) if line.startswith("| TaskRes (enhanced)"))
     assert cells(lines[enhanced + 1])[2] == "67.13"
     for said in ("fewshot-val", "repaired", "Student t", "seeds 1 2 3", "cupl+template", "whole validation split"):
@@ -178,8 +179,8 @@ def test_the_convention_for_intervals_can_be_chosen(tmp_path):
 def test_views_and_prompts_are_stated_per_method(tmp_path):
     records = [*three(60.0, views={"cache": 10}), *three(60.0, method="TipAdapter", prompts=["template"])]
     text = tables(tmp_path, records, "markdown")
-    assert "Prompts: cupl+template (SimNL); template (TipAdapter)." in text
-    assert "not recorded (TipAdapter); cache 10 (SimNL)" in text or "cache 10 (SimNL); not recorded" in text
+    assert "Prompts: cupl+template (SimNL); template (Tip-Adapter)." in text
+    assert "not recorded (Tip-Adapter); cache 10 (SimNL)" in text or "cache 10 (SimNL); not recorded" in text
 
 
 def test_other_data_sets_do_not_enter_the_average_of_the_eleven(tmp_path):

@@ -84,8 +84,8 @@ def test_base_to_new(tmp_path):
         assert float(rows[place, "harmonic mean"]["accuracy"]) == pytest.approx(sum(harmonic) / 3)
         assert float(rows[place, "harmonic mean"]["ci95"]) == pytest.approx(interval(harmonic))
     text = show("base2new", tmp_path, records, "markdown")
-    assert "| TipAdapterF" in text
-    assert "n/a (TipAdapterF): " in text
+    assert "| Tip-Adapter-F" in text
+    assert "n/a (Tip-Adapter-F): " in text
     with pytest.raises(ValueError, match="benchmark.sh base2new"):
         show("base2new", tmp_path / "none", three(60.0))
 

@@ -18,6 +18,7 @@ COMMANDS = re.findall(r"^python tools/table\.py ([^#\n]*)", (REPO / "docs" / "re
 def call(tmp_path, monkeypatch, capsys):
     """Run the tool in an empty folder; returns its exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["table.py", *words])

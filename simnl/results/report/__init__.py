@@ -23,9 +23,10 @@ from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
 from simnl.results.tables.common import PRESETS
+from simnl.results.tables.fit import numeric
 from simnl.results.tables.model import Cell
 from simnl.results.tables.records import options_text, prompts_text
-from simnl.results.tables.render import MARKS, RULE, numeric
+from simnl.results.tables.render import MARKS, RULE
 from simnl.results.tables.render import cell_text as rendered
 from simnl.runs.cli import known
 from simnl.runs.record import config_of

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from simnl.results.published import AVERAGE
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.model import Block, Cell, Stat, Table, figure, mark_columns, text
+from simnl.results.tables.model import Block, Stat, Table, figure, mark_columns, text
 from simnl.results.tables.pairs import difference_cell, differences, draw_of, union
 from simnl.results.tables.parts import ADAPTERS, Family, defaults, families, parts_of, switches
 from simnl.results.tables.records import GridRow, by_setting, grid, options_text, prompts_text
+from simnl.runs.names import dataset_name, display_name
 
 ON, OFF, SOME = "✓", "✗", "✓✗"
 MARKS = {True: ON, False: OFF, None: SOME}
@@ -68,8 +69,8 @@ def _table(family: Family, request: Request) -> Table:
     shared = options_text({**first, "options": base})
     full = [record for record in family.records if family.is_full(record)]
     return Table(
-        title=f"Ablation of {first['method']}, {common.shots_title(first['shots'])} ({common.run_title(first)}): "
-        "accuracy in %",
+        title=f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])} "
+        f"({common.run_title(first)}): accuracy in %",
         caption=[
             ABOUT,
             *([f"{SOME}: on for some of the data sets, off for the others."] if _differing(blocks.values()) else []),
@@ -79,9 +80,7 @@ def _table(family: Family, request: Request) -> Table:
             *([common.average_caption(len(datasets), "data sets")] if len(datasets) > 1 else []),
         ],
         blocks=[
-            _block(lines, titles.get(name) or common.title_of(name), n, family)
-            for name, lines in blocks.items()
-            if lines
+            _block(lines, titles.get(name) or dataset_name(name), n, family) for name, lines in blocks.items() if lines
         ],
         tidy=[_tidy(line, name, family, request.ci) for name, lines in blocks.items() for line in lines],
         marked=True,
@@ -159,15 +158,13 @@ def _in_common(several: Sequence[dict[str, bool]]) -> dict[str, bool | None]:
 
 
 def _block(lines: Sequence[_Line], title: str, n: int | None, family: Family) -> Block:
-    body = mark_columns(
-        [
-            [text(line.row.label), *(text(MARKS[on]) for on in line.parts.values()), figure(line.stat, n)]
-            for line in lines
-        ]
-    )
-    last = [Cell(text="") if family.is_full(x.row.first) else difference_cell(x.difference, n) for x in lines]
+    rows = []
+    for line in lines:
+        difference = text("") if family.is_full(line.row.first) else difference_cell(line.difference, n)
+        marks = [text(MARKS[on]) for on in line.parts.values()]
+        rows.append([text(line.row.shown), *marks, figure(line.stat, n), difference])
     headers = ["method", *(HEADERS.get(name, name) for name in lines[0].parts), "accuracy", "difference"]
-    return Block(headers, [[*row, cell] for row, cell in zip(body, last, strict=True)], title)
+    return Block(headers, mark_columns(rows), title)
 
 
 def _difference_caption(family: Family, datasets: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from simnl.results.tables.model import MISSING, NOT_APPLICABLE, Cell, text
+from simnl.runs.names import display_name
 
 
 @cache
@@ -23,7 +24,7 @@ def absent_cell(method: str, task: str, arch: str, notes: list[str]) -> Cell:
     reason = reason_against(method, task, arch)
     if not reason:
         return text(MISSING)
-    note = f"n/a ({method}): {reason.rstrip('.')}."
+    note = f"n/a ({display_name(method)}): {reason.rstrip('.')}."
     if note not in notes:
         notes.append(note)
     return text(NOT_APPLICABLE)

@@ -9,9 +9,9 @@ import yaml
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.results.published import read
-from simnl.results.tables import common
 from simnl.results.tables.common import ELEVEN, PRESETS, SHIFTED, Request
 from simnl.results.tables.model import MISSING, Block, Cell, Table, text
+from simnl.runs.names import dataset_name
 from simnl.runs.record import OWN_IMAGES, config_of
 
 PARTS = ("classes", "train", "val", "test")
@@ -43,7 +43,7 @@ def datasets_tables(records: Sequence[dict], request: Request) -> list[Table]:
         found = [_found(records, name, part) for part in ("num_classes", "num_test")]
         note = _difference(sizes, theirs) if printed else "not in the paper"
         cells = [Cell(float(sizes[part]), decimals=0, grouped=True) if sizes.get(part) else Cell() for part in PARTS]
-        rows.append([text(common.title_of(name)), *cells, text(note), *map(text, found)])
+        rows.append([text(dataset_name(name)), *cells, text(note), *map(text, found)])
         tidy.append(
             {
                 "layout": "datasets",
@@ -108,7 +108,7 @@ def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
             pair = {kind: _nth(ours[kind], number) for kind in ("positive", "negative")}
             printed = {kind: _nth([row[kind] for row in theirs], number) for kind in ("positive", "negative")}
             note = _prompt_note(pair, printed) if theirs else "not in the paper"
-            rows.append([text(common.title_of(name) if number == 0 else ""), *map(text, pair.values()), text(note)])
+            rows.append([text(dataset_name(name) if number == 0 else ""), *map(text, pair.values()), text(note)])
             tidy.append(
                 {
                     "layout": "prompts",

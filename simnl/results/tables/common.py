@@ -10,17 +10,14 @@ from simnl.results.published import ORDER, ZEROSHOT, Figure, protocol_of, source
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Cell, Row, Stat, text
 from simnl.results.tables.records import SETTING, GridRow, images_text, is_standard, options_text, prompts_text
+from simnl.runs.names import display_name
 
-# The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1; names as in its head.
-ELEVEN = {
-    "caltech101": "Caltech101", "dtd": "DTD", "eurosat": "EuroSAT", "fgvc_aircraft": "FGVCAircraft",
-    "oxford_flowers": "Flowers102", "food101": "Food101", "imagenet": "ImageNet", "oxford_pets": "OxfordPets",
-    "stanford_cars": "StanfordCars", "sun397": "SUN397", "ucf101": "UCF101",
-}  # fmt: skip
-SHIFTED = {
-    "imagenetv2": "ImageNet-V2", "imagenet_sketch": "ImageNet-Sketch", "imagenet_a": "ImageNet-A",
-    "imagenet_r": "ImageNet-R",
-}  # fmt: skip
+# The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1, and the shifted ones of A2.
+ELEVEN = (
+    "caltech101", "dtd", "eurosat", "fgvc_aircraft", "oxford_flowers", "food101", "imagenet", "oxford_pets",
+    "stanford_cars", "sun397", "ucf101",
+)  # fmt: skip
+SHIFTED = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 LAST = "SimNL"
 PRESETS = {
     "repaired": "the mistakes of the authors' code that move figures are mended",
@@ -48,11 +45,6 @@ class Request:
     preset: str = "repaired"
 
 
-def title_of(dataset: str) -> str:
-    """The paper's name of a data set."""
-    return {**ELEVEN, **SHIFTED}.get(dataset, dataset)
-
-
 def method_order(methods: Iterable[str], asked: Sequence[str] = ()) -> list[str]:
     """As asked for; else zero-shot first, SimNL last, the others by name."""
     rank = {name: i for i, name in enumerate(asked)}
@@ -61,14 +53,13 @@ def method_order(methods: Iterable[str], asked: Sequence[str] = ()) -> list[str]
 
 def dataset_order(datasets: Iterable[str], request: Request) -> list[str]:
     """As asked for; else the paper's order, then by name."""
-    order = request.datasets or tuple(ELEVEN)
+    order = request.datasets or ELEVEN
     return sorted(dict.fromkeys(datasets), key=lambda d: (order.index(d) if d in order else len(order), d))
 
 
 def target_order(targets: Iterable[str]) -> list[str]:
     """Shifted data sets in the order of the paper's Table A2, others by name."""
-    order = tuple(SHIFTED)
-    return sorted(dict.fromkeys(targets), key=lambda t: (order.index(t) if t in order else len(order), t))
+    return sorted(dict.fromkeys(targets), key=lambda t: (SHIFTED.index(t) if t in SHIFTED else len(SHIFTED), t))
 
 
 def shots_title(shots: int) -> str:
@@ -129,7 +120,7 @@ def setting_text(record: dict) -> str:
 def fewer_images(records: Sequence[dict]) -> list[str]:
     """A sentence that says where classes had fewer training images than shots; none where all had enough."""
     found = {(r["dataset"], r["shots"]): images_text(r) for r in records if images_text(r)}
-    places = [f"{title_of(name)} at {shots_title(k)}: {images}" for (name, k), images in sorted(found.items())]
+    places = [f"{dataset_name(name)} at {shots_title(k)}: {images}" for (name, k), images in sorted(found.items())]
     return [f"Fewer training images than shots: {'; '.join(places)}."] if places else []
 
 
@@ -137,7 +128,7 @@ def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
     """`template (CLAP, TaskRes); cupl+template (APE)`; the value alone where all have the same."""
     methods: dict[str, list[str]] = {}
     for record in records:
-        methods.setdefault(value(record), []).append(record["method"])
+        methods.setdefault(value(record), []).append(display_name(record["method"]))
     if len(methods) == 1:
         return next(iter(methods)) or "not recorded"
     return "; ".join(f"{v or 'not recorded'} ({', '.join(sorted(set(m)))})" for v, m in sorted(methods.items()))
@@ -170,7 +161,7 @@ def published_caption(used: dict[str, set[str]], compared: bool, ours: str = "ou
         ours: what a run of ours must be for a difference.
     """
     lines = [
-        f"Published: {source} ({', '.join(sorted(methods))}): {protocol_of(source)}."
+        f"Published: {source} ({', '.join(sorted(map(display_name, methods)))}): {protocol_of(source)}."
         for source, methods in sorted(used.items())
     ]
     if lines:
@@ -249,4 +240,5 @@ def average_of(stats: Sequence[Stat | None], ci: str) -> Stat | None:
     if len(stats) < 2 or any(stat is None for stat in stats):
         return None
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in stats)))
-    return Stat({seed: mean([stat.by_seed[seed] for stat in stats]) for seed in seeds}, ci) if seeds else None
+    averages = {seed: mean([stat.by_seed[seed] for stat in stats]) for seed in seeds}
+    return Stat(averages, ci, " ".join(stat.split for stat in stats)) if seeds else None

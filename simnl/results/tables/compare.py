@@ -12,6 +12,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.model import Cell, Row, figure, mark_columns, text
 from simnl.results.tables.records import GridRow, is_clean, is_standard
 from simnl.runs.cli import known
+from simnl.runs.names import display_name
 
 
 class Comparison:
@@ -60,7 +61,7 @@ class Comparison:
         """
         n = common.usual_n(rows)
         rows = common.ordered(rows, self.request)
-        marked = mark_columns([self._cells(row, columns, n) for row in rows], skip=0)
+        marked = mark_columns([self._cells(row, columns, n) for row in rows])
         ours = {id(row): cells for row, cells in zip(rows, marked, strict=True)}
         extra = self._without_runs(shots, source) if comparable else []
         body: list[Row] = []
@@ -102,7 +103,7 @@ class Comparison:
                 place = {"dataset": dataset, "part": column} if dataset else {"dataset": column}
                 self.tidy.append(common.tidy(self.layout, row, stat, theirs, self.request.ci, **place))
         self._use(row.method, published)
-        return common.triple(row.label, cells, published)
+        return common.triple(row.shown, cells, published)
 
     def _absent(self, method: str, published: list[Figure | None], columns: Sequence[str], shots: int) -> list[Row]:
         place = {"shots": shots, "backbone": self.first["backbone"]}
@@ -111,7 +112,7 @@ class Comparison:
                 self.tidy.append(common.tidy_published(self.layout, method, theirs, dataset=column, **place))
         self._use(method, published)
         ours = self._missing(method) if method in known("trainers") else text("")
-        return common.triple(method, [ours] * len(columns), published)
+        return common.triple(display_name(method), [ours] * len(columns), published)
 
     def _cells(self, row: GridRow, columns: Sequence[str], n: int | None) -> Row:
         return [figure(row.stats[c], n) if c in row.stats else self._missing(row.method) for c in columns]

@@ -9,6 +9,7 @@ from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Cell, Row, Table, text
 from simnl.results.tables.records import SETTING, by_seed, by_setting, options_text, prompts_text
+from simnl.runs.names import dataset_name, display_name
 
 PHASES = ("features", "train", "select", "test", "total")
 COLUMNS = {
@@ -35,7 +36,7 @@ def _table(records: Sequence[dict], request: Request) -> Table:
         rows.append(_row(_label(key, groups), values))
         tidy.append(_tidy(key, runs, values))
     first = records[0]
-    where = f"{common.title_of(first['dataset'])}, {common.shots_title(first['shots'])} ({common.run_title(first)})"
+    where = f"{dataset_name(first['dataset'])}, {common.shots_title(first['shots'])} ({common.run_title(first)})"
     counts = sorted({len(by_seed(group)) for group in groups.values()})
     return Table(
         title=f"Cost on {where}",
@@ -57,7 +58,7 @@ def _label(key: tuple, groups: dict[tuple, list[dict]]) -> str:
     same = [other for other in groups if other[0] == key[0]]
     parts = [key[1], *(key[i] for i in (2, 3) if len({o[i] for o in same if o[1] == key[1]}) > 1)]
     extra = "; ".join(part for part in parts if part)
-    return f"{key[0]} ({extra})" if extra else key[0]
+    return display_name(key[0]) + (f" ({extra})" if extra else "")
 
 
 def _costs(runs: Sequence[dict]) -> dict[str, float | None]:

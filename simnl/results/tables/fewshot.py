@@ -10,6 +10,7 @@ from simnl.results.tables.common import ELEVEN, Request
 from simnl.results.tables.compare import Comparison
 from simnl.results.tables.model import Block, Table
 from simnl.results.tables.records import by_setting, grid
+from simnl.runs.names import dataset_name
 
 TASK = "few-shot"
 
@@ -64,5 +65,5 @@ def _block(records: Sequence[dict], shots: int, columns: Sequence[str], comparis
     comparable = [name for name in names if name != AVERAGE or set(columns) == set(ELEVEN)]
     comparison.rows += rows
     body = comparison.block(rows, names, comparable, shots, PAPER_A1 if set(columns) & set(ELEVEN) else "")
-    headers = ["method", *(f"Avg. ({len(columns)})" if n == AVERAGE else common.title_of(n) for n in names)]
+    headers = ["method", *(f"Avg. ({len(columns)})" if n == AVERAGE else dataset_name(n) for n in names)]
     return Block(headers, body, common.shots_title(shots))

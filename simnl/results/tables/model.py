@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from simnl.results.stats import interval, mean
+from simnl.results.stats import interval, mean, paired_difference
 
 MISSING = "–"
 NOT_APPLICABLE = "n/a"
@@ -14,13 +14,18 @@ BEST, SECOND = "best", "second"
 
 @dataclass(frozen=True)
 class Stat:
-    """Accuracies of one setting by seed, in percent, and the name of the interval to make of them.
+    """Accuracies of one setting by seed, in percent.
 
-    images: how many training images a class had where that is not the number of shots, e.g. `32 per class`.
+    Attributes:
+        by_seed: the accuracies.
+        ci: name of the interval to make of them.
+        split: what the seeds were drawn from; figures of other splits share no draws with these.
+        images: how many training images a class had where that is not the number of shots, e.g. `32 per class`.
     """
 
     by_seed: dict[int, float]
     ci: str = "t"
+    split: str = ""
     images: str = ""
 
     @property
@@ -38,6 +43,14 @@ class Stat:
         """Number of seeds."""
         return len(self.by_seed)
 
+    def is_beaten_by(self, best: Stat) -> bool:
+        """False where the interval of the paired difference to a higher figure contains 0.
+
+        Where there is nothing to test (other splits, or fewer than two common seeds), the lower mean is beaten.
+        """
+        found = paired_difference(best.by_seed, self.by_seed, self.ci) if best.split == self.split else None
+        return self.mean < best.mean and (found is None or found[0] > found[1])
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -51,6 +64,7 @@ class Cell:
         note: short text after the figure, e.g. `(n=2)`.
         decimals: of value and half.
         grouped: thousands apart by commas.
+        stat: the figures that the value is the mean of, to be marked.
     """
 
     value: float | None = None
@@ -61,6 +75,7 @@ class Cell:
     note: str = ""
     decimals: int = 2
     grouped: bool = False
+    stat: Stat | None = None
 
 
 Row = list[Cell]
@@ -68,11 +83,12 @@ Row = list[Cell]
 
 @dataclass
 class Block:
-    """Rows under one header; a table has one or more."""
+    """Rows under one header; a table has one or more. shared: what columns that were left out said in all rows."""
 
     headers: list[str]
     rows: list[Row]
     title: str = ""
+    shared: str = ""
 
 
 @dataclass
@@ -101,39 +117,33 @@ def figure(stat: Stat | None, usual_n: int | None = None) -> Cell:
         return Cell()
     notes = ["" if stat.n == usual_n or usual_n is None else f"n={stat.n}", stat.images]
     note = ", ".join(filter(None, notes))
-    return Cell(stat.mean, stat.half, note=f"({note})" if note else "")
+    return Cell(stat.mean, stat.half, note=f"({note})" if note else "", stat=stat)
 
 
-def mark_columns(rows: Sequence[Row], skip: int = 1) -> list[Row]:
-    """The rows with the best and second best of each column marked; the first `skip` columns are not figures.
+def mark_columns(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the best and second best figures of each column marked.
 
-    Two figures are *tied* unless they differ by more than the half width of each one's interval: a difference within
-    an interval is no win. Marked as best are the highest figure and all tied with it; as second, only where the best
-    stands alone, the next figure and all tied with that one. A column is left unmarked where a figure has no interval
-    (one seed), where there is only one figure, and where all are tied.
+    Best are the highest mean and all figures that it does not beat (`Stat.is_beaten_by`); second, only where the best
+    stands alone, are the next mean and all that this one does not beat. The only figure of a column has no mark.
     """
     marked = [list(row) for row in rows]
-    for column in range(skip, max((len(row) for row in rows), default=0)):
-        cells = {i: row[column] for i, row in enumerate(rows) if column < len(row) and row[column].value is not None}
-        for index, mark in _marks(cells).items():
-            marked[index][column] = replace(cells[index], mark=mark)
+    for column in range(max(map(len, rows), default=0)):
+        stats = {i: row[column].stat for i, row in enumerate(rows) if column < len(row) and row[column].stat}
+        for index, mark in _marks(stats).items():
+            marked[index][column] = replace(rows[index][column], mark=mark)
     return marked
 
 
-def _marks(cells: dict[int, Cell]) -> dict[int, str]:
-    if len(cells) < 2 or any(cell.half is None for cell in cells.values()):
+def _marks(stats: dict[int, Stat]) -> dict[int, str]:
+    if len(stats) < 2:
         return {}
-    best = _group(cells)
-    rest = {i: cell for i, cell in cells.items() if i not in best}
-    if not rest:
-        return {}
-    marks = dict.fromkeys(best, BEST)
-    if len(best) == 1:
-        marks |= dict.fromkeys(_group(rest), SECOND)
-    return marks
+    best = _unbeaten(stats)
+    rest = {i: stat for i, stat in stats.items() if i not in best} if len(best) == 1 else {}
+    return dict.fromkeys(best, BEST) | dict.fromkeys(_unbeaten(rest), SECOND)
 
 
-def _group(cells: dict[int, Cell]) -> list[int]:
-    """The highest figure and those tied with it."""
-    top = max(cells.values(), key=lambda cell: (cell.value, cell.half))  # of equals the wider: the order says nothing
-    return [i for i, cell in cells.items() if top.value - cell.value <= max(top.half, cell.half)]
+def _unbeaten(stats: dict[int, Stat]) -> list[int]:
+    """The highest mean (of equals all), and what any of these does not beat."""
+    top = max((stat.mean for stat in stats.values()), default=0.0)
+    highest = [stat for stat in stats.values() if stat.mean == top]
+    return [i for i, stat in stats.items() if not all(stat.is_beaten_by(best) for best in highest)]

@@ -12,6 +12,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Row, Stat, Table, text
 from simnl.results.tables.pairs import COLUMN, difference_cell, differences, merged, union
 from simnl.results.tables.records import SETTING, GridRow, by_setting, grid, prompts_text
+from simnl.runs.names import dataset_name, display_name
 
 ALL = "all draws"
 
@@ -45,7 +46,7 @@ class View:
     figures: Callable[[dict], dict[str, float]]
     columns: Callable[[set[str], Request], list[str]]
     summary: Callable[[Sequence[str]], Summary | None] = lambda columns: None
-    headers: Callable[[Sequence[str]], list[str]] = lambda columns: [common.title_of(column) for column in columns]
+    headers: Callable[[Sequence[str]], list[str]] = lambda columns: [dataset_name(column) for column in columns]
     block: str = "shots"
     where: Callable[[dict], str] = lambda record: ""
     caption: tuple[str, ...] = ()
@@ -85,7 +86,7 @@ VIEWS = {
         columns=lambda there, request: shift.shifted_columns(there),
         summary=_over_targets,
         headers=shift.shifted_headers,
-        where=lambda record: f", domain generalisation from {common.title_of(record['dataset'])}",
+        where=lambda record: f", domain generalisation from {dataset_name(record['dataset'])}",
     ),
     "base2new": View(
         groups=shift.base2new_groups,
@@ -148,13 +149,14 @@ def _table(records: Sequence[dict], found: Sequence[dict], against: str, request
         grids[ALL] = merged([row for rows in grids.values() for row in rows])
     columns += [summary.name] if summary else []
     headers, first = ["method", *view.headers(columns)], view.setting(records)
+    baseline = display_name(against)
     return Table(
-        title=f"Differences to {against} over the same draws{view.where(first)} ({common.run_title(first)}): points",
+        title=f"Differences to {baseline} over the same draws{view.where(first)} ({common.run_title(first)}): points",
         caption=[
             common.setting_text(first),
             *common.fewer_images(records),
-            f"Mean of a method's accuracy minus that of {against} over the n draws (data set, shots, seed, split) that "
-            f"both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one draw.",
+            f"Mean of a method's accuracy minus that of {baseline} over the n draws (data set, shots, seed, split) "
+            f"that both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one draw.",
             *view.caption,
             *([summary.caption] if summary and summary.caption else []),
             f"Prompts: {common.by_value(records, prompts_text)}.",
@@ -177,12 +179,12 @@ def _blocks(found: Sequence[dict], view: View, request: Request) -> list[Hashabl
 def _title(key: Hashable, view: View) -> str:
     if view.block == "shots":
         return "All shots" if key == ALL else common.shots_title(key)
-    return "All data sets" if key == ALL else common.title_of(key)
+    return "All data sets" if key == ALL else dataset_name(key)
 
 
 def _body(rows: Sequence[GridRow], columns: Sequence[str], request: Request) -> list[Row]:
     ordered = common.ordered(rows, request)
-    return [[text(row.label), *(difference_cell(row.stats.get(c)) for c in columns)] for row in ordered]
+    return [[text(row.shown), *(difference_cell(row.stats.get(c)) for c in columns)] for row in ordered]
 
 
 def _place(key: Hashable, row: GridRow, view: View) -> Callable[[str], dict[str, object]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from simnl.results.tables.model import Stat
+from simnl.runs.names import display_name
 
 # A table holds records that agree in all of these.
 SETTING = (
@@ -29,7 +30,7 @@ def with_targets(record: dict) -> list[dict]:
 
 def comparable(records: Sequence[dict], to: dict) -> list[dict]:
     """The records that may stand in one table with a record: same data, shots, model, preset and protocol."""
-    keys = ("shots", "weights_fingerprint", "preset", "protocol", "split_hash", "label_noise")
+    keys = ("shots", "weights_fingerprint", "preset", "protocol", "split_hash", "label_noise", "subsample_classes")
     plain = [name_without_split(r) == name_without_split(to) for r in records]  # found with others, they may name it
     return [r for r, same in zip(records, plain, strict=True) if same and all(r.get(k) == to.get(k) for k in keys)]
 
@@ -91,9 +92,14 @@ class GridRow:
     """One row of a grid: a method under one set of options and prompts; stats by column."""
 
     method: str
-    label: str
+    label: str  # the method, and in brackets what tells its rows apart
     first: dict
     stats: dict[Hashable, Stat]
+
+    @property
+    def shown(self) -> str:
+        """The label with the method's display name."""
+        return display_name(self.method) + self.label.removeprefix(self.method)
 
 
 def options_text(record: dict, ignore: Sequence[str] = ()) -> str:
@@ -155,7 +161,8 @@ def _label(method: str, extra: Sequence[str]) -> str:
 
 def _stat(records: Sequence[dict], ci: str) -> Stat:
     images = images_text(records[0]) if no_class_has_enough(records[0]) else ""
-    return Stat({seed: record["accuracy"] for seed, record in by_seed(records).items()}, ci, images)
+    accuracies = {seed: record["accuracy"] for seed, record in by_seed(records).items()}
+    return Stat(accuracies, ci, str(records[0].get("split_hash", "")), images)
 
 
 def by_seed(records: Sequence[dict]) -> dict[int, dict]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
-from simnl.escaping import csv_field
 from simnl.results.stats import interval, mean
 from simnl.results.tables.common import percent
+from simnl.results.tables.model import Block, Cell, Table, text
 from simnl.results.tables.records import by_seed, images_text, options_text, prompts_text, values_of, with_targets
-from simnl.results.tables.render import FORMATS, PLUS_MINUS, escape, latex_tabular
+from simnl.results.tables.render import render_tables
+from simnl.results.tables.terminal import FULL
+from simnl.runs.names import dataset_name, display_name
 
 SAME = (
     "dataset", "method", "backbone", "weights", "weights_fingerprint", "shots", "preset", "protocol", "split_origin",
@@ -25,7 +23,7 @@ COLUMNS = (
 )  # fmt: skip
 FIGURES = ("accuracy", "ci95", "seeds")
 HIDDEN = {"weights_fingerprint": "weights", "split_hash": "split", "config_hash": "config"}  # shown where rows need it
-DECIMALS = 2
+NAMES = {"dataset": dataset_name, "method": display_name}
 
 
 def summarise(records: Sequence[dict], ci: str = "t") -> list[dict]:
@@ -74,37 +72,24 @@ def _variant(record: dict) -> str:
     return "; ".join(part for part in [options_text(record), *parts] if part)
 
 
-def render(rows: Sequence[dict], fmt: str) -> str:
-    """The rows as text; the column `variant` only where a run is not a standard one.
+def runs_table(rows: Sequence[dict]) -> Table:
+    """The rows as a table; the column `variant` only where a run is not a standard one. csv keeps registered names."""
+    columns = [c for c in COLUMNS if c != "ci95" and (c != "variant" or any(row["variant"] for row in rows))]
+    headers = ["accuracy (95 % CI)" if column == "accuracy" else column for column in columns]
+    cells = [[_cell(row, column) for column in columns] for row in rows]
+    return Table("", [], [Block(headers, cells)], tidy=[{key: row[key] for key in COLUMNS} for row in rows])
+
+
+def render(rows: Sequence[dict], fmt: str, width: int = FULL) -> str:
+    """The rows as text.
 
     Raises:
         ValueError: unknown format.
     """
-    if fmt not in FORMATS:
-        raise ValueError(f"Unknown format '{fmt}'. Choose one of {', '.join(FORMATS)}.")
-    if fmt == "csv":
-        return _csv(rows)
-    columns = [c for c in COLUMNS if c != "ci95" and (c != "variant" or any(row["variant"] for row in rows))]
-    cells = [[_cell(row, column, fmt) for column in columns] for row in rows]
-    headers = [escape("accuracy (95 % CI)" if c == "accuracy" else c, fmt) for c in columns]
-    if fmt == "latex":
-        return latex_tabular(headers, [("", cells)], align="l" * len(headers))
-    style = {"terminal": "simple", "markdown": "github"}[fmt]
-    return tabulate(cells, headers=headers, tablefmt=style, disable_numparse=True)
+    return render_tables([runs_table(rows)], fmt, width)
 
 
-def _cell(row: dict, column: str, fmt: str) -> str:
-    if column != "accuracy":
-        return escape(str(row[column]), fmt)
-    number = f"{row['accuracy']:.{DECIMALS}f}"
-    if row["ci95"] is not None:
-        number += f" {PLUS_MINUS[fmt]} {row['ci95']:.{DECIMALS}f}"
-    return f"${number}$" if fmt == "latex" else number
-
-
-def _csv(rows: Sequence[dict]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: csv_field(row[key]) for key in COLUMNS} for row in rows)
-    return out.getvalue().rstrip("\n")
+def _cell(row: dict, column: str) -> Cell:
+    if column == "accuracy":
+        return Cell(row["accuracy"], row["ci95"])
+    return text(NAMES.get(column, str)(row[column]))

@@ -11,6 +11,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.compare import Comparison
 from simnl.results.tables.model import Block, Stat, Table
 from simnl.results.tables.records import ARROW, GridRow, by_setting, grid, with_targets
+from simnl.runs.names import dataset_name
 from simnl.runs.record import NEW_CLASSES
 
 HARMONIC = "harmonic mean"
@@ -68,8 +69,8 @@ def average_column(source: str) -> str:
 def shifted_headers(columns: Sequence[str]) -> list[str]:
     """What stands above a source, its targets, and their average."""
     names = [column.partition(ARROW)[2] for column in columns]
-    titles = {"": f"{common.title_of(columns[0])} (source)", AVERAGE: f"Average ({len(columns) - 2} targets)"}
-    return [titles.get(name) or common.title_of(name) for name in names]
+    titles = {"": f"{dataset_name(columns[0])} (source)", AVERAGE: f"Average ({len(columns) - 2} targets)"}
+    return [titles.get(name) or dataset_name(name) for name in names]
 
 
 def _dg_table(records: Sequence[dict], everything: Sequence[dict], request: Request) -> Table:
@@ -89,7 +90,7 @@ def _dg_table(records: Sequence[dict], everything: Sequence[dict], request: Requ
         body = comparison.block(rows, columns, _published_columns(columns, names), shots, PAPER_A2)
         blocks.append(Block(["method", *shifted_headers(columns)], body, common.shots_title(shots)))
     return Table(
-        title=f"Domain generalisation from {common.title_of(source)} ({common.run_title(records[0])}): accuracy in %",
+        title=f"Domain generalisation from {dataset_name(source)} ({common.run_title(records[0])}): accuracy in %",
         caption=[
             "Trained and selected on the source alone; nothing is selected on a target.",
             *common.common_caption(records, comparison.rows, request),
@@ -151,7 +152,7 @@ def _base2new_table(base: Sequence[dict], everything: Sequence[dict], request: R
     for dataset in [*datasets, *([AVERAGE] if len(datasets) > 1 else [])]:
         per = [_three(row, [dataset] if dataset != AVERAGE else datasets, request.ci) for row in rows]
         per = [row for row in per if row.stats]
-        title = common.title_of(dataset) if dataset != AVERAGE else f"Average over {len(datasets)} data sets"
+        title = dataset_name(dataset) if dataset != AVERAGE else f"Average over {len(datasets)} data sets"
         body = comparison.block(per, PARTS, [], base[0]["shots"], "", dataset=dataset)
         comparison.rows += per
         blocks.append(Block(["method", *PARTS], body, title))
@@ -186,7 +187,8 @@ def _three(row: GridRow, datasets: Sequence[str], ci: str) -> GridRow:
             stats[part] = stat
     if len(stats) == 2:
         base, new = stats["base"].by_seed, stats[NEW_CLASSES].by_seed
-        stats[HARMONIC] = Stat({seed: harmonic(base[seed], new[seed]) for seed in base if seed in new}, ci)
+        means = {seed: harmonic(base[seed], new[seed]) for seed in base if seed in new}
+        stats[HARMONIC] = Stat(means, ci, stats["base"].split)
     return GridRow(row.method, row.label, row.first, stats)
 
 

@@ -9,6 +9,7 @@ from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Row, Table, figure, mark_columns, text
 from simnl.results.tables.records import GridRow, by_setting, grid, is_clean, options_text, prompts_text
+from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import reweighting_off
 
 PARAMETERS = ("ALPHA", "BETA", "LAM", "TAU")
@@ -61,7 +62,7 @@ def _sensitivity_table(records: Sequence[dict], request: Request) -> Table:
             rows += curves
             fixed |= {f"{parameter.lower()}: {options_text(c.first, [key]) or 'nothing'}" for c in curves}
             tidy += _tidy(parameter.lower(), curves, published, request.ci)
-    where = f"{first['method']} on {common.title_of(first['dataset'])}, {common.shots_title(first['shots'])}"
+    where = f"{display_name(first['method'])} on {dataset_name(first['dataset'])}, {common.shots_title(first['shots'])}"
     return Table(
         title=f"Sensitivity of {where} ({common.run_title(first)}): accuracy in %",
         caption=[
@@ -104,7 +105,7 @@ def _curves(name: str, curves: Sequence[GridRow], published: dict[float, Figure]
     n = common.usual_n(curves)
     rows: list[Row] = []
     for curve, theirs in zip(curves, shown, strict=True):
-        label = curve.method if len(curves) == 1 else curve.label
+        label = display_name(curve.method) if len(curves) == 1 else curve.shown
         cells = [figure(curve.stats.get(value), n) for value in values]
         rows += common.triple(label, cells, [theirs.get(value) for value in values])
     return Block([name, *(f"{value:g}" for value in values)], rows)
@@ -171,14 +172,14 @@ def _noise_table(records: Sequence[dict], request: Request) -> Table:
     # a row without any figure at wrong labels is of another config
     rows = common.ordered([r for r in rows if any(r.stats) or r.method in request.methods], request)
     n = common.usual_n(rows)
-    body = mark_columns([[text(row.label), *(figure(row.stats.get(s), n) for s in shares)] for row in rows])
+    body = mark_columns([[text(row.shown), *(figure(row.stats.get(s), n) for s in shares)] for row in rows])
     tidy = [
         {**common.tidy("noise", row, row.stats.get(s), None, request.ci, dataset=first["dataset"]), "label_noise": s}
         for row in rows
         for s in shares
         if s in row.stats
     ]
-    where = f"{common.title_of(first['dataset'])}, {common.shots_title(first['shots'])}"
+    where = f"{dataset_name(first['dataset'])}, {common.shots_title(first['shots'])}"
     return Table(
         title=f"Wrong training labels on {where} ({common.run_title({**first, 'label_noise': 0})}): accuracy in %",
         caption=[
