@@ -46,7 +46,7 @@ class FeatureDatabase:
             self._open()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise OSError(f"Cannot open the feature store {path}: {error}.") from error
+                raise OSError(f"Cannot open the feature store {path}: {error}.{_of_a_lock(error)}") from error
             self._replace(str(error))
 
     def _open(self) -> None:
@@ -138,15 +138,25 @@ class FeatureDatabase:
             return action(*args)
         except sqlite3.OperationalError as error:
             if "malformed" not in str(error):
+                advice = _of_a_lock(error) or " Free some space or set CACHE to another folder."
                 raise OSError(
-                    f"Cannot use the feature store {self.path}: {error}. Free some space or set CACHE to "
-                    "another folder; what was stored so far stays valid."
+                    f"Cannot use the feature store {self.path}: {error}.{advice} What was stored so far stays valid."
                 ) from error
             reason = str(error)
         except sqlite3.DatabaseError as error:
             reason = str(error)
         self._replace(reason)
         return action(*args)
+
+
+def _of_a_lock(error: sqlite3.Error) -> str:
+    """What to do if another process does not let go of the file; "" after any other error."""
+    if "locked" not in str(error):
+        return ""
+    return (
+        f" Another process has written to it for more than {BUSY_SECONDS:.0f} s, or is stopped in the middle: let it "
+        "go on or end it, and run the command again."
+    )
 
 
 def _checksum(item: bytes, view: int, data: bytes) -> int:
