@@ -61,7 +61,8 @@ class FeatureDatabase:
             raise OSError(f"The feature store {path} cannot be made ({reason}). {ELSEWHERE}.") from error
         except SQL_ERRORS as error:
             if not is_damage(error):
-                raise OSError(f"Cannot open the feature store {path}: {error}. {ELSEWHERE}.") from error
+                advice = _of_a_lock(error) or f" {ELSEWHERE}."
+                raise OSError(f"Cannot open the feature store {path}: {error}.{advice}") from error
             self._replace(str(error))
 
     def _open(self) -> None:
@@ -167,13 +168,23 @@ class FeatureDatabase:
             return action(*args)
         except SQL_ERRORS as error:
             if not is_damage(error):
+                advice = _of_a_lock(error) or " Free some space or set CACHE to another folder."
                 raise OSError(
-                    f"Cannot use the feature store {self.path}: {error}. Free some space or set CACHE to "
-                    "another folder; what was stored so far stays valid."
+                    f"Cannot use the feature store {self.path}: {error}.{advice} What was stored so far stays valid."
                 ) from error
             reason = str(error)
         self._replace(reason)
         return action(*args)
+
+
+def _of_a_lock(error: sqlite3.Error) -> str:
+    """What to do if another process does not let go of the file; "" after any other error."""
+    if "locked" not in str(error):
+        return ""
+    return (
+        f" Another process has written to it for more than {BUSY_SECONDS:.0f} s, or is stopped in the middle: let it "
+        "go on or end it, and run the command again."
+    )
 
 
 def _checksum(item: bytes, view: int, data: bytes) -> int:

@@ -14,7 +14,6 @@ import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 from simnl.clip import tiny_clip, transforms
 from simnl.clip.arithmetic import exact_products
+from simnl.clip.batches import in_fixed_batches
 from simnl.clip.building import build_from_file, check_activation, without_weights
 from simnl.clip.finite import check_weights
 from simnl.clip.transforms import Transform
@@ -92,11 +92,11 @@ class FrozenCLIP:
 
     def image_rows(self, pixels: Tensor) -> Tensor:
         """As `encode_image`, for any number of rows, each of which is the same bits whatever the others are."""
-        return _in_fixed_batches(self.encode_image, pixels, self.batch_rows)
+        return in_fixed_batches(self.encode_image, pixels, self.batch_rows)
 
     def text_rows(self, tokens: Tensor) -> Tensor:
         """As `encode_text`, for any number of rows, each of which is the same bits whatever the others are."""
-        return _in_fixed_batches(self.encode_text, tokens, self.batch_rows)
+        return in_fixed_batches(self.encode_text, tokens, self.batch_rows)
 
     def tokenize(self, prompts: list[str]) -> Tensor:
         """Prompts to token ids `(B, L)`, cut at the context length (long CuPL sentences overflow it)."""
@@ -111,16 +111,6 @@ class FrozenCLIP:
         """The context in which the towers run: autocast to their precision (or another one), or nothing for fp32."""
         dtype = PRECISIONS[precision or self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
-
-
-def _in_fixed_batches(encode: Callable[[Tensor], Tensor], inputs: Tensor, rows: int) -> Tensor:
-    """Encode inputs (n, ...), n > 0, in batches of exactly `rows`; the last is filled up with copies of its first."""
-    features = []
-    for part in inputs.split(rows):
-        padding = part[:1].expand(rows - len(part), *part.shape[1:])
-        batch = torch.cat([part, padding]) if len(part) < rows else part
-        features.append(encode(batch)[: len(part)])
-    return features[0] if len(features) == 1 else torch.cat(features)
 
 
 @functools.lru_cache(maxsize=2)

@@ -14,7 +14,7 @@ import logging
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from simnl.bars import Bar
 from simnl.bars import bar as progress_bar
+from simnl.clip.batches import whole_batches
 from simnl.clip.database import SQL_ERRORS, FeatureDatabase, is_damage
 from simnl.clip.finite import check_rows
 from simnl.clip.images import UnreadableImage, read_image  # noqa: F401 - the first is part of what this module raises
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 2  # raise when the meaning of a stored row changes
 READ_ROWS = 4096  # rows held at once while streaming
+BATCHES = (1, 5)  # of the towers, that are decoded and written at once: on a processor, on a GPU
 WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
 
 
@@ -48,7 +50,7 @@ class FeatureStore:
         clip: the model whose features are kept.
         num_workers: processes that decode images; the features do not depend on it.
         batch_size: rows that are decoded, and written, at once: rounded up to whole batches of the towers, 0: one such
-            batch. The towers' own batches, and with them the features, do not depend on it.
+            batch, on a GPU five. The towers' own batches, and with them the features, do not depend on it.
         progress: show progress bars on long passes.
         exclusive: of several processes that need the same features one encodes and the others wait; False where the
             processes have shared the images out among themselves (`simnl.studies.warming`).
@@ -66,7 +68,8 @@ class FeatureStore:
         self.root = Path(root).expanduser()
         self.clip = clip
         self.num_workers, self.progress, self._exclusive = num_workers, progress, exclusive
-        self.batch_size = clip.batch_rows * max(1, -(-batch_size // clip.batch_rows))
+        batches = max(1, -(-batch_size // clip.batch_rows)) if batch_size else BATCHES[clip.device.type == "cuda"]
+        self.batch_size = clip.batch_rows * batches
         self.encoded_images = 0  # views encoded by this object; the tests and the run record read it
 
     # ------------------------------------------------------------------ images
@@ -118,7 +121,7 @@ class FeatureStore:
 
         with self._bar(len(todo), "Encoding images", "view") as bar, ThreadPoolExecutor(1) as writer:
             writing = None  # one batch is written while the next one is encoded
-            for keys, pixels in _whole_batches(self._loader(pending, len(todo)), self.batch_size):
+            for keys, pixels in whole_batches(self._loader(pending, len(todo)), self.batch_size):
                 features = self.clip.image_rows(pixels)
                 if writing is not None:
                     writing.result()
@@ -236,21 +239,6 @@ class PendingViews(Dataset):
             with seeded(view_seed(self._contents[position], view)):
                 pixels.append(self._transform(image))
         return [(position, view) for view in views], torch.stack(pixels)
-
-
-def _whole_batches(
-    parts: Iterable[tuple[list[tuple[int, int]], Tensor]], rows: int
-) -> Iterator[tuple[list[tuple[int, int]], Tensor]]:
-    """The same views, cut anew into batches of `rows`, of which the last may be short."""
-    keys, held = [], []
-    for some, pixels in parts:
-        keys, held = keys + some, [*held, pixels]
-        while len(keys) >= rows:
-            pixels = torch.cat(held) if len(held) > 1 else held[0]
-            yield keys[:rows], pixels[:rows]
-            keys, held = keys[rows:], [pixels[rows:]] if len(pixels) > rows else []
-    if keys:
-        yield keys, torch.cat(held)
 
 
 def _join(items: list[tuple[list[tuple[int, int]], Tensor]]) -> tuple[list[tuple[int, int]], Tensor]:

@@ -84,7 +84,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.VIEWS.SHARED = True  # train on the cache's views (encoded once) rather than on new ones
     cfg.STORE = CN()
     cfg.STORE.ROOT = default_cache()
-    cfg.STORE.BATCH_SIZE = 0  # rows decoded and written at once, in whole batches of the towers (40 rows); 0: one
+    cfg.STORE.BATCH_SIZE = 0  # rows decoded and written at once: changes no figure; 0: a batch of the towers, or a few
     cfg.STORE.PRODUCTS_MB = 512  # memory for products of stored views with frozen rows (affinities), kept over epochs
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,15 @@ def test_a_full_disk_is_reported_and_keeps_what_was_stored(tmp_path, vit, monkey
     again = store_at(tmp_path / "store", vit)
     again.images(image_files, plain(vit))
     assert again.encoded_images == vit.batch_rows + 3
+
+
+def test_a_file_that_another_process_does_not_let_go_of_is_told(tmp_path, vit, image_files, monkeypatch):
+    store_at(tmp_path / "store", vit).images(image_files[:1], plain(vit))
+    monkeypatch.setattr("simnl.clip.database.BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(feature_file(tmp_path / "store"))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OSError, match="locked.*Another process.*run the command again"):
+            store_at(tmp_path / "store", vit).images(image_files, plain(vit))
 
 
 SCRIPT = """

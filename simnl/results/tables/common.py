@@ -10,7 +10,7 @@ from simnl.results.published import ORDER, ZEROSHOT, Figure, protocol_of, source
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Cell, Row, Stat, text
 from simnl.results.tables.records import SETTING, GridRow, images_text, is_standard, options_text, prompts_text
-from simnl.runs.names import display_name
+from simnl.runs.names import dataset_name, display_name
 
 # The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1, and the shifted ones of A2.
 ELEVEN = (
