@@ -15,7 +15,8 @@ from PIL import Image, UnidentifiedImageError
 
 WHITE_16 = 65535
 KNOWN_AS_16 = ("PNG", "PPM")  # formats whose mode I holds values up to WHITE_16, by their definition or by Pillow
-BITS, PHOTOMETRIC = 258, 262  # tags of a TIFF file
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF file
+SIGNED = 2
 WHITE_IS_ZERO = 0
 
 
@@ -48,6 +49,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ValueError: its values are numbers of which nothing says how large white is.
     """
     if not _is_deep(image.mode):
+        if image.format == "TIFF" and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()):
+            raise ValueError("its pixels are whole numbers with a sign, and nothing says which value is white")
         return image.convert("RGB")
     white = _white_of(image)
     if white is None:

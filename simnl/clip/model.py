@@ -211,8 +211,10 @@ def _is_file(weights: str) -> bool:
     """True for weights in a file; ValueError for a path where there is none."""
     if os.path.isfile(weights):
         return True
+    if os.path.isdir(weights):
+        open_checkpoint(weights)  # says so
     if os.path.exists(weights):
-        open_checkpoint(weights)  # says that it is a folder
+        raise ValueError(f"{weights} (WEIGHTS) is a pipe or a device: give a file.")
     if os.path.dirname(weights) or weights.endswith(WEIGHTS_ENDINGS):
         raise ValueError(f"There is no file {weights} (WEIGHTS, or MODEL.BACKBONE.WEIGHTS).")
     return False

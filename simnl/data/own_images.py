@@ -117,10 +117,10 @@ class ImageFolder(FewShotDataset):
             )
 
     def _store_new_split(self, cfg, path: Path, folders: list[str]) -> None:
-        names = self.names_file(cfg)
-        self._check_names(list(read_names(names, folders).values()) if names else folders)
         val, test = cfg.DATASET.VAL_FRACTION, cfg.DATASET.TEST_FRACTION
         classes = [(folder, self._images(folder)) for folder in folders]
+        names = self.names_file(cfg)
+        self._check_names(list(read_names(names, folders).values()) if names else folders)
         split = make_split(str(self.root), classes, NEW_SPLIT_SEED, val, test)
         try:
             write_split(path, split)

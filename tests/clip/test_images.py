@@ -114,6 +114,16 @@ def test_numbers_of_unknown_range_are_refused_by_name(tmp_path, values, bits, sa
     assert "save it with 8 or 16 bits" in decode(str(path))
 
 
+def test_a_sign_in_8_bits_is_refused_too(tmp_path):
+    for sample_format in (1, 2):
+        (tmp_path / "x.tif").write_bytes(tiff(np.array([[0, 127, 128, 255]], dtype=np.uint8), 8, sample_format))
+        if sample_format == 1:
+            assert grey(tmp_path / "x.tif").tolist() == [[0, 127, 128, 255]]
+        else:
+            with pytest.raises(UnreadableImage, match="x.tif: its pixels are whole numbers with a sign"):
+                read_image(str(tmp_path / "x.tif"))
+
+
 def test_transparency_is_dropped_and_the_first_image_counts(tmp_path):
     """As it always was: the colour below a transparent pixel shows; orientation is not applied."""
     Image.new("RGBA", (2, 2), (10, 20, 30, 0)).save(tmp_path / "clear.png")

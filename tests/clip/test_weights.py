@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import pickle
 import tarfile
 import types
@@ -139,6 +140,10 @@ def test_paths_where_there_is_no_file(tmp_path):
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(ValueError, match=r"is a folder: give the file in it \(model.safetensors\)"):
         load_clip("ViT-B-32", str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(ValueError, match=f"{path} .WEIGHTS. is a pipe or a device"):
+            load_clip("ViT-B-32", str(path))
     (tmp_path / "loop.pt").symlink_to("loop.pt")
     for path in (tmp_path / "nowhere.pt", tmp_path / "loop.pt", "nowhere.safetensors"):
         with pytest.raises(ValueError, match=f"There is no file {path} .WEIGHTS"):
