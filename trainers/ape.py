@@ -31,6 +31,7 @@ moves numbers beside these is the preset `official` of configs/trainers/APET.yam
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -100,6 +101,10 @@ class APEHead(CacheHead):
         inputs: the rest of `CacheHead`'s; beta, alpha, gamma.
     """
 
+    similarity: Tensor
+    channels: Tensor
+    kl: Tensor
+
     MIXING = ("gamma",)
 
     def __init__(
@@ -110,7 +115,7 @@ class APEHead(CacheHead):
         labels: Tensor,
         num_channels: int,
         weights: tuple[float, float],
-        **inputs: float,
+        **inputs: Any,
     ):
         owners = torch.cat([torch.arange(len(text), device=labels.device), labels])
         similarity = inter_class_similarity(torch.cat([text, cache_keys]), owners, len(text))
@@ -145,6 +150,9 @@ class APETHead(CacheHead):
         weights: (w1, w2) of the channel criterion.
         inputs: of `CacheHead`; beta, alpha.
     """
+
+    similarity: Tensor
+    channels: Tensor
 
     def __init__(self, *, num_channels: int, weights: tuple[float, float], **inputs):
         super().__init__(**inputs)
@@ -187,7 +195,7 @@ class APETHead(CacheHead):
         return stage["text"], stage["cache"]
 
 
-def shared_arguments(task: FewShotTask, cfg: CN) -> dict:
+def shared_arguments(task: FewShotTask, cfg: CN) -> dict[str, Any]:
     """What both heads are given."""
     inputs = task.cache_inputs("template", *(["cupl"] if "cupl" in task.prompts else []))
     return inputs | {

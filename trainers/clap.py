@@ -86,6 +86,9 @@ class CLAPHead(ZSLPHead):
         multipliers: lambda, (C,).
     """
 
+    base: Tensor
+    multipliers: Tensor
+
     def __init__(self, base: Tensor, logit_scale: float, multipliers: Tensor):
         super().__init__(base, logit_scale)
         self.frozen_buffer("base", base)

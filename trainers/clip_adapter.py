@@ -38,6 +38,8 @@ class CLIPAdapterHead(Head):
         seed: of the initial weights.
     """
 
+    text: Tensor
+
     def __init__(self, text: Tensor, logit_scale: float, ratio: float, reduction: int, seed: int):
         super().__init__()
         width = text.shape[1]

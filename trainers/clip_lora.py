@@ -48,6 +48,9 @@ class CLIPLoRAHead(Head):
         logit_scale: s.
     """
 
+    tokens: Tensor
+    classes: Tensor
+
     def __init__(self, towers: AdaptedCLIP, tokens: Tensor, classes: Tensor, logit_scale: float):
         super().__init__()
         self.towers, self.logit_scale = towers, logit_scale

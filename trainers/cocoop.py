@@ -17,6 +17,8 @@ tests/unit/test_cocoop.py compares with the text tower itself.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -70,7 +72,8 @@ class CoCoOpHead(Head):
     @torch.no_grad()
     def _init_meta(self, seed: int) -> None:
         """torch's own start of linear layers, uniform within 1 / sqrt(inputs), from a generator of the seed."""
-        for name, layer in (("down", self.meta[0]), ("up", self.meta[2])):
+        layers: dict[str, Any] = {"down": self.meta[0], "up": self.meta[2]}
+        for name, layer in layers.items():
             generator, bound = seeded_generator(seed, "CoCoOp", name), layer.in_features**-0.5
             layer.weight.uniform_(-bound, bound, generator=generator)
             layer.bias.uniform_(-bound, bound, generator=generator)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count, islice
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,6 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import SupportLoader
-from simnl.fewshot.support import SupportSet
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -77,6 +77,8 @@ class CrossModalHead(Head):
         logit_scale: s.
     """
 
+    zero_shot: Tensor
+
     def __init__(self, classifier: Tensor, logit_scale: float):
         super().__init__()
         self.logit_scale = logit_scale
@@ -115,17 +117,17 @@ class CrossModalLP(VLTrainer):
         """The probe at the text classifier."""
         return CrossModalHead(task.text_features("template", averaging="mean-normalize"), task.logit_scale)
 
-    def _build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
+    def _build_task(self, dataset, classnames: tuple[str, ...], support: Any) -> FewShotTask:
         """Sentences are known now: join them to the images."""
         task = super()._build_task(dataset, classnames, support)
         loader, seed, views = self.cfg.DATALOADER.TRAIN_X, self.cfg.SEED, support.train_features
         images = views.flatten(0, 1)[None], support.train_labels.repeat(len(views))
         texts = task.prompts["template"].features[None], task.prompts["template"].classes
-        halves = [
+        image_loader, text_loader = (
             SupportLoader(x.to(self.device), y.to(self.device), loader.BATCH_SIZE, key, loader.DROP_LAST)
             for (x, y), key in ((images, seed), (texts, -1 - seed))  # orders that have nothing to do with each other
-        ]
-        self.train_loader_x = CrossModalLoader(*halves, self.node.EPOCH_STEPS)
+        )
+        self.train_loader_x = CrossModalLoader(image_loader, text_loader, self.node.EPOCH_STEPS)
         return task
 
     def fit(self) -> None:

@@ -68,6 +68,10 @@ class GDAHead(SearchableHead):
         alpha: the initial weight of the discriminant.
     """
 
+    text: Tensor
+    weights: Tensor
+    biases: Tensor
+
     STAGE = ()
 
     def __init__(self, *, text: Tensor, rows: Tensor, labels: Tensor, logit_scale: float, alpha: float):

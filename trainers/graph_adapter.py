@@ -73,6 +73,14 @@ class GraphAdapterHead(SearchableHead):
         seed: of the initial Theta.
     """
 
+    text: Tensor
+    text_rows: Tensor
+    image_rows: Tensor
+    theta_text: Tensor
+    theta_image: Tensor
+    bias_text: Tensor
+    bias_image: Tensor
+
     STAGE = ("beta",)
 
     def __init__(

@@ -46,6 +46,8 @@ class LPPlusPlusHead(Head):
         alpha_scale: alpha at the start, over the mean cosine of an image with its label's text.
     """
 
+    text: Tensor
+
     def __init__(self, text: Tensor, features: Tensor, labels: Tensor, alpha_scale: float):
         super().__init__()
         classes, views = len(text), len(features)

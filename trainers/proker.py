@@ -40,6 +40,7 @@ class ProKeRHead(CacheHead):
         inputs: of `CacheHead`; beta, lam > 0, alpha.
     """
 
+    targets: Tensor
     STAGE = ("beta", "lam")
 
     def __init__(self, **inputs):

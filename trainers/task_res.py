@@ -52,6 +52,8 @@ class TaskResHead(Head):
         negative: what speaks against a class; None: the plain method.
     """
 
+    base: Tensor
+
     def __init__(
         self,
         base: Tensor,
@@ -87,6 +89,8 @@ class ProjectionHead(Head):
         projection: P at the start.
         logit_scale: s.
     """
+
+    hidden: Tensor
 
     def __init__(self, hidden: Tensor, projection: Tensor, logit_scale: float):
         super().__init__()

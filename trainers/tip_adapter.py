@@ -62,7 +62,7 @@ class TipAdapterHead(CacheHead):
         """Cache logits (B, C) at a sharpness beta, beside the text logits."""
         weights = torch.exp(-beta * (1 - terms["affinity"]))
         cache = self.class_sum(weights)
-        if "negative" in terms:
+        if self.negative is not None and "negative" in terms:
             cache = cache + self.negative.cache_logits(terms["negative"], beta)
         return {"text": terms["text"], "cache": cache}
 

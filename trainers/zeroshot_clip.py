@@ -28,6 +28,8 @@ PROMPTS = {"template": ("template",), "cupl": ("cupl",), "pool": ("template", "c
 class ZeroshotHead(Head):
     """Cosine with a fixed classifier (C, D), times the logit scale."""
 
+    classifier: Tensor
+
     def __init__(self, classifier: Tensor, logit_scale: float):
         super().__init__()
         self.logit_scale = logit_scale

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -35,7 +36,8 @@ def set_arithmetic(matmul: str, cuda: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS varies without it
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads what it did not write
+        deterministic: Any = torch.utils.deterministic  # torch does not declare what it documents
+        deterministic.fill_uninitialized_memory = False  # nothing reads what it did not write
 
 
 @contextmanager

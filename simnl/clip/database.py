@@ -112,7 +112,7 @@ class FeatureDatabase:
     def _missing(self, items: Sequence[bytes], views: Sequence[int]) -> list[tuple[int, int]]:
         query = "SELECT view FROM features WHERE item = ? AND view BETWEEN ? AND ?"
         low, high = min(views), max(views)
-        absent = []
+        absent: list[tuple[int, int]] = []
         for position, item in enumerate(items):
             present = {view for (view,) in self._connection.execute(query, (item, low, high))}
             absent.extend((position, view) for view in views if view not in present)
@@ -132,7 +132,7 @@ class FeatureDatabase:
         low, high = min(views), max(views)
         slot = {view: i for i, view in enumerate(views)}
         features = np.zeros((len(views), len(items), self.dim), dtype=np.float32)
-        bad = []
+        bad: list[tuple[int, int]] = []
         for position, item in enumerate(items):
             wanted = set(views)
             for view, data, crc in self._connection.execute(query, (item, low, high)):

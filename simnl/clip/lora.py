@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -93,9 +94,10 @@ class LoRAAttention(nn.Module):
             packed = F.linear(x, frozen.in_proj_weight, frozen.in_proj_bias) + self.lora(x)
         else:
             packed = F.linear(x, self.lora.merged(frozen.in_proj_weight), frozen.in_proj_bias)
-        heads = [part.unflatten(-1, (frozen.num_heads, -1)).transpose(1, 2) for part in packed.chunk(PROJECTIONS, -1)]
+        parts = packed.chunk(PROJECTIONS, -1)
+        query, keys, values = (part.unflatten(-1, (frozen.num_heads, -1)).transpose(1, 2) for part in parts)
         mask = None if attn_mask is None else attn_mask.to(packed.dtype)
-        mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
         return frozen.out_proj(mixed.transpose(1, 2).flatten(2)), None
 
 
@@ -107,7 +109,7 @@ class AdaptedCLIP:
     they were made from.
     """
 
-    model: nn.Module
+    model: Any  # a module of open_clip, which declares none of its parts
     adapters: tuple[LowRank, ...]
     clip: FrozenCLIP
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ TOLERANCE = 0.05  # relative; towers may compute in half precision
 class _Tower(nn.Module):
     """`encode_text` of a model as a module's forward, so that weights can be put in for one call."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Any):
         super().__init__()
         self.model = model
 
@@ -27,10 +28,11 @@ class _Tower(nn.Module):
         return self.model.encode_text(tokens)
 
 
-class _Unprojected:
+class _Unprojected(nn.Module):
     """The text tower with an identity in the projection's place; the model itself is not touched."""
 
     def __init__(self, model: nn.Module, key: str, width: int):
+        super().__init__()
         weight = dict(model.named_parameters())[key]
         self._tower, self._weights = _Tower(model), {f"model.{key}": torch.eye(width).to(weight)}
 

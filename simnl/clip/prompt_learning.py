@@ -9,6 +9,7 @@ Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from open_clip.transformer import text_global_pool
@@ -35,7 +36,7 @@ class TextTower:
     """
 
     def __init__(self, clip: FrozenCLIP):
-        tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
+        tower: Any = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
         known = all(hasattr(tower, name) for name in ("token_embedding", "positional_embedding", "transformer"))
         pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
         if not known or pool not in ("argmax", "eos") or getattr(tower, "use_pad_mask", False):

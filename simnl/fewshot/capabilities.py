@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 TASKS = ("few-shot", "dg", "base2new")
 CHOICES = {
     "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
@@ -9,6 +11,14 @@ CHOICES = {
     "TEST.SPLIT": ("test",),
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
 }
+
+
+class Capable(Protocol):
+    """What a method's class declares of itself; the meanings are in `simnl.fewshot.trainer.VLTrainer`."""
+
+    uses_support: bool
+    needs_vit: bool
+    base_to_new: bool
 
 
 def check_choices(cfg) -> None:
@@ -24,7 +34,7 @@ def check_choices(cfg) -> None:
             raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
 
 
-def refusal(trainer: type, *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
+def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
     """Why a method cannot do something; None if it can.
 
     Args:

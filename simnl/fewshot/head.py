@@ -106,6 +106,10 @@ class CacheHead(SearchableHead):
         hparams: the initial hyper-parameters.
     """
 
+    text: Tensor
+    labels: Tensor
+    cache_keys: Tensor
+
     def __init__(
         self,
         *,

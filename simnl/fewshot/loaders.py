@@ -62,7 +62,8 @@ def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None
 
     Nothing is kept of training views if no view is read twice in so many epochs.
     """
-    wanted = [(train, train.features)] if epochs > len(train.features) else []
+    wanted: list[tuple[SupportLoader | LabelledFeatures, Tensor]] = []
+    wanted += [(train, train.features)] if epochs > len(train.features) else []
     wanted += [(val, val.features[None])] if val is not None else []
     for loader, features in wanted:
         if features[..., 0].numel() * head.num_products * features.element_size() <= limit:
@@ -149,7 +150,7 @@ class StreamLoader:
         labels: one per image.
     """
 
-    def __init__(self, stream: Callable[[], Iterator[Tensor]], labels: Sequence[int]):
+    def __init__(self, stream: Callable[[], Iterator[Tensor]], labels: Sequence[int] | Tensor):
         self._stream, self._labels = stream, torch.as_tensor(labels)
 
     def __len__(self) -> int:

@@ -83,9 +83,12 @@ def count_grid(
     if mode == "full":
         _count(head, features, labels, grid, list(itertools.product(*map(range, lengths))), counts, progress)
         return counts
-    step, known, best = [max(1, n // FIRST_STEPS) for n in lengths], set(), None
+    step = [max(1, n // FIRST_STEPS) for n in lengths]
+    known: set[tuple[int, ...]] = set()
+    best: list[int] | None = None
     while True:
-        wanted = set(itertools.product(*map(_places, lengths, step, best or [None] * len(lengths)))) - known
+        centres: list[int | None] = [*best] if best else [None] * len(lengths)
+        wanted = set(itertools.product(*map(_places, lengths, step, centres))) - known
         if wanted:
             _count(head, features, labels, grid, sorted(wanted), counts, progress)
         known |= wanted
@@ -160,14 +163,16 @@ def count_plane(
     rows, classes = undecided.nonzero(as_tuple=True)
     if len(rows) * len(shares) > CHUNK_ELEMENTS and len(labels) > 1:  # memory: hardly any class was decided
         parts = slice(None, len(labels) // 2), slice(len(labels) // 2, None)
-        return sum(count_plane([(b[p], s[p]) for b, s in ends], shares, labels[p], alphas) for p in parts)
+        first, second = (count_plane([(b[p], s[p]) for b, s in ends], shares, labels[p], alphas) for p in parts)
+        return first + second
     own = labels[rows]
     lines = []  # lead and gain of the label over each undecided class, (pairs, shares)
     t = torch.tensor(shares, dtype=ends[0][0].dtype, device=labels.device)
     for first, last in zip(ends[0], ends[-1], strict=True):
         start = (first[rows, own] - first[rows, classes])[:, None]
         lines.append(start + t * ((last[rows, own] - last[rows, classes])[:, None] - start))
-    low, high = _intervals(*lines, (classes < own)[:, None])
+    lead, gain = lines
+    low, high = _intervals(lead, gain, (classes < own)[:, None])
     where = rows[:, None].expand_as(low)
     low = low.new_full((len(labels), len(t)), -torch.inf).scatter_reduce(0, where, low, "amax")
     high = high.new_full((len(labels), len(t)), torch.inf).scatter_reduce(0, where, high, "amin")
@@ -184,15 +189,15 @@ def count_plane(
 
 def _undecided(ends: Sequence[tuple[Tensor, Tensor]], labels: Tensor, alphas: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Pairs (row, class) whose order may change on the plane, (M, C); rows that some class beats everywhere, (M,)."""
-    least = most = None
+    leads: list[Tensor] = []  # of the label, the least and the most so far
     scale = ends[0][0].new_zeros(())  # on the device: reading it would make a GPU wait
     for base, slope in ends:
         for alpha in {alphas[0], alphas[-1]}:
             logits = torch.add(base, slope, alpha=alpha)
             scale = torch.fmax(scale, logits.abs().max())
             lead = torch.sub(logits.gather(1, labels[:, None]), logits, out=logits)
-            least = lead if least is None else torch.minimum(least, lead)
-            most = lead if most is None else torch.maximum(most, lead)
+            leads = [torch.minimum(leads[0], lead), torch.maximum(leads[1], lead)] if leads else [lead, lead]
+    least, most = leads
     lost = ~(most >= -EDGE * scale).all(1)  # so that a row of NaN counts as wrong
     undecided = (least <= EDGE * scale) & ~lost[:, None]
     undecided.scatter_(1, labels[:, None], False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ class FewShotTask:
         """Unit mean over the views of each support image, (N, D) on `device`: the keys of a cache (Tip-Adapter)."""
         return F.normalize(self.support_features.mean(dim=0), dim=-1).to(self.device)
 
-    def cache_inputs(self, *names: str) -> dict[str, Tensor | float]:
+    def cache_inputs(self, *names: str) -> dict[str, Any]:
         """What a `CacheHead` is given: text classifier of the prompt sets in one pool, keys, labels, logit scale."""
         return {
             "text": self.text_features(*names),

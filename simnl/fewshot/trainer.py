@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,14 @@ class VLTrainer(TrainerX):
     needs_vit: bool = False
     base_to_new: bool = False
     revision: int = 1
+
+    # What the set-up makes. Which kind of head, and which of the others are None, is the method's to know.
+    head: Any
+    support: Any
+    validation: Any
+    test_loader: Any
+    train_loader_x: Any
+    val_loader: Any
 
     # ------------------------------------------------------------------ what a method gives
 
@@ -279,8 +288,8 @@ class VLTrainer(TrainerX):
 
     def _search(self) -> None:
         grid = self.search_space(self.node)
-        searchable = isinstance(self.head, SearchableHead) and grid is not None and self.cfg.SEARCH.ENABLED
-        if not (searchable and self.uses_support and self.num_val):
+        searchable = isinstance(self.head, SearchableHead) and self.cfg.SEARCH.ENABLED
+        if grid is None or not (searchable and self.uses_support and self.num_val):
             return
         search, initial = self.cfg.SEARCH, self.validation_accuracy()
         counts = count_grid(

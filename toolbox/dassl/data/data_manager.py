@@ -86,7 +86,8 @@ class DatasetWrapper(TorchDataset):
             for number, transform in enumerate(self.transform, 1):
                 output["img" if number == 1 else f"img{number}"] = self._transform_image(transform, image)
         elif self.transform is not None:
-            output["img"] = self._transform_image(self.transform, image)
+            single: Any = self.transform
+            output["img"] = self._transform_image(single, image)
         else:
             output["img"] = image
         if self.to_tensor is not None:
@@ -163,7 +164,7 @@ class DataManager:
         train_x, test = cfg.DATALOADER.TRAIN_X, cfg.DATALOADER.TEST
         train_u = train_x if cfg.DATALOADER.TRAIN_U.SAME_AS_X else cfg.DATALOADER.TRAIN_U
 
-        def train_loader(source: Sequence[Datum], node: CfgNode) -> DataLoader:
+        def train_loader(source: Sequence[Datum] | None, node: CfgNode) -> DataLoader:
             return build_data_loader(
                 cfg,
                 node.SAMPLER,
@@ -176,7 +177,7 @@ class DataManager:
                 dataset_wrapper,
             )
 
-        def test_loader(source: Sequence[Datum]) -> DataLoader:
+        def test_loader(source: Sequence[Datum] | None) -> DataLoader:
             return build_data_loader(
                 cfg,
                 test.SAMPLER,
@@ -191,7 +192,7 @@ class DataManager:
         self.train_loader_u = train_loader(dataset.train_u, train_u) if dataset.train_u else None
         self.val_loader = test_loader(dataset.val) if dataset.val else None
         self.test_loader = test_loader(dataset.test)
-        self.dataset = dataset
+        self.dataset: Any = dataset  # a plugin's, which may have more than DatasetBase
         self._num_classes = dataset.num_classes
         self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
         self._lab2cname = dataset.lab2cname

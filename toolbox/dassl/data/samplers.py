@@ -170,8 +170,10 @@ def build_sampler(
     """Build a sampler by name. `cfg` is not used; it stands for plugins that pass it.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or no data source.
     """
+    if data_source is None:
+        raise ValueError(f"{sampler_type} needs a data_source, the list of what it samples")
     if sampler_type == "RandomSampler":
         return RandomSampler(data_source)
     if sampler_type == "SequentialSampler":

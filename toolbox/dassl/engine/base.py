@@ -41,9 +41,10 @@ class TrainerBase:
     best_result: float = -np.inf  # highest validation result so far
 
     def __init__(self):
-        self._models: OrderedDict[str, nn.Module | None] = OrderedDict()
-        self._optims: OrderedDict[str, Optimizer | None] = OrderedDict()
-        self._scheds: OrderedDict[str, LRScheduler | None] = OrderedDict()
+        # Modules, optimisers and schedules, each of which may be None; which are not is known to who registered them.
+        self._models: OrderedDict[str, Any] = OrderedDict()
+        self._optims: OrderedDict[str, Any] = OrderedDict()
+        self._scheds: OrderedDict[str, Any] = OrderedDict()
         self._writer: Any = None
 
     def register_model(

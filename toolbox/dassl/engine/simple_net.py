@@ -30,7 +30,7 @@ class SimpleNet(nn.Module):
         self.backbone = build_backbone(
             model_cfg.BACKBONE.NAME, verbose=cfg.VERBOSE, pretrained=model_cfg.BACKBONE.PRETRAINED, **kwargs
         )
-        fdim = self.backbone.out_features
+        fdim: Any = self.backbone.out_features
         head = model_cfg.HEAD
         self.head = None
         if head.NAME and head.HIDDEN_LAYERS:

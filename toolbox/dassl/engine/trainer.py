@@ -120,7 +120,7 @@ class SimpleTrainer(TrainerBase):
         """Make and register `SimpleNet` as `model`, on all GPUs."""
         cfg = self.cfg
         print("Building model")
-        self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
+        self.model: nn.Module = SimpleNet(cfg, cfg.MODEL, self.num_classes)
         if cfg.MODEL.INIT_WEIGHTS:
             load_pretrained_weights(self.model, cfg.MODEL.INIT_WEIGHTS)
         self.model.to(self.device)

@@ -137,12 +137,12 @@ class Classification(EvaluatorBase):
     def _evaluate_classes(self) -> float:
         print("=> per-class result")
         accuracies = []
-        for label in sorted(self._per_class_res):
-            hits = self._per_class_res[label]
+        names = self._lab2cname or {}
+        for label, hits in sorted((self._per_class_res or {}).items()):
             total, correct = len(hits), sum(hits)
             accuracies.append(100.0 * correct / total)
             print(
-                f"* class: {label} ({_printable(self._lab2cname[label])})\t"
+                f"* class: {label} ({_printable(names[label])})\t"
                 f"total: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.1f}%"
             )
         average = float(np.mean(accuracies))

@@ -21,9 +21,8 @@ def compute_accuracy(output: Tensor | Sequence[Tensor], target: Tensor, topk: Se
     Returns:
         For each k a float tensor (1,) on the device of `output`, in percent.
     """
-    if isinstance(output, (tuple, list)):
-        output = output[0]
+    logits = output if isinstance(output, Tensor) else output[0]
     with torch.no_grad():
-        best = output.topk(max(topk), dim=1).indices  # (B, K)
+        best = logits.topk(max(topk), dim=1).indices  # (B, K)
         hits = best.eq(target.view(-1, 1))
         return [hits[:, :k].float().sum().reshape(1) * (100.0 / target.size(0)) for k in topk]

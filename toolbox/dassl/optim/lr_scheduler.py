@@ -46,11 +46,11 @@ class _BaseWarmupScheduler(LRScheduler):
         self.warmup_epoch = warmup_epoch
         super().__init__(optimizer, last_epoch)
 
-    def warmup_lr(self) -> list[float]:
+    def warmup_lr(self) -> list[Any]:
         """Rates of epoch `self.last_epoch`, which is below `warmup_epoch`; one per parameter group."""
         raise NotImplementedError
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[Any]:
         """Rates of epoch `self.last_epoch`."""
         if self.last_epoch >= self.warmup_epoch:
             return self.successor.get_last_lr()
@@ -111,7 +111,7 @@ class LinearWarmupScheduler(_BaseWarmupScheduler):
         self.min_lr = min_lr
         super().__init__(optimizer, successor, warmup_epoch, last_epoch)
 
-    def warmup_lr(self) -> list[float]:
+    def warmup_lr(self) -> list[Any]:
         """A share of each group's base rate that grows with the epoch."""
         if self.last_epoch == 0:
             return [self.min_lr for _ in self.base_lrs]
@@ -152,5 +152,6 @@ def _build_main(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
             raise TypeError(f"OPTIM.STEPSIZE of multi_step must be a list of epochs, not {type(stepsize).__name__}")
         return MultiStepLR(optimizer, milestones=list(stepsize), gamma=optim_cfg.GAMMA)
     if name == "cosine":
-        return CosineAnnealingLR(optimizer, float(optim_cfg.MAX_EPOCH))
+        length: Any = float(optim_cfg.MAX_EPOCH)  # as upstream's; torch means a whole number
+        return CosineAnnealingLR(optimizer, length)
     raise ValueError(f"OPTIM.LR_SCHEDULER is '{name}'. Choose one of {AVAI_SCHEDS}")

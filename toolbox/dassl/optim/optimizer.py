@@ -66,7 +66,7 @@ def _build(params: Any, optim_cfg: CfgNode) -> torch.optim.Optimizer:
     return torch.optim.Adam(params, betas=betas, amsgrad=name == "amsgrad", **common)
 
 
-def _staged_groups(model: nn.Module, optim_cfg: CfgNode) -> list[dict[str, Any]]:
+def _staged_groups(model: Any, optim_cfg: CfgNode) -> list[dict[str, Any]]:
     """Two groups: pre-trained children with LR * BASE_LR_MULT, those in NEW_LAYERS with LR."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"OPTIM.STAGED_LR needs an nn.Module to find NEW_LAYERS in, not {type(model).__name__}")

@@ -247,7 +247,8 @@ def read_best_result(fdir: str, start_epoch: int) -> float:
 
 def get_random_state() -> dict[str, Any]:
     """State of the random generators of Python, numpy and torch, as plain values and tensors."""
-    name, keys, *rest = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
+    name, keys, *rest = numpy_state
     state = {
         "python": random.getstate(),
         "numpy": (name, keys.tolist(), *rest),
@@ -281,7 +282,7 @@ def _plain_dict(*factory: Any) -> dict:
 
 
 # What upstream's files hold where a warm-up was used: the successor, and through it the optimiser.
-_LEGACY = [
+_LEGACY: list[Any] = [
     *((_Record, f"torch.optim.lr_scheduler.{name}") for name in ("StepLR", "MultiStepLR", "CosineAnnealingLR")),
     (_Record, "torch.optim.sgd.SGD"),
     (_Record, "torch.optim.adam.Adam"),

@@ -27,7 +27,7 @@ KEPT = (
     torch.Tensor, nn.Parameter, torch.Size, torch.dtype, torch.device,
 )  # fmt: skip
 LONGEST_INT = 2000  # bits; torch reads no longer ones
-BASES = (bool, int, float, complex, str, bytes, bytearray)
+BASES: tuple[Any, ...] = (bool, int, float, complex, str, bytes, bytearray)
 TIMES = (datetime.date, datetime.time)
 
 
@@ -123,7 +123,7 @@ class _Converter:
     def mapping(self, value: Mapping, name: str) -> dict:
         # Counter is what MultiStepLR keeps its milestones in, OrderedDict what modules give; both can be read.
         kind = type(value) if type(value) in (collections.OrderedDict, collections.Counter) else dict
-        result = kind()
+        result: Any = kind()
         for key, item in value.items():
             result[self.convert(key, f"a key of {name}")] = self.convert(item, f"{name}[{key!r}]")
         if hasattr(value, "_metadata"):  # versions of modules, beside the entries of their state dicts

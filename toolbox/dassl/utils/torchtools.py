@@ -100,10 +100,10 @@ def count_num_param(model: nn.Module | None = None, params: Iterable | None = No
     Raises:
         ValueError: neither or both are given.
     """
-    if (model is None) == (params is None):
-        raise ValueError("Give one of model and params")
-    if model is not None:
+    if model is not None and params is None:
         return sum(p.numel() for p in model.parameters())
+    if model is not None or params is None:
+        raise ValueError("Give one of model and params")
     tensors = (t for item in params for t in (item["params"] if isinstance(item, dict) else [item]))
     return sum(t.numel() for t in tensors)
 

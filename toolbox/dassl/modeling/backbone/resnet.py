@@ -72,10 +72,10 @@ class ResNet(Backbone):
         self._out_features = net.fc.in_features
         for child_name, child in net.named_children():
             if child_name == "avgpool":
-                self.global_avgpool = child
+                self.add_module("global_avgpool", child)
             elif child_name != "fc":
                 self.add_module(child_name, child)
-        self.mixstyle = None
+        self.mixstyle: Any = None
         self.ms_layers = list(ms_layers)
         if self.ms_layers:
             if ms_class is None:
@@ -86,8 +86,7 @@ class ResNet(Backbone):
 
     def featuremaps(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> feature maps (B, 512 or 2048, H / 32, W / 32)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for name in ("layer1", "layer2", "layer3", "layer4"):
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
             x = getattr(self, name)(x)
             if name in self.ms_layers:
                 x = self.mixstyle(x)
@@ -95,7 +94,7 @@ class ResNet(Backbone):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> features (B, 512) or (B, 2048)."""
-        return self.global_avgpool(self.featuremaps(x)).flatten(1)
+        return self.get_submodule("global_avgpool")(self.featuremaps(x)).flatten(1)
 
 
 def init_pretrained_weights(model: nn.Module, model_url: str) -> None:

@@ -5,6 +5,7 @@ Source: Gretton et al., "A Kernel Two-Sample Test", JMLR 2012, https://jmlr.org/
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,7 +48,7 @@ class MaximumMeanDiscrepancy(nn.Module):
         if self.kernel_type == "poly":
             return (x @ y.t() + 2) ** 2
         distances = euclidean_squared_distance(x, y)
-        return sum((-distances / (2 * sigma**2)).exp() for sigma in SIGMAS)
+        return torch.stack([(-distances / (2 * sigma**2)).exp() for sigma in SIGMAS]).sum(0)
 
 
 def _mean_of_others(kernel: Tensor) -> Tensor:

@@ -29,6 +29,10 @@ class _TransNorm(nn.Module):
     """
 
     dims: tuple[int, ...]  # ranks of the input
+    running_mean_s: Tensor
+    running_mean_t: Tensor
+    running_var_s: Tensor
+    running_var_t: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, adaptive_alpha: bool = True):
         super().__init__()
