@@ -72,7 +72,8 @@ def _handle(number: int, frame: object) -> None:
         sys.unraisablehook, threading.excepthook = _lost, lambda *_: None  # what is torn down has nothing to tell
         if _State.inside:
             raise Interrupted(number)
-        say(number)
+        with suppress(OSError):
+            os.write(2, f"{line(number)}\n".encode())  # not through buffers, which the signal may have met half way
     elif time.monotonic() - _State.since < SAME:
         return
     os._exit(128 + _State.received)
@@ -86,12 +87,13 @@ def _lost(ignored: object) -> None:
 
 
 def say(number: int) -> None:
-    """Write the line to standard error; past Python's buffers, which a signal handler must not enter."""
-    with suppress(OSError, RuntimeError, ValueError):
-        sys.stdout.flush()
+    """Write the line to standard error, behind what standard output still holds."""
     start = "\n" if os.isatty(2) else ""  # behind ^C, or a progress bar
-    with suppress(OSError):
-        os.write(2, f"{start}{line(number)}\n".encode())
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{start}{line(number)}\n")
+        sys.stderr.flush()
 
 
 @contextmanager

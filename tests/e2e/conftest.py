@@ -71,6 +71,12 @@ def start(cache, tmp_path):
     return run
 
 
+@pytest.fixture
+def variables(cache, tmp_path) -> dict[str, str]:
+    """The environment of the fixtures above, for a test that starts processes by itself."""
+    return environment(cache, tmp_path, {})
+
+
 def environment(cache: Path, tmp_path: Path, variables: dict) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k not in VARIABLES}
     env |= {"PYTHON": sys.executable, "CACHE": str(cache), "OUTPUT": str(tmp_path / "output"), "OMP_NUM_THREADS": "1"}

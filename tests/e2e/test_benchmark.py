@@ -66,7 +66,7 @@ def test_a_polite_stop(start, tmp_path):
         time.sleep(0.2)
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 143
 
 
 def test_studies(shell, tmp_path):
