@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from simnl.clip.prompt_learning import LearnedPrompts, context_from_words
+from simnl.fewshot.adapters import NegativeText
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
@@ -95,12 +96,12 @@ def test_coop_gradient_equals_finite_differences(clip, tower):
 def test_the_negative_branch_is_added_and_learns_at_its_own_rate(clip, tower):
     context, x = initial_context(tower, "", 2, seed=1), images(4, clip)
     unit = F.normalize(images(3, clip, seed=2), dim=-1)
-    branch = NegativeBranch(unit, None, None, SCALE, NegativeOptions(enabled=True))
+    branch = NegativeBranch(NegativeText(unit, SCALE), None, NegativeOptions(enabled=True))
     prompts = LearnedPrompts(tower, NAMES, 2)
     head = CoOpHead(prompts, context, SCALE, 0, branch)
     torch.testing.assert_close(head(x), coop(tower, context)(x) + branch(x))
     assert [(factor, len(params)) for factor, params in head.parameter_groups()] == [(1.0, 1), (5.0, 1)]
-    assert set(head.state_dict()) == {"context", "negative.res_text"}
+    assert set(head.state_dict()) == {"context", "negative.text.residual"}
     assert set(coop(tower, context).state_dict()) == {"context"}
 
 
