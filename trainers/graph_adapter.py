@@ -15,7 +15,9 @@ Source: Li et al., "GraphAdapter: Tuning Vision-Language Models With Dual Knowle
 arXiv:2309.13625, and the single file that its authors released, which does not run as it is.
 Differences from it: any width (theirs: 512) and any number of classes (theirs: multiples of 4), so groups may differ by
 one class; v_c is the mean of the rows labelled c (theirs cuts a sorted list into equal parts). Optimiser, epochs and
-beta are ours: none was released. Parity: the full graph convolution, tests/trainers/test_graph_adapter.py.
+beta are ours: none was released.
+Parity: equal to the authors' code in a comparison that is not in this repository; the full graph convolution in
+tests/trainers/test_graph_adapter.py.
 """
 
 from __future__ import annotations

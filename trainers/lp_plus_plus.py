@@ -4,7 +4,8 @@
     loss   = CE
 
 Frozen: the unit text classifier t. Learned: w (C, D), bias (C,) and one blending factor per class, alpha (C,).
-At the start w_c is the sum of the class's unit support features, bias is 0, and alpha_c = 250 mean_i (f_i . t_yi).
+At the start w_c is the sum of the class's unit support features, alpha_c = 250 mean_i (f_i . t_yi), and bias is 0, or
+random (INIT_BIAS).
 Block descent on the full batch of N features F: w and bias move in each iteration (momentum 0.9), alpha in each tenth,
 by a plain step. Step sizes follow from bounds on the curvature, so none is tuned:
 
@@ -14,10 +15,13 @@ With V views of each image, sums over i are means over views. Training reads one
 
 Source: Huang et al., "LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP", CVPR 2024, arXiv:2404.02285, and the
 authors' released code.
-Differences from the authors' code: float32 (theirs: half); bias starts at 0 (theirs: random within 1 / sqrt(D)). Their
-code never clears alpha's gradient, so that its step at iteration 10 m sums the gradients of all 10 m iterations; the
-switch ALPHA_GRADIENT keeps this (`accumulated`, preset `official`) or mends it (`current`).
-Parity: no recorded outputs; formulas and steps in tests/trainers/test_lp_plus_plus.py.
+Three quirks of that code are switches, kept under preset `official`: it never clears alpha's gradient, so that its step
+at iteration 10 m sums the gradients of all 10 m iterations (ALPHA_GRADIENT); bias starts at uniform numbers within
+1 / sqrt(D) (INIT_BIAS); of equally good iterations the last is taken (SELECTION.TIES).
+Differences from the authors' code: float32 (theirs: half); the random bias follows from the run's seed; the iteration
+is selected on the images of the run's protocol, min(K, 4) per class by default (theirs: K per class).
+Parity: equal to the authors' code in a comparison that is not in this repository; formulas and steps in
+tests/trainers/test_lp_plus_plus.py.
 """
 
 from __future__ import annotations
@@ -30,10 +34,25 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache import class_sum
 from simnl.fewshot.head import Head
+from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
 ALPHA_GRADIENTS = ("current", "accumulated")
+INIT_BIASES = ("zeros", "random")
+
+
+def initial_bias(rule: str, num_classes: int, width: int, seed: int) -> Tensor:
+    """(C,): zeros, or random numbers of a seed, uniform within 1 / sqrt(D), as PyTorch's linear layers start.
+
+    Raises:
+        ValueError: unknown rule.
+    """
+    if rule not in INIT_BIASES:
+        raise ValueError(f"TRAINER.LPPLUSPLUS.INIT_BIAS is '{rule}'. Choose one of {', '.join(INIT_BIASES)}.")
+    if rule == "zeros":
+        return torch.zeros(num_classes)
+    return (2 * torch.rand(num_classes, generator=seeded_generator(seed, "bias")) - 1) / width**0.5
 
 
 class LPPlusPlusHead(Head):
@@ -44,18 +63,19 @@ class LPPlusPlusHead(Head):
         features: raw features of V views of the support images, (V, N, D).
         labels: (N,) int64.
         alpha_scale: alpha at the start, over the mean cosine of an image with its label's text.
+        bias: at the start, (C,); None: zeros.
     """
 
     text: Tensor
 
-    def __init__(self, text: Tensor, features: Tensor, labels: Tensor, alpha_scale: float):
+    def __init__(self, text: Tensor, features: Tensor, labels: Tensor, alpha_scale: float, bias: Tensor | None = None):
         super().__init__()
         classes, views = len(text), len(features)
         unit = F.normalize(features, dim=-1)
         cosines = (unit * text[labels]).sum(-1)  # (V, N)
         self.frozen_buffer("text", text)
         self.weight = nn.Parameter(class_sum(unit.mean(0).T, labels, classes, None).T.contiguous())
-        self.bias = nn.Parameter(text.new_zeros(classes))
+        self.bias = nn.Parameter(text.new_zeros(classes) if bias is None else bias.to(text))
         self.alpha = nn.Parameter(alpha_scale * cosines.mean() * text.new_ones(classes))
         rows = unit.flatten(0, 1).double()
         curvature = torch.linalg.eigvalsh(rows.T @ rows)[-1].item() / views
@@ -107,13 +127,14 @@ class LPPlusPlus(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """ALPHA_SCALE: of the initial alpha; ALPHA_PERIOD: iterations per step of alpha; ALPHA_GRADIENT: see above."""
-        return CN({"ALPHA_SCALE": 250.0, "ALPHA_PERIOD": 10, "ALPHA_GRADIENT": "current"})
+        """ALPHA_SCALE: of the initial alpha; ALPHA_PERIOD: iterations per step of alpha; the others: see above."""
+        return CN({"ALPHA_SCALE": 250.0, "ALPHA_PERIOD": 10, "ALPHA_GRADIENT": "current", "INIT_BIAS": "zeros"})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LPPlusPlusHead:
         """The probe at its data-driven start."""
-        features = task.support_features.to(task.device)
-        return LPPlusPlusHead(task.text_features("template"), features, task.support_labels, cfg.ALPHA_SCALE)
+        text, features = task.text_features("template"), task.support_features.to(task.device)
+        bias = initial_bias(cfg.INIT_BIAS, *text.shape, self.cfg.SEED)
+        return LPPlusPlusHead(text, features, task.support_labels, cfg.ALPHA_SCALE, bias)
 
     def build_optim(self, groups: list[dict]) -> BlockDescent:
         """Momentum for w and bias; alpha's own rhythm."""

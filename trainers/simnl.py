@@ -31,30 +31,23 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.cache import (
-    Groups,
-    cache_logits,
-    class_negative_keys,
-    class_sum,
-    instance_weights,
-    inverse_norms,
-    key_overlaps,
-    shots_if_equal,
-    slot_negative_keys,
-    slot_products,
-    slot_sums,
-)
+from simnl.fewshot.adapters import NEGATIVE_KEYS, CacheTerms, MovedKeys, NegativeText, SupportRows, TextMixture
+from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.head import SearchableHead
 from simnl.fewshot.losses import consistency_loss, negative_risk, rerank_loss
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
-ADAPTERS = {  # and their residuals
-    "positive-text": ("res_template", "res_cupl"),
-    "positive-cache": ("res_keys",),
-    "negative-text": ("res_negative",),
-    "negative-cache": ("res_negative_keys",),
+ADAPTERS = ("positive-text", "positive-cache", "negative-text", "negative-cache")
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
+CHOICES = {
+    "reweight_size": ("rows", "shots"),
+    "negative_keys": tuple(NEGATIVE_KEYS),
+    "consistency_axis": ("class", "channel"),
+    "negative_loss": ("none", "eq18"),
+    "precision": tuple(PRECISIONS),
 }
+Terms = Mapping[str, Tensor | CacheTerms]
 
 
 @dataclass(frozen=True)
@@ -77,17 +70,10 @@ class SimNLOptions:
     negative_loss_weight: float = 1.0
     negative_lr_factor: float = 5.0
     precision: str = "fp32"  # fp32 | fp16: type of the learned parameters and of the optimiser's state
-    adapters: tuple[str, ...] = tuple(ADAPTERS)  # those that learn; the residuals of the others stay zero
+    adapters: tuple[str, ...] = ADAPTERS  # those that learn; the residuals of the others stay zero
 
     def __post_init__(self):
-        choices = {
-            "reweight_size": ("rows", "shots"),
-            "negative_keys": ("class", "slot"),
-            "consistency_axis": ("class", "channel"),
-            "negative_loss": ("none", "eq18"),
-            "precision": ("fp32", "fp16"),
-        }
-        for name, allowed in choices.items():
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"TRAINER.SIMNL.{name.upper()} is '{getattr(self, name)}'. Choose one of {allowed}.")
         if not set(self.adapters) <= set(ADAPTERS):
@@ -106,10 +92,9 @@ class SimNLHead(SearchableHead):
         logit_scale: s.
         num_shots: K, used where the authors' code uses it instead of a label's number of rows.
         options: constants.
-        beta, alpha, lam: the initial hyper-parameters.
+        hparams: the initial beta, alpha and lam.
     """
 
-    STAGE = ("beta",)
     MIXING = ("lam",)
     LINEAR = "lam"
 
@@ -125,163 +110,58 @@ class SimNLHead(SearchableHead):
         logit_scale: float,
         num_shots: int,
         options: SimNLOptions,
-        beta: float,
-        alpha: float,
-        lam: float,
+        **hparams: float,
     ):
-        super().__init__(beta=beta, alpha=alpha, lam=lam)
-        self.options, self.logit_scale = options, logit_scale
-        self.num_classes = len(template)
-        self.cupl_weight = options.cupl_weight if cupl is not None else 0.0
-        self.search_width = len(cache_keys)
-        for name, tensor in (("template", template), ("negative", negative), ("keys", cache_keys), ("labels", labels)):
-            self.frozen_buffer(name, tensor)
-        self.frozen_buffer("cupl", cupl if cupl is not None else template)
-        self.frozen_buffer("classes", classes)
-        self.block_shots = shots_if_equal(classes, self.num_classes)  # K if all blocks are equal, else None
-        self.label_shots = shots_if_equal(labels, self.num_classes)
-        self._init_weights(num_shots)
-        self._init_negative_keys()
-        self._init_anchors()
-        self._init_residuals()
-
-    def _init_weights(self, num_shots: int) -> None:
-        size = num_shots if self.options.reweight_size == "shots" else None
-        weights = instance_weights(self.keys, self.labels, self.num_classes, self.options.tau, size)
-        ones = torch.ones_like(weights)
-        self.frozen_buffer("positive_weights", weights if self.options.reweight_positive else ones)
-        self.frozen_buffer("negative_weights", weights if self.options.reweight_negative else ones)
-
-    def _init_negative_keys(self) -> None:
-        """`slot`: N keys, one per row, known by their products alone. `class`: (C, D), weighed by the sum of its rows'
-        weights."""
-        if self.options.negative_keys == "class":
-            weights = class_sum(self.negative_weights, self.labels, self.num_classes, None)
-            self.frozen_buffer("negative_weights", weights)
-            self.frozen_buffer("class_keys", class_negative_keys(self.keys, self.classes, self.num_classes))
-            self.frozen_buffer("each_class", torch.arange(self.num_classes, device=self.keys.device))
-        elif self.block_shots is not None:
-            sums, inverse = slot_sums(self.keys, self.block_shots)
-            self.frozen_buffer("slot_sums", sums)
-            self.frozen_buffer("slot_inverse", inverse)
-        else:
-            raise ValueError(
-                "Slot-wise negative keys need the same number of images in every class, and here some class has fewer "
-                "than the others. Set TRAINER.SIMNL.NEGATIVE_KEYS to 'class' (or PRESET to 'repaired')."
-            )
-
-    @property
-    def negative_keys(self) -> Tensor:
-        """F-, unit rows: (C, D), or (N, D) of slot-wise keys, which are made here and used nowhere else."""
-        if self.options.negative_keys == "class":
-            return self.class_keys
-        return slot_negative_keys(self.keys, self.num_classes, self.block_shots)
-
-    def _init_anchors(self) -> None:
-        """(1 - w) T + w U, (C, D), both of unit length along the axis of the consistency loss: one product for both."""
-        dim, w = self.consistency_dim, self.cupl_weight
-        template, cupl = (F.normalize(t, dim=dim, eps=1e-7) for t in (self.template, self.cupl))
-        self.frozen_buffer("anchors", (1 - w) * template + w * cupl)
-
-    def _init_residuals(self) -> None:
-        dtype = torch.float16 if self.options.precision == "fp16" else torch.float32
-        learns = {name for adapter in self.options.adapters for name in ADAPTERS[adapter]}
-        names = ["res_template", "res_cupl", "res_keys", "res_negative", "res_negative_keys"]
-        for name in names if self.cupl_weight else [n for n in names if n != "res_cupl"]:
-            zeros = torch.zeros_like(self.template, dtype=dtype)
-            self.register_parameter(name, nn.Parameter(zeros, requires_grad=name in learns))
-
-    @property
-    def consistency_dim(self) -> int:
-        """The axis along which the cosines of the consistency loss are taken."""
-        return 1 if self.options.consistency_axis == "class" else 0
+        super().__init__(**hparams)
+        self.options, self.logit_scale, self.search_width = options, logit_scale, len(cache_keys)
+        dtype, num_classes = PRECISIONS[options.precision], len(template)
+        size = num_shots if options.reweight_size == "shots" else None
+        weights = instance_weights(cache_keys, labels, num_classes, options.tau, size)
+        equal = torch.ones_like(weights)
+        rows = SupportRows(cache_keys, classes, labels, num_classes)
+        make_negative = NEGATIVE_KEYS[options.negative_keys]
+        self.positive_text = TextMixture(template, cupl, options.cupl_weight, dtype)
+        self.positive_cache = MovedKeys(rows, weights if options.reweight_positive else equal, dtype)
+        self.negative_text = NegativeText(negative, options.negative_text_scale * logit_scale, dtype)
+        self.negative_cache = make_negative(rows, weights if options.reweight_negative else equal, dtype)
+        self.caches = self.positive_cache, self.negative_cache
+        self.num_products = sum(len(cache.factors) for cache in self.caches)
+        for name in ADAPTERS:
+            self.get_submodule(name.replace("-", "_")).requires_grad_(name in options.adapters)
+        self.consistency_dim = 1 if options.consistency_axis == "class" else 0
+        self.frozen_buffer("anchors", self.positive_text.anchors(self.consistency_dim))
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """The negative branch learns faster by `negative_lr_factor`."""
-        learned = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        positive = [p for name, p in learned.items() if not name.startswith("res_negative")]
-        negative = [p for name, p in learned.items() if name.startswith("res_negative")]
-        return [(1.0, positive), (self.options.negative_lr_factor, negative)]
+        learned = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        factors = {"positive": 1.0, "negative": self.options.negative_lr_factor}
+        return [(factor, [p for name, p in learned if name.startswith(branch)]) for branch, factor in factors.items()]
 
-    # ------------------------------------------------------------------ formulas
-
-    def residual(self, name: str) -> Tensor:
-        """A learned residual (C, D) in the type in which everything is computed."""
-        return getattr(self, name).to(self.keys.dtype)
-
-    def positive_text(self) -> Tensor:
-        """m, (C, D): the mixture of template and CuPL classifiers; its rows are shorter than 1."""
-        template = F.normalize(self.template + self.residual("res_template"), dim=-1)
-        if not self.cupl_weight:
-            return template
-        cupl = F.normalize(self.cupl + self.residual("res_cupl"), dim=-1)
-        return (1 - self.cupl_weight) * template + self.cupl_weight * cupl
-
-    def negative_text(self) -> Tensor:
-        """v, (C, D), unit rows."""
-        return F.normalize(self.negative + self.residual("res_negative"), dim=-1)
-
-    @property
-    def num_products(self) -> int:
-        """N with the keys, and K with the sums of slots or C with negative keys of classes."""
-        return len(self.keys) + len(self._negative_rows)
-
-    @property
-    def _negative_rows(self) -> Tensor:
-        """What products with negative keys follow from: sums of slots (K, D), or the keys of classes (C, D)."""
-        return self.class_keys if self.options.negative_keys == "class" else self.slot_sums
+    # ------------------------------------------------------------------ logits
 
     def products(self, features: Tensor) -> Tensor:
-        """f.k, then f.S or f.n: all products with rows that are not learned, (B, N + K) or (B, N + C)."""
-        return torch.cat(self._products(F.normalize(features, dim=-1)), dim=1)
+        """What both caches need of features and do not learn, (B, num_products)."""
+        f = F.normalize(features, dim=-1)
+        return torch.cat([cache.products(f) for cache in self.caches], dim=1)
 
-    def _products(self, f: Tensor) -> tuple[Tensor, Tensor]:
-        return f @ self.keys.T, f @ self._negative_rows.T
-
-    def terms(self, features: Tensor, products: Tensor | None = None) -> Mapping[str, Tensor]:
-        """R, Q `(B, C)`, and for each cache what its cosines follow from (`fewshot.cache.cache_logits`): products with
-        the frozen keys `(B, N)`, with the residuals `(B, C)`, and inverse lengths of the moved keys `(N,)`. Negative
-        keys that are one per class have C in place of N."""
-        return self._terms(F.normalize(features, dim=-1), self.positive_text(), products)
-
-    def _terms(self, f: Tensor, text: Tensor, products: Tensor | None) -> Mapping[str, Tensor]:
-        """The same from unit features (B, D) and m (C, D)."""
-        r, q = self.residual("res_keys"), self.residual("res_negative_keys")
-        (movers, _), (away_movers, _) = self._groups()
-        rows = len(self.keys), len(self._negative_rows)
-        dots, away = self._products(f) if products is None else products.split(rows, dim=1)
-        if self.options.negative_keys == "slot":
-            overlap, crossed = key_overlaps(self.keys, (r, q), movers)
-            away = slot_products(dots, away.unsqueeze(1), self.slot_inverse)
-            away_overlap = slot_products(crossed, q @ self.slot_sums.T, self.slot_inverse)
+    def terms(self, features: Tensor, products: Tensor | None = None, text: Tensor | None = None) -> Terms:
+        """R and Q, (B, C), and for each cache what P and N follow from. text: m, where it is known."""
+        f = F.normalize(features, dim=-1)
+        if products is None:
+            dots, away = (cache.products(f) for cache in self.caches)
         else:
-            (overlap,) = key_overlaps(self.keys, (r,), movers)
-            away_overlap = (self.class_keys * q).sum(-1)
+            dots, away = products.split([len(cache.factors) for cache in self.caches], dim=1)
         return {
-            "positive_text": self.logit_scale * (f @ text.T),
-            "negative_text": self.options.negative_text_scale * self.logit_scale * (1 - f @ self.negative_text().T),
-            "positive_cache": (dots, f @ r.T, inverse_norms(overlap, r, movers)),
-            "negative_cache": (away, f @ q.T, inverse_norms(away_overlap, q, away_movers)),
+            "R": self.logit_scale * (f @ (self.positive_text() if text is None else text).T),
+            "Q": self.negative_text.logits(f),
+            "P": self.positive_cache.terms(f, dots),
+            "N": self.negative_cache.terms(f, away, dots),
         }
 
-    def _groups(self) -> tuple[tuple[Groups, Groups], tuple[Groups, Groups]]:
-        """Of the positive and of the negative cache: the class whose residual moves a row, and that it speaks for."""
-        classes = self.num_classes
-        rows = Groups(self.classes, classes, self.block_shots), Groups(self.labels, classes, self.label_shots)
-        if self.options.negative_keys == "slot":
-            return rows, rows
-        one = Groups(self.each_class, classes, 1)
-        return rows, (one, one)
-
-    def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
-        """P and N `(B, C)` at a sharpness beta, beside R and Q."""
-        positive, negative = self._groups()
-        return {
-            "R": terms["positive_text"],
-            "Q": terms["negative_text"],
-            "P": cache_logits(*terms["positive_cache"], self.positive_weights, beta, -beta, *positive),
-            "N": cache_logits(*terms["negative_cache"], self.negative_weights, -beta, 0.0, *negative),
-        }
+    def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
+        """P and N, (B, C), at a sharpness beta, beside R and Q."""
+        evidence = {name: cache.logits(terms[name], beta) for name, cache in zip("PN", self.caches, strict=True)}
+        return {**terms, **evidence}
 
     def affine(self, stage: Mapping[str, Tensor], *, lam: float) -> tuple[Tensor, Tensor]:
         """logits = [lambda R + (1 - lambda) Q] + alpha [lambda P + (1 - lambda) N]."""
@@ -292,9 +172,9 @@ class SimNLHead(SearchableHead):
 
     def losses(self, features: Tensor, labels: Tensor, products: Tensor | None = None) -> dict[str, Tensor]:
         """Cross-entropy, re-ranking and consistency, and where asked for the negative-learning risk."""
-        o, f, text = self.options, F.normalize(features, dim=-1), self.positive_text()
-        terms = self._terms(f, text, products)
-        similarity = terms["positive_text"] / self.logit_scale
+        o, text = self.options, self.positive_text()
+        terms = self.terms(features, products, text)
+        similarity = terms["R"] / self.logit_scale
         rerank = rerank_loss(similarity, text, labels, o.rerank_neighbours, o.rerank_scale)
         losses = {
             "ce": F.cross_entropy(self.combine(terms), labels),
@@ -302,7 +182,7 @@ class SimNLHead(SearchableHead):
             "consistency": o.consistency_weight * consistency_loss(text, self.anchors, self.consistency_dim),
         }
         if o.negative_loss == "eq18":
-            away = self.logit_scale * f @ self.negative_text().T
+            away = self.logit_scale * F.normalize(features, dim=-1) @ self.negative_text().T
             losses["negative"] = o.negative_loss_weight * negative_risk(away, labels)
         return losses
 

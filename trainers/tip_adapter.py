@@ -49,13 +49,13 @@ class TipAdapterHead(CacheHead):
         return with_negative(super().parameter_groups(), self.negative)
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
-        """Text logits (B, C) and affinities f.k (B, N); those of the negative branch (B, C), if it has a cache."""
+        """Text logits (B, C) and affinities f.k (B, N); the terms of the negative branch's cache, if it has one."""
         f = F.normalize(features, dim=-1)
         terms = {"text": self.logit_scale * f @ self.text.T, "affinity": f @ self.cache_keys.T}
         if self.negative is not None:
-            terms["text"] = terms["text"] + self.negative.text_logits(f)
-            if self.negative.has_cache:
-                terms["negative"] = self.negative.affinity(f)
+            terms["text"] = terms["text"] + self.negative.text.logits(f)
+            if self.negative.cache is not None:
+                terms["negative"] = self.negative.cache.terms(f, self.negative.cache.products(f))
         return terms
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
@@ -63,7 +63,7 @@ class TipAdapterHead(CacheHead):
         weights = torch.exp(-beta * (1 - terms["affinity"]))
         cache = self.class_sum(weights)
         if self.negative is not None and "negative" in terms:
-            cache = cache + self.negative.cache_logits(terms["negative"], beta)
+            cache = cache + self.negative.cache.logits(terms["negative"], beta)
         return {"text": terms["text"], "cache": cache}
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

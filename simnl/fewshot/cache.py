@@ -5,12 +5,11 @@ Rows (support images) are grouped by class. `classes` (N,) is the class of each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 CACHED_NUMBERS = 2**18  # of a temporary (rows, keys) tensor on a CPU: 1 MB, which a core's cache holds
 GPU_NUMBERS = 2**26  # on a GPU, where each block costs launches: 256 MB
@@ -25,15 +24,24 @@ def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
     return shots if torch.equal(blocks, classes) else None
 
 
-class Groups(NamedTuple):
-    """Which class each of N rows belongs to.
+class Groups(nn.Module):
+    """Which class each of N rows belongs to. Nothing is learned; a module, so that it moves with what it is part of.
 
-    classes: (N,) int64; count: C; shots: K if the rows are sorted with K per class (`shots_if_equal`), else None.
+    Args:
+        classes: (N,) int64.
+        count: C.
+        shots: K if the rows are sorted with K per class (`shots_if_equal`), else None.
     """
 
-    classes: Tensor
-    count: int
-    shots: int | None
+    def __init__(self, classes: Tensor, count: int, shots: int | None):
+        super().__init__()
+        self.register_buffer("classes", classes, persistent=False)
+        self.count, self.shots = count, shots
+
+    @classmethod
+    def of(cls, classes: Tensor, count: int) -> Groups:
+        """The groups of rows with these classes."""
+        return cls(classes, count, shots_if_equal(classes, count))
 
     def sum(self, values: Tensor) -> Tensor:
         """`class_sum`, (..., N) -> (..., C)."""
@@ -76,23 +84,19 @@ def inverse_norms(overlap: Tensor, residual: Tensor, movers: Groups) -> Tensor:
     Computed as (1 + 2 k.r + |r|^2)^(-1/2); differentiable in overlap and residual.
 
     Args:
-        overlap: k_n . r_c, (N,), e.g. of `key_overlaps`.
+        overlap: k_n . r_c, (N,), e.g. of `key_overlap`.
         residual: one row per class, (C, D).
         movers: the class of each key.
     """
     return (1 + 2 * overlap + movers.expand(residual.square().sum(-1))).clamp(min=1e-12).rsqrt()
 
 
-def key_overlaps(keys: Tensor, residuals: Sequence[Tensor], movers: Groups) -> list[Tensor]:
-    """Products k_n . r_c of keys (N, D) with residuals of their class, for several (C, D) residuals: (N,) each.
-
-    All residuals in one pass over the keys, which are the largest tensor of a cache.
-    """
-    if movers.shots is not None:
-        stacked = torch.stack(tuple(residuals), dim=1)
-        products = stacked @ keys.view(movers.count, movers.shots, -1).transpose(1, 2)  # (C, residuals, K)
-        return [part.flatten() for part in products.unbind(1)]
-    return [(keys * r.index_select(0, movers.classes)).sum(-1) for r in residuals]
+def key_overlap(keys: Tensor, residual: Tensor, movers: Groups) -> Tensor:
+    """Products k_n . r_c of keys (N, D) with the residual (C, D) of their class, (N,)."""
+    if movers.shots is None:
+        return (keys * residual.index_select(0, movers.classes)).sum(-1)
+    blocks = keys.view(movers.count, movers.shots, -1)
+    return (residual.unsqueeze(1) @ blocks.transpose(1, 2)).flatten()
 
 
 def cache_logits(

@@ -9,6 +9,8 @@ CHOICES = {
     "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
     "PRESET": ("repaired", "official"),
     "TEST.SPLIT": ("test",),
+    "SELECTION.EPOCH": ("best", "last"),
+    "SELECTION.TIES": ("first", "last"),
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
 }
 

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simnl.fewshot.cache import class_negative_keys, class_sum, instance_weights
+from simnl.fewshot.adapters import ClassNegativeKeys, NegativeText, SupportRows
+from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.task import FewShotTask
 
 PROMPTS = "negative"  # the prompt set that the branch needs
@@ -75,27 +75,17 @@ class NegativeOptions:
 
 
 class NegativeBranch(nn.Module):
-    """Learned: `res_text` (C, D) and, with a cache, `res_keys` (C, D), both zero at the start.
+    """Learned: the residuals of its parts, (C, D) each.
 
     Args:
-        text: V, unit classifier of the negative templates, (C, D).
-        keys: F-, unit negative keys, one per class, (C, D); None: no negative cache.
-        weights: sum of the instance weights of each class, (C,); None: ones.
-        logit_scale: s.
+        text: the negative text.
+        cache: the negative cache; None: the text alone.
         options: constants.
     """
 
-    def __init__(
-        self, text: Tensor, keys: Tensor | None, weights: Tensor | None, logit_scale: float, options: NegativeOptions
-    ):
+    def __init__(self, text: NegativeText, cache: ClassNegativeKeys | None, options: NegativeOptions):
         super().__init__()
-        self.logit_scale, self.options, self.has_cache = logit_scale, options, keys is not None
-        self._frozen("text", text)
-        self.res_text = nn.Parameter(torch.zeros_like(text))
-        if keys is not None:
-            self._frozen("keys", keys)
-            self._frozen("weights", keys.new_ones(len(keys)) if weights is None else weights)
-            self.res_keys = nn.Parameter(torch.zeros_like(keys))
+        self.text, self.cache, self.options = text, cache, options
 
     @classmethod
     def of(cls, task: FewShotTask, node: Mapping[str, object]) -> NegativeBranch | None:
@@ -107,45 +97,28 @@ class NegativeBranch(nn.Module):
         options = NegativeOptions.of(node)
         if not options.enabled:
             return None
-        labels, classes = task.support_labels, task.support_classes
+        labels, classes = task.support_labels, task.num_classes
         if not len(labels):
             raise ValueError(
                 "The negative branch learns a residual per class of training, so it says nothing about new classes. "
                 "Set NEGATIVE.ENABLED to False for base-to-new generalisation."
             )
-        text, keys, weights = task.text_features(PROMPTS), None, None
-        if options.cache:
-            rows = task.cache_keys()
-            keys = class_negative_keys(rows, classes, task.num_classes)
-            weights = instance_weights(rows, labels, task.num_classes, options.tau)
-            weights = class_sum(weights, labels, task.num_classes, None)
-        return cls(text, keys, weights, task.logit_scale, options)
-
-    def _frozen(self, name: str, tensor: Tensor) -> None:
-        self.register_buffer(name, tensor.detach().clone(), persistent=False)
-
-    # ------------------------------------------------------------------ formulas
-
-    def text_logits(self, f: Tensor) -> Tensor:
-        """weight * Q, (B, C). f: unit image features, (B, D)."""
-        classifier = F.normalize(self.text + self.res_text, dim=-1)
-        return self.options.weight * self.options.text_scale * self.logit_scale * (1 - f @ classifier.T)
-
-    def affinity(self, f: Tensor) -> Tensor:
-        """f.q, (B, C): free of hyper-parameters. f: unit image features, (B, D)."""
-        return f @ F.normalize(self.keys + self.res_keys, dim=-1).T
-
-    def cache_logits(self, affinity: Tensor, beta: float) -> Tensor:
-        """weight * N, (B, C), at a sharpness beta."""
-        return self.options.weight * self.weights * torch.exp(-beta * affinity)
+        text = NegativeText(task.text_features(PROMPTS), options.weight * options.text_scale * task.logit_scale)
+        if not options.cache:
+            return cls(text, None, options)
+        keys = task.cache_keys()
+        weights = options.weight * instance_weights(keys, labels, classes, options.tau)
+        cache = ClassNegativeKeys(SupportRows(keys, task.support_classes, labels, classes), weights)
+        return cls(text, cache, options)
 
     def forward(self, features: Tensor) -> Tensor:
         """weight (Q + alpha N), to be added to a method's logits: raw image features (B, D) to (B, C)."""
         f = F.normalize(features, dim=-1)
-        logits = self.text_logits(f)
-        if not self.has_cache:
+        logits = self.text.logits(f)
+        if self.cache is None:
             return logits
-        return logits + self.options.alpha * self.cache_logits(self.affinity(f), self.options.beta)
+        terms = self.cache.terms(f, self.cache.products(f))
+        return logits + self.options.alpha * self.cache.logits(terms, self.options.beta)
 
 
 Groups = list[tuple[float, list[nn.Parameter]]]

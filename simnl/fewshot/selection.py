@@ -87,7 +87,7 @@ def percent_right(predicted: Tensor, labels: Tensor) -> float:
 
 
 class EpochSelection:
-    """The first epoch with the highest validation accuracy, kept on disk so that a killed run can go on.
+    """The epoch with the highest validation accuracy, kept on disk so that a killed run can go on.
 
     Weights of a new best epoch are added beside those of the best before it; the older ones go only when a checkpoint
     has passed both (`prune`). So a run that resumes from any checkpoint finds the best epoch before it.
@@ -95,13 +95,14 @@ class EpochSelection:
     Args:
         folder: the run's folder.
         start_epoch: epochs already done; scores of later ones (lost with a crash) are forgotten.
+        ties: which of equally good epochs is taken, `first` or `last`.
 
     Raises:
         ValueError: the scores of the epochs done are not there or damaged; with what to do.
     """
 
-    def __init__(self, folder: Path, start_epoch: int):
-        self._folder, self._scores = folder, folder / "selection.json"
+    def __init__(self, folder: Path, start_epoch: int, ties: str = "first"):
+        self._folder, self._scores, self._ties = folder, folder / "selection.json", ties
         known = self._read() if start_epoch else []
         if len(known) < start_epoch:
             raise ValueError(
@@ -132,10 +133,12 @@ class EpochSelection:
     @property
     def best_epoch(self) -> int:
         """0-based."""
-        return self.scores.index(max(self.scores))
+        highest = max(self.scores)
+        best = [epoch for epoch, score in enumerate(self.scores) if score == highest]
+        return best[-1 if self._ties == "last" else 0]
 
     def add(self, head: Head, score: float) -> None:
-        """Note the score of the epoch that just ended; keep its weights if it is the first best."""
+        """Note the score of the epoch that just ended; keep its weights if it is the best."""
         self.scores.append(score)
         if self.best_epoch == len(self.scores) - 1:
             save_head(self._weights(self.best_epoch), head, {})

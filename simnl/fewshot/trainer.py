@@ -227,8 +227,9 @@ class VLTrainer(TrainerX):
         if not self.trains:
             self.max_epoch = 0
         super().before_train()
-        selects = self.trains and self.num_val > 0 and self.cfg.SELECTION.EPOCH == "best"
-        self.selection = EpochSelection(Path(self.output_dir), self.start_epoch) if selects else None
+        rule, folder = self.cfg.SELECTION, Path(self.output_dir)
+        selects = self.trains and self.num_val > 0 and rule.EPOCH == "best"
+        self.selection = EpochSelection(folder, self.start_epoch, rule.TIES) if selects else None
 
     def before_epoch(self) -> None:
         """Tell the loader which epoch it is: order and view depend on it."""

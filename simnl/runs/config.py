@@ -88,6 +88,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.STORE.PRODUCTS_MB = 512  # memory for products of stored views with frozen rows (affinities), kept over epochs
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last
+    cfg.SELECTION.TIES = "first"  # first | last: among equally good epochs
     cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
     cfg.SEARCH = CN()
     cfg.SEARCH.ENABLED = True

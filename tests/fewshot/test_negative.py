@@ -176,7 +176,8 @@ def test_it_is_simnls_branch():
         alpha=1.7,
         lam=0.0,
     ).double()
-    simnl.res_negative.data, simnl.res_negative_keys.data = branch.res_text.data, branch.res_keys.data
+    simnl.negative_text.residual.data = branch.text.residual.data
+    simnl.negative_cache.residual.data = branch.cache.residual.data
     torch.testing.assert_close(branch(x), simnl(x), atol=1e-10, rtol=0)
 
 
@@ -213,7 +214,7 @@ def test_switched_on_by_the_config(method):
     trainer = make_trainer(method, ("ENABLED", True), ("LR_FACTOR", 3.0))
     assert trainer.prompt_sets_of(trainer.node) == ("template", "negative")
     head = trainer.build_head(make_task(LABELS["equal"]), trainer.node)
-    learned = {"negative.res_text": (C, D), "negative.res_keys": (C, D)}  # 2CD more
+    learned = {"negative.text.residual": (C, D), "negative.cache.residual": (C, D)}  # 2CD more
     state = {name: tuple(p.shape) for name, p in head.state_dict().items()}
     assert learned.items() <= state.items()
     assert len(state) == 3
@@ -222,7 +223,7 @@ def test_switched_on_by_the_config(method):
     assert not any(p.any() for p in negative)  # zero at the start
     text_only = make_trainer(method, ("ENABLED", True), ("CACHE", False))
     head = text_only.build_head(make_task(LABELS["equal"]), text_only.node)
-    assert [name for name in head.state_dict() if "negative" in name] == ["negative.res_text"]
+    assert [name for name in head.state_dict() if "negative" in name] == ["negative.text.residual"]
 
 
 def test_a_search_over_the_split_of_tip_adapter_f_counts_the_branch_in():

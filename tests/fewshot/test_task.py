@@ -134,6 +134,20 @@ def test_the_first_best_epoch_is_kept_and_survives_a_crash(tmp_path):
     assert len(list(tmp_path.glob("best-epoch*"))) == 1
 
 
+def test_the_last_of_equally_good_epochs_where_asked_for(tmp_path):
+    selection = EpochSelection(tmp_path, 0, "last")
+    for epoch, score in enumerate([60.0, 50.0, 60.0, 55.0]):
+        selection.add(OneNumber(float(epoch)), score)
+        selection.prune()
+    assert (selection.best_epoch, str(selection)) == (2, "epoch 3 of 4 (60.00 %)")
+    restored = OneNumber(-1.0)
+    selection.restore(restored)
+    assert restored.value.item() == 2.0
+    resumed = EpochSelection(tmp_path, 4, "last")
+    resumed.add(OneNumber(4.0), 60.0)
+    assert resumed.best_epoch == 4
+
+
 def test_scores_that_do_not_reach_the_checkpoint_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"selection.json knows 0 epochs.* delete .*selection.json .*head"):
         EpochSelection(tmp_path, 3)

