@@ -12,8 +12,8 @@ what the method costs: B C prompts go through the text tower in a step.
 Source: Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, arXiv:2203.05557, and the
 authors' released code.
 Differences from the authors' code: float32 where theirs is half precision.
-Parity: equal to the authors' code in a comparison that is not in this repository; tests/trainers/test_coop.py compares with
-the text tower itself.
+Parity: equal to the authors' code in a comparison that is not in this repository; tests/trainers/test_coop.py compares
+with the text tower itself.
 """
 
 from __future__ import annotations

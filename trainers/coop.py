@@ -14,8 +14,8 @@ Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022,
 released code.
 Differences from the authors' code: the vectors are float32 (theirs: half precision); there are as many as the initial
 words have tokens (theirs: as many as there are words; further tokens stay as they are).
-Parity: equal to the authors' code in a comparison that is not in this repository; tests/trainers/test_coop.py compares with
-the text tower itself.
+Parity: equal to the authors' code in a comparison that is not in this repository; tests/trainers/test_coop.py compares
+with the text tower itself.
 """
 
 from __future__ import annotations
