@@ -46,12 +46,12 @@ def block_text(block: Block, width: int, show: Callable[[object], str]) -> str:
         return [max(len(header) + PADDING, *map(len, texts), 0) + GAP for header, *texts in cells]
 
     pieces = fit(block, widths, width + GAP)
-    if len(pieces) > 1 and not _are_readable(pieces, folded(block), widths, width):
-        pieces = [folded(block)]
+    as_grid = all(sum(widths(piece)) <= width + GAP for piece in pieces)
+    if len(pieces) > 1 and not (as_grid and _are_readable(pieces, folded(block), widths, width)):
+        pieces, as_grid = [folded(block)], False
     titles = [wrapped(show(piece.title), width) for piece in pieces]
     titles[0] += wrapped(show(pieces[0].shared), width)
-    fits = all(sum(widths(piece)) <= width + GAP for piece in pieces)
-    bodies = [grid_text(piece, "simple", show) if fits else _as_lists(piece, width, show) for piece in pieces]
+    bodies = [grid_text(piece, "simple", show) if as_grid else _as_lists(piece, width, show) for piece in pieces]
     return "\n\n".join("\n".join([*title, body]) for title, body in zip(titles, bodies, strict=True))
 
 
