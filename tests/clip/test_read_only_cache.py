@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_store import plain, store_at
 
 from helpers.images import make_images
+from helpers.stores import plain, store_at
 from simnl.clip.store import FileDigests
 from simnl.files import make_cache
 from simnl.locations import CONFIGS

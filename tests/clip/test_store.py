@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from helpers.images import make_images
+from helpers.stores import plain, store_at
 from simnl.clip.store import FeatureStore, UnreadableImage, read_image
 from simnl.clip.views import ViewSpec
 
@@ -27,14 +28,6 @@ REPO = Path(__file__).resolve().parents[2]
 
 def random_views(clip) -> ViewSpec:
     return ViewSpec.random(clip.preprocess, (0.5, 1.0))
-
-
-def plain(clip) -> ViewSpec:
-    return ViewSpec.test(clip.preprocess)
-
-
-def store_at(path, clip, **kwargs) -> FeatureStore:
-    return FeatureStore(path, clip, progress=False, **kwargs)
 
 
 def feature_file(root: Path, kind: str = "image") -> Path:

@@ -25,7 +25,8 @@ from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.selection import EpochSelection
 from simnl.locations import CONFIGS
 from simnl.results.tables import find_records
-from simnl.runs.config import assemble, config_hash
+from simnl.runs.config import assemble
+from simnl.runs.identity import config_hash
 from simnl.runs.record import FILE, is_done, read_record
 from simnl.runs.run import run_one
 from simnl.runs.stored import IDENTITY, read_config, stored_keys, take_folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simnl.results import names
+from simnl.runs import names
 from simnl.runs.config import ConfigError, assemble
 from simnl.runs.names import dataset_name, display_name
 
