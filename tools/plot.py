@@ -11,8 +11,9 @@ cost         accuracy over seconds and learned parameters
 confusion    confusion matrix of one run
 features     map of one run's test features with positive and negative prototypes
 
-Runs of different backbones, presets, protocols or noise never share a figure: each setting gets a file of its own,
-numbered from the second on.
+At most eight curves are drawn in a panel, those of SimNL, zero-shot CLIP and the best others, unless --all or --methods
+asks for more. Runs of different backbones, presets, protocols or noise never share a figure: each setting gets a file
+of its own, numbered from the second on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from simnl.commands import as_typed
 from simnl.escaping import printable
 from simnl.numbers import argument
 from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
+from simnl.results.plots.style import CURVES, Wanted, without_title
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import find_records
 from simnl.runs.cli import fail_politely
@@ -45,6 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", nargs="+", default=[], help=f"only these, e.g. {example}")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
+    parser.add_argument("--no-title", action="store_true", help="no title above the figure, as a paper wants it")
+    parser.add_argument("--published", action="store_true", help="fewshot: published curves too, dotted")
+    parser.add_argument("--all", action="store_true", help=f"all curves; else the best {CURVES} where there are more")
     parser.add_argument("--projection", choices=("pca", "tsne"), default="tsne", help="of features (default: tsne)")
     parser.add_argument("--classes", type=argument(), default=0, help="confusion, features: at most this many classes")
     return parser
@@ -78,9 +83,12 @@ def main() -> int:
     if args.kind in RUN_KINDS:
         figures = RUN_KINDS[args.kind](records, classes=args.classes, projection=args.projection)
     else:
-        figures = RECORD_KINDS[args.kind](records, args.ci)
+        wanted = Wanted(0 if args.all or args.methods else CURVES, args.published)
+        figures = RECORD_KINDS[args.kind](records, args.ci, wanted)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
+        if args.no_title:
+            without_title(figure)
         print(printable(f"{save(figure, path)}: {', '.join(title.splitlines())}"))
     return 0
 

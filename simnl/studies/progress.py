@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from simnl.bars import readable
@@ -31,7 +30,7 @@ class Progress:
         self.cells, self.console, self.workers = cells, console, workers
         self.outcomes: dict[int, dict] = {}
         self._running: dict[int, float] = {}
-        self._live = Live(self, console=console, refresh_per_second=4, redirect_stdout=False)
+        self._live = Live(self, console=console, refresh_per_second=4, redirect_stdout=False, transient=True)
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:
@@ -81,11 +80,24 @@ class Progress:
         return "time left not known yet" if seconds is None else f"about {readable(seconds)} left"
 
     def __rich__(self) -> Group:
+        return Group(*(Text(line, no_wrap=True) for line in self.lines(self.console.width)))
+
+    def lines(self, width: int) -> list[str]:
+        """What is shown, none of it wider than the terminal: count and time left, a bar, states, what runs."""
         counts, total = self.counts(), len(self.cells)
-        words = [f"{counts[state]} {state}" for state in SETTLED if counts[state] or state == "done"]
-        line = f"{len(self.outcomes)} of {total} cells: {', '.join(words)}; {self._time_left()}"
+        settled, across = len(self.outcomes), min(80, width)
+        full = across * settled // max(1, total)
+        states = ", ".join(f"{counts[state]} {state}" for state in SETTLED if counts[state] or state == "done")
         now = time.monotonic()
-        running = [f"  {self.cells[number]}  {now - since:.0f} s" for number, since in self._running.items()]
+        running = [f"{now - since:7.0f} s  {self.cells[number]}" for number, since in self._running.items()]
         more = [f"  and {len(running) - SHOWN} more"] if len(running) > SHOWN else []
-        bar = ProgressBar(total=max(1, total), completed=len(self.outcomes), width=min(80, self.console.width))
-        return Group(bar, Text(line), *map(Text, [*running[:SHOWN], *more]))
+        lines = [f"{settled} of {total} cells, {self._time_left()}", "#" * full + "-" * (across - full), states]
+        return [shortened(line, width) for line in [*lines, *running[:SHOWN], *more]]
+
+
+TAIL = 12  # letters that a line keeps at its end: the seed
+
+
+def shortened(line: str, width: int) -> str:
+    """A line that fits; where something is left out before its end, dots say so."""
+    return line if len(line) <= width else f"{line[: max(0, width - TAIL - 3)]}...{line[-TAIL:]}"[:width]

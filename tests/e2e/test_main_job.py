@@ -137,13 +137,21 @@ def test_help_and_wrong_arguments(shell):
         ({"DEVICE": "tpu"}, "auto, cpu, cuda"),
         ({"BACKBONE": "rn5"}, "Did you mean rn50"),
         ({"BACKBONE": "rn50", "WEIGHTS": "opnai"}, "openai"),
+        ({"WEIGHTS": "/no/such/file.pt"}, "neither a file nor a weights tag"),
+        ({"BACKBONE": "tiny", "WEIGHTS": "openai"}, "weights of its own"),
+        ({"TARGETS": "shape_noise"}, "Did you mean shapes_noise"),
     ],
 )
-def test_wrong_environment(shell, variables, word):
-    failed = shell("bash scripts/simnl/main.sh shapes 16", **variables)
-    assert failed.returncode == 1
-    assert word in failed.stderr
-    assert "Traceback" not in failed.stderr
+def test_wrong_environment(shell, tmp_path, variables, word):
+    for command in ("scripts/simnl/main.sh", "scripts/benchmark.sh fewshot --datasets"):
+        if "TARGETS" in variables and "benchmark" in command:
+            continue  # its studies say what is tested on
+        failed = shell(f"bash {command} shapes 16", **variables)
+        assert failed.returncode == 1
+        assert word in failed.stderr
+        assert "Traceback" not in failed.stderr
+        assert "running" not in failed.stdout  # refused before anything is begun
+        assert not list((tmp_path / "output").rglob("*"))
 
 
 def test_missing_data_says_what_is_missing(shell, tmp_path):

@@ -50,23 +50,23 @@ def only(figures: dict):
 def test_few_shot_curves_show_the_means_and_intervals():
     figure = only(RECORD_KINDS["fewshot"](matrix(gaps=[("dtd", "TipAdapterF", 4)])))
     panels = panels_of(figure)
-    assert list(panels) == ["average of 3", "dtd", "eurosat", "imagenet"]
+    assert list(panels) == ["average of 3", "DTD", "EuroSAT", "ImageNet"]
     expected = [(1, 43.0), (3, 46.0), (5, 52.0)]  # log2(shots) + 1
-    np.testing.assert_allclose(line(panels["dtd"], "SimNL"), expected)
-    np.testing.assert_allclose(line(panels["dtd"], "ZeroshotCLIP"), [(0, 40.0)])
-    np.testing.assert_allclose(line(panels["dtd"], "TipAdapterF"), [(1, 42.0), (5, 48.0)])
+    np.testing.assert_allclose(line(panels["DTD"], "SimNL"), expected)
+    np.testing.assert_allclose(line(panels["DTD"], "ZeroshotCLIP"), [(0, 40.0)])
+    np.testing.assert_allclose(line(panels["DTD"], "TipAdapterF"), [(1, 42.0), (5, 48.0)])
     np.testing.assert_allclose(line(panels["average of 3"], "SimNL"), [(1, 53.0), (3, 56.0), (5, 62.0)])
     np.testing.assert_allclose(line(panels["average of 3"], "TipAdapterF"), [(1, 52.0), (5, 58.0)])  # 4: incomplete
-    bands = [c for c in panels["dtd"].collections if len(c.get_paths()[0].vertices) > 6]
+    bands = [c for c in panels["DTD"].collections if len(c.get_paths()[0].vertices) > 6]
     heights = [np.ptp(c.get_paths()[0].vertices[:, 1]) for c in bands]
     assert max(heights) == pytest.approx(52.0 - 43.0 + 2 * HALF)
-    assert [t.get_text() for t in panels["dtd"].get_xticklabels()] == ["0", "1", "4", "16"]
+    assert [t.get_text() for t in panels["DTD"].get_xticklabels()] == ["0", "1", "4", "16"]
 
 
 def test_two_seeds_make_no_band():
     figure = only(RECORD_KINDS["fewshot"]([r for r in matrix() if r["seed"] < 3]))
     assert "too few for bands" in figure.get_suptitle()
-    low, high = panels_of(figure)["dtd"].get_ylim()
+    low, high = panels_of(figure)["DTD"].get_ylim()
     assert (low, high) == (pytest.approx(38.8, abs=1), pytest.approx(52.8, abs=1))
 
 
@@ -87,16 +87,90 @@ def test_noise_options_and_own_splits_stay_out_of_the_standard_curves(caplog):
     other = three(1.0, dataset="dtd", label_noise=0.3) + three(2.0, dataset="dtd", options={"OPTIM.LR": 1.0})
     other += three(3.0, dataset="dtd", split_origin="generated")
     panels = panels_of(only(RECORD_KINDS["fewshot"](matrix() + other)))
-    assert line(panels["dtd"], "SimNL")[-1, 1] == pytest.approx(52.0)
-    assert line(panels["dtd (own split)"], "SimNL").tolist() == [[5, pytest.approx(3.0)]]
+    assert line(panels["DTD"], "SimNL")[-1, 1] == pytest.approx(52.0)
+    assert line(panels["DTD (own split)"], "SimNL").tolist() == [[5, pytest.approx(3.0)]]
     assert not caplog.records
+
+
+def test_no_average_mixes_data_of_ones_own_with_standard_data():
+    own = [{**r, "dataset": "imagefolder-mine", "split_origin": "generated"} for r in matrix() if r["dataset"] == "dtd"]
+    panels = panels_of(only(RECORD_KINDS["fewshot"](matrix() + [{**r, "accuracy": 1.0} for r in own])))
+    assert list(panels) == ["average of 3", "DTD", "EuroSAT", "imagefolder-mine (own split)", "ImageNet"]
+    np.testing.assert_allclose(line(panels["average of 3"], "SimNL"), [(1, 53.0), (3, 56.0), (5, 62.0)])
+    alone = [r for r in matrix() if r["dataset"] == "dtd"]
+    assert list(panels_of(only(RECORD_KINDS["fewshot"](alone + own)))) == ["DTD", "imagefolder-mine (own split)"]
+    costs = only(RECORD_KINDS["cost"](matrix() + [{**r, "accuracy": 1.0} for r in own]))
+    assert costs.get_suptitle().startswith("average of 3 data sets")
+
+
+def many() -> list[dict]:
+    methods = ["SimNL", "ZeroshotCLIP", *style.METHODS[:12]]
+    return [
+        one
+        for number, method in enumerate(methods)
+        for shots in SHOTS
+        for one in three(30.0 + number + shots**0.5, dataset="dtd", method=method, shots=shots)
+    ]
+
+
+def legend_of(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_no_more_curves_than_can_be_told_apart_unless_asked(caplog):
+    with caplog.at_level(logging.WARNING):
+        names = legend_of(only(RECORD_KINDS["fewshot"](many())))
+    assert len(names) == style.CURVES
+    assert {"SimNL", "Zero-shot CLIP", "CrossModalLP" if "CrossModalLP" in names else names[1]} <= set(names)
+    assert "8 of 14 methods are drawn; left out: " in caplog.text
+    assert "Tip-Adapter-F" in caplog.text  # the least accurate of them
+    everything = only(RECORD_KINDS["fewshot"](many(), "t", style.Wanted(curves=0)))
+    assert len(legend_of(everything)) == 14
+
+
+def test_a_method_looks_the_same_whatever_stands_beside_it():
+    def look(figure, method):
+        drawn = next(one for one in figure.axes[0].lines if one.get_marker() == style.method_style(method)["marker"])
+        return (drawn.get_color(), drawn.get_marker(), drawn.get_linestyle())
+
+    pair = [r for r in matrix() if r["dataset"] == "dtd"]
+    few, all_of_them = only(RECORD_KINDS["fewshot"](pair)), only(RECORD_KINDS["fewshot"](many(), "t", style.Wanted(0)))
+    for method in ("SimNL", "TipAdapterF"):
+        expected = style.method_style(method)
+        assert look(few, method) == tuple(expected[key] for key in ("color", "marker", "linestyle"))
+        assert look(few, method)[0] in {one.get_color() for one in all_of_them.axes[0].lines}
+    assert {*style.METHODS, *style.SPECIAL} == set(known("trainers")) - {"NearestMean"}
+    looks = [tuple(map(str, style.method_style(m).values())) for m in known("trainers")]
+    assert len(set(looks)) == len(looks)
+    assert style.method_style("SomethingElse") == style.method_style("SomethingElse")
+
+
+def test_published_curves_on_demand_alone():
+    mine = [{**r, "accuracy": 50.0} for r in matrix()]
+    plain = only(RECORD_KINDS["fewshot"](mine))
+    assert not any("published" in name for name in legend_of(plain))
+    shown = only(RECORD_KINDS["fewshot"](mine, "t", style.Wanted(published=True)))
+    assert {"SimNL, published", "Tip-Adapter-F, published"} <= set(legend_of(shown))
+    other = [{**r, "weights": "laion2b"} for r in mine]  # published figures are of OpenAI's weights
+    figure = only(RECORD_KINDS["fewshot"](other, "t", style.Wanted(published=True)))
+    assert not any("published" in name for name in legend_of(figure))
+
+
+@pytest.mark.parametrize("kind", ["fewshot", "cost"])
+def test_titles_can_be_switched_off(kind):
+    figure = only(RECORD_KINDS[kind](matrix()))
+    assert figure.get_suptitle()
+    style.without_title(figure)
+    assert figure.get_suptitle() == ""
+    if kind == "fewshot":
+        assert "DTD" in panels_of(figure)  # which panel is which must be told
 
 
 def test_of_two_configs_the_fuller_one_is_drawn_and_the_other_named(caplog):
     old = [record(dataset="dtd", accuracy=1.0, config_hash="0ld", seed=seed) for seed in (1, 2)]
     with caplog.at_level(logging.WARNING):
         panels = panels_of(only(RECORD_KINDS["fewshot"](old + matrix())))
-    assert line(panels["dtd"], "SimNL")[-1, 1] == pytest.approx(52.0)
+    assert line(panels["DTD"], "SimNL")[-1, 1] == pytest.approx(52.0)
     assert "0ld" in caplog.text
 
 
@@ -107,7 +181,7 @@ def test_zero_shot_figures_of_two_configs_are_not_averaged(caplog):
     assert not caplog.records
     with caplog.at_level(logging.WARNING):
         panels = panels_of(only(RECORD_KINDS["fewshot"](other + matrix())))
-    np.testing.assert_allclose(line(panels["dtd"], "ZeroshotCLIP"), [(0, 40.0)])
+    np.testing.assert_allclose(line(panels["DTD"], "ZeroshotCLIP"), [(0, 40.0)])
     assert "0dd" in caplog.text
     assert len(caplog.records) == 1
 

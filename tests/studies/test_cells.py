@@ -310,6 +310,27 @@ def test_time_left_follows_the_methods(tmp_path):
     assert view.counts() == {"done": 2}
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_live_view_fits_the_terminal(width):
+    long = Variant("a long name of a variant, without reweighting")
+    cells = [Cell(Plan("TipAdapterF", f"imagefolder-{'long_' * 9}", 16, long), seed) for seed in range(1, 121)]
+    screen = io.StringIO()
+    console = Console(file=screen, soft_wrap=True, force_terminal=True, width=width, height=30)
+    with Progress(cells, console, 4) as view:
+        for number in range(20):
+            view.report(number, {"state": "running"})
+        for number in range(5):
+            view.report(number, {"state": "done", "seconds": 70.0, "accuracy": 60.0})
+        lines = view.lines(width)
+        console.print(view)
+    assert lines[0] == "5 of 120 cells, about 34 min left"
+    assert all(len(line) <= width for line in lines)
+    assert any(line.endswith(" seed 6") for line in lines)
+    assert lines[-1] == "  and 7 more"
+    for line in lines:
+        assert line in screen.getvalue()
+
+
 def test_the_closing_table(cells):
     finish(cells[0], 50.0)
     finish(cells[1], 60.0)

@@ -12,15 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from simnl.results.plots import style
-from simnl.results.plots.series import average, drawn, nothing, panel_of, stat_of, titled_settings
+from simnl.results.plots.series import average, drawn, is_own, nothing, panel_name, panel_of, stat_of, titled_settings
 from simnl.results.stats import mean
 from simnl.results.tables.common import method_order, shots_title
+from simnl.runs.names import display_name
 
 COSTS = {"seconds to train and select": ("train", "select"), "learned parameters": "trainable_parameters"}
 COST_KEYS = {"seconds", "trainable_parameters"}
 
 
-def cost(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
+def cost(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
     """Accuracy over seconds (training and selection; features are encoded once for all methods) and over parameters.
 
     Of each setting, the number of shots that most methods ran with is shown (the largest of equals), and the average of
@@ -53,9 +54,12 @@ def _figure(setting: str, records: Sequence[dict], shots: int, ci: str) -> Figur
     runs = drawn(mine, lambda r: (r["method"], panel_of(r)))
     table = {place: stat_of(members, ci) for place, members in runs.items()}
     everywhere = [p for p in sorted({p for _, p in table}) if all((m, p) in table for m in methods)]
-    where = everywhere[0] if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
+    standard = {panel_of(r) for r in mine if not is_own(r)}
+    everywhere = [p for p in everywhere if p in standard] or everywhere  # one's own data are in no average with them
+    where = panel_name(everywhere[0]) if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
+    names = list(map(display_name, methods))
     figure, axes = style.panels(
-        len(COSTS), methods, f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
+        len(COSTS), names, f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
     )
     levels = {m: average([table[m, p] for p in everywhere]) for m in methods}
     for (label, source), ax in zip(COSTS.items(), axes, strict=True):
@@ -64,7 +68,7 @@ def _figure(setting: str, records: Sequence[dict], shots: int, ci: str) -> Figur
         ax.set_xlabel(label)
     style.label_rows(axes)
     looks = [{**style.method_style(m), "linestyle": "none"} for m in methods]
-    style.legend_below(figure, [style.handle(**look) for look in looks], methods)
+    style.legend_below(figure, [style.handle(**look) for look in looks], names)
     return figure
 
 

@@ -8,15 +8,16 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
-from simnl.results.plots.series import nothing, panel_of, stats, titled_settings
-from simnl.results.tables.common import method_order, shots_title
+from simnl.results.plots.series import few_enough, nothing, panel_name, panel_of, stats, titled_settings
+from simnl.results.tables.common import shots_title
+from simnl.runs.names import display_name
 from simnl.runs.record import reweighting_off
 
 WITHOUT = ", no reweighting"
 HOLLOW = {"linestyle": ":", "markerfacecolor": "white", "markeredgewidth": 1.0}
 
 
-def noise(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
+def noise(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
     """Accuracy over label noise, one panel per data set and number of shots, with and without reweighting.
 
     Raises:
@@ -29,7 +30,7 @@ def noise(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
             noisy = {_place(r) for r in group if r.get("label_noise", 0.0) > 0}
             group = [r for r in group if _place(r) in noisy]
             if len({r.get("label_noise", 0.0) for r in group}) > 1:
-                figures[title] = _figure(title, group, ci)
+                figures[title] = _figure(title, group, ci, wanted)
     if not figures:
         needed = "no runs at two or more levels of label noise that have no other options"
         raise nothing("noise curves", needed, "bash scripts/noise.sh shapes 16")
@@ -50,13 +51,17 @@ def line_of(record: dict) -> str | None:
     return None
 
 
-def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
+def _figure(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) -> Figure:
     table = stats(records, lambda r: (panel_of(r), r["shots"], r["line"], 100 * r.get("label_noise", 0.0)), ci)
-    lines = method_order({line.removesuffix(WITHOUT) for _, _, line, _ in table})
+    plain = {(line, (*place, k)): c.mean for (*place, line, k), c in table.items() if WITHOUT not in line}
+    without = {(line.removesuffix(WITHOUT), (*place, k)): c.mean for (*place, line, k), c in table.items()}
+    methods = few_enough(without | plain, wanted.curves, title)
+    table = {place: cell for place, cell in table.items() if place[2].removesuffix(WITHOUT) in methods}
     present = {line for _, _, line, _ in table}
-    lines = [name for line in lines for name in (line, line + WITHOUT) if name in present]
+    lines = [name for line in methods for name in (line, line + WITHOUT) if name in present]
     places = sorted({(panel, shots) for panel, shots, _, _ in table})
-    figure, axes = style.panels(len(places), lines, f"{title}\n{style.statistics(table.values())}")
+    names = [display_name(line.removesuffix(WITHOUT)) + (WITHOUT if WITHOUT in line else "") for line in lines]
+    figure, axes = style.panels(len(places), names, f"{title}\n{style.statistics(table.values())}")
     for (panel, shots), ax in zip(places, axes, strict=True):
         here = {(line, level): cell for (p, k, line, level), cell in table.items() if (p, k) == (panel, shots)}
         for line in lines:
@@ -64,11 +69,11 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
             if levels:
                 style.curve(ax, levels, [here[line, level] for level in levels], **_look(line))
         style.limit(ax, here.values())
-        ax.set_title(style.panel_title(f"{panel}, {shots_title(shots)}", len(places)))
+        ax.set_title(style.panel_title(f"{panel_name(panel)}, {shots_title(shots)}", len(places)))
         ax.set_xlabel("wrong training labels (%)")
         ax.set_xticks(sorted({level for _, level in here}))
     style.label_rows(axes)
-    style.legend_below(figure, [style.handle(**_look(line)) for line in lines], lines)
+    style.legend_below(figure, [style.handle(**_look(line)) for line in lines], names)
     return figure
 
 

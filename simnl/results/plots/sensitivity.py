@@ -12,12 +12,13 @@ from yacs.config import CfgNode as CN
 
 from simnl.locations import CONFIGS
 from simnl.results.plots import style
-from simnl.results.plots.series import nothing, panel_of, stats, titled_settings
+from simnl.results.plots.series import nothing, panel_name, panel_of, stats, titled_settings
 from simnl.results.tables.common import shots_title
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import name_without_split
 from simnl.runs.cli import known
 from simnl.runs.config import assemble, find_key
+from simnl.runs.names import display_name
 from simnl.runs.record import config_of
 
 SWEPT = ("ALPHA", "BETA", "LAM", "TAU")
@@ -25,7 +26,7 @@ WIDE = 30  # ratio of the largest to the smallest value from which on the axis i
 STANDARD = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 
 
-def sensitivity(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
+def sensitivity(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
     """Accuracy over each hyper-parameter, one panel per hyper-parameter; one figure per data set and setting.
 
     A run counts for a hyper-parameter if its `options` set this one and no other of them off its standard value. Runs
@@ -43,7 +44,8 @@ def sensitivity(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:
             for data_set in sorted(set(map(panel_of, group))):
                 mine = [r for r in group if panel_of(r) == data_set]
                 if any(len(off_standard(r)) == 1 for r in mine):
-                    figures[f"{data_set}, {setting}"] = _figure(f"{data_set}, {setting}", mine, ci)
+                    title = f"{panel_name(data_set)}, {setting}"
+                    figures[title] = _figure(title, mine, ci)
     return figures
 
 
@@ -83,16 +85,17 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     found = {key for r in records if len(off_standard(r)) == 1 for key in off_standard(r)}
     keys = sorted(found, key=lambda key: (SWEPT.index(key.rsplit(".", 1)[-1]), key))
     points = {key: _points(records, key, ci) for key in keys}
-    lines = sorted({line for of_key in points.values() for line in of_key}, key=str)
+    lines = sorted({line for of_key in points.values() for line in of_key}, key=lambda o: (o[0], o[1], str(o[2])))
+    looks = [style.line_style(line[0], [o for o in lines if o[0] == line[0]].index(line)) for line in lines]
     drawn = [cell for of_key in points.values() for of_line in of_key.values() for cell in of_line.values()]
     names = [*_names(lines), "standard value"]
     figure, axes = style.panels(len(keys), names, f"{title}\n{style.statistics(drawn)}")
     for key, ax in zip(keys, axes, strict=True):
-        for number, line in enumerate(lines):
+        for look, line in zip(looks, lines, strict=True):
             of_line = points[key].get(line, {})
             values = sorted(of_line)
             if values:
-                style.curve(ax, values, [of_line[v] for v in values], **style.numbered_style(number))
+                style.curve(ax, values, [of_line[v] for v in values], **look)
         style.limit(ax, drawn, whole=len(lines) == 1)  # the same scale in all panels
         for record in [r for r in records if off_standard(r) == [key]][:1]:
             standard = standard_value(key, record)
@@ -100,11 +103,17 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
                 ax.axvline(standard, zorder=1, **STANDARD)
         _logarithmic_if_wide(ax, [value for of_line in points[key].values() for value in of_line])
         *_, method, name = key.split(".")
-        ax.set_xlabel(name.lower() if len({line[0] for line in lines}) == 1 else f"{name.lower()} of {method}")
+        several = len({line[0] for line in lines}) > 1
+        ax.set_xlabel(name.lower() + (f" of {display_name(_method_of(lines, method))}" if several else ""))
     style.label_rows(axes)
-    handles = [style.handle(**style.numbered_style(number)) for number in range(len(lines))]
+    handles = [style.handle(**look) for look in looks]
     style.legend_below(figure, [*handles, style.handle(**STANDARD)], names)
     return figure
+
+
+def _method_of(lines: Sequence[tuple], node: str) -> str:
+    """The method whose config node, in capitals, is given."""
+    return next((line[0] for line in lines if line[0].upper() == node), node)
 
 
 def _logarithmic_if_wide(ax: Axes, values: Sequence[float]) -> None:
@@ -118,7 +127,7 @@ def _names(lines: Sequence[tuple]) -> list[str]:
     names = []
     for method, shots, rest in lines:
         options = ", ".join(f"{key.rsplit('.', 1)[-1].lower()} {value}" for key, value in rest)
-        names.append(f"{method}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
+        names.append(f"{display_name(method)}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
     return names
 
 

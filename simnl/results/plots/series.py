@@ -8,9 +8,11 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from simnl.results.published import ZEROSHOT
 from simnl.results.stats import mean
-from simnl.results.tables.common import percent, shots_title
+from simnl.results.tables.common import LAST, method_order, percent, shots_title
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import by_seed, by_setting
+from simnl.runs.names import dataset_name, display_name
+from simnl.runs.record import OWN_IMAGES, config_of
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,46 @@ def describe_setting(record: dict, but: Sequence[str] = ()) -> str:
 def panel_of(record: dict) -> str:
     """The data set, and whether its split is our own."""
     own = record.get("split_origin", "standard") != "standard"
-    return f"{record['dataset']} (own split)" if own else record["dataset"]
+    return record["dataset"] + (OWN_SPLIT if own else "")
+
+
+OWN_SPLIT = " (own split)"
+
+
+def panel_name(panel: str) -> str:
+    """What a panel's title calls its data set."""
+    return dataset_name(panel.removesuffix(OWN_SPLIT)) + (OWN_SPLIT if panel.endswith(OWN_SPLIT) else "")
+
+
+def is_own(record: dict) -> bool:
+    """True for data of one's own: a folder of images, or a split that was made here. No average mixes them with
+    standard data sets."""
+    return config_of(record["dataset"]) == OWN_IMAGES or record.get("split_origin", "standard") != "standard"
+
+
+def few_enough(accuracies: dict[tuple, float], most: int, title: str) -> list[str]:
+    """The methods to draw where there are more than can be told apart: SimNL, zero-shot CLIP, and the best others.
+
+    Args:
+        accuracies: by (method, place); methods are compared with the mean of each place that they have.
+        most: how many; 0: all.
+        title: of the figure, for the note on what is left out.
+    """
+    by_place, by_method = defaultdict(list), defaultdict(list)
+    for (_, place), value in accuracies.items():
+        by_place[place].append(value)
+    for (method, place), value in accuracies.items():
+        by_method[method].append(value - mean(by_place[place]))
+    methods = method_order(by_method)
+    if not most or len(methods) <= most:
+        return methods
+    best = sorted(methods, key=lambda m: (m not in (LAST, ZEROSHOT), -mean(by_method[m]), m))
+    left = [display_name(m) for m in methods if m in best[most:]]
+    log.warning(
+        "%s: %d of %d methods are drawn; left out: %s. --all draws all, --methods those that you name.",
+        *(title, most, len(methods), ", ".join(left)),
+    )
+    return [m for m in methods if m in best[:most]]
 
 
 def stats(records: Iterable[dict], key: Callable[[dict], Hashable], ci: str = "t") -> dict[Hashable, Stat]:

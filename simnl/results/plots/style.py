@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -23,13 +25,15 @@ from simnl.escaping import figure_text
 from simnl.files import replacing
 from simnl.results.published import ZEROSHOT
 from simnl.results.tables.model import Stat
-from simnl.runs.cli import known
 
 FORMATS = ("png", "svg", "pdf")
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7A5C00", "#8C8C8C")
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h")
 LINES = ("-", "--", "-.", ":")
-PAPER = ("TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter")  # get unlike colours
+METHODS = (  # a method's place here is its look, so new ones go to the end; the first seven get unlike colours
+    "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
+    "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP",
+)  # fmt: skip
 SPECIAL = {
     "SimNL": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 5},
     ZEROSHOT: {"color": "#000000", "marker": "*", "linestyle": (0, (1, 2)), "linewidth": 1.0, "zorder": 4},
@@ -51,6 +55,9 @@ RC = {
     "svg.hashsalt": "simnl",  # fixed ids: the same figure is the same file
     "savefig.dpi": 150,
 }
+OTHERS = len(COLOURS) * len(MARKERS) * len(LINES) - len(METHODS)  # looks left for methods that are not ours
+PUBLISHED = {"linestyle": ":", "markerfacecolor": "white", "markeredgewidth": 0.8, "linewidth": 1.0, "alpha": 0.8}
+CURVES = 8  # that can be told apart in one panel
 PANEL = (2.9, 2.3)  # inches
 SINGLE = (5.2, 3.6)  # the only panel of a figure
 PER_ROW = 4
@@ -59,13 +66,36 @@ TITLE_LETTER = 0.085  # inches
 LEGEND_ENTRY, LETTER, LEGEND_LINE = 1.45, 0.065, 0.2  # inches: an entry of 13 letters, one more letter, a line
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for beyond the records.
+
+    Attributes:
+        curves: the most curves in a panel, SimNL, zero-shot CLIP and the best; 0: all.
+        published: draw published curves beside ours.
+    """
+
+    curves: int = CURVES
+    published: bool = False
+
+
+USUAL = Wanted()
+
+
 def method_style(method: str) -> dict:
     """Line properties of a method, the same in every figure."""
     if method in SPECIAL:
         return {"markersize": 9 if method == ZEROSHOT else 5, **SPECIAL[method]}
-    names = [*PAPER, *(name for name in known("trainers") if name not in (*SPECIAL, *PAPER))]
-    number = names.index(method) if method in names else len(names) + sum(map(ord, method))
+    number = METHODS.index(method) if method in METHODS else len(METHODS) + zlib.crc32(method.encode()) % OTHERS
     return numbered_style(number)
+
+
+def line_style(method: str, number: int) -> dict:
+    """The look of one of several lines of a method: its colour; from the second on, another line and marker."""
+    look = method_style(method)
+    if not number:
+        return look
+    return {**look, "linestyle": LINES[number % len(LINES)], "marker": MARKERS[number % len(MARKERS)]}
 
 
 def numbered_style(number: int) -> dict:
@@ -127,6 +157,14 @@ def panel_title(text: str, count: int) -> str:
 def plain(text: str) -> str:
     """A user's text, in which a dollar sign starts no formula."""
     return figure_text(text)
+
+
+def without_title(figure: Figure) -> None:
+    """Take a figure's title away, and that of its panel where there is only one: a paper's caption says it."""
+    figure.suptitle("")
+    panels = [ax for ax in figure.axes if ax.get_subplotspec() is not None]
+    if len(panels) == 1:
+        panels[0].set_title("")
 
 
 def legend_columns(width: float, labels: Sequence[str]) -> int:

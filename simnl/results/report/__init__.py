@@ -18,6 +18,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from simnl.bars import bar as progress_bar
 from simnl.escaping import printable
 from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
 from simnl.results.stats import CI_METHODS
@@ -84,7 +85,7 @@ def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
         "tables": tables,
         "absent": absent,
         "marks": MARKS["markdown"] + RULE,
-        "figures": list(_figures(records, ci, shown)),
+        "figures": _entries(list(_figures(records, ci, shown))),
         "summary": summarise(records, ci),
         "runs": [_run(record, output) for record in records],
         "common": common,
@@ -112,29 +113,38 @@ def _tables(records: Sequence[dict], ci: str) -> tuple[list[tuple[str, list]], d
     found, absent = [], {}
     known_names = known("datasets")
     ours = tuple(sorted(name for name in {r["dataset"] for r in records} if config_of(name) in known_names))
-    for layout in LAYOUTS:
-        try:
-            request = Request(ci=ci, datasets=ours if layout in WITHOUT_RECORDS else ())
-            found.append((layout, build(layout, records, request)))
-        except ValueError as error:
-            absent[f"table {layout}"] = str(error)
+    with progress_bar("Making tables", len(LAYOUTS), "layout") as bar:
+        for layout in LAYOUTS:
+            try:
+                request = Request(ci=ci, datasets=ours if layout in WITHOUT_RECORDS else ())
+                found.append((layout, build(layout, records, request)))
+            except ValueError as error:
+                absent[f"table {layout}"] = str(error)
+            bar.update()
     return found, absent
 
 
-def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> Iterator[dict]:
-    """Kind, title and data of each figure; a kind without records is left out."""
+def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> Iterator[tuple[str, str, Figure]]:
+    """Kind, title and figure; a kind without records is left out."""
     for kind, draw in RECORD_KINDS.items():
         try:
             drawn = draw(records, ci)
         except ValueError as error:
             logging.getLogger(__name__).debug("no figure %s: %s", kind, error)
             continue
-        for title, figure in drawn.items():
-            yield _entry(kind, title, figure)
+        yield from ((kind, title, figure) for title, figure in drawn.items())
     for folder in shown:
         for kind, draw in RUN_KINDS.items():
-            for title, figure in draw(find_records([folder])).items():
-                yield _entry(kind, title, figure)
+            yield from ((kind, title, figure) for title, figure in draw(find_records([folder])).items())
+
+
+def _entries(figures: Sequence[tuple[str, str, Figure]]) -> list[dict]:
+    entries = []
+    with progress_bar("Drawing figures", len(figures), "figure") as bar:
+        for kind, title, figure in figures:
+            entries.append(_entry(kind, title, figure))
+            bar.update()
+    return entries
 
 
 def _entry(kind: str, title: str, figure: Figure) -> dict:
