@@ -1,7 +1,8 @@
 """SimNL: positive and negative learning on both modalities of a frozen CLIP.
 
-Four adapters, each a residual on a frozen tensor: positive and negative text classifiers, positive and negative cache
-keys. A negative classifier scores the absence of a class, so one minus its cosine speaks for the class.
+Four adapters (simnl/fewshot/adapters.py), each a residual on a frozen tensor: positive and negative text classifiers,
+positive and negative cache keys. A negative classifier scores the absence of a class, so one minus its cosine speaks
+for the class.
 
     R = s f.m                        positive text      m_c = (1 - w) norm(T_c + rho_T) + w norm(U_c + rho_U)
     P = sum_n w_n exp(-beta (1 - f.k_n))    positive cache     k_n = norm(F_n + r_pos), rows of class c
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.adapters import NEGATIVE_KEYS, CacheTerms, MovedKeys, NegativeText, SupportRows, TextMixture
+from simnl.fewshot import adapters
 from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.head import SearchableHead
 from simnl.fewshot.losses import consistency_loss, negative_risk, rerank_loss
@@ -42,12 +43,12 @@ ADAPTERS = ("positive-text", "positive-cache", "negative-text", "negative-cache"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
 CHOICES = {
     "reweight_size": ("rows", "shots"),
-    "negative_keys": tuple(NEGATIVE_KEYS),
+    "negative_keys": tuple(adapters.NEGATIVE_KEYS),
     "consistency_axis": ("class", "channel"),
     "negative_loss": ("none", "eq18"),
     "precision": tuple(PRECISIONS),
 }
-Terms = Mapping[str, Tensor | CacheTerms]
+Terms = Mapping[str, Tensor | adapters.CacheTerms]
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,11 @@ class SimNLHead(SearchableHead):
         size = num_shots if options.reweight_size == "shots" else None
         weights = instance_weights(cache_keys, labels, num_classes, options.tau, size)
         equal = torch.ones_like(weights)
-        rows = SupportRows(cache_keys, classes, labels, num_classes)
-        make_negative = NEGATIVE_KEYS[options.negative_keys]
-        self.positive_text = TextMixture(template, cupl, options.cupl_weight, dtype)
-        self.positive_cache = MovedKeys(rows, weights if options.reweight_positive else equal, dtype)
-        self.negative_text = NegativeText(negative, options.negative_text_scale * logit_scale, dtype)
+        rows = adapters.SupportRows(cache_keys, classes, labels, num_classes)
+        make_negative = adapters.NEGATIVE_KEYS[options.negative_keys]
+        self.positive_text = adapters.TextMixture(template, cupl, options.cupl_weight, dtype)
+        self.positive_cache = adapters.MovedKeys(rows, weights if options.reweight_positive else equal, dtype)
+        self.negative_text = adapters.NegativeText(negative, options.negative_text_scale * logit_scale, dtype)
         self.negative_cache = make_negative(rows, weights if options.reweight_negative else equal, dtype)
         self.caches = self.positive_cache, self.negative_cache
         self.num_products = sum(len(cache.factors) for cache in self.caches)
@@ -140,28 +141,24 @@ class SimNLHead(SearchableHead):
     # ------------------------------------------------------------------ logits
 
     def products(self, features: Tensor) -> Tensor:
-        """What both caches need of features and do not learn, (B, num_products)."""
-        f = F.normalize(features, dim=-1)
-        return torch.cat([cache.products(f) for cache in self.caches], dim=1)
+        """Products of features with what is frozen in both caches, (B, num_products)."""
+        return torch.cat(adapters.cache_products(self.caches, F.normalize(features, dim=-1)), dim=1)
 
     def terms(self, features: Tensor, products: Tensor | None = None, text: Tensor | None = None) -> Terms:
         """R and Q, (B, C), and for each cache what P and N follow from. text: m, where it is known."""
         f = F.normalize(features, dim=-1)
-        if products is None:
-            dots, away = (cache.products(f) for cache in self.caches)
-        else:
-            dots, away = products.split([len(cache.factors) for cache in self.caches], dim=1)
+        positive, negative = adapters.cache_terms(self.caches, f, products)
         return {
             "R": self.logit_scale * (f @ (self.positive_text() if text is None else text).T),
             "Q": self.negative_text.logits(f),
-            "P": self.positive_cache.terms(f, dots),
-            "N": self.negative_cache.terms(f, away, dots),
+            "P": positive,
+            "N": negative,
         }
 
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
         """P and N, (B, C), at a sharpness beta, beside R and Q."""
-        evidence = {name: cache.logits(terms[name], beta) for name, cache in zip("PN", self.caches, strict=True)}
-        return {**terms, **evidence}
+        positive, negative = self.caches
+        return {**terms, "P": positive.logits(terms["P"], beta), "N": negative.logits(terms["N"], beta)}
 
     def affine(self, stage: Mapping[str, Tensor], *, lam: float) -> tuple[Tensor, Tensor]:
         """logits = [lambda R + (1 - lambda) Q] + alpha [lambda P + (1 - lambda) N]."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.fewshot.adapters import cache_terms
 from simnl.fewshot.head import CacheHead
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.task import FewShotTask
@@ -55,7 +56,7 @@ class TipAdapterHead(CacheHead):
         if self.negative is not None:
             terms["text"] = terms["text"] + self.negative.text.logits(f)
             if self.negative.cache is not None:
-                terms["negative"] = self.negative.cache.terms(f, self.negative.cache.products(f))
+                (terms["negative"],) = cache_terms([self.negative.cache], f)
         return terms
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:

@@ -17,6 +17,8 @@ arXiv:2403.12964.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,13 +28,13 @@ from simnl.fewshot.cache import (
     cache_logits,
     class_negative_keys,
     inverse_norms,
-    key_overlap,
+    key_overlaps,
     slot_negative_keys,
     slot_products,
     slot_sums,
 )
 
-CacheTerms = tuple[Tensor, Tensor, Tensor]  # what a cache's evidence follows from at any beta; see `MovedKeys.terms`
+CacheTerms = tuple[Tensor, Tensor, Tensor]  # what a cache's evidence follows from at any beta; see `cache_terms`
 
 
 # ---------------------------------------------------------------------- text
@@ -126,8 +128,8 @@ class SupportRows(nn.Module):
 class MovedKeys(nn.Module):
     """A cache whose keys the residual of their class moves: P. Learned: `residual` (C, D).
 
-    Its evidence is computed in three parts, by cost: `products` with frozen rows, which never change; `terms`, which
-    are free of beta; `logits`.
+    Its evidence is computed in three parts, by cost: products with image features, which nothing learned changes
+    (`cache_products`); terms, which beta does not change (`cache_terms`); and `logits`.
 
     Args:
         rows: the keys and their classes.
@@ -153,35 +155,19 @@ class MovedKeys(nn.Module):
         """The frozen rows whose products with image features the cache needs, (n, D); here the keys."""
         return self.rows.keys
 
-    def products(self, f: Tensor) -> Tensor:
-        """f with `factors`, (B, n)."""
-        return f @ self.factors.T
-
-    def terms(self, f: Tensor, products: Tensor, support: Tensor | None = None) -> CacheTerms:
-        """What the evidence follows from at any beta.
+    def key_products(self, r: Tensor, products: Tensor, overlap: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
+        """Products of the keys with f (B, N), and with the residual of their class (N,).
 
         Args:
-            f: unit image features, (B, D).
-            products: of f, (B, n).
-            support: f with the support rows, (B, N), which only keys that are made of these need.
-
-        Returns:
-            f with the keys (B, N), f with the residuals (B, C), and 1 / |k_n + r_c| (N,): see `cache_logits`.
+            r: the residual, (C, D).
+            products: f with `factors`, (B, n).
+            overlap: `rows` with r, (N,).
+            support: f with the support rows, (B, N), of which keys may be made.
         """
-        r = self.residual.to(self.rows.keys.dtype)
-        inverse = inverse_norms(self.overlap(r), r, self.rows.movers)
-        return self.dots(products, support), f @ r.T, inverse
-
-    def dots(self, products: Tensor, support: Tensor | None) -> Tensor:
-        """f with the keys, (B, N), from the arguments of `terms`."""
-        return products
-
-    def overlap(self, residual: Tensor) -> Tensor:
-        """The keys with the residual (C, D) of their class, (N,)."""
-        return key_overlap(self.rows.keys, residual, self.rows.movers)
+        return products, overlap
 
     def logits(self, terms: CacheTerms, beta: float) -> Tensor:
-        """The evidence for each class at a sharpness beta, (B, C)."""
+        """The evidence for each class at a sharpness beta, (B, C). terms: of `cache_terms`."""
         slope, offset = (-beta, 0.0) if self.against else (beta, -beta)
         return cache_logits(*terms, self.weights, slope, offset, self.rows.movers, self.rows.speakers)
 
@@ -200,10 +186,6 @@ class ClassNegativeKeys(MovedKeys):
         keys = class_negative_keys(rows.keys, rows.movers.classes, count)
         each = torch.arange(count, device=keys.device)
         super().__init__(SupportRows(keys, each, each, count), rows.speakers.sum(weights), dtype, against=True)
-
-    def overlap(self, residual: Tensor) -> Tensor:
-        """As in the base, for one key per class."""
-        return (self.rows.keys * residual).sum(-1)
 
 
 class SlotNegativeKeys(MovedKeys):
@@ -242,13 +224,40 @@ class SlotNegativeKeys(MovedKeys):
         """S, (K, D)."""
         return self.sums
 
-    def dots(self, products: Tensor, support: Tensor) -> Tensor:
+    def key_products(self, r: Tensor, products: Tensor, overlap: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
         """As in the base."""
-        return slot_products(support, products.unsqueeze(1), self.inverse)
-
-    def overlap(self, residual: Tensor) -> Tensor:
-        """As in the base."""
-        return slot_products(super().overlap(residual), residual @ self.sums.T, self.inverse)
+        dots = slot_products(support, products.unsqueeze(1), self.inverse)
+        return dots, slot_products(overlap, r @ self.sums.T, self.inverse)
 
 
 NEGATIVE_KEYS = {"class": ClassNegativeKeys, "slot": SlotNegativeKeys}
+
+
+def cache_products(caches: Sequence[MovedKeys], f: Tensor) -> list[Tensor]:
+    """Products of f (B, D) with what is frozen in each cache, (B, n) each."""
+    return [f @ cache.factors.T for cache in caches]
+
+
+def cache_terms(caches: Sequence[MovedKeys], f: Tensor, products: Tensor | None = None) -> list[CacheTerms]:
+    """What the evidence of caches follows from at any beta; what they have in common is computed once.
+
+    Args:
+        caches: the first one's rows are the support rows.
+        f: unit image features, (B, D).
+        products: those of `cache_products` side by side, where they are known.
+
+    Returns:
+        For each cache f with its keys (B, N), f with its residual (B, C), and 1 / |k_n + r_c| (N,): see `cache_logits`.
+    """
+    sizes = [len(cache.factors) for cache in caches]
+    parts = cache_products(caches, f) if products is None else products.split(sizes, dim=1)
+    moves = [cache.residual.to(f.dtype) for cache in caches]
+    overlaps: dict[int, Tensor] = {}
+    for rows in dict.fromkeys(cache.rows for cache in caches):
+        here = [i for i, cache in enumerate(caches) if cache.rows is rows]
+        overlaps |= zip(here, key_overlaps(rows.keys, [moves[i] for i in here], rows.movers), strict=True)
+    terms = []
+    for i, (cache, r) in enumerate(zip(caches, moves, strict=True)):
+        dots, overlap = cache.key_products(r, parts[i], overlaps[i], parts[0])
+        terms.append((dots, f @ r.T, inverse_norms(overlap, r, cache.rows.movers)))
+    return terms

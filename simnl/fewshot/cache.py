@@ -5,7 +5,7 @@ Rows (support images) are grouped by class. `classes` (N,) is the class of each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -84,19 +84,25 @@ def inverse_norms(overlap: Tensor, residual: Tensor, movers: Groups) -> Tensor:
     Computed as (1 + 2 k.r + |r|^2)^(-1/2); differentiable in overlap and residual.
 
     Args:
-        overlap: k_n . r_c, (N,), e.g. of `key_overlap`.
+        overlap: k_n . r_c, (N,), e.g. of `key_overlaps`.
         residual: one row per class, (C, D).
         movers: the class of each key.
     """
     return (1 + 2 * overlap + movers.expand(residual.square().sum(-1))).clamp(min=1e-12).rsqrt()
 
 
-def key_overlap(keys: Tensor, residual: Tensor, movers: Groups) -> Tensor:
-    """Products k_n . r_c of keys (N, D) with the residual (C, D) of their class, (N,)."""
+def key_overlaps(keys: Tensor, residuals: Sequence[Tensor], movers: Groups) -> list[Tensor]:
+    """Products k_n . r_c of keys (N, D) with residuals of their class, for several (C, D) residuals: (N,) each.
+
+    All residuals in one pass over the keys, which are the largest tensor of a cache.
+    """
+    if movers.shots == 1:
+        return [(keys * r).sum(-1) for r in residuals]
     if movers.shots is None:
-        return (keys * residual.index_select(0, movers.classes)).sum(-1)
-    blocks = keys.view(movers.count, movers.shots, -1)
-    return (residual.unsqueeze(1) @ blocks.transpose(1, 2)).flatten()
+        return [(keys * r.index_select(0, movers.classes)).sum(-1) for r in residuals]
+    stacked = torch.stack(tuple(residuals), dim=1)
+    products = stacked @ keys.view(movers.count, movers.shots, -1).transpose(1, 2)  # (C, residuals, K)
+    return [part.flatten() for part in products.unbind(1)]
 
 
 def cache_logits(

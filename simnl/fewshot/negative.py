@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simnl.fewshot.adapters import ClassNegativeKeys, NegativeText, SupportRows
+from simnl.fewshot.adapters import ClassNegativeKeys, NegativeText, SupportRows, cache_terms
 from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.task import FewShotTask
 
@@ -117,7 +117,7 @@ class NegativeBranch(nn.Module):
         logits = self.text.logits(f)
         if self.cache is None:
             return logits
-        terms = self.cache.terms(f, self.cache.products(f))
+        (terms,) = cache_terms([self.cache], f)
         return logits + self.options.alpha * self.cache.logits(terms, self.options.beta)
 
 

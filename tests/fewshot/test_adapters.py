@@ -13,6 +13,8 @@ from simnl.fewshot.adapters import (
     SlotNegativeKeys,
     SupportRows,
     TextMixture,
+    cache_products,
+    cache_terms,
 )
 
 CLASSES, SHOTS, WIDTH, BATCH, BETA = 5, 3, 7, 11, 2.5
@@ -26,22 +28,24 @@ def unit(rows: int, seed: int) -> torch.Tensor:
     return F.normalize(torch.randn(rows, WIDTH, generator=generator, dtype=torch.float64), dim=-1)
 
 
-def make_cache(kind: type, labels: torch.Tensor, dtype: torch.dtype = torch.float64) -> MovedKeys:
-    """A cache after some learning; its rows are grouped by SORTED and speak for `labels`."""
+def make_caches(kind: type, labels: torch.Tensor, dtype: torch.dtype = torch.float64) -> list[MovedKeys]:
+    """A positive cache, and one of a kind on the same rows, which are grouped by SORTED and speak for `labels`."""
     rows = SupportRows(unit(len(labels), 0), SORTED, labels, CLASSES)
-    cache = kind(rows, torch.linspace(0.5, 1.5, len(labels), dtype=torch.float64), dtype)
-    cache.residual.data = (0.3 * unit(CLASSES, 2)).to(dtype)
-    return cache
+    weights = torch.linspace(0.5, 1.5, len(labels), dtype=torch.float64)
+    caches = [MovedKeys(rows, weights), kind(rows, weights, dtype)]
+    caches[1].residual.data = (0.3 * unit(CLASSES, 2)).to(dtype)  # after some learning
+    return caches
 
 
-def evidence(cache: MovedKeys, f: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
-    return cache.logits(cache.terms(f, cache.products(f), support), BETA)
+def evidence(caches: list[MovedKeys], f: torch.Tensor, products: torch.Tensor | None = None) -> torch.Tensor:
+    """Of the second one."""
+    return caches[1].logits(cache_terms(caches, f, products)[1], BETA)
 
 
 @pytest.mark.parametrize("labels", [SORTED, NOISY], ids=["clean", "noisy"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_evidence_equals_that_of_keys_formed_one_by_one(kind, labels):
-    cache, f, support = make_cache(kind, labels), unit(BATCH, 1), unit(len(labels), 0)
+    caches, f, support = make_caches(kind, labels), unit(BATCH, 1), unit(len(labels), 0)
     wanted = torch.zeros(BATCH, CLASSES, dtype=torch.float64)
     for n, (mover, speaker) in enumerate(zip(SORTED.tolist(), labels.tolist(), strict=True)):
         weight = 0.5 + n / (len(labels) - 1)
@@ -51,31 +55,34 @@ def test_the_evidence_equals_that_of_keys_formed_one_by_one(kind, labels):
             key = sum(support[j] for j in range(n % SHOTS, len(labels), SHOTS) if SORTED[j] != mover)
         else:  # the key of the class for which the row speaks, with the row's weight
             mover, key = speaker, sum(support[j] for j in range(len(labels)) if SORTED[j] != speaker)
-        moved = F.normalize(F.normalize(key, dim=-1) + cache.residual[mover], dim=-1).detach()
+        moved = F.normalize(F.normalize(key, dim=-1) + caches[1].residual[mover], dim=-1).detach()
         cosine = f @ moved
         wanted[:, speaker] += weight * torch.exp(-BETA * ((1 - cosine) if kind is MovedKeys else cosine))
-    torch.testing.assert_close(evidence(cache, f, f @ support.T), wanted)
+    torch.testing.assert_close(evidence(caches, f), wanted)
+    products = torch.cat(cache_products(caches, f), dim=1)
+    torch.testing.assert_close(evidence(caches, f, products), wanted)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_residual_alone_is_learned_and_kept(kind):
-    cache, f = make_cache(kind, SORTED), unit(BATCH, 1)
+    caches, f = make_caches(kind, SORTED), unit(BATCH, 1)
+    cache = caches[1]
     assert [name for name, _ in cache.named_parameters()] == list(cache.state_dict()) == ["residual"]
-    (grad,) = torch.autograd.grad(evidence(cache, f, f @ unit(len(SORTED), 0).T).square().sum(), cache.residual)
+    (grad,) = torch.autograd.grad(evidence(caches, f).square().sum(), cache.residual)
     assert grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_keys_before_they_are_moved_are_unit_rows(kind):
-    keys = make_cache(kind, SORTED).keys
+    keys = make_caches(kind, SORTED)[1].keys
     assert len(keys) == (CLASSES if kind is ClassNegativeKeys else len(SORTED))
     torch.testing.assert_close(keys.norm(dim=-1), torch.ones(len(keys), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_residual_in_half_precision_moves_keys_in_full(kind):
-    f, support = unit(BATCH, 1), unit(len(SORTED), 0)
-    full, half = (evidence(make_cache(kind, SORTED, d), f, f @ support.T) for d in (torch.float64, torch.float16))
+    f = unit(BATCH, 1)
+    full, half = (evidence(make_caches(kind, SORTED, d), f) for d in (torch.float64, torch.float16))
     assert half.dtype is torch.float64
     torch.testing.assert_close(half, full, atol=1e-2, rtol=1e-3)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from simnl.fewshot import cache
-from simnl.fewshot.cache import Groups, cache_logits, inverse_norms, key_overlap, slot_products, slot_sums
+from simnl.fewshot.cache import Groups, cache_logits, inverse_norms, key_overlaps, slot_products, slot_sums
 
 CLASSES, SHOTS, WIDTH, BATCH = 5, 3, 7, 11
 
@@ -35,7 +35,8 @@ def test_values_and_gradients(movers, speakers, block, monkeypatch):
     residual = (0.3 * unit(CLASSES, 2)).requires_grad_()
     outer = torch.randn(BATCH, CLASSES, dtype=torch.float64)
 
-    inverse = inverse_norms(key_overlap(keys, residual, groups(movers)), residual, groups(movers))
+    (overlap,) = key_overlaps(keys, (residual,), groups(movers))
+    inverse = inverse_norms(overlap, residual, groups(movers))
     ours = cache_logits(
         features @ keys.T, features @ residual.T, inverse, weights, 2.5, -2.5, groups(movers), groups(speakers)
     )
@@ -49,10 +50,11 @@ def test_values_and_gradients(movers, speakers, block, monkeypatch):
         torch.testing.assert_close(g, w)
 
 
-@pytest.mark.parametrize("labels", [SORTED, UNEQUAL])
-def test_products_of_keys_with_the_residual_of_their_class(labels):
-    keys, residual = unit(len(labels), 0), unit(CLASSES, 1)
-    torch.testing.assert_close(key_overlap(keys, residual, groups(labels)), (keys * residual[labels]).sum(-1))
+@pytest.mark.parametrize("labels", [SORTED, UNEQUAL, torch.arange(CLASSES)], ids=["equal", "unequal", "one each"])
+def test_several_residuals_share_a_pass_over_the_keys(labels):
+    keys, residuals = unit(len(labels), 0), (unit(CLASSES, 1), unit(CLASSES, 2))
+    for found, residual in zip(key_overlaps(keys, residuals, groups(labels)), residuals, strict=True):
+        torch.testing.assert_close(found, (keys * residual[labels]).sum(-1))
 
 
 def test_products_with_slot_wise_negative_keys_need_none_of_them():
