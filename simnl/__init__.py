@@ -1,1 +1,5 @@
-"""SimNL: few-shot adaptation of vision-language models, and the library that its methods and data sets stand on."""
+"""SimNL: few-shot adaptation of vision-language models.
+
+This is the library on which methods (`trainers/`) and data sets (`datasets/`) stand. docs/architecture.md explains its
+parts and which of them may import which.
+"""

@@ -1,6 +1,6 @@
-"""How long work shows that it goes on: a bar on a terminal, a plain line now and then elsewhere; nothing stays behind.
+"""Show that long work goes on: by a bar on a terminal, and by a plain line now and then elsewhere.
 
-Imports nothing of this repository, so that every part of it can use it.
+This module imports nothing of this repository, so that every part of it can use it.
 """
 
 from __future__ import annotations

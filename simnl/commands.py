@@ -1,7 +1,7 @@
-"""Commands in messages and help texts, written so that the user who reads them can type them as they stand.
+"""Commands in messages and help texts, which a user can type exactly as they are shown.
 
-Texts are written with `python tools/NAME.py` and `bash scripts/NAME.sh`; `as_typed` puts in the python that runs now
-and the way from the current folder.
+In the source, commands are written as `python tools/NAME.py` and `bash scripts/NAME.sh`. `as_typed` puts in the python
+that is running, and the path from the current folder.
 """
 
 from __future__ import annotations

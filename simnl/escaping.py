@@ -1,7 +1,8 @@
-"""Names and messages that others wrote (class folders, servers, files), made harmless for where they are shown.
+"""Make names and messages that others wrote harmless for the place where they are shown.
 
-A name may hold what a terminal obeys (escape codes), a spreadsheet computes (`=...`), markdown links, or what turns the
-text around it (bidirectional overrides). One function per format; whatever is shown passes one of them.
+A name of a class folder, a server or a file may hold what a terminal obeys (escape codes), what a spreadsheet computes
+(`=...`), markdown links, or characters that change the direction of the text around them (bidirectional overrides).
+There is one function for each format, and everything that is shown passes through one of them.
 """
 
 from __future__ import annotations

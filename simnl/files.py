@@ -1,4 +1,4 @@
-"""Writing files so that a reader, a crash or a full disk meets the old content or the new, never a part."""
+"""Write files so that a reader, a crash or a full disk finds the old content or the new, and never a part."""
 
 from __future__ import annotations
 

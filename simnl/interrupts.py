@@ -1,8 +1,8 @@
-"""SIGTERM and Ctrl-C: one line and the exit codes 143 and 130, in whatever phase they come.
+"""SIGTERM and Ctrl-C end a tool with one line and the exit code 143 or 130, in whatever phase they come.
 
-`install` is called before anything heavy is imported. Until the tool's main function runs, and after it, a signal ends
-the process at once: there is nothing to put away. Within it (`interruptible`), `Interrupted` is raised, so that locks,
-temporary files and child processes are seen to. A second signal does not wait for that.
+`install` is called before anything heavy is imported. Before the tool's main function runs, and after it, a signal ends
+the process at once, because there is nothing to clean up. Within the main function (`interruptible`), `Interrupted` is
+raised, so that locks, temporary files and child processes are cleaned up. A second signal does not wait for that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the files that come with the program lie."""
+"""The places of the files that come with the program."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whole numbers that people type: on command lines and in environment variables."""
+"""Whole numbers that people type on command lines and in environment variables."""
 
 from __future__ import annotations
 

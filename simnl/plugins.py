@@ -1,6 +1,6 @@
-"""Methods and data sets are plugins: they are found and imported here, and listed nowhere.
+"""Methods and data sets are plugins: this module finds and imports them, and no list names them.
 
-Found are the modules of the packages `trainers` and `datasets` of this repository, and whatever other distributions
+It imports the modules of the packages `trainers` and `datasets` of this repository, and whatever other distributions
 announce under the entry-point group `simnl.plugins`, so that a method can live in a repository of its own.
 """
 

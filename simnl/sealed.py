@@ -1,7 +1,7 @@
-"""Files that know when they are damaged: json read strictly, and check sums in json, in text and over tensors.
+"""Files that show damage: json that is read strictly, and check sums in json, in text and over tensors.
 
-A check sum is the SHA-256 of what a file says, stored in the file. It finds damage (a flipped bit, a part of another
-file), not intent. Files of versions before there were check sums have none; each format says how it knows those.
+A check sum is the SHA-256 of what a file says, and is stored in the file. It finds damage (a flipped bit, a part of a
+different file), not intent. Files of versions that wrote no check sums have none; each format says how it knows them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""File locks that say for what, and for whom, a process waits.
+"""File locks that say what a process waits for, and for which process it waits.
 
-A lock is one of the operating system's, and goes with the process that holds it. Its holder notes its number and its
-machine beside the lock, for those who wait; the note decides nothing.
+A lock belongs to the operating system and ends with the process that holds it. The holder writes its process number and
+its machine beside the lock for those who wait. This note decides nothing.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 CLASS_PATTERNS = ("solid", "striped", "dotted", "checkered")
 
-# class word -> figure of shapes_figures.FIGURES
+# class word -> figure of figures.FIGURES
 KNOWN_FIGURES = {
     "circle": "circle",
     "square": "square",

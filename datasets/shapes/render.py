@@ -1,6 +1,6 @@
 """Procedural images for the bundled `shapes` benchmark (numpy and Pillow only).
 
-An image is a figure (`shapes_figures.FIGURES`) filled with a pattern (`PATTERNS`) under nuisance: colour, size, pose,
+An image is a figure (`figures.FIGURES`) filled with a pattern (`PATTERNS`) under nuisance: colour, size, pose,
 position, background, clutter and noise. `sample_scene` draws the nuisance, `render` paints it. Each image has one
 generator of its own, seeded from a key of strings and integers, so an image does not depend on which others are
 rendered, in which order, or by how many processes.

@@ -1,1 +1,1 @@
-"""The frozen vision-language model and everything that is computed from it: features, text classifiers, the store."""
+"""The frozen vision-language model, and what is computed from it: text classifiers, views and features."""

@@ -1,6 +1,6 @@
-"""How fp32 numbers are multiplied: exactly, unless a run asks for less, and the same way each time.
+"""How fp32 numbers are multiplied: exactly, unless a run asks for less, and in the same way each time.
 
-PyTorch's own defaults differ by operation and device: on a GPU convolutions round their inputs to TF32 (10 bits),
+PyTorch's own defaults differ by operation and device. On a GPU, convolutions round their inputs to TF32 (10 bits) while
 products of matrices do not, and some sums depend on the order in which threads arrive.
 """
 

@@ -1,4 +1,4 @@
-"""Batches of one fixed size, so that a row does not depend on what is encoded with it."""
+"""Batches of one fixed size, so that a row does not depend on the other rows that are encoded with it."""
 
 from __future__ import annotations
 

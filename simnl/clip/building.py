@@ -1,4 +1,4 @@
-"""Building a model whose weights lie in a file of one's own."""
+"""Build a model whose weights are in a file of the user's own."""
 
 from __future__ import annotations
 

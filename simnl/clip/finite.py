@@ -1,4 +1,4 @@
-"""Numbers that are no numbers end a run before anything is made of them."""
+"""NaN and infinity end a run before anything is made of them."""
 
 from __future__ import annotations
 

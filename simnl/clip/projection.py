@@ -1,4 +1,4 @@
-"""The last step of a text tower, its projection into the space shared with images, and what enters it."""
+"""The last step of a text tower: its projection into the space shared with images, and the input of it."""
 
 from __future__ import annotations
 

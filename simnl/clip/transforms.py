@@ -1,7 +1,7 @@
-"""Which transform the images of a model need: mean, std, interpolation and resizing.
+"""Which transform the images of a model need: mean, standard deviation, interpolation and resizing.
 
-A weights tag says it itself. A file of tensors does not, so for one it is what all published weights of the
-architecture agree on; where they do not agree, it has to be given (MODEL.BACKBONE.TRANSFORM).
+A weights tag states the transform itself. A file of tensors does not, so for a file the transform is what all published
+weights of the architecture agree on. Where they do not agree, the user has to give it (MODEL.BACKBONE.TRANSFORM).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A frozen convolutional image tower made faster without changing what it computes, beyond rounding.
+"""Make a frozen convolutional image tower faster without changing what it computes, except for rounding.
 
-Batch norms of a frozen tower are constant affine maps, so that they can be folded into the convolutions before them;
-and convolutions are faster on channels-last memory. Measured: docs/performance.md.
+The batch norms of a frozen tower are constant affine maps, so they can be folded into the convolutions before them, and
+convolutions are faster on channels-last memory. docs/performance.md has the measurements.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a local file given as WEIGHTS is, found out before a model is built. Nothing is ever unpickled.
+"""Find out what a local file given as WEIGHTS is before a model is built. Nothing is ever unpickled.
 
 Three forms are read: safetensors, a state dict of `torch.save` (tensors alone, also below a key such as `model`, also
-with a prefix such as `module.`), and OpenAI's TorchScript archive. Anything else is named, with what to do.
+with a prefix such as `module.`), and OpenAI's TorchScript archive. For anything else the error says what the file is
+and what to do.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What data sets are made of: the base class, splits, draws, label noise, digests of files, and their preparation."""
+"""What data sets are made of: the base class, splits, few-shot draws, label noise, and `preparation`."""

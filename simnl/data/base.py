@@ -1,6 +1,6 @@
-"""`FewShotDataset`: everything the data sets share. A data set is a declaration on top of it.
+"""`FewShotDataset` is everything that the data sets share. A data set is a declaration on top of it.
 
-Labels, splits and draws equal CoOp's (Zhou et al., IJCV 2022), image for image; see `splits` and `draws`.
+Labels, splits and draws equal CoOp's (Zhou et al., IJCV 2022) image for image; see `splits` and `draws`.
 """
 
 from __future__ import annotations

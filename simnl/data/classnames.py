@@ -1,4 +1,4 @@
-"""Class names from a text file, for people who want other names in their prompts than the folders have."""
+"""Class names from a text file, for people who want other names in their prompts than those of the folders."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Few-shot draws: CoOp's rule, symmetric label noise, and their storage.
+"""Few-shot draws: CoOp's rule, symmetric label noise, and how draws are stored.
 
-A draw depends on the split, the number of shots and the seed alone: `random.seed(seed)`, then K images of
-each class of the training part, then min(K, 4) of each class of the validation part from the same stream. It
-is stored as json with paths relative to the image folder, so that it outlives a moved data root and a change
-of Python's generator.
+A draw depends on the split, the number of shots and the seed alone. After `random.seed(seed)`, K images of each class
+of the training part are drawn, and then min(K, 4) images of each class of the validation part from the same stream of
+random numbers. A draw is stored as json with paths relative to the image folder, so that it outlives a moved data root
+and a change of Python's generator.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Images of equal content in two parts of a data set: a test image that was trained on makes every figure too good.
+"""Find images of equal content in two parts of a data set.
 
-Equal means byte for byte; the same picture saved again or in another size is not found.
+A test image that was trained on makes every figure too good. Equal means byte for byte. The same picture is not found
+if it was saved again or has a different size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Listing folders, looking for missing images, reading and writing small files."""
+"""List folders, look for missing images, and read and write small files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the annotation files of MATLAB that two data sets ship; needed for a new split only."""
+"""Read the MATLAB annotation files that two data sets come with; only a new split needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ImageFolder`: any folder of class folders, so that one's own images need no code."""
+"""`ImageFolder` takes any folder of class folders, so that a user's own images need no code."""
 
 from __future__ import annotations
 

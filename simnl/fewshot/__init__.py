@@ -1,1 +1,1 @@
-"""What every few-shot method is made of: the task it sees, the head it is, loaders, the search over its settings."""
+"""What few-shot methods are made of: the task that a method sees, head, losses, search, selection, trainer."""

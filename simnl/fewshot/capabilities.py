@@ -1,4 +1,4 @@
-"""What a method can do, and the reason where it cannot; the values that shared keys can have."""
+"""What a method can do, the reasons where it cannot, and the values that shared keys can have."""
 
 from __future__ import annotations
 

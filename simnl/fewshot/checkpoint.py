@@ -1,4 +1,4 @@
-"""Learned parameters on disk: safetensors, written atomically, with what is needed to use them."""
+"""Learned parameters on disk: safetensors, written as a whole, with what is needed to use them."""
 
 from __future__ import annotations
 

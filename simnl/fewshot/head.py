@@ -1,4 +1,4 @@
-"""The head: what a method is once its inputs are tensors and numbers."""
+"""The head is the method itself: a module that knows tensors and numbers only."""
 
 from __future__ import annotations
 

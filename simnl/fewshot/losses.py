@@ -1,4 +1,4 @@
-"""SimNL's losses beside cross-entropy, as functions of tensors. Source: the paper and its authors' code."""
+"""SimNL's losses beside cross-entropy, as functions of tensors; from the paper and its authors' code."""
 
 from __future__ import annotations
 

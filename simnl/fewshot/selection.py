@@ -1,4 +1,4 @@
-"""Selection on validation images: which images a protocol allows, and which epoch was best."""
+"""Selection on validation images: which images a protocol allows, and which epoch was the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The support set of a run as features: views for the cache, views to train on."""
+"""The support set of a run as features: views from which the cache is made, and views to train on."""
 
 from __future__ import annotations
 

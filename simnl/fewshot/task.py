@@ -1,4 +1,4 @@
-"""The few-shot task: all that a method may look at. It holds no test data."""
+"""The few-shot task is all that a method may look at. It holds no test data."""
 
 from __future__ import annotations
 

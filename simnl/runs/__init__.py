@@ -1,1 +1,1 @@
-"""One run: its config, its identity, its folder and its record."""
+"""One run: the config that describes it, the hash that names it, its folder, and the record it leaves."""

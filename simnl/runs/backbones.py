@@ -1,4 +1,4 @@
-"""Which backbone a run uses: names of configs/backbones, open_clip's own names, or `auto`."""
+"""Which backbone a run uses: a name of configs/backbones, one of open_clip's own names, or `auto`."""
 
 from __future__ import annotations
 

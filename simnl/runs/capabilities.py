@@ -1,4 +1,4 @@
-"""What a method, by name, can do; the reasons are in simnl/fewshot/capabilities.py."""
+"""What a method can do, asked by its name. The reasons are in simnl/fewshot/capabilities.py."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Put a run's config together, and say clearly what is wrong with it.
+"""Put the config of a run together, and say clearly what is wrong with it.
 
-Order, later wins: engine defaults, the plugin's keys (`plugin_defaults`), each trainer's `default_cfg`, backbone yaml,
-data set yaml, trainer yaml, the OVERRIDES of these files, command line.
+Later values win, in this order: engine defaults, the plugin's keys (`plugin_defaults`), each trainer's `default_cfg`,
+backbone yaml, data set yaml, trainer yaml, the OVERRIDES of these files, command line.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which devices runs use: what DEVICE and --gpus mean on this machine, and on the machines of a cluster.
+"""Which devices runs use: what DEVICE and --gpus mean on this machine and on the machines of a cluster.
 
-CUDA_VISIBLE_DEVICES is read when CUDA is first used in a process, so it is set before that.
+CUDA_VISIBLE_DEVICES has to be set before CUDA is first used in a process, because it is read then.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A run's folder: looked over before the run starts, held by one process at a time, and swept of what killed ones left.
+"""The folder of a run.
 
-The lock is the operating system's, which releases it with the process that holds it.
+The folder is checked before the run starts, held by one process at a time, and cleared of what killed processes left.
+The lock belongs to the operating system, which releases it when the process that holds it ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A run's settings and result for TensorBoard's HPARAMS view, beside the curves of its training."""
+"""The settings and the result of a run, for TensorBoard's HPARAMS view."""
 
 from __future__ import annotations
 

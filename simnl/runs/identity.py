@@ -1,7 +1,8 @@
-"""What names a run: a hash of all that can change its figures.
+"""What names a run: a hash of everything that can change its figures.
 
-That is the values of the config, and what stands in the files behind them, since a path says little: the file can
-change, and the same file can lie elsewhere. The data set, the prompts and the weights know their own files.
+The hash covers the values of the config and the contents of the files that the config names. The path of a file says
+little, since the file can change, and the same file can be in a different place. The data set, the prompts and the
+weights each know their own files.
 """
 
 from __future__ import annotations

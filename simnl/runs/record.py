@@ -1,4 +1,4 @@
-"""Run records: one `result.json` per run, written last; tables and plots are made from these alone."""
+"""Run records: every run writes `result.json` last, and tables and plots are made from records alone."""
 
 from __future__ import annotations
 

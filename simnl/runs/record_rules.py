@@ -1,4 +1,4 @@
-"""What a run record must hold: which keys, of which type, numbers in which range."""
+"""What a run record must hold: its keys, their types, and the ranges of its numbers."""
 
 from __future__ import annotations
 

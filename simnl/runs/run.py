@@ -1,4 +1,4 @@
-"""Carry out runs: one config, one folder, one record."""
+"""Carry out runs: each has one config, one folder and one record."""
 
 from __future__ import annotations
 

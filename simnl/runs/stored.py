@@ -1,5 +1,7 @@
-"""What a run's folder says of its run: which one it is, so that no other goes on from what it left, and its config, so
-that it can be loaded again."""
+"""What the folder of a run says about the run.
+
+This is its name, so that no other run continues from what it left, and its config, so that it can be loaded again.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Settings that need a training of their own: try each on the protocol's selection images, keep the first best.
+"""Try settings that need a training of their own on the protocol's selection images, and keep the first best.
 
-`SWEEP` holds [KEY, [values]] pairs; every combination is trained once in the run's `sweep/` folder, then the run itself
-is the run with the best combination: the same figures as with that combination on the command line. Hyper-parameters
-that need no new training are searched by `simnl.fewshot.search` instead, within each run.
+`SWEEP` holds [KEY, [values]] pairs. Every combination is trained once in the run's `sweep/` folder. The run itself is
+then the run with the best combination, and has the same figures as with that combination on the command line.
+Hyper-parameters that need no new training are searched by `simnl.fewshot.search` within each run instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Data sets on which a trained head is tested besides its own: shifted versions, and classes not seen in training."""
+"""Data sets on which a trained head is also tested: shifted versions, and classes that training did not see."""
 
 from __future__ import annotations
 

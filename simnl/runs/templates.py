@@ -1,4 +1,4 @@
-"""Prompt templates that stand in text files become values of the config."""
+"""Read prompt templates from text files into the config."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Reading yaml that a person wrote: what cannot be a config is told in one sentence, with the file and the key.
+"""Read yaml that a person wrote; one sentence, with the file and the key, says what cannot be a config.
 
 Yaml can hold more than a config: aliases that contain themselves or stand for a billion values, tags that name Python
-objects, keys that are numbers or dates, the same key twice. None of it gets past `read_yaml`.
+objects, keys that are numbers or dates, and the same key twice. `read_yaml` accepts none of these.
 """
 
 from __future__ import annotations

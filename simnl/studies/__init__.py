@@ -1,1 +1,1 @@
-"""Many runs: the cells of a study, and the processes that carry them out."""
+"""A study is many runs: the cells of a matrix, and the processes that carry them out."""

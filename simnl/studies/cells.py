@@ -1,6 +1,6 @@
-"""A matrix of runs: methods x data sets x shots x variants x seeds, and the config of every cell.
+"""A matrix of runs, methods x data sets x shots x variants x seeds, and the config of every cell.
 
-`tools/run.py` makes the cells of one method, data set and shot count from it, `tools/benchmark.py` any number.
+`tools/run.py` makes the cells of one method, data set and number of shots; `tools/benchmark.py` makes any number.
 """
 
 from __future__ import annotations

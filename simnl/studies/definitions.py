@@ -1,4 +1,4 @@
-"""The studies that `tools/benchmark.py` knows: which methods, data sets, shots and variants each is made of."""
+"""The studies that `tools/benchmark.py` knows: the methods, data sets, shots and variants of each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Carry out the cells of a matrix: in this process, or in several on this machine or on a SLURM cluster.
+"""Carry out the cells of a matrix in this process, or in several processes on this machine or on a SLURM cluster.
 
-A cell is claimed by a lock on its folder (simnl/runs/folder.py). So any
-number of processes, of one benchmark or of several, can work on the same cells: none is run twice to completion.
+A process claims a cell by a lock on the cell's folder (simnl/runs/folder.py). So any number of processes, of one study
+or of several, can work on the same cells, and no cell is run to completion twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a person sees while a matrix is worked on: counts, what runs, the time left."""
+"""What a person sees while a matrix is worked on: counts, the runs at work, and the time that is left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--slurm KEY=VALUE` may hold: sbatch's options and their forms, turned into what submitit takes."""
+"""The options of sbatch that `--slurm KEY=VALUE` may hold, turned into those that submitit takes."""
 
 from __future__ import annotations
 

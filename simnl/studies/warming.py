@@ -1,7 +1,7 @@
-"""Encode what the cells of a matrix will need, before any of them runs; several processes share the images.
+"""Encode what the cells of a matrix will need before any of them runs. Several processes share the images.
 
-What is needed is found by building a cell's inputs on a store that only takes notes, so that it is by construction what
-the run will ask for.
+To find out what is needed, the inputs of each cell are built on a store that only takes notes. So what is found is by
+construction what the run will ask for.
 """
 
 from __future__ import annotations

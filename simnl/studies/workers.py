@@ -1,7 +1,7 @@
-"""A process of a benchmark that runs in several: its share of the cells, and the events that it leaves for the others.
+"""One process of a study that runs in several: its cells, and the events that it leaves for the others.
 
-Events are lines of json in a file per process, in one folder: whoever follows the benchmark reads them, and so do the
-other processes, so that a cell that failed in one is not tried again in another.
+Events are lines of json, in one file for each process, in one folder. The process that follows the study reads them,
+and so do the other processes, so that a cell that failed in one process is not tried again in another.
 """
 
 from __future__ import annotations

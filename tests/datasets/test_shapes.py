@@ -147,7 +147,7 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_changed_renderer_makes_new_images(monkeypatch, tmp_path):
     before = renderer_version()
-    changed = tmp_path / "shapes_render.py"
+    changed = tmp_path / "render.py"
     changed.write_text("SIZE = 32\n")
     monkeypatch.setattr(shapes.renderer, "__file__", str(changed))
     assert renderer_version() != before

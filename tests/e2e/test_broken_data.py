@@ -57,7 +57,7 @@ def test_truncated_image(run, mine, tmp_path):
 
 
 def test_split_that_names_a_missing_file(run, mine, tmp_path):
-    """Other broken splits: tests/datasets/test_splits.py."""
+    """Other broken splits: tests/data/test_splits.py."""
     path = own_split(mine, "cat/gone.png")
     failed = run(**{"DATASET.SPLIT_FILE": path})
     assert failed.returncode == 1

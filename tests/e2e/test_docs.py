@@ -25,7 +25,7 @@ def test_files_named_in_commands_exist(document):
     example = {"trainers/nearest_mean.py", "configs/trainers/NearestMean.yaml"}
     for target in set(
         re.findall(
-            r"\b((?:scripts|tools|configs|trainers|datasets|simnl)/[\w/]+\.(?:sh|py|yaml))",
+            r"(?<![\w/.])((?:benchmarks|configs|datasets|scripts|simnl|tests|toolbox|tools|trainers)/[\w/]+\.(?:sh|py|yaml))",
             document.read_text(),
         )
     ):

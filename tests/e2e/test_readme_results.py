@@ -28,3 +28,15 @@ def test_matrix_table_plot_report(shell, tmp_path):
     report = (tmp_path / "report.html").read_text()
     assert "GDA" in report
     assert not re.search(r"""(src|href)=["']https?:""", report)
+
+
+def test_the_commands_of_the_figure(shell):
+    """They name a study of 90 runs, and the file that the README shows; the study itself is not run here."""
+    text = (REPO / "docs" / "plots.md").read_text()
+    study, plot = re.search(r"## The figure of the README.*?```bash\n(.*?)```", text, re.S).group(1).splitlines()
+    planned = shell(f"{study} --dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert len(re.findall(r"^\S+ shapes \d+ shots? seed \d", planned.stdout, re.M)) == 90, planned.stdout[:500]
+    figure = plot.split("--output ")[1]
+    assert (REPO / figure).is_file()
+    assert f"]({figure})" in (REPO / "README.md").read_text()

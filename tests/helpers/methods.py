@@ -12,12 +12,14 @@ from simnl.fewshot.head import Head
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
+from simnl.plugins import load_plugins
 from simnl.runs.cli import known
 from simnl.runs.config import assemble
 
 CLIP = load_clip("tiny-clip", "bundled")
 CLASSES, WIDTH, VIEWS = 5, CLIP.embed_dim, 3
 METHODS = known("trainers")
+load_plugins()  # a test file that runs alone needs the methods, too
 
 
 def make_task(shots: int, pixels: bool = False) -> FewShotTask:

@@ -1,5 +1,7 @@
-"""Where the fifteen data sets come from. Addresses, checksums and Google Drive ids as their authors, CoOp's
-DATASETS.md and torchvision give them; the layout is CoOp's.
+"""Where the fifteen data sets come from.
+
+Addresses, checksums and Google Drive ids are those that their authors, CoOp's DATASETS.md and torchvision give. The
+layout is CoOp's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing `classnames.txt`: CLIP's names of the ImageNet classes by WordNet id."""
+"""Write `classnames.txt`, which gives CLIP's name for the WordNet id of each ImageNet class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads: resumed where they broke off, from several addresses in turn, checked before anybody uses them."""
+"""Downloads that resume where they broke off, try several addresses, and are checked before use."""
 
 from __future__ import annotations
 

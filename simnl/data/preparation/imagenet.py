@@ -1,4 +1,4 @@
-"""ImageNet from what the user has: the official archives, or folders in another layout. It is never downloaded."""
+"""Prepare ImageNet from the official archives, or from folders in another layout; it is never downloaded."""
 
 from __future__ import annotations
 

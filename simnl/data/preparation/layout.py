@@ -1,6 +1,6 @@
-"""What of a data set is on the disk already, in CoOp's layout or another one, and linking the latter into the former.
+"""Find what of a data set is on the disk already, in CoOp's layout or another one, and link the latter into the former.
 
-Nothing of the user's is moved, copied or removed.
+No file of the user's is moved, copied or removed.
 """
 
 from __future__ import annotations

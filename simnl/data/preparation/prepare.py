@@ -1,6 +1,6 @@
-"""What a data set lacks, and getting it: `plan` says it, `Step.run` does it.
+"""Find out what a data set lacks (`plan`), and get it (`Step.run`).
 
-A step that was interrupted leaves either nothing or all of what it makes, so a plan can be made and run again at any
+A step that is interrupted leaves either nothing or all of what it makes, so a plan can be made and run again at any
 time.
 """
 

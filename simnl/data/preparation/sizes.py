@@ -1,7 +1,7 @@
-"""How much an archive holds, told before anything of it is written, and refused where that is absurd.
+"""Find out how much an archive holds before anything of it is written, and refuse absurd amounts.
 
-Images are compressed already, so an archive of images is about as large as its content. One that says, or turns out, to
-hold many times its own size is damaged or means harm.
+Images are compressed already, so an archive of images is about as large as its content. An archive that says, or turns
+out, to hold many times its own size is damaged or means harm.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One request to a server that one does not trust: what it says is checked, what it sends has an end."""
+"""One request to an untrusted server: what the server says is checked, and what it sends has a limit."""
 
 from __future__ import annotations
 

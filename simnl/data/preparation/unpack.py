@@ -1,4 +1,4 @@
-"""Opening archives that one does not trust: no member leaves the folder, and nothing half-made stays."""
+"""Open archives that are not trusted: no member leaves the folder, and nothing half-made stays behind."""
 
 from __future__ import annotations
 

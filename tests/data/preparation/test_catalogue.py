@@ -61,7 +61,7 @@ def test_a_source_without_download_or_advice_cannot_pass_for_complete(root):
     assert step.text == f"Ask the authors for {root}/new/images."
 
 
-# Facts of ../shared/datasets.md that no download uses: why.
+# Checksums and addresses of the fact sheet that no download uses, and why.
 NOT_USED = {
     "a5357ecc9cb78c4bef273ce3793fc85c": "setid.mat: CoOp's split takes its place",
     "b224c7392d521a49829488ab0f1120d9": "the tar inside Caltech101's zip, whose own md5 is checked",
