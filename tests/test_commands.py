@@ -14,7 +14,8 @@ import pytest
 from helpers.e2e_tools import REPO
 from simnl import commands
 from simnl.commands import as_typed
-from simnl.runs.cli import fail_politely, known
+from simnl.config_names import known
+from simnl.errors import fail_politely
 from simnl.runs.methods import letters, method_of, script_of
 
 FOLDERS = ("datasets", "experiment", "fewshot", "preparation", "tools", "trainers", "vlm")
@@ -60,7 +61,7 @@ def test_an_environment_that_is_active_is_called_by_its_name(monkeypatch, tmp_pa
 
 
 def test_a_hint_can_be_typed_from_any_folder(tmp_path):
-    code = "from commands import as_typed; print(as_typed('python tools/table.py --help'))"
+    code = "from simnl.commands import as_typed; print(as_typed('python tools/table.py --help'))"
     environment = {"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"}
     asked = [sys.executable, "-c", code]
     hint = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout

@@ -21,9 +21,9 @@ from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
 from simnl.clip.arithmetic import set_arithmetic
 from simnl.data.own_images import folder_of
+from simnl.errors import DISK_FULL
 from simnl.escaping import keep_logs_printable, printable
 from simnl.files import make_cache
-from simnl.runs.cli import DISK_FULL
 from simnl.runs.config import relevant
 from simnl.runs.hparams import write_hparams
 from simnl.runs.identity import config_hash

@@ -7,11 +7,11 @@ import logging
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
+from simnl.config_names import check_name
 from simnl.data.listing import some
 from simnl.fewshot.selection import percent_right, predict
 from simnl.locations import CONFIGS
 from simnl.runs.capabilities import refusal
-from simnl.runs.cli import check_name
 from simnl.runs.record import NEW_CLASSES
 from simnl.runs.yaml_files import read_yaml
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.config_names import check_name
 from simnl.plugins import load_plugins
-from simnl.runs.cli import check_name
 from simnl.runs.record import is_reweighting
 from simnl.studies.cells import (
     CELL_ERRORS,

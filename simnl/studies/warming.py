@@ -21,9 +21,9 @@ from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
+from simnl.errors import describe, is_for_people
 from simnl.fewshot.inputs import FeatureInputs
 from simnl.fewshot.selection import selection_images
-from simnl.runs.cli import describe, is_for_people
 from simnl.runs.targets import build_targets
 from simnl.studies.cells import CELL_ERRORS, Cell
 

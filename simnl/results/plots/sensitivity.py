@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from yacs.config import CfgNode as CN
 
+from simnl.config_names import known
 from simnl.locations import CONFIGS
 from simnl.results.plots import style
 from simnl.results.plots.series import nothing, panel_of, stats, titled_settings
 from simnl.results.tables.common import shots_title
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import name_without_split
-from simnl.runs.cli import known
 from simnl.runs.config import assemble, find_key
 from simnl.runs.record import config_of
 

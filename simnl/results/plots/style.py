@@ -19,11 +19,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from simnl.config_names import known
 from simnl.escaping import figure_text
 from simnl.files import replacing
 from simnl.results.published import ZEROSHOT
 from simnl.results.tables.model import Stat
-from simnl.runs.cli import known
 
 FORMATS = ("png", "svg", "pdf")
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7A5C00", "#8C8C8C")

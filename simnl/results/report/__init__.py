@@ -18,6 +18,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from simnl.config_names import known
 from simnl.escaping import printable
 from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
 from simnl.results.stats import CI_METHODS
@@ -28,7 +29,6 @@ from simnl.results.tables.model import Cell
 from simnl.results.tables.records import options_text, prompts_text
 from simnl.results.tables.render import MARKS, RULE
 from simnl.results.tables.render import cell_text as rendered
-from simnl.runs.cli import known
 from simnl.runs.record import config_of
 from simnl.runs.stored import stored_keys
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from simnl.config_names import known
 from simnl.results.published import Figure, published_accuracy, published_methods, same_weights
 from simnl.results.tables import common
 from simnl.results.tables.absent import absent_cell, reason_against
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Cell, Row, figure, mark_columns, text
 from simnl.results.tables.records import GridRow, is_clean, is_standard
-from simnl.runs.cli import known
 from simnl.runs.names import display_name
 
 
