@@ -90,11 +90,11 @@ def _owner(path: str) -> str:
     return METHOD if is_method else OURS
 
 
-def _raises(trace: TracebackType) -> bool:
+def _raises(trace: TracebackType | None) -> bool:
     """True where the innermost instruction is a `raise`, not an operation that failed."""
-    while trace.tb_next:
+    while trace and trace.tb_next:
         trace = trace.tb_next
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE
+    return trace is not None and trace.tb_frame.f_code.co_code[trace.tb_lasti] == RAISE
 
 
 def describe(error: BaseException) -> str:

@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.adapters import NEGATIVE_KEYS, CacheTerms, MovedKeys, NegativeText, SupportRows, TextMixture
+from simnl.fewshot.adapters import NEGATIVE_KEYS, MovedKeys, NegativeText, SupportRows, TextMixture
 from simnl.fewshot.cache import instance_weights
-from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.head import SearchableHead, Terms
 from simnl.fewshot.losses import consistency_loss, negative_risk, rerank_loss
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -47,8 +47,6 @@ CHOICES = {
     "negative_loss": ("none", "eq18"),
     "precision": tuple(PRECISIONS),
 }
-Terms = Mapping[str, Tensor | CacheTerms]
-
 
 @dataclass(frozen=True)
 class SimNLOptions:
@@ -94,6 +92,8 @@ class SimNLHead(SearchableHead):
         options: constants.
         hparams: the initial beta, alpha and lam.
     """
+
+    anchors: Tensor
 
     MIXING = ("lam",)
     LINEAR = "lam"

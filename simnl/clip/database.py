@@ -170,7 +170,7 @@ class FeatureDatabase:
         return action(*args)
 
 
-def _of_a_lock(error: sqlite3.Error) -> str:
+def _of_a_lock(error: Exception) -> str:
     """What to do if another process does not let go of the file; "" after any other error."""
     if "locked" not in str(error):
         return ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -117,13 +117,14 @@ class FeatureStore:
             bar.update(len(keys))
 
         with self._bar(len(todo), "Encoding images", "view") as bar, ThreadPoolExecutor(1) as writer:
-            writing = None  # one batch is written while the next one is encoded
+            writing: Future | None = None  # one batch is written while the next one is encoded
             for keys, pixels in whole_batches(self._loader(pending, len(todo)), self.batch_size):
                 features = self.clip.image_rows(pixels)
                 if writing is not None:
                     writing.result()
                 writing = writer.submit(write, keys, features)
-            writing.result()
+            if writing is not None:
+                writing.result()
 
     def _loader(self, pending: PendingViews, number: int) -> DataLoader:
         """Decoded batches of about `batch_size` views, from worker processes where that pays."""

@@ -148,14 +148,15 @@ def has_cupl(source: Source, root: Path) -> bool:
 
 def sizes_of(dataset: FewShotDataset) -> Sizes:
     """Classes and images of each part."""
-    train = 0 if dataset.eval_only else len(dataset.train_x)
-    return Sizes(dataset.num_classes, train, len(dataset.full_val or ()), len(dataset.test))
+    parts = part_paths(dataset)
+    return Sizes(dataset.num_classes, *(len(parts[part]) for part in ("train", "val", "test")))
 
 
 def part_paths(dataset: FewShotDataset) -> dict[str, list[str]]:
     """The files of each part; an evaluation set has test images only."""
-    parts = {"train": () if dataset.eval_only else dataset.train_x, "val": dataset.full_val or (), "test": dataset.test}
-    return {part: [datum.impath for datum in datums] for part, datums in parts.items()}
+    train = None if dataset.eval_only else dataset.train_x
+    parts = {"train": train, "val": dataset.full_val, "test": dataset.test}
+    return {part: [datum.impath for datum in datums or ()] for part, datums in parts.items()}
 
 
 def image_paths(dataset: FewShotDataset) -> list[str]:

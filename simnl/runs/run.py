@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from yacs.config import CfgNode as CN
@@ -93,7 +94,8 @@ def thread_failed(args) -> None:
 @contextmanager
 def run_log(folder: str, quiet: bool) -> Iterator[None]:
     """Tee standard output to the run's log.txt; `quiet`: to the file only, as the traceback of a failure always is."""
-    console, tee = sys.stdout, None
+    console = sys.stdout
+    tee: Any = None  # the engine's logger
     with open(os.devnull, "w") as nowhere:
         if quiet:
             sys.stdout = nowhere

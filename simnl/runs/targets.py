@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from yacs.config import CfgNode as CN
 
@@ -53,7 +54,7 @@ def _target(cfg: CN, name: str) -> CN:
             f"The target {name} has all classes, and the run only some (DATASET.SUBSAMPLE_CLASSES is "
             f"{cfg.DATASET.SUBSAMPLE_CLASSES}): set it to all, or leave {name} out of the targets."
         )
-    body = read_yaml(CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml")
+    body: Any = read_yaml(CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml")
     target.DATASET.NAME = body["DATASET"]["NAME"]
     if target.DATASET.SPLIT_FILE:  # the source's; names are then given for the classes of that file
         target.DATASET.SPLIT_FILE = target.DATASET.CLASSNAMES_FILE = ""

@@ -16,7 +16,10 @@ from simnl.results.plots.series import average, drawn, nothing, panel_of, stat_o
 from simnl.results.stats import mean
 from simnl.results.tables.common import method_order, shots_title
 
-COSTS = {"seconds to train and select": ("train", "select"), "learned parameters": "trainable_parameters"}
+COSTS: dict[str, str | tuple[str, ...]] = {
+    "seconds to train and select": ("train", "select"),
+    "learned parameters": "trainable_parameters",
+}
 COST_KEYS = {"seconds", "trainable_parameters"}
 
 

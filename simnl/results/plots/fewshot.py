@@ -46,8 +46,8 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     if len(data_sets) > 1:
         for method in methods:
             for k in [0, *shots]:
-                parts = [table.get((panel, method, k)) for panel in data_sets]
-                if all(parts):
+                parts = [table[panel, method, k] for panel in data_sets if (panel, method, k) in table]
+                if len(parts) == len(data_sets):
                     table[AVERAGE, method, k] = average(parts)
         data_sets = [AVERAGE, *data_sets]
     about = "\n".join([title, style.statistics(table.values()), *fewer_images(records)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ from simnl.runs.record import config_of
 
 SWEPT = ("ALPHA", "BETA", "LAM", "TAU")
 WIDE = 30  # ratio of the largest to the smallest value from which on the axis is logarithmic
-STANDARD = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+STANDARD: dict[str, Any] = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 
 
 def sensitivity(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 from simnl.results.published import ZEROSHOT
 from simnl.results.stats import mean
@@ -13,6 +14,8 @@ from simnl.results.tables.model import Stat
 from simnl.results.tables.records import by_seed, by_setting
 
 log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)  # what tells figures apart
 
 
 def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[str, list[dict]]:
@@ -51,7 +54,7 @@ def panel_of(record: dict) -> str:
     return f"{record['dataset']} (own split)" if own else record["dataset"]
 
 
-def stats(records: Iterable[dict], key: Callable[[dict], Hashable], ci: str = "t") -> dict[Hashable, Stat]:
+def stats(records: Iterable[dict], key: Callable[[dict], K], ci: str = "t") -> dict[K, Stat]:
     """One figure per key, of the runs that `drawn` takes."""
     return {name: stat_of(runs, ci) for name, runs in drawn(records, key).items()}
 
@@ -61,13 +64,13 @@ def stat_of(runs: Iterable[dict], ci: str = "t") -> Stat:
     return Stat({record["seed"]: record["accuracy"] for record in runs}, ci)
 
 
-def drawn(records: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, list[dict]]:
+def drawn(records: Iterable[dict], key: Callable[[dict], K]) -> dict[K, list[dict]]:
     """By key the runs of one config and one split, one per seed.
 
     Where runs of several configs or splits have the same key (older records, for example), those of the one with most
     seeds are taken, and a warning names the others.
     """
-    groups: dict[Hashable, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[K, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         groups[key(record)][record["config_hash"], str(record.get("split_hash", ""))].append(record)
     result = {}

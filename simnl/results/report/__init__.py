@@ -93,12 +93,21 @@ def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
     }
 
 
+class _Collector(logging.Handler):
+    def __init__(self, notes: list[str]):
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self._notes.append(record.getMessage())
+
+
 @contextmanager
 def _collected_warnings() -> Iterator[list[str]]:
     """Warnings of this program's packages, to be shown in the report."""
     notes: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: notes.append(record.getMessage())
+    handler = _Collector(notes)
     logger = logging.getLogger("simnl")
     logger.addHandler(handler)
     try:
@@ -132,8 +141,8 @@ def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> Iterator
         for title, figure in drawn.items():
             yield _entry(kind, title, figure)
     for folder in shown:
-        for kind, draw in RUN_KINDS.items():
-            for title, figure in draw(find_records([folder])).items():
+        for kind, draw_run in RUN_KINDS.items():
+            for title, figure in draw_run(find_records([folder])).items():
                 yield _entry(kind, title, figure)
 
 
@@ -193,7 +202,8 @@ def _pairs(values: dict) -> str:
 def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
     """What all configs have in common, and of each what sets it apart."""
     counts = Counter(record["config_hash"] for record in records)
-    firsts, keys = {}, {}
+    firsts: dict[str, dict] = {}
+    keys: dict[str, dict] = {}
     for record in records:
         name = record["config_hash"]
         firsts.setdefault(name, record)
@@ -215,7 +225,7 @@ def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
 
 def _environments(records: Sequence[dict]) -> list[tuple[dict[str, str], int]]:
     """Versions and platforms, with the number of runs of each."""
-    texts = Counter()
+    texts: Counter[str] = Counter()
     for record in records:
         about = record.get("environment", {})
         flat = {key: value for key, value in about.items() if key != "packages"} | about.get("packages", {})

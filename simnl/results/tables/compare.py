@@ -94,7 +94,7 @@ class Comparison:
         return [found.get(column) if column in comparable else None for column in columns]
 
     def _with_published(
-        self, row: GridRow, cells: Row, published: list[Figure | None], columns: Sequence[str], dataset: str
+        self, row: GridRow, cells: Row, published: Sequence[Figure | None], columns: Sequence[str], dataset: str
     ) -> list[Row]:
         for column, theirs in zip(columns, published, strict=True):
             stat = row.stats.get(column)
@@ -105,7 +105,7 @@ class Comparison:
         self._use(row.method, published)
         return common.triple(row.shown, cells, published)
 
-    def _absent(self, method: str, published: list[Figure | None], columns: Sequence[str], shots: int) -> list[Row]:
+    def _absent(self, method: str, published: Sequence[Figure | None], columns: Sequence[str], shots: int) -> list[Row]:
         place = {"shots": shots, "backbone": self.first["backbone"]}
         for column, theirs in zip(columns, published, strict=True):
             if theirs:

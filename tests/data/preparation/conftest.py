@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
+import importlib.util
 import io
-import logging.util
+import logging
 import sys
 import tarfile
 import threading
