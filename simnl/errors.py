@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import errno
 import functools
+import importlib.util
 import os
 import signal
 import sys
@@ -13,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-import dassl
 from simnl import interrupts
 from simnl.commands import as_typed
 from simnl.escaping import keep_logs_printable, printable
@@ -81,7 +81,8 @@ def is_for_people(error: BaseException) -> bool:
 def _owner(path: str) -> str:
     """Whose code a file is: this program's, a method's (also one that lies elsewhere), or a library's."""
     place = Path(path)
-    if place.is_relative_to(Path(dassl.__file__).parent):
+    engine = importlib.util.find_spec("dassl")
+    if engine and engine.origin and place.is_relative_to(Path(engine.origin).parent):
         return OURS
     installed = {"site-packages", "dist-packages"} & set(place.parts)
     if installed or path.startswith("<") or place.is_relative_to(Path(os.__file__).parent):

@@ -238,6 +238,7 @@ def content_digest(root: Path) -> str:
 
 
 def made_here(content: bytes) -> bool:
+    """Whether a split file is one that this program wrote, which says how it was made."""
     try:
         split = parse_json(content, ImageFolder.split_file)
     except ValueError:
