@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TypeAlias
 
 from tqdm import tqdm
 
@@ -57,7 +58,7 @@ class Lines:
         return f"{number / 1e6:.0f} MB" if self.unit == "B" else f"{number} {self.unit}s"
 
 
-Bar = tqdm | Lines  # what `bar` gives
+Bar: TypeAlias = tqdm | Lines  # what `bar` gives
 
 
 def bar(what: str, total: int | None, unit: str, *, initial: int = 0, shown: bool = True, delay: float = 0.0) -> Bar:

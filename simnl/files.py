@@ -110,7 +110,8 @@ def remove_left_overs(folder: Path, older_than: float = 0.0) -> list[Path]:
     Returns:
         What was removed.
     """
-    removed, now = [], time.time()
+    removed: list[Path] = []
+    now = time.time()
     try:
         entries = [entry for entry in os.scandir(folder) if LEFT_OVER.fullmatch(entry.name)]
     except (FileNotFoundError, NotADirectoryError):

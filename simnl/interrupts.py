@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAME = 1.0  # seconds in which another signal is the same one: `timeout` sends it to a process and to its group
 AGAIN = 0.05  # seconds until the next try, where Python dropped the first
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -79,7 +79,7 @@ def _handle(number: int, frame: object) -> None:
     os._exit(128 + _State.received)
 
 
-def _lost(ignored: object) -> None:
+def _lost(ignored: sys.UnraisableHookArgs) -> None:
     """Python drops what is raised in a `__del__`, a generator's end or a callback; then `Interrupted` comes again."""
     if isinstance(ignored.exc_value, Interrupted) and _State.inside:
         signal.signal(signal.SIGALRM, lambda *_: raise_received() if _State.inside else None)

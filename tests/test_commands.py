@@ -14,7 +14,8 @@ import pytest
 from helpers.e2e_tools import REPO
 from simnl import commands
 from simnl.commands import as_typed
-from simnl.runs.cli import fail_politely, known
+from simnl.config_names import known
+from simnl.errors import fail_politely
 from simnl.runs.methods import letters, method_of, script_of
 
 FOLDERS = ("datasets", "simnl", "tools", "trainers")

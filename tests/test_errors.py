@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from simnl import interrupts
-from simnl.runs.cli import fail_politely, is_for_people, summary
+from simnl.errors import fail_politely, is_for_people, summary
 
 METHOD = """
 import json

@@ -9,10 +9,10 @@ import logging
 import pytest
 
 from simnl import escaping
+from simnl.errors import describe
 from simnl.escaping import csv_field, figure_text, markdown, printable, shortened
 from simnl.results.tables.model import Block, Cell, Table, text
 from simnl.results.tables.render import render_tables
-from simnl.runs.cli import describe
 
 ESCAPES = ["\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\rb", "\x9b2J", "a\x08b", "a\x7f", "\u202egnp.exe",
            "\u2066a\u2069", "\ufeffa", "a\u200bb", "\u2028", "\x00", "\ud800"]  # fmt: skip

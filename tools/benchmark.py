@@ -53,8 +53,10 @@ from collections.abc import Sequence
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
+from simnl.config_names import check_name, known
+from simnl.errors import fail_politely
 from simnl.numbers import argument, seeds_from, whole_number
-from simnl.runs.cli import check_name, check_pairs, fail_politely, is_key, known
+from simnl.runs.cli import check_pairs, is_key
 
 PROCESSES = 4096  # more than any machine or job array can use
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
-from simnl.runs.cli import fail_politely
+from simnl.errors import fail_politely
 
 
 @fail_politely
@@ -42,7 +42,7 @@ def main() -> int:
         parser.error("give --root, the folder that holds the data sets' folders, or --folder, one of your own images")
     if args.folder and (args.names or args.all):
         parser.error("--folder is a check of its own: leave the names out")
-    from simnl.data.preparation.check import render
+    from simnl.runs.data_check import render
 
     found = reports(args)
     print(render(found))
@@ -51,15 +51,15 @@ def main() -> int:
 
 def reports(args: argparse.Namespace) -> list:
     """What is asked for, checked."""
-    from simnl.data.preparation.check import check, check_folder
     from simnl.data.preparation.names import chosen, data_root
     from simnl.runs.config import default_cache
+    from simnl.runs.data_check import check, check_folder
 
     cache = Path(args.cache or os.environ.get("CACHE") or default_cache()).expanduser()
     if args.folder:
         logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
         return [check_folder(Path(args.folder).expanduser().absolute(), cache, args.deep)]
-    logging.getLogger("datasets").setLevel(logging.ERROR)  # the table says what its warnings say
+    logging.getLogger("simnl.data.base").setLevel(logging.ERROR)  # the table says what its warnings say
     names = chosen(args.names, args.all)
     root = data_root(args.root, names)
     return [check(name, root, args.deep, cache=cache if args.duplicates else None) for name in names]

@@ -26,13 +26,13 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
+from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.numbers import argument
 from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
 from simnl.results.plots.style import CURVES, Wanted, without_title
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import find_records
-from simnl.runs.cli import fail_politely
 
 
 def build_parser() -> argparse.ArgumentParser:

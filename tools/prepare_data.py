@@ -21,8 +21,8 @@ from filelock import FileLock, Timeout
 
 from simnl import interrupts
 from simnl.commands import as_typed
+from simnl.errors import describe, fail_politely, is_for_people
 from simnl.escaping import printable
-from simnl.runs.cli import describe, fail_politely, is_for_people
 
 
 @fail_politely
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the archives after they are unpacked")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("datasets").setLevel(logging.ERROR)  # the table says what its warnings say
+    logging.getLogger("simnl.data.base").setLevel(logging.ERROR)  # the table says what its warnings say
     from simnl.data.preparation.names import chosen, data_root
     from simnl.data.preparation.sources import DOWNLOADS
 
@@ -63,8 +63,8 @@ def short(text: str, root: Path) -> str:
 def dry_run(names: list[str], root: Path) -> int:
     """Print the steps that are left; 0 where there are none."""
     from simnl.data.preparation.catalogue import SOURCES
-    from simnl.data.preparation.check import READABLE
     from simnl.data.preparation.prepare import Step, plan
+    from simnl.runs.data_check import READABLE
 
     left = False
     for name in names:
@@ -81,8 +81,8 @@ def dry_run(names: list[str], root: Path) -> int:
 def prepare(name: str, root: Path, keep: bool) -> list[str]:
     """Run the steps of a data set; returns what failed and what is by hand. One failure does not stop the others."""
     from simnl.data.preparation.catalogue import SOURCES
-    from simnl.data.preparation.check import READABLE
     from simnl.data.preparation.prepare import plan, tidy
+    from simnl.runs.data_check import READABLE
 
     print(f"{name}:", flush=True)
     left, steps = [], []
@@ -110,7 +110,7 @@ def prepare(name: str, root: Path, keep: bool) -> list[str]:
 
 def report(names: list[str], root: Path, left: dict[str, list[str]]) -> int:
     """Print the check's table; 0 where all is right."""
-    from simnl.data.preparation.check import check, render
+    from simnl.runs.data_check import check, render
 
     reports = [check(name, root) for name in names]
     print(f"\n{render(reports)}")

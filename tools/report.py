@@ -14,10 +14,10 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
+from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
 from simnl.results.report import make_report
 from simnl.results.stats import CI_METHODS
-from simnl.runs.cli import fail_politely
 
 
 @fail_politely

@@ -44,9 +44,11 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
+from simnl.config_names import check_name, known
+from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.numbers import seeds_from, whole_number
-from simnl.runs.cli import check_name, check_pairs, fail_politely, known
+from simnl.runs.cli import check_pairs
 from simnl.runs.devices import pick_device
 from simnl.runs.methods import method_of, script_of
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.config_names import known
+from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
 from simnl.numbers import argument
 from simnl.results.published import ORDER, SOURCES, published_names, sources_of
@@ -40,7 +42,6 @@ from simnl.results.tables import (
     summarise,
     terminal_width,
 )
-from simnl.runs.cli import fail_politely, known
 
 FILTERS = {"methods": "method", "datasets": "dataset", "shots": "shots", "protocol": "protocol", "preset": "preset",
            "backbone": "backbone"}  # fmt: skip

@@ -18,10 +18,11 @@ import _path  # noqa: F401 - makes the packages importable
 
 from simnl.clip.model import TINY as TINY_ARCH
 from simnl.commands import as_typed
+from simnl.config_names import known
+from simnl.errors import fail_politely
 from simnl.locations import CONFIGS
 from simnl.numbers import argument
 from simnl.runs.backbones import check_early, is_for_tiny, warn_of_tiny
-from simnl.runs.cli import fail_politely, known
 from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
 from simnl.runs.folder import check_folder, claimed

@@ -31,8 +31,8 @@ from simnl.bars import bar as progress_bar
 from simnl.clip import tiny_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
 from simnl.commands import as_typed
+from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
-from simnl.runs.cli import fail_politely
 
 PLAIN_CAPTIONS, RICH_CAPTIONS = 2, 4  # of each image
 PLAIN_EPOCHS = 0.4  # share of the epochs that see the plain captions: names come before sentences, or come slowly

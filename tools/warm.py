@@ -21,8 +21,8 @@ import _path  # noqa: F401 - makes the packages importable
 from benchmark import matrix_parser, request_from, sort_words, split_options
 
 from simnl.commands import as_typed
+from simnl.errors import fail_politely
 from simnl.numbers import whole_number
-from simnl.runs.cli import fail_politely
 from simnl.runs.devices import pick_device
 
 PROCESSES = ("--jobs", "--gpus", "--executor", "--slurm")  # flags of scripts/benchmark.sh that mean nothing here

@@ -133,7 +133,8 @@ class LPPlusPlus(VLTrainer):
     def build_head(self, task: FewShotTask, cfg: CN) -> LPPlusPlusHead:
         """The probe at its data-driven start."""
         text, features = task.text_features("template"), task.support_features.to(task.device)
-        bias = initial_bias(cfg.INIT_BIAS, *text.shape, self.cfg.SEED)
+        num_classes, width = text.shape
+        bias = initial_bias(cfg.INIT_BIAS, num_classes, width, self.cfg.SEED)
         return LPPlusPlusHead(text, features, task.support_labels, cfg.ALPHA_SCALE, bias)
 
     def build_optim(self, groups: list[dict]) -> BlockDescent:

@@ -34,7 +34,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot import adapters
 from simnl.fewshot.cache import instance_weights
-from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.head import SearchableHead, Terms
 from simnl.fewshot.losses import consistency_loss, negative_risk, rerank_loss
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -48,7 +48,6 @@ CHOICES = {
     "negative_loss": ("none", "eq18"),
     "precision": tuple(PRECISIONS),
 }
-Terms = Mapping[str, Tensor | adapters.CacheTerms]
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,8 @@ class SimNLHead(SearchableHead):
         options: constants.
         hparams: the initial beta, alpha and lam.
     """
+
+    anchors: Tensor
 
     MIXING = ("lam",)
     LINEAR = "lam"

@@ -19,6 +19,7 @@ in their code. Parity: tests/parity/test_tip_adapter.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.adapters import cache_terms
-from simnl.fewshot.head import CacheHead
+from simnl.fewshot.head import CacheHead, Terms
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -49,21 +50,21 @@ class TipAdapterHead(CacheHead):
         """The negative branch has a learning rate of its own."""
         return with_negative(super().parameter_groups(), self.negative)
 
-    def terms(self, features: Tensor) -> Mapping[str, Tensor]:
+    def terms(self, features: Tensor) -> Terms:
         """Text logits (B, C) and affinities f.k (B, N); the terms of the negative branch's cache, if it has one."""
         f = F.normalize(features, dim=-1)
-        terms = {"text": self.logit_scale * f @ self.text.T, "affinity": f @ self.cache_keys.T}
+        terms: dict[str, Any] = {"text": self.logit_scale * f @ self.text.T, "affinity": f @ self.cache_keys.T}
         if self.negative is not None:
             terms["text"] = terms["text"] + self.negative.text.logits(f)
             if self.negative.cache is not None:
                 (terms["negative"],) = cache_terms([self.negative.cache], f)
         return terms
 
-    def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
+    def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
         """Cache logits (B, C) at a sharpness beta, beside the text logits."""
         weights = torch.exp(-beta * (1 - terms["affinity"]))
         cache = self.class_sum(weights)
-        if self.negative is not None and "negative" in terms:
+        if self.negative is not None and self.negative.cache is not None:
             cache = cache + self.negative.cache.logits(terms["negative"], beta)
         return {"text": terms["text"], "cache": cache}
 

@@ -37,7 +37,8 @@ def whole_batches(parts: Iterable[tuple[list, Tensor]], rows: int) -> Iterator[t
     Yields:
         The same in the same order, `rows` at a time; the last may be short.
     """
-    keys, held = [], []
+    keys: list = []
+    held: list[Tensor] = []
     for some, pixels in parts:
         keys, held = keys + some, [*held, pixels]
         while len(keys) >= rows:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from simnl.clip import transforms
 from simnl.clip.transforms import Transform
@@ -14,8 +15,10 @@ from simnl.clip.weights import misfit, open_checkpoint
 
 log = logging.getLogger(__name__)
 
+CLIPModel = Any  # one of open_clip's, an nn.Module whose parts PyTorch's annotations cannot know
 
-def build_from_file(arch: str, path: str, given: Transform) -> nn.Module:
+
+def build_from_file(arch: str, path: str, given: Transform) -> CLIPModel:
     """The model of an architecture with the weights in a file, and the transform of its images.
 
     Raises:
@@ -46,7 +49,7 @@ def _read_torchscript(path: str) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
 
 
-def _loaded_by_open_clip(arch: str, path: str, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+def _loaded_by_open_clip(arch: str, path: str, shapes: dict[str, tuple[int, ...]]) -> CLIPModel:
     """open_clip reads the file, with the names and sizes of tables that it can translate; changed sizes are told."""
     try:
         model = open_clip.create_model(arch, pretrained=path)
@@ -62,7 +65,7 @@ def _loaded_by_open_clip(arch: str, path: str, shapes: dict[str, tuple[int, ...]
     return model
 
 
-def _loaded_strictly(arch: str, path: str, state: dict[str, Tensor]) -> nn.Module:
+def _loaded_strictly(arch: str, path: str, state: dict[str, Tensor]) -> CLIPModel:
     model = without_weights(arch)
     try:
         model.load_state_dict(state)
@@ -72,7 +75,7 @@ def _loaded_strictly(arch: str, path: str, state: dict[str, Tensor]) -> nn.Modul
     return model
 
 
-def _not_of(arch: str, path: str, model: nn.Module, shapes: dict[str, tuple[int, ...]], error: Exception) -> ValueError:
+def _not_of(arch: str, path: str, model: CLIPModel, shapes: dict[str, tuple[int, ...]], error: Exception) -> ValueError:
     """What to say of a file whose tensors are not those of the architecture."""
     differences = misfit(model, shapes, arch) or str(error).splitlines()[0][:200]
     return ValueError(
@@ -81,7 +84,7 @@ def _not_of(arch: str, path: str, model: nn.Module, shapes: dict[str, tuple[int,
     )
 
 
-def without_weights(arch: str) -> nn.Module:
+def without_weights(arch: str) -> CLIPModel:
     """A model whose weights are loaded next; open_clip's warning that it has none is not shown."""
     root = logging.getLogger()
     level = root.level

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from simnl.files import is_writable
+from simnl.sqlite import SQL_ERRORS, is_damage
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +30,6 @@ CREATE TABLE IF NOT EXISTS features (
 """
 BUSY_SECONDS = 120.0
 ELSEWHERE = "Set CACHE to a folder that you can write to"
-SQL_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)  # the second: a message with a damaged name in it
-# Operational errors are those of the system (a full disk, a lock, a missing permission), but for these of broken files.
-BROKEN = ("malformed", "no such column", "no such table", "has no column", "syntax error", "decode", "unsupported file")
-
-
-def is_damage(error: Exception) -> bool:
-    """True for those of `SQL_ERRORS` that a broken file gives."""
-    return not isinstance(error, sqlite3.OperationalError) or any(text in str(error) for text in BROKEN)
 
 
 class FeatureDatabase:
@@ -177,7 +170,7 @@ class FeatureDatabase:
         return action(*args)
 
 
-def _of_a_lock(error: sqlite3.Error) -> str:
+def _of_a_lock(error: Exception) -> str:
     """What to do if another process does not let go of the file; "" after any other error."""
     if "locked" not in str(error):
         return ""

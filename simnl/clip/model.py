@@ -21,12 +21,12 @@ from typing import ClassVar
 import huggingface_hub
 import open_clip
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from simnl.clip import tiny_clip, transforms
 from simnl.clip.arithmetic import exact_products
 from simnl.clip.batches import in_fixed_batches
-from simnl.clip.building import build_from_file, check_activation, without_weights
+from simnl.clip.building import CLIPModel, build_from_file, check_activation, without_weights
 from simnl.clip.finite import check_weights
 from simnl.clip.transforms import Transform
 from simnl.clip.tuning import tune
@@ -60,7 +60,7 @@ class FrozenCLIP:
     processor's, within rounding alone.
     """
 
-    model: nn.Module
+    model: CLIPModel
     arch: str
     weights: str
     precision: str
@@ -148,7 +148,7 @@ def load_clip(
     return _describe(model, arch, weights, precision, torch.device(device))
 
 
-def _describe(model: nn.Module, arch: str, weights: str, precision: str, device: torch.device) -> FrozenCLIP:
+def _describe(model: CLIPModel, arch: str, weights: str, precision: str, device: torch.device) -> FrozenCLIP:
     check_weights(model, arch, weights)
     state = model.state_dict()
     bias = state.get("logit_bias")
@@ -220,7 +220,7 @@ def _is_file(weights: str) -> bool:
     return False
 
 
-def _build_tiny() -> nn.Module:
+def _build_tiny() -> CLIPModel:
     _register_tiny()
     model = without_weights(TINY)
     model.load_state_dict(tiny_clip.load_state_dict())
@@ -255,7 +255,7 @@ def check_known(arch: str, weights: str) -> None:
         )
 
 
-def _build_from_tag(arch: str, tag: str) -> nn.Module:
+def _build_from_tag(arch: str, tag: str) -> CLIPModel:
     check_known(arch, tag)
     wanted = open_clip.get_pretrained_cfg(arch, tag)
     check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import open_clip
 
@@ -39,7 +40,7 @@ class Transform:
     resize_mode: str = ""
 
     @classmethod
-    def from_keys(cls, node: Mapping[str, object]) -> Transform:
+    def from_keys(cls, node: Mapping[str, Any]) -> Transform:
         """From the config node MODEL.BACKBONE.TRANSFORM.
 
         Raises:

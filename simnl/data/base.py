@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dassl.data.datasets import DatasetBase, Datum
 from simnl.commands import as_typed
@@ -214,7 +215,7 @@ class FewShotDataset(DatasetBase):
             return split
         names = read_names(path, split.classnames)
         logger.info("%s: class names from %s.", type(self).__name__, path)
-        parts = {
+        parts: dict[str, Any] = {
             part: [item._replace(classname=names[item.classname]) for item in items]
             for part in PARTS
             if (items := getattr(split, part))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from simnl.data.listing import write_json
 from simnl.data.splits import Item, Split
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 SCHEMA = 1
 MAX_VAL_SHOTS = 4
 
-Sampler = Callable[..., list]
+Sampler = Callable[..., Any]  # Dassl's: one list of images for one list
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Noise:
         """The label of `item` under the repaired rule."""
         return self._decide(item.label, random.Random(f"{self.seed}/{item.path}"))
 
-    def _decide(self, label: int, generator: random.Random) -> int:
+    def _decide(self, label: int, generator: Any) -> int:
+        """`generator`: a `random.Random`, or the module, which draws from the global one."""
         if label not in self.labels or generator.random() >= self.p:
             return label
         other = generator.choice(range(len(self.labels) - 1))  # one call, as a choice from the list without `label`

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from simnl.bars import bar as progress_bar
+from simnl.data.digests import FileDigests
 from simnl.data.listing import some
 
 PAIRS = (("train", "test"), ("val", "test"), ("train", "val"))
@@ -27,7 +28,6 @@ def remembered_digests(cache: Path, name: str) -> Callable[[Sequence[str]], list
 
     `cache` is STORE.ROOT; `name` stands at the progress bar, which short searches do not show.
     """
-    from simnl.clip.store import FileDigests  # late: it brings the model's packages, which data sets do without
 
     def digests(paths: Sequence[str]) -> list[bytes]:
         memory, found = FileDigests(cache), []

@@ -146,7 +146,7 @@ class ImageFolder(FewShotDataset):
 
     def _find_shared(self, cfg) -> Shared:
         """Images in use that are in two parts, with a warning. The feature store needs the same digests anyway."""
-        parts = {"train": self.train_x, "val": self.val or (), "test": self.test}
+        parts = {"train": self.train_x or (), "val": self.val or (), "test": self.test or ()}
         paths = {part: [datum.impath for datum in datums] for part, datums in parts.items()}
         shared = find_shared(paths, remembered_digests(Path(cfg.STORE.ROOT).expanduser(), self.root.name))
         if shared:
@@ -238,7 +238,9 @@ def content_digest(root: Path) -> str:
 
 
 def made_here(content: bytes) -> bool:
+    """Whether a split file is one that this program wrote, which says how it was made."""
     try:
-        return GENERATED in parse_json(content, ImageFolder.split_file)
-    except (ValueError, TypeError):
+        split = parse_json(content, ImageFolder.split_file)
+    except ValueError:
         return False
+    return isinstance(split, dict) and GENERATED in split

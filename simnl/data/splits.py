@@ -131,7 +131,7 @@ def _printable(text: str) -> bool:
     return not re.search("[\x00-\x1f\ud800-\udfff]", text)
 
 
-def check_items(source: str, parts: dict[str, Sequence[Item]]) -> None:
+def check_items(source: str, parts: Mapping[str, Sequence[Item]]) -> None:
     """Raise ValueError unless paths, labels and class names of all parts fit together (see `read_split`)."""
     places: dict[str, str] = {}
     names: dict[int, tuple[str, str]] = {}

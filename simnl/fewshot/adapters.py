@@ -48,6 +48,8 @@ class MovedText(nn.Module):
         dtype: of the residual.
     """
 
+    text: Tensor
+
     def __init__(self, text: Tensor, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.register_buffer("text", text.detach(), persistent=False)
@@ -71,7 +73,7 @@ class TextMixture(nn.Module):
         super().__init__()
         self.weight = weight if cupl is not None else 0.0
         self.template = MovedText(template, dtype)
-        self.cupl = MovedText(cupl, dtype) if self.weight else None
+        self.cupl = MovedText(cupl, dtype) if cupl is not None and weight else None
 
     def forward(self) -> Tensor:
         """The mixture, (C, D); its rows are shorter than 1."""
@@ -119,6 +121,8 @@ class SupportRows(nn.Module):
         num_classes: C.
     """
 
+    keys: Tensor
+
     def __init__(self, keys: Tensor, classes: Tensor, labels: Tensor, num_classes: int):
         super().__init__()
         self.register_buffer("keys", keys.detach(), persistent=False)
@@ -137,6 +141,8 @@ class MovedKeys(nn.Module):
         dtype: of the residual.
         against: True for keys of "not c": sum_n w_n exp(-beta f.k_n).
     """
+
+    weights: Tensor
 
     def __init__(self, rows: SupportRows, weights: Tensor, dtype: torch.dtype = torch.float32, against: bool = False):
         super().__init__()
@@ -203,6 +209,9 @@ class SlotNegativeKeys(MovedKeys):
         ValueError: classes with different numbers of rows.
     """
 
+    sums: Tensor
+    inverse: Tensor
+
     def __init__(self, rows: SupportRows, weights: Tensor, dtype: torch.dtype = torch.float32):
         super().__init__(rows, weights, dtype, against=True)
         if rows.movers.shots is None:
@@ -210,14 +219,15 @@ class SlotNegativeKeys(MovedKeys):
                 "Slot-wise negative keys need the same number of images in every class, and here some class has fewer "
                 "than the others. Set TRAINER.SIMNL.NEGATIVE_KEYS to 'class' (or PRESET to 'repaired')."
             )
-        sums, inverse = slot_sums(rows.keys, rows.movers.shots)
+        self.shots = rows.movers.shots
+        sums, inverse = slot_sums(rows.keys, self.shots)
         self.register_buffer("sums", sums, persistent=False)
         self.register_buffer("inverse", inverse, persistent=False)
 
     @property
     def keys(self) -> Tensor:
         """The keys before they are moved, unit rows (N, D): formed here, and used nowhere else."""
-        return slot_negative_keys(self.rows.keys, self.rows.movers.count, self.rows.movers.shots)
+        return slot_negative_keys(self.rows.keys, self.rows.movers.count, self.shots)
 
     @property
     def factors(self) -> Tensor:

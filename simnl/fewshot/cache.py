@@ -33,6 +33,8 @@ class Groups(nn.Module):
         shots: K if the rows are sorted with K per class (`shots_if_equal`), else None.
     """
 
+    classes: Tensor
+
     def __init__(self, classes: Tensor, count: int, shots: int | None):
         super().__init__()
         self.register_buffer("classes", classes, persistent=False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simnl.fewshot.cache import class_sum, shots_if_equal
+
+Terms = Mapping[str, Any]  # tensors by name, or tuples of them
 
 
 class Head(nn.Module):
@@ -72,18 +75,18 @@ class SearchableHead(Head):
         self.hparams = dict(hparams)
 
     @abstractmethod
-    def terms(self, features: Tensor, **given: Tensor) -> Mapping[str, Tensor]:
+    def terms(self, features: Tensor, **given: Tensor) -> Terms:
         """What does not depend on hyper-parameters; first dimension B. given: as of `losses`."""
 
     @abstractmethod
-    def stage(self, terms: Mapping[str, Tensor], **sharpness: float) -> Mapping[str, Tensor]:
+    def stage(self, terms: Terms, **sharpness: float) -> Mapping[str, Tensor]:
         """What depends on the hyper-parameters of `STAGE` only."""
 
     @abstractmethod
     def affine(self, stage: Mapping[str, Tensor], **mixing: float) -> tuple[Tensor, Tensor]:
         """(base, slope), both (B, C): logits = base + alpha * slope."""
 
-    def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
+    def combine(self, terms: Terms) -> Tensor:
         """Logits (B, C) at the hyper-parameters in use."""
         stage = self.stage(terms, **{name: self.hparams[name] for name in self.STAGE})
         base, slope = self.affine(stage, **{name: self.hparams[name] for name in self.MIXING})

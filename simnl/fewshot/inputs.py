@@ -52,7 +52,7 @@ class FeatureInputs:
         features = self.store.images([item.impath for item in items], self.test_view)[0]
         return LabelledFeatures(features.to(self.device), _labels(items).to(self.device))
 
-    def stream(self, items: Sequence) -> StreamLoader:
+    def stream(self, items: Sequence) -> StreamLoader | PixelLoader:
         """Test images, encoded now and read chunk by chunk later."""
         paths = [item.impath for item in items]
         self.store.warm(paths, self.test_view)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from simnl.clip.store import FeatureStore, FileDigests, read_image
+from simnl.clip.store import FeatureStore, read_image
 from simnl.clip.views import ViewSpec, seeded, view_seed
+from simnl.data.digests import FileDigests
 from simnl.fewshot.head import Head
 
 ROWS = 4096  # images scored at once

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class NegativeOptions:
         return {name.upper(): value for name, value in asdict(cls()).items() if name not in without}
 
     @classmethod
-    def of(cls, node: Mapping[str, object]) -> NegativeOptions:
+    def of(cls, node: Mapping[str, Any]) -> NegativeOptions:
         """The options that a config node holds.
 
         Raises:
@@ -88,7 +89,7 @@ class NegativeBranch(nn.Module):
         self.text, self.cache, self.options = text, cache, options
 
     @classmethod
-    def of(cls, task: FewShotTask, node: Mapping[str, object]) -> NegativeBranch | None:
+    def of(cls, task: FewShotTask, node: Mapping[str, Any]) -> NegativeBranch | None:
         """The branch for a task, or None where the config node has it switched off.
 
         Raises:

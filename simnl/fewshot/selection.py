@@ -169,4 +169,4 @@ class EpochSelection:
 
 
 def _is_score(value: object) -> bool:
-    return type(value) in (float, int) and 0 <= value <= 100
+    return isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 100

@@ -75,7 +75,7 @@ def _entry(cells: Sequence[Cell]) -> TableCell:
     if cells and all(cell.refusal for cell in cells):
         return text(NOT_APPLICABLE)
     finished = [cell for cell in cells if cell.cfg is not None and is_finished(cell.cfg)]
-    found = {cell.cfg.SEED: read_record(f"{cell.folder}/{FILE}")["accuracy"] for cell in finished}
+    found = {cell.seed: read_record(f"{cell.folder}/{FILE}")["accuracy"] for cell in finished}
     if not cells or len(found) == len(cells):
         return figure(Stat(found) if found else None)
     return replace(figure(Stat(found)), note=f"({len(found)} of {len(cells)} seeds)") if found else TableCell()

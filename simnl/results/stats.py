@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from scipy.stats import t as student_t
 
@@ -33,12 +34,12 @@ def interval(values: Sequence[float], method: str = "t") -> float | None:
 
 
 def paired_difference(
-    ours: Mapping[Hashable, float], theirs: Mapping[Hashable, float], method: str = "t"
+    ours: Mapping[Any, float], theirs: Mapping[Any, float], method: str = "t"
 ) -> tuple[float, float] | None:
     """Mean of ours minus theirs over the draws that both have, and the half width of its 95 % interval.
 
     Args:
-        ours, theirs: values by draw.
+        ours, theirs: values by draw, of a type that can be sorted.
         method: of the interval.
 
     Returns:

@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode as CN
 
@@ -207,7 +208,7 @@ def _is_override(entry: object) -> bool:
 
 def _flatten(body: dict, prefix: str = "") -> list[tuple[str, object]]:
     """Nested dicts to (dotted key, value) pairs."""
-    pairs = []
+    pairs: list[tuple[str, object]] = []
     for key, value in body.items():
         name = f"{prefix}{key}"
         pairs += _flatten(value, f"{name}.") if isinstance(value, dict) else [(name, value)]
@@ -288,7 +289,7 @@ def _literal(text: str) -> object:
         return text
 
 
-def find_key(cfg: CN, key: str) -> tuple[CN | None, str]:
+def find_key(cfg: CN, key: str) -> tuple[Any, str]:
     """The node and the leaf name of a dotted key; (None, leaf) for an unknown one."""
     *path, leaf = key.split(".")
     node = cfg

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from simnl.config_names import check_name, known
 from simnl.locations import ROOT
-from simnl.runs.cli import check_name, known
 
 SHORT = {"zeroshot": "ZeroshotCLIP"}  # folders whose name is not the method's in small letters
 

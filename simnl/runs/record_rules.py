@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from types import NoneType
+from typing import TypeGuard
 
-REQUIRED = {
+Kind = type | tuple[type, ...]
+
+REQUIRED: dict[str, Kind] = {
     "schema": int, "method": str, "dataset": str, "shots": int, "seed": int, "backbone": str, "preset": str,
     "protocol": str, "config_hash": str, "accuracy": float,
 }  # fmt: skip
 # Keys that tables, plots and the report use where they are there, and the types that they must have.
 NUMBER = (int, float)
-OPTIONAL = {
+OPTIONAL: dict[str, Kind] = {
     "targets": dict, "options": dict, "prompts": list, "seconds": dict, "peak_memory_mb": dict, "views": dict,
     "hparams": dict, "swept": dict, "environment": dict, "val_accuracy_per_epoch": list, "best_epoch": (NoneType, int),
     "weights": str, "weights_fingerprint": str, "split_hash": str, "split_origin": str, "subsample_classes": str,
@@ -81,12 +84,14 @@ def _numbers(record: dict) -> Iterator[tuple[str, object, str]]:
     yield "label_noise", noise, "" if _is_finite(noise) and 0 <= noise <= 1 else "no probability"
 
 
-def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+def _is(value: object, kind: Kind) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def _is_finite(value: object) -> bool:
-    return _is(value, NUMBER) and (isinstance(value, int) or math.isfinite(value))
+def _is_finite(value: object) -> TypeGuard[float]:
+    if not isinstance(value, NUMBER) or isinstance(value, bool):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
 
 
 def _shown(value: object) -> str:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from yacs.config import CfgNode as CN
@@ -21,9 +22,9 @@ from dassl.engine import build_trainer
 from dassl.utils import set_random_seed, setup_logger
 from simnl.clip.arithmetic import set_arithmetic
 from simnl.data.own_images import folder_of
+from simnl.errors import DISK_FULL
 from simnl.escaping import keep_logs_printable, printable
 from simnl.files import make_cache
-from simnl.runs.cli import DISK_FULL
 from simnl.runs.config import relevant
 from simnl.runs.hparams import write_hparams
 from simnl.runs.identity import config_hash
@@ -93,7 +94,8 @@ def thread_failed(args) -> None:
 @contextmanager
 def run_log(folder: str, quiet: bool) -> Iterator[None]:
     """Tee standard output to the run's log.txt; `quiet`: to the file only, as the traceback of a failure always is."""
-    console, tee = sys.stdout, None
+    console = sys.stdout
+    tee: Any = None  # the engine's logger
     with open(os.devnull, "w") as nowhere:
         if quiet:
             sys.stdout = nowhere

@@ -106,6 +106,7 @@ def _read(path: Path, settings: list[dict]) -> list[dict]:
 
 
 def _is_entry(entry: object) -> bool:
-    kinds = {"settings": dict, "accuracy": (int, float), "num_settings": int}
-    fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
-    return fits and not percent_problem(entry["accuracy"])
+    kinds: dict[str, type | tuple[type, ...]] = {"settings": dict, "accuracy": (int, float), "num_settings": int}
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), kind) for key, kind in kinds.items()):
+        return False
+    return not percent_problem(entry["accuracy"])

@@ -14,11 +14,12 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
+from simnl.config_names import check_name, known
+from simnl.errors import describe, is_for_people
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.backbones import PAPER_BACKBONE, backbone_settings, check_early, resolve_auto
 from simnl.runs.capabilities import refusal
-from simnl.runs.cli import check_name, describe, is_for_people, known
 from simnl.runs.config import assemble
 from simnl.runs.identity import config_hash
 from simnl.runs.record import is_done
@@ -223,7 +224,7 @@ def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list
 def cells_that_fail(plan: Plan, seeds: Sequence[int], error: Exception) -> list[Cell]:
     """The cells of a plan that cannot be run; they are reported as failed, and the others go on.
 
-    Raises: the error itself where it is a defect, see `simnl.runs.cli.is_for_people`.
+    Raises: the error itself where it is a defect, see `simnl.errors.is_for_people`.
     """
     if not is_for_people(error):
         raise error

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.config_names import check_name
 from simnl.plugins import load_plugins
-from simnl.runs.cli import check_name
 from simnl.runs.record import is_reweighting
 from simnl.studies.cells import (
     CELL_ERRORS,
@@ -177,7 +177,8 @@ def cells_of(request: Request) -> list[Cell]:
     methods = [check_name("trainers", name) for name in request.methods or study.methods or default_methods()]
     names = request.datasets or default_datasets(setup, study.task)
     datasets = [check_name("datasets", name) for name in names]
-    each = itertools.product(*map(dict.fromkeys, (datasets, request.shots or study.shots, methods)))
+    shots_of_each = dict.fromkeys(request.shots or study.shots)
+    each = itertools.product(dict.fromkeys(datasets), shots_of_each, dict.fromkeys(methods))
     plans = [Plan(method, dataset, shots) for dataset, shots, method in each]
     return [cell for plan in plans for cell in _cells_of(request, study, plan)]
 

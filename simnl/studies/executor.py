@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from yacs.config import CfgNode as CN
 
 from simnl import interrupts
-from simnl.runs.cli import describe, summary
+from simnl.errors import describe, summary
 from simnl.runs.folder import claimed
 from simnl.runs.run import run_log, run_one
 from simnl.studies.cells import Cell, is_finished

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,9 +22,9 @@ from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
+from simnl.errors import describe, is_for_people
 from simnl.fewshot.inputs import FeatureInputs
 from simnl.fewshot.selection import selection_images
-from simnl.runs.cli import describe, is_for_people
 from simnl.runs.targets import build_targets
 from simnl.studies.cells import CELL_ERRORS, Cell
 
@@ -62,7 +63,7 @@ def needs_of(cfg) -> Needs:
     trainer, notes = TRAINER_REGISTRY.get(cfg.TRAINER.NAME), NoteTaker()
     if not trainer.image_encoder_frozen:
         return {}
-    inputs = FeatureInputs(cfg, notes, clip_of(cfg).preprocess, torch.device("cpu"))
+    inputs = FeatureInputs(cfg, cast("FeatureStore", notes), clip_of(cfg).preprocess, torch.device("cpu"))
     dataset = build_dataset(cfg)
     for source in (dataset, *build_targets(cfg).values()):
         inputs.stream(source.test)
@@ -117,7 +118,8 @@ def total_needs(cells: Sequence[Cell]) -> tuple[int, int]:
 
     Errors as in `warm`.
     """
-    views, files = 0, set()
+    views = 0
+    files: set[str] = set()
     for some in by_store(cells):
         for images in union(tried(needs_of, some)).values():
             views += sum(map(len, images.values()))
@@ -138,7 +140,7 @@ def warm(cells: Sequence[Cell], rank: int = 0, world: int = 1) -> int:
     """
     encoded = 0
     for some in by_store(cells):
-        first = some[0].cfg
+        first: Any = some[0].cfg
         store = FeatureStore(
             first.STORE.ROOT, clip_of(first), first.DATALOADER.NUM_WORKERS, first.STORE.BATCH_SIZE, exclusive=world == 1
         )

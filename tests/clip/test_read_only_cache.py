@@ -13,7 +13,7 @@ import torch
 
 from helpers.images import make_images
 from helpers.stores import plain, store_at
-from simnl.clip.store import FileDigests
+from simnl.data.digests import FileDigests
 from simnl.files import make_cache
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble

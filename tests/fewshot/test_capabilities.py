@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from simnl.config_names import known
 from simnl.fewshot.capabilities import is_vit
 from simnl.runs.capabilities import refusal
-from simnl.runs.cli import known
 
 
 def test_vision_transformers_are_known_by_their_config():

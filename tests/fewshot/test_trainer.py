@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from dassl.data.datasets import Datum
 from helpers.images import make_images
 from simnl.clip.model import fingerprint, load_clip
+from simnl.config_names import known
 from simnl.data.own_images import ImageFolder
 from simnl.locations import CONFIGS
-from simnl.runs.cli import known
 from simnl.runs.config import assemble
 from simnl.runs.run import run_one, seeded_trainer
 from simnl.runs.targets import test_on as accuracy_on

@@ -8,12 +8,12 @@ from dassl.engine import TRAINER_REGISTRY
 from helpers import tiny_vit
 from simnl.clip.model import load_clip
 from simnl.clip.text import PromptFeatures
+from simnl.config_names import known
 from simnl.fewshot.head import Head
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
-from simnl.runs.cli import known
 from simnl.runs.config import assemble
 
 CLIP = load_clip("tiny-clip", "bundled")

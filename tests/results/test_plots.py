@@ -13,9 +13,9 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from helpers.table_records import HALF, record, three, write
+from simnl.config_names import known
 from simnl.results.plots import RECORD_KINDS, save, style
 from simnl.results.plots.runs import centred, confusion_matrix, project
-from simnl.runs.cli import known
 
 SHOTS = (1, 4, 16)
 BASE = {"dtd": 40.0, "eurosat": 50.0, "imagenet": 60.0}

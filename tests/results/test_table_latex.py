@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from helpers.table_records import record, three, write
+from simnl.config_names import known
 from simnl.results.tables import LAYOUTS, Request, build, find_records, render, render_tables, summarise
 from simnl.results.tables.common import ELEVEN
-from simnl.runs.cli import known
 
 DOCUMENT = r"""\documentclass[twocolumn]{article}
 \usepackage{amssymb,array,booktabs,graphicx}

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from dassl.utils import load_checkpoint
 from helpers.images import make_images
-from simnl.clip.store import FileDigests
+from simnl.data.digests import FileDigests
 from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.selection import EpochSelection
 from simnl.locations import CONFIGS

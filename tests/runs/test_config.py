@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from simnl.config_names import check_name, known
 from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
-from simnl.runs.cli import check_name, known
 from simnl.runs.config import ConfigError, assemble, coerce
 from simnl.runs.identity import config_hash
 

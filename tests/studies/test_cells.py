@@ -197,7 +197,7 @@ def test_what_a_study_cannot_do_stops_nothing_else(setup, study, methods, datase
 
 
 def test_data_sets_of_a_study_unless_named(setup, monkeypatch):
-    with open(CONFIGS.parent / "published" / "accuracy.csv", newline="") as file:
+    with open(CONFIGS.parent / "simnl" / "results" / "published" / "accuracy.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "SimNL paper, Table A1"]
     order = dict.fromkeys(row["dataset"] for row in rows if row["dataset"] != "average")
     assert list(order) == list(PAPER_DATASETS)

@@ -16,8 +16,8 @@ from datasets.shapes.dataset import Shapes
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.config_names import known
 from simnl.fewshot.trainer import VLTrainer
-from simnl.runs.cli import known
 from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_configs
 from simnl.studies.executor import execute
 from simnl.studies.warming import encode_prompts, needs_of, share, total_needs, union, warm

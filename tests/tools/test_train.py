@@ -31,7 +31,7 @@ def test_who_is_warned(caplog):
         assert not warned(caplog, dataset=dataset)
     for name in ("tiny", "rn50"):
         assert not warned(caplog, "--backbone-config-file", str(CONFIGS / "backbones" / f"{name}.yaml"))
-    assert not warned(caplog, "MODEL.BACKBONE.ARCH", "ViT-B-32")
+    assert not warned(caplog, "MODEL.BACKBONE.ARCH", "ViT-B-32-quickgelu", "MODEL.BACKBONE.WEIGHTS", "openai")
 
 
 def test_the_scripts_give_the_same_warning(caplog, monkeypatch):

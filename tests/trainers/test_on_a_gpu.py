@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from helpers import tiny_vit
 from helpers.make_believe_gpu import make_believe
+from simnl.config_names import known
 from simnl.fewshot.selection import predict
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
@@ -24,7 +25,6 @@ from simnl.results.plots import RUN_KINDS
 from simnl.results.plots.reload import reload
 from simnl.results.plots.runs import prototypes
 from simnl.results.tables import find_records
-from simnl.runs.cli import known
 from simnl.runs.config import assemble
 from simnl.runs.run import run_one, seeded_trainer
 

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from PIL import Image
 
 from simnl.bars import bar as progress_bar
-from simnl.clip.images import to_rgb
+from simnl.data.images import to_rgb
 
 POOL_FROM = 2000  # images; for fewer, starting processes takes longer than it saves
 

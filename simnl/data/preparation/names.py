@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from simnl.runs.cli import check_name
+from simnl.config_names import check_name
 
 from .catalogue import SOURCES
 

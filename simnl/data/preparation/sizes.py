@@ -13,11 +13,11 @@ import lzma
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from simnl.bars import bar as progress_bar
 
@@ -27,7 +27,7 @@ MEMBERS = 1_000_000  # the largest of the catalogue has some 109,000 (SUN397)
 BLOCK = 4096  # bytes that a file takes on the disk at least
 STEP = 64 << 20  # bytes read at once: members come in much smaller pieces, a forged header may ask for all of a bomb
 
-OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+OPENERS: dict[bytes, Callable] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how a zip starts, and one without members
 
 
@@ -150,11 +150,12 @@ def open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
     Raises:
         tarfile.ReadError: it is none. Absurd: at the byte that is too much, wherever in the archive it is.
     """
-    opener = next((opener for start, opener in OPENERS.items() if _start(archive).startswith(start)), open)
+    start = _start(archive)
+    opener: Callable = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), open)
     with opener(archive, "rb") as stream:
         # A tar has headers and padding beside the content of its files, for small ones more than that.
         bounded = Bounded(stream, archive, None if opener is open else 2 * limit(archive))
-        with tarfile.open(fileobj=bounded, mode="r:") as tar:
+        with tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r:") as tar:
             yield tar
 
 

@@ -43,10 +43,10 @@ def continue_download(url: str, part: Path, remote: Remote) -> bool:
     try:
         response = _ask(url, start)
     except urllib.error.HTTPError as error:
-        total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "", re.ASCII)
+        said = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range") or "", re.ASCII)
         if error.code != 416 or not start:
             raise
-        if total and int(total[1]) == start:
+        if said and int(said[1]) == start:
             return True
         part.unlink()  # longer than the file, or the server does not say: from the start
         return continue_download(url, part, remote)

@@ -17,7 +17,10 @@ from simnl.results.stats import mean
 from simnl.results.tables.common import method_order, shots_title
 from simnl.runs.names import display_name
 
-COSTS = {"seconds to train and select": ("train", "select"), "learned parameters": "trainable_parameters"}
+COSTS: dict[str, str | tuple[str, ...]] = {
+    "seconds to train and select": ("train", "select"),
+    "learned parameters": "trainable_parameters",
+}
 COST_KEYS = {"seconds", "trainable_parameters"}
 
 

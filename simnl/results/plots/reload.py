@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Run:
     """
 
     record: dict
-    trainer: object
+    trainer: Any  # a VLTrainer
     features: Tensor
     logits: Tensor
     labels: Tensor
@@ -79,8 +80,8 @@ def reload(record: dict) -> Run:
             labels.append(truth.cpu())
             if trainer.image_encoder_frozen:
                 features.append(inputs.float().cpu())
-    features = torch.cat(features) if features else torch.empty(0, 0)
-    return Run(record, trainer, features, torch.cat(logits), torch.cat(labels))
+    rows = torch.cat(features) if features else torch.empty(0, 0)
+    return Run(record, trainer, rows, torch.cat(logits), torch.cat(labels))
 
 
 def _check_split(record: dict, dataset, folder: Path) -> None:

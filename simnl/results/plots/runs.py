@@ -165,12 +165,13 @@ def _draw_map(points: np.ndarray, labels: Sequence[int], maps: dict, names: Sequ
     looks = [style.numbered_style(number) for number in range(len(names))]
     for number, look in enumerate(looks):
         mine = points[np.array(labels) == number]
-        ax.scatter(*mine.T, s=11, color=look["color"], marker=look["marker"], alpha=0.45, linewidths=0)
+        ax.scatter(mine[:, 0], mine[:, 1], s=11, color=look["color"], marker=look["marker"], alpha=0.45, linewidths=0)
     handles = [style.handle(**{**look, "linestyle": "none"}) for look in looks]
     for kind, rows in maps.items():
         marker, size = PROTOTYPES[kind]
         colours = [look["color"] for look in looks]
-        ax.scatter(*rows.T, s=size, c=colours, marker=marker, edgecolors="black", linewidths=0.8, zorder=3)
+        across, up = rows.T
+        ax.scatter(across, up, s=size, c=colours, marker=marker, edgecolors="black", linewidths=0.8, zorder=3)
         for number, (x, y) in enumerate(rows, 1):  # the number inside tells the class where colours do not
             ax.text(x, y, str(number), ha="center", va="center_baseline", fontsize=5.5, color="white", zorder=4)
         plain = {"color": "white", "markeredgecolor": "black", "linestyle": "none"}

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from yacs.config import CfgNode as CN
 
+from simnl.config_names import known
 from simnl.locations import CONFIGS
 from simnl.results.plots import style
 from simnl.results.plots.series import nothing, panel_name, panel_of, stats, titled_settings
 from simnl.results.tables.common import shots_title
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import name_without_split
-from simnl.runs.cli import known
 from simnl.runs.config import assemble, find_key
 from simnl.runs.names import display_name
 from simnl.runs.record import config_of
 
 SWEPT = ("ALPHA", "BETA", "LAM", "TAU")
 WIDE = 30  # ratio of the largest to the smallest value from which on the axis is logarithmic
-STANDARD = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+STANDARD: dict[str, Any] = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 
 
 def sensitivity(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 from simnl.results.published import ZEROSHOT
 from simnl.results.stats import mean
@@ -15,6 +16,8 @@ from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import OWN_IMAGES, config_of
 
 log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)  # what tells figures apart
 
 
 def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[str, list[dict]]:
@@ -92,7 +95,7 @@ def few_enough(accuracies: dict[tuple, float], most: int, title: str) -> list[st
     return [m for m in methods if m in best[:most]]
 
 
-def stats(records: Iterable[dict], key: Callable[[dict], Hashable], ci: str = "t") -> dict[Hashable, Stat]:
+def stats(records: Iterable[dict], key: Callable[[dict], K], ci: str = "t") -> dict[K, Stat]:
     """One figure per key, of the runs that `drawn` takes."""
     return {name: stat_of(runs, ci) for name, runs in drawn(records, key).items()}
 
@@ -102,13 +105,13 @@ def stat_of(runs: Iterable[dict], ci: str = "t") -> Stat:
     return Stat({record["seed"]: record["accuracy"] for record in runs}, ci)
 
 
-def drawn(records: Iterable[dict], key: Callable[[dict], Hashable]) -> dict[Hashable, list[dict]]:
+def drawn(records: Iterable[dict], key: Callable[[dict], K]) -> dict[K, list[dict]]:
     """By key the runs of one config and one split, one per seed.
 
     Where runs of several configs or splits have the same key (older records, for example), those of the one with most
     seeds are taken, and a warning names the others.
     """
-    groups: dict[Hashable, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[K, dict[tuple, list]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         groups[key(record)][record["config_hash"], str(record.get("split_hash", ""))].append(record)
     result = {}

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -34,11 +35,11 @@ METHODS = (  # a method's place here is its look, so new ones go to the end; the
     "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
     "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP",
 )  # fmt: skip
-SPECIAL = {
+SPECIAL: dict[str, dict[str, Any]] = {
     "SimNL": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 5},
     ZEROSHOT: {"color": "#000000", "marker": "*", "linestyle": (0, (1, 2)), "linewidth": 1.0, "zorder": 4},
 }
-RC = {
+RC: dict[Any, Any] = {  # keys are names that matplotlib knows
     "font.size": 8,
     "axes.titlesize": 9,
     "figure.titlesize": 10,
@@ -140,7 +141,8 @@ def panels(count: int, labels: Sequence[str], title: str) -> tuple[Figure, list[
 
 def label_rows(axes: Sequence[Axes], text: str = "accuracy (%)") -> None:
     """The same y label for the first panel of each row."""
-    for ax in axes[:: axes[0].get_gridspec().ncols]:
+    grid = axes[0].get_gridspec()
+    for ax in axes[:: grid.ncols if grid else 1]:
         ax.set_ylabel(text)
 
 
@@ -233,7 +235,8 @@ def svg(figure: Figure) -> bytes:
     own `savefig` draws it twice and takes four times as long, which counts in a report of many figures.
     """
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().execute(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
     figure.set_layout_engine("none")
     buffer = io.BytesIO()
     with matplotlib.rc_context(RC):

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from simnl.bars import bar as progress_bar
+from simnl.config_names import known
 from simnl.escaping import printable
 from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
 from simnl.results.stats import CI_METHODS
@@ -29,7 +30,6 @@ from simnl.results.tables.model import Cell
 from simnl.results.tables.records import options_text, prompts_text
 from simnl.results.tables.render import MARKS, RULE
 from simnl.results.tables.render import cell_text as rendered
-from simnl.runs.cli import known
 from simnl.runs.record import config_of
 from simnl.runs.stored import stored_keys
 
@@ -94,12 +94,21 @@ def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
     }
 
 
+class _Collector(logging.Handler):
+    def __init__(self, notes: list[str]):
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self._notes.append(record.getMessage())
+
+
 @contextmanager
 def _collected_warnings() -> Iterator[list[str]]:
     """Warnings of this program's packages, to be shown in the report."""
     notes: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: notes.append(record.getMessage())
+    handler = _Collector(notes)
     logger = logging.getLogger("simnl")
     logger.addHandler(handler)
     try:
@@ -134,8 +143,8 @@ def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> Iterator
             continue
         yield from ((kind, title, figure) for title, figure in drawn.items())
     for folder in shown:
-        for kind, draw in RUN_KINDS.items():
-            yield from ((kind, title, figure) for title, figure in draw(find_records([folder])).items())
+        for kind, draw_run in RUN_KINDS.items():
+            yield from ((kind, title, figure) for title, figure in draw_run(find_records([folder])).items())
 
 
 def _entries(figures: Sequence[tuple[str, str, Figure]]) -> list[dict]:
@@ -203,7 +212,8 @@ def _pairs(values: dict) -> str:
 def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
     """What all configs have in common, and of each what sets it apart."""
     counts = Counter(record["config_hash"] for record in records)
-    firsts, keys = {}, {}
+    firsts: dict[str, dict] = {}
+    keys: dict[str, dict] = {}
     for record in records:
         name = record["config_hash"]
         firsts.setdefault(name, record)
@@ -225,7 +235,7 @@ def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
 
 def _environments(records: Sequence[dict]) -> list[tuple[dict[str, str], int]]:
     """Versions and platforms, with the number of runs of each."""
-    texts = Counter()
+    texts: Counter[str] = Counter()
     for record in records:
         about = record.get("environment", {})
         flat = {key: value for key, value in about.items() if key != "packages"} | about.get("packages", {})

@@ -123,10 +123,10 @@ def _without_switches(record: dict) -> dict:
 
 def _parts(family: Family) -> dict[tuple[str, ...], dict[str, bool]]:
     """The parts of runs by their words and data set, and by their config, too: a data set may lack CuPL sentences."""
-    found = {}
+    found: dict[tuple[str, ...], dict[str, bool]] = {}
     for record in family.records:
         place = (family.words(record), record["dataset"])
-        found[(*place, record["config_hash"])] = found[place] = parts_of(record)
+        found[place + (record["config_hash"],)] = found[place] = parts_of(record)
     return found
 
 

@@ -237,8 +237,9 @@ def average_caption(n: int, what: str) -> str:
 
 def average_of(stats: Sequence[Stat | None], ci: str) -> Stat | None:
     """Each seed's mean over the columns, for the seeds that all columns have; None for an incomplete row."""
-    if len(stats) < 2 or any(stat is None for stat in stats):
+    whole = [stat for stat in stats if stat is not None]
+    if len(stats) < 2 or len(whole) < len(stats):
         return None
-    seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in stats)))
-    averages = {seed: mean([stat.by_seed[seed] for stat in stats]) for seed in seeds}
-    return Stat(averages, ci, " ".join(stat.split for stat in stats)) if seeds else None
+    seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in whole)))
+    averages = {seed: mean([stat.by_seed[seed] for stat in whole]) for seed in seeds}
+    return Stat(averages, ci, " ".join(stat.split for stat in whole)) if seeds else None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from simnl.config_names import known
 from simnl.results.published import Figure, published_accuracy, published_methods, same_weights
 from simnl.results.tables import common
 from simnl.results.tables.absent import absent_cell, reason_against
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Cell, Row, figure, mark_columns, text
 from simnl.results.tables.records import GridRow, is_clean, is_standard
-from simnl.runs.cli import known
 from simnl.runs.names import display_name
 
 
@@ -94,7 +94,7 @@ class Comparison:
         return [found.get(column) if column in comparable else None for column in columns]
 
     def _with_published(
-        self, row: GridRow, cells: Row, published: list[Figure | None], columns: Sequence[str], dataset: str
+        self, row: GridRow, cells: Row, published: Sequence[Figure | None], columns: Sequence[str], dataset: str
     ) -> list[Row]:
         for column, theirs in zip(columns, published, strict=True):
             stat = row.stats.get(column)
@@ -105,7 +105,7 @@ class Comparison:
         self._use(row.method, published)
         return common.triple(row.shown, cells, published)
 
-    def _absent(self, method: str, published: list[Figure | None], columns: Sequence[str], shots: int) -> list[Row]:
+    def _absent(self, method: str, published: Sequence[Figure | None], columns: Sequence[str], shots: int) -> list[Row]:
         place = {"shots": shots, "backbone": self.first["backbone"]}
         for column, theirs in zip(columns, published, strict=True):
             if theirs:

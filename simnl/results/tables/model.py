@@ -128,7 +128,8 @@ def mark_columns(rows: Sequence[Row]) -> list[Row]:
     """
     marked = [list(row) for row in rows]
     for column in range(max(map(len, rows), default=0)):
-        stats = {i: row[column].stat for i, row in enumerate(rows) if column < len(row) and row[column].stat}
+        cells = {i: row[column] for i, row in enumerate(rows) if column < len(row)}
+        stats = {i: cell.stat for i, cell in cells.items() if cell.stat is not None}
         for index, mark in _marks(stats).items():
             marked[index][column] = replace(rows[index][column], mark=mark)
     return marked

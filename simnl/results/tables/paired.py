@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import common, shift, studies
@@ -43,10 +43,10 @@ class View:
     """
 
     groups: Callable[[Sequence[dict]], list[list[dict]]]
-    figures: Callable[[dict], dict[str, float]]
-    columns: Callable[[set[str], Request], list[str]]
+    figures: Callable[[dict], dict[Any, float]]
+    columns: Callable[[set[Any], Request], list[Any]]
     summary: Callable[[Sequence[str]], Summary | None] = lambda columns: None
-    headers: Callable[[Sequence[str]], list[str]] = lambda columns: [dataset_name(column) for column in columns]
+    headers: Callable[[Sequence[Any]], list[str]] = lambda columns: [dataset_name(column) for column in columns]
     block: str = "shots"
     where: Callable[[dict], str] = lambda record: ""
     caption: tuple[str, ...] = ()
@@ -142,9 +142,9 @@ def _table(records: Sequence[dict], found: Sequence[dict], against: str, request
     grids = {}
     for key in _blocks(found, view, request):
         grids[key] = grid([r for r in found if r[view.block] == key], lambda r: r[COLUMN], request.ci)
-        for row in grids[key] if summary else ():
-            stat = summary.of_row(row, request.ci)
-            row.stats |= {summary.name: stat} if stat else {}
+        for row in grids[key]:
+            stat = summary.of_row(row, request.ci) if summary else None
+            row.stats |= {summary.name: stat} if summary and stat else {}
     if len(grids) > 1:
         grids[ALL] = merged([row for rows in grids.values() for row in rows])
     columns += [summary.name] if summary else []
@@ -171,12 +171,12 @@ def _table(records: Sequence[dict], found: Sequence[dict], against: str, request
     )
 
 
-def _blocks(found: Sequence[dict], view: View, request: Request) -> list[Hashable]:
+def _blocks(found: Sequence[dict], view: View, request: Request) -> list[Any]:
     there = {record[view.block] for record in found}
     return sorted(there) if view.block == "shots" else common.dataset_order(there, request)
 
 
-def _title(key: Hashable, view: View) -> str:
+def _title(key: Any, view: View) -> str:
     if view.block == "shots":
         return "All shots" if key == ALL else common.shots_title(key)
     return "All data sets" if key == ALL else dataset_name(key)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from simnl.results.tables.model import Cell, Stat
 from simnl.results.tables.records import GridRow, prompts_text
@@ -13,7 +14,7 @@ COLUMN = "column"
 
 
 def differences(
-    records: Sequence[dict], is_baseline: Callable[[dict], bool], figures: Callable[[dict], dict[Hashable, float]]
+    records: Sequence[dict], is_baseline: Callable[[dict], bool], figures: Callable[[dict], dict[Any, float]]
 ) -> list[dict]:
     """Each run that has a draw in common with the baseline, once per figure that both have.
 

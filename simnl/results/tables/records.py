@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from simnl.results.tables.model import Stat
 from simnl.runs.names import display_name
@@ -80,8 +81,8 @@ def values_of(record: dict, keys: Iterable[str]) -> tuple[str, ...]:
     return tuple("" if key in unsaid else str(record.get(key, "")) for key in keys)
 
 
-def _split(records: Iterable[dict], key: Callable[[dict], Hashable]) -> list[list[dict]]:
-    groups: dict[Hashable, list[dict]] = {}
+def _split(records: Iterable[dict], key: Callable[[dict], Any]) -> list[list[dict]]:
+    groups: dict[Any, list[dict]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
     return [groups[name] for name in sorted(groups)]
@@ -94,7 +95,7 @@ class GridRow:
     method: str
     label: str  # the method, and in brackets what tells its rows apart
     first: dict
-    stats: dict[Hashable, Stat]
+    stats: dict[Any, Stat]
 
     @property
     def shown(self) -> str:
@@ -141,7 +142,8 @@ def grid(
 
 def _rows(method: str, extra: list[str], members: list[dict], column: Callable, ci: str) -> list[GridRow]:
     """One row, and one for each config or split where a cell has several."""
-    plain, separate = {}, {}
+    plain: dict[Any, Stat] = {}
+    separate: dict[str, tuple[dict, dict[Any, Stat]]] = {}
     for cell in _split(members, lambda r: str(column(r))):
         runs = _split(cell, lambda r: values_of(r, IDENTITY))
         if len(runs) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from simnl import escaping
 from simnl.results.tables.latex import latex_text
@@ -47,7 +48,7 @@ def render_tables(tables: Sequence[Table], fmt: str, width: int = FULL) -> str:
     return "\n\n\n".join(_plain(table, fmt, max(width, NARROWEST)) for table in tables)
 
 
-def shown_in(fmt: str) -> Callable[[Cell | str], str]:
+def shown_in(fmt: str) -> Callable[[Any], str]:
     """What turns a cell, or text, into a format."""
     return lambda content: cell_text(content, fmt) if isinstance(content, Cell) else escape(content, fmt)
 

@@ -30,7 +30,7 @@ def summarise(records: Sequence[dict], ci: str = "t") -> list[dict]:
     """One row per setting: mean accuracy over the seeds and the half width of its 95 % interval (None for n = 1)."""
     groups = defaultdict(list)
     for record in itertools.chain.from_iterable(map(with_targets, records)):
-        groups[(*values_of(record, SAME), prompts_text(record), options_text(record))].append(record)
+        groups[values_of(record, SAME) + (prompts_text(record), options_text(record))].append(record)
     rows = [(_row(group, ci), group[0]) for group in groups.values()]
     for key, name in HIDDEN.items():
         _tell_apart(rows, key, name)

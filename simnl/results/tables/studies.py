@@ -49,7 +49,8 @@ def _key(record: dict, parameter: str) -> str:
 
 def _sensitivity_table(records: Sequence[dict], request: Request) -> Table:
     first = records[0]
-    blocks, rows, tidy, used, fixed, compared = [], [], [], {}, set(), False
+    blocks, rows, tidy, fixed, compared = [], [], [], set(), False
+    used: dict[str, set[str]] = {}
     for parameter in PARAMETERS:
         key = _key(first, parameter)
         curves = _grid_over(key, records, request.ci)
@@ -100,8 +101,8 @@ def _published(records: Sequence[dict], parameter: str) -> dict[float, Figure]:
 
 
 def _curves(name: str, curves: Sequence[GridRow], published: dict[float, Figure]) -> Block:
-    shown = [published if _is_plain(curve) else {} for curve in curves]
-    values = sorted({value for points in (*(curve.stats for curve in curves), *shown) for value in points})
+    shown: list[dict[float, Figure]] = [published if _is_plain(curve) else {} for curve in curves]
+    values = sorted({v for curve in curves for v in curve.stats} | {v for theirs in shown for v in theirs})
     n = common.usual_n(curves)
     rows: list[Row] = []
     for curve, theirs in zip(curves, shown, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import logging
 import sys
 import tarfile
 import threading
@@ -164,6 +165,8 @@ def miniature(monkeypatch):
 @pytest.fixture
 def tool(monkeypatch, capsys):
     """`tool("check_data", "dtd", "--root", ...)` runs a tool here; returns exit code, output, errors."""
+    quiet = logging.getLogger("simnl.data.base")
+    level = quiet.level
 
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
@@ -171,7 +174,8 @@ def tool(monkeypatch, capsys):
         output = capsys.readouterr()
         return code, output.out, output.err
 
-    return run
+    yield run
+    quiet.setLevel(level)  # the tools turn it down
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from simnl.commands import as_typed
 from simnl.data.preparation.catalogue import SOURCES
-from simnl.data.preparation.check import check
 from simnl.data.preparation.prepare import plan
+from simnl.runs.data_check import check
 
 REGISTERED = {
     "caltech101": "Caltech101",

@@ -12,7 +12,7 @@ import pytest
 from simnl.data.own_images import ImageFolder
 from simnl.data.preparation import decode
 from simnl.data.preparation.catalogue import SOURCES
-from simnl.data.preparation.check import check, check_folder, render
+from simnl.runs.data_check import check, check_folder, render
 
 CONFIG = {
     "Caltech101": "caltech101",
@@ -57,13 +57,14 @@ def test_right_with_other_splits_and_without_parts(build, miniature, root, regis
     assert [report.found.train, report.found.val, report.found.test] == counts
 
 
-def test_miniature_against_the_published_sizes(build, root, tool):
+def test_miniature_against_the_published_sizes(build, root, tool, caplog):
     build("DescribableTextures", root)
     code, output, _ = tool("check_data", "dtd", "--root", root)
     assert code == 1
     assert "wrong class count" in output
     assert "3 / 47" in output
     assert "dtd: 3 classes, not 47" in output
+    assert not caplog.records  # the table says it, and no warning says it again
 
 
 def test_wrong_image_count(pets, root, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simnl.data.preparation.check import check, check_folder
+from simnl.runs.data_check import check, check_folder
 
 FIX = "let this user read what is named below"
 

@@ -16,15 +16,14 @@ from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.duplicates import PAIRS, WORDS, Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import list_folders, some
 from simnl.data.own_images import ImageFolder, has_parts
+from simnl.data.preparation.catalogue import SOURCES
+from simnl.data.preparation.decode import unreadable
+from simnl.data.preparation.layout import can_link, elsewhere, present
+from simnl.data.preparation.sources import Source
+from simnl.errors import describe
 from simnl.escaping import printable
 from simnl.locations import CONFIGS
-from simnl.runs.cli import describe
 from simnl.runs.config import assemble
-
-from .catalogue import SOURCES
-from .decode import unreadable
-from .layout import can_link, elsewhere, present
-from .sources import Source
 
 RIGHT = "right"
 READABLE = "let this user read what is named below (chmod u+rX, or ask its owner)"
@@ -105,7 +104,7 @@ def check_folder(folder: Path, cache: Path, deep: bool = False, workers: int = 0
     """Read a folder of one's own images as a run would, without writing into it; `Report.expected` is None.
 
     Images in two parts are always looked for: `cache` is STORE.ROOT, and a run needs the same digests. What else is odd
-    comes as warnings of the logger `datasets`.
+    comes as warnings of the loggers of `simnl.data`.
     """
     with tempfile.TemporaryDirectory() as temporary:
         settings = {"DATASET.FOLDER": str(folder), "DATASET.NUM_SHOTS": -1, "STORE.ROOT": str(cache)}
@@ -149,14 +148,15 @@ def has_cupl(source: Source, root: Path) -> bool:
 
 def sizes_of(dataset: FewShotDataset) -> Sizes:
     """Classes and images of each part."""
-    train = 0 if dataset.eval_only else len(dataset.train_x)
-    return Sizes(dataset.num_classes, train, len(dataset.full_val or ()), len(dataset.test))
+    parts = part_paths(dataset)
+    return Sizes(dataset.num_classes, *(len(parts[part]) for part in ("train", "val", "test")))
 
 
 def part_paths(dataset: FewShotDataset) -> dict[str, list[str]]:
     """The files of each part; an evaluation set has test images only."""
-    parts = {"train": () if dataset.eval_only else dataset.train_x, "val": dataset.full_val or (), "test": dataset.test}
-    return {part: [datum.impath for datum in datums] for part, datums in parts.items()}
+    train = None if dataset.eval_only else dataset.train_x
+    parts = {"train": train, "val": dataset.full_val, "test": dataset.test}
+    return {part: [datum.impath for datum in datums or ()] for part, datums in parts.items()}
 
 
 def image_paths(dataset: FewShotDataset) -> list[str]:

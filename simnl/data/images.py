@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 WHITE_16 = 65535
 KNOWN_AS_16 = ("PNG", "PPM")  # formats whose mode I holds values up to WHITE_16, by their definition or by Pillow
@@ -49,7 +50,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ValueError: its values are numbers of which nothing says how large white is.
     """
     if not _is_deep(image.mode):
-        if image.format == "TIFF" and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()):
+        if isinstance(image, TiffImageFile) and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()):
             raise ValueError("its pixels are whole numbers with a sign, and nothing says which value is white")
         return image.convert("RGB")
     white = _white_of(image)
@@ -61,8 +62,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         )
     values = np.asarray(image).astype(np.uint32)
     scaled = ((values * 255 + white // 2) // white).astype(np.uint8)  # a division by 257 for 16 bits, rounded
-    if image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow inverts 8-bit ones alone
-        scaled = 255 - scaled
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        scaled = 255 - scaled  # Pillow inverts 8-bit ones alone
     return Image.fromarray(scaled).convert("RGB")
 
 
@@ -77,6 +78,6 @@ def _white_of(image: Image.Image) -> int | None:
         return None
     if image.mode == "I":  # older Pillow opens 16-bit PNG files as such
         return WHITE_16 if image.format in KNOWN_AS_16 else None
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         return 2 ** int(image.tag_v2.get(BITS, (16,))[0]) - 1  # 12 bits come as mode I;16, too
     return WHITE_16

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simnl.clip.images import UnreadableImage, read_image, to_rgb
+from simnl.data.images import UnreadableImage, read_image, to_rgb
 from simnl.data.preparation.decode import decode
 
 # What becomes of an image of each mode: as Pillow converts it, scaled to 8 bits, or refused.
