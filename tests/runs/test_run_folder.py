@@ -170,7 +170,8 @@ def test_nothing_goes_while_another_process_holds_the_folder(tmp_path):
         assert left.exists()
 
 
-def test_whoever_waits_says_so(tmp_path, caplog):
+def test_whoever_waits_says_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("simnl.waiting.FIRST_WORD", 0.1)
     held = threading.Event()
 
     def other():
@@ -184,7 +185,7 @@ def test_whoever_waits_says_so(tmp_path, caplog):
     with claimed(tmp_path, wait=True) as mine:
         assert mine
     thread.join()
-    assert f"Another process is at work in {tmp_path}: this one waits" in caplog.text
+    assert f"Waiting for another process, which carries out the run in {tmp_path}" in caplog.text
 
 
 def test_in_folders_without_a_lock_files_of_living_processes_stay(tmp_path):
