@@ -87,5 +87,6 @@ def test_a_run_says_what_it_used(tmp_path, caplog, method):
 
 @pytest.mark.parametrize("wrong", ["32", [32, "x"], [float("nan"), 1], 32])
 def test_what_is_no_number_of_images_is_refused(tmp_path, wrong):
-    write(tmp_path, [record(images_per_class=wrong), record(seed=2)])
+    write(tmp_path, [record(seed=2)])
+    damaged(tmp_path / "1", sealed_text(record(images_per_class=wrong)))
     assert [r["seed"] for r in find_records([tmp_path])] == [2]

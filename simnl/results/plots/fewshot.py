@@ -81,8 +81,8 @@ def averages(table: Points, panels: Sequence[str]) -> Points:
     """The average over panels of each method and number of shots that all of them have."""
     found = {}
     for _, method, k in table:
-        parts = [table.get((panel, method, k)) for panel in panels]
-        if all(parts):
+        parts = [table[panel, method, k] for panel in panels if (panel, method, k) in table]
+        if len(parts) == len(panels):
             found[AVERAGE, method, k] = average(parts)
     return found
 
