@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from helpers.images import make_images
-from helpers.table_records import csv_rows, record, three, write
+from helpers.table_records import csv_rows, damaged, record, sealed_text, three, write
 from simnl.locations import CONFIGS
 from simnl.results.plots.fewshot import fewshot
 from simnl.results.tables import find_records, render, summarise
