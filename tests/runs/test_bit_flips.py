@@ -19,8 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dassl.utils import load_checkpoint
+from helpers.damage import flip
 from helpers.images import make_images
-from simnl.data.digests import FileDigests
 from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.selection import EpochSelection
 from simnl.locations import CONFIGS
@@ -90,12 +90,6 @@ UNREAD = ("log.txt", "tensorboard", ".lock", "checkpoint")  # `checkpoint` names
 
 def reader_of(path: Path) -> Callable[[Path], object] | None:
     return next((read for name, read in READERS.items() if name in path.name), None)
-
-
-def flip(content: bytes, place: int) -> bytes:
-    changed = bytearray(content)
-    changed[place // 8] ^= 1 << place % 8
-    return bytes(changed)
 
 
 def outcome(read: Callable[[Path], object], path: Path, expected: object) -> str:
@@ -219,21 +213,3 @@ def test_runs_of_earlier_versions_are_read_with_a_word(finished, tmp_path, caplo
     (folder / "config.yaml").write_text("".join(lines[:-1]))
     assert config_hash(read_config(folder)) == config_hash(read_config(finished))
     assert caplog.text.count("damage in it cannot be found") == 3
-
-
-def test_rows_of_the_table_of_digests_are_checked(tmp_path, caplog):
-    files = make_images(tmp_path / "images", 20)
-    expected = FileDigests(tmp_path / "store").of(files)
-    table, rng = tmp_path / "store" / "files.sqlite", random.Random(5)
-    content = table.read_bytes()
-    for _ in range(150):
-        table.write_bytes(flip(content, rng.randrange(8 * len(content))))
-        assert FileDigests(tmp_path / "store").of(files) == expected
-    place = content.index(expected[3])
-    table.write_bytes(flip(content, 8 * place + 3))
-    caplog.clear()
-    assert FileDigests(tmp_path / "store").of(files) == expected
-    assert f"1 rows of {table} are damaged; their files are read again" in caplog.text
-    caplog.clear()
-    assert FileDigests(tmp_path / "store").of(files) == expected
-    assert not caplog.text
