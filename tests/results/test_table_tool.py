@@ -114,7 +114,7 @@ def test_differences_stand_in_the_columns_of_the_layout(call, output):
 def test_mistakes_are_told(call, output):
     code, printed, errors = call("--layout", "fewshot")
     assert (code, printed) == (1, "")
-    assert "python tools/table.py output" in errors
+    assert "tools/table.py output" in errors
     code, printed, errors = call("--layout", "prompts", "--preset", "foo")
     assert (code, printed) == (1, "")
     assert "Unknown preset 'foo'. Choose from repaired, official" in errors
