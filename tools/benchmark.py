@@ -4,15 +4,15 @@
        bash scripts/noise.sh DATASET SHOTS [flags] [KEY VALUE ...]
        bash scripts/base2new.sh METHOD DATASET SHOTS [flags] [KEY VALUE ...]
 
-Runs every cell of a matrix, methods x data sets x shots x seeds, and prints its table. Finished cells are skipped,
-interrupted ones continue; several such commands may run at once. A cell that fails does not stop the others: it is
+Runs every cell of a matrix, methods x data sets x shots x seeds, and prints its table. Finished cells are skipped, and
+interrupted ones continue. Several such commands may run at once. A cell that fails does not stop the others: it is
 named at the end, with its error and its log, and the exit code is 1.
 
 STUDY
   fewshot      the methods as they are, 1, 2, 4, 8 and 16 shots (the paper's Table A1)
-  dg           trained on a data set, tested on its shifted variants too (Table A2)
-  base2new     trained on the first half of the classes, tested on both halves
-  noise        0, 10, 30 and 50 % of the training labels wrong, with and without SimNL's reweighting
+  dg           methods are trained on a data set and also tested on its shifted variants (Table A2)
+  base2new     methods are trained on the first half of the classes and tested on both halves
+  noise        0, 10, 30 and 50 % of the training labels are wrong, with and without SimNL's reweighting
   sensitivity  SimNL's alpha, beta, lambda and tau, one at a time, without the search (Table A3)
   ablation     SimNL with one adapter frozen at a time, and without its instance weights, losses and prompts
 
@@ -22,17 +22,17 @@ STUDY
                [those of the paper's eleven whose data is below DATA; shapes where there is none]
   --shots      numbers from 1         [1 2 4 8 16 for fewshot, else 16]
   --seeds      numbers from 0         [SEEDS, or 1 2 3]
-  --backbone   as BACKBONE            [auto]
-  --protocol, --preset  as PROTOCOL and PRESET   [fewshot-val, repaired]
+  --backbone   the same as BACKBONE   [auto]
+  --protocol, --preset  the same as PROTOCOL and PRESET   [fewshot-val, repaired]
   --jobs N     processes on this machine, without a GPU; each uses its share of the cores   [1]
   --gpus N     one process per GPU, of those that CUDA_VISIBLE_DEVICES shows
                [0: the one process uses a GPU if there is one]
   --executor   local: processes on this machine; slurm: a job array of --gpus (or --jobs) jobs   [local]
   --slurm KEY=VALUE ...  options of sbatch for the jobs, e.g. --slurm partition=gpu time=4:00:00 cpus-per-task=4
-  --dry-run    print the cells, and the jobs, and run nothing
+  --dry-run    print the cells and the jobs, and run nothing
   KEY VALUE    config keys for all cells, e.g. OPTIM.MAX_EPOCH 10 or MATMUL high
 
-DATA, OUTPUT, CACHE, WEIGHTS, DEVICE and DEBUG are read from the environment, as by scripts/simnl/main.sh.
+DATA, OUTPUT, CACHE, WEIGHTS, DEVICE and DEBUG are read from the environment, as scripts/simnl/main.sh does.
 Examples:
 
   bash scripts/benchmark.sh fewshot --datasets shapes

@@ -1,7 +1,7 @@
 """Check data sets on the disk against the published ones, or a folder of your own images.
 
 python tools/check_data.py caltech101 oxford_pets --root data
-python tools/check_data.py --all --root data --deep --duplicates  # decodes every image, compares parts
+python tools/check_data.py --all --root data --deep --duplicates  # also decodes every image, and compares parts
 python tools/check_data.py --folder /path/to/mine                 # your own images: what a run would read
 """
 
@@ -26,15 +26,15 @@ def main() -> int:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
-    parser.add_argument("--all", action="store_true", help="all fifteen data sets")
-    parser.add_argument("--root", help="folder that holds the data sets' folders")
+    parser.add_argument("--all", action="store_true", help="check all fifteen data sets")
+    parser.add_argument("--root", help="the folder that holds the data sets' folders")
     parser.add_argument("--folder", help="a folder of your own images, as in docs/your_own_data.md")
     parser.add_argument("--deep", action="store_true", help="decode every image, on all cores")
     parser.add_argument(
         "--duplicates",
         action="store_true",
-        help="look for images of equal content in two parts, which is always done for --folder: reads every file once "
-        "(minutes for most data sets, an hour or more for ImageNet), and runs need not read them for that again",
+        help="look for images of equal content in two parts, which is always done for --folder. This reads every file "
+        "once, which takes minutes for most data sets and an hour or more for ImageNet. Runs need not read them again",
     )
     parser.add_argument("--cache", help="where digests of files are remembered [CACHE, else ~/.cache/simnl]")
     args = parser.parse_args()

@@ -1,15 +1,15 @@
-"""Figures from what has been run.
+"""Draw figures of what has been run.
 
 python tools/plot.py fewshot output                              # fewshot.png
 python tools/plot.py sensitivity output/imagenet --output tau.svg
 python tools/plot.py confusion output/shapes/SimNL/tiny_16shots/0123abcd/seed1
 
-fewshot      accuracy over shots, a panel per data set and their average
+fewshot      accuracy over shots, with a panel for each data set and one for their average
 sensitivity  accuracy over alpha, beta, lambda, tau (scripts/simnl/sensitivity.sh)
 noise        accuracy over label noise (scripts/noise.sh)
 cost         accuracy over seconds and learned parameters
-confusion    confusion matrix of one run
-features     map of one run's test features with positive and negative prototypes
+confusion    the confusion matrix of one run
+features     a map of one run's test features, with positive and negative prototypes
 
 At most eight curves are drawn in a panel, those of SimNL, zero-shot CLIP and the best others, unless --all or --methods
 asks for more. Runs of different backbones, presets, protocols or noise never share a figure: each setting gets a file
@@ -42,9 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("kind", choices=[*RECORD_KINDS, *RUN_KINDS])
     parser.add_argument("paths", nargs="+", help="run folders, or folders above them")
-    parser.add_argument("--output", help=f"file to write, .{', .'.join(FORMATS)} (default: KIND.png)")
+    parser.add_argument("--output", help=f"the file to write, .{', .'.join(FORMATS)} (default: KIND.png)")
     for name, example in (("methods", "SimNL TipAdapterF"), ("datasets", "dtd eurosat"), ("shots", "1 16")):
-        parser.add_argument(f"--{name}", nargs="+", default=[], help=f"only these, e.g. {example}")
+        parser.add_argument(f"--{name}", nargs="+", default=[], help=f"show only these, e.g. {example}")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
     parser.add_argument("--no-title", action="store_true", help="no title above the figure, as a paper wants it")

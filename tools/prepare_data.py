@@ -1,11 +1,11 @@
-"""Get data sets and put them into the layout that the program reads; what cannot be got is explained.
+"""Get data sets and put them into the layout that the program reads. Where that cannot be done, say why.
 
 python tools/prepare_data.py caltech101 oxford_pets --root data
-python tools/prepare_data.py --all --root data --dry-run          # what would be done
+python tools/prepare_data.py --all --root data --dry-run          # only says what would be done
 
-Safe to stop at any moment and to run again: what is there and right is skipped, downloads are continued. Images that
-are below the root in another layout (torchvision's, Kaggle's) are linked, never moved or copied. Downloads are kept in
-ROOT/.downloads until they are in place; whatever is left there may be removed.
+You can stop this command at any moment and run it again: it skips what is there and right, and continues downloads.
+Images that are below the root in another layout (torchvision's, Kaggle's) are linked, never moved or copied. Downloads
+are kept in ROOT/.downloads until they are in place; you may remove whatever is left there.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main() -> int:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
-    parser.add_argument("--all", action="store_true", help="all fifteen data sets")
-    parser.add_argument("--root", required=True, help="folder that holds, or will hold, the data sets' folders")
+    parser.add_argument("--all", action="store_true", help="prepare all fifteen data sets")
+    parser.add_argument("--root", required=True, help="the folder that holds, or will hold, the data sets' folders")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument("--keep", action="store_true", help="keep the archives after they are unpacked")
     args = parser.parse_args()

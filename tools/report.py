@@ -1,4 +1,4 @@
-"""One HTML file on everything that has been run: tables, figures, runs, configs, versions. It needs no network.
+"""Make one HTML file of everything that has been run: tables, figures, runs, configs, versions. It needs no network.
 
 python tools/report.py output                       # report.html
 python tools/report.py output --output shapes.html --show output/shapes/SimNL/tiny_16shots/0123abcd/seed1
@@ -26,8 +26,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("path", help="folder of runs")
-    parser.add_argument("--output", default="report.html", help="file to write (default: report.html)")
+    parser.add_argument("path", help="the folder of runs")
+    parser.add_argument("--output", default="report.html", help="the file to write (default: report.html)")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
     parser.add_argument(

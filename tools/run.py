@@ -10,22 +10,22 @@ interrupted ones continue. Examples:
 
 {methods}DATASET   {datasets}
 SHOTS     1, 2, 4, 8 or 16 in the paper; any number from 1
-KEY VALUE config keys, see configs/trainers/{method}.yaml and docs/architecture.md, e.g. OPTIM.MAX_EPOCH 30
+KEY VALUE config keys, e.g. OPTIM.MAX_EPOCH 30; configs/trainers/{method}.yaml and docs/architecture.md explain them
 
 Environment variables (value in brackets: the default)
-  DATA      data root, the folder that holds the data sets' folders   [data]
-  OUTPUT    where runs are written                                     [output]
-  CACHE     feature store, few-shot draws, rendered images             [{cache}]
+  DATA      the data root, which holds the data sets' folders         [data]
+  OUTPUT    the folder into which runs are written                     [output]
+  CACHE     the folder of features, few-shot draws, rendered images    [{cache}]
   BACKBONE  auto, {backbones}, or an open_clip architecture            [auto]
-            auto: the bundled tiny CLIP for shapes, else rn50 (the tiny CLIP, with a warning, where rn50's weights
-            are neither here nor downloadable)
-  WEIGHTS   open_clip weights tag or a checkpoint's path               [the backbone's own]
-  SEEDS     seeds, separated by blanks                                 [1 2 3]
-  PRESET    repaired: the authors' mistakes mended; official: kept     [repaired]
+            auto takes the bundled tiny CLIP for shapes, and rn50 for other data (or the tiny CLIP, with a warning,
+            where the weights of rn50 are neither here nor downloadable)
+  WEIGHTS   an open_clip weights tag, or the path of a checkpoint      [the backbone's own]
+  SEEDS     the seeds, separated by blanks                             [1 2 3]
+  PRESET    repaired mends the authors' mistakes, official keeps them  [repaired]
   PROTOCOL  what hyper-parameters are selected on: no-val, fewshot-val (min(K,4) images per class), full-val (the
             whole validation split, as the authors do) or oracle-test (the test set)   [fewshot-val]
-  TARGETS   shifted data sets to test on too: config names, or `variants` for all variants of DATASET   [none]
-            (a method's dg.sh is its main.sh with TARGETS=variants)
+  TARGETS   shifted data sets that are tested, too: config names, or `variants` for all of DATASET   [none]
+            (the dg.sh of a method is its main.sh with TARGETS=variants)
   DEVICE    auto, cpu, cuda or cuda:N                                  [auto]
   DEBUG     1: show where in the program an error arose                [0]
 """

@@ -1,4 +1,4 @@
-"""Tables from run records.
+"""Make tables from run records.
 
 python tools/table.py output                                   # every run below the folder, one row per setting
 python tools/table.py output --layout fewshot                  # the paper's Table A1: ours, published, difference
@@ -7,7 +7,7 @@ python tools/table.py output --layout fewshot --against TipAdapterF --ci normal
 python tools/table.py --layout prompts
 
 Layouts: runs (the plain list), fewshot (Table A1), dg (A2), base2new, sensitivity (A3), noise, ablation, cost,
-datasets (C4), prompts (C5). How cells are filled, marked and averaged: docs/results.md.
+datasets (C4), prompts (C5). docs/results.md says how cells are filled, marked and averaged.
 """
 
 from __future__ import annotations
@@ -52,26 +52,26 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", help="run folders, folders above them, or result.json files")
     parser.add_argument("--layout", choices=[DEFAULT_LAYOUT, *LAYOUTS], default=DEFAULT_LAYOUT)
-    parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, else markdown")
+    parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, and markdown elsewhere")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
     parser.add_argument("--against", metavar="METHOD", help="add differences to this method over the same draws")
-    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="these alone, in this order")
-    parser.add_argument("--datasets", nargs="+", default=[], metavar="DATASET", help="these alone, in this order")
-    parser.add_argument("--shots", nargs="+", default=[], type=argument(1), metavar="K", help="these alone")
-    parser.add_argument("--protocol", nargs="+", default=[], help="these alone")
-    parser.add_argument("--preset", nargs="+", default=[], help="these alone; for --layout prompts, whose prompts")
-    parser.add_argument("--backbone", nargs="+", default=[], help="these alone, as tables name them, e.g. RN50")
-    parser.add_argument("--all-runs", action="store_true", help="also those of studies, see docs/results.md")
+    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="show these alone, in this order")
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="DATASET", help="show these alone, in this order")
+    parser.add_argument("--shots", nargs="+", default=[], type=argument(1), metavar="K", help="show these alone")
+    parser.add_argument("--protocol", nargs="+", default=[], help="show these alone")
+    parser.add_argument("--preset", nargs="+", default=[], help="show these alone; for --layout prompts, whose prompts")
+    parser.add_argument("--backbone", nargs="+", default=[], help="show these alone, as tables name them: RN50")
+    parser.add_argument("--all-runs", action="store_true", help="show the runs of studies, too (docs/results.md)")
     parser.add_argument(
         "--published",
         nargs="*",
         choices=SOURCES,
         default=ORDER,
-        help="sources of published figures, most preferred first (default: paper tip ape); without a name: none",
+        help="sources of published figures, the preferred one first (default: paper tip ape); without a name, none",
     )
     parser.add_argument(
-        "--width", type=width_from, help="of a terminal table (default: the terminal's; in a file full)"
+        "--width", type=width_from, help="columns of a terminal table (default: those of the terminal)"
     )
     parser.add_argument("--output", help="write to this file instead of the terminal")
     args = parser.parse_args()

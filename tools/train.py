@@ -1,10 +1,10 @@
-"""One run, with Dassl's command line: train, resume, evaluate.
+"""Train, resume or evaluate one run, with Dassl's command line.
 
     python tools/train.py --root DATA --seed 1 --trainer SimNL \\
         --config-file configs/trainers/SimNL.yaml --dataset-config-file configs/datasets/dtd.yaml \\
         --output-dir output/try DATASET.NUM_SHOTS 16
 
-scripts/<method>/main.sh is the short way to the same, for three seeds and with a table at the end.
+scripts/<method>/main.sh is a shorter way to do the same, for three seeds and with a table at the end.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", default="", help="data root, the folder of the data sets' folders")
+    parser.add_argument("--root", default="", help="the data root, which holds the data sets' folders")
     parser.add_argument("--output-dir", default="", help="the run's folder (default: ./output)")
     parser.add_argument("--resume", default="", help="continue from the checkpoints in this folder")
-    parser.add_argument("--seed", type=argument(-1), default=1, help="of the few-shot draw, initial values and order")
+    parser.add_argument("--seed", type=argument(-1), default=1, help="the seed of draw, initial values and order")
     parser.add_argument("--trainer", default="", help=f"one of: {', '.join(known('trainers'))}")
     parser.add_argument("--config-file", default="", help="method yaml (default: configs/trainers/<trainer>.yaml)")
     parser.add_argument("--dataset-config-file", required=True, help="data set yaml, see configs/datasets")
@@ -48,9 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the head in --model-dir")
-    parser.add_argument("--model-dir", default="", help="folder of a finished run, for --eval-only")
+    parser.add_argument("--model-dir", default="", help="the folder of a finished run, for --eval-only")
     parser.add_argument("--load-epoch", type=argument(), default=0, help="the engine's checkpoint of this epoch")
-    parser.add_argument("--no-train", action="store_true", help="build everything (features too), then stop")
+    parser.add_argument("--no-train", action="store_true", help="build everything, also features, and stop")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
     return parser
 

@@ -3,8 +3,8 @@
     python tools/train_tiny_clip.py            # writes simnl/clip/tiny_clip/{weights.safetensors,metrics.json}
     python tools/train_tiny_clip.py --output my_tiny_clip --epochs 2
 
-Contrastive learning as CLIP does it (Radford et al., ICML 2021), in float32 on a CPU. Captions that are word for word
-equal count as the same text, so that a small caption language does not make false negatives.
+Contrastive learning as CLIP does it (Radford et al., ICML 2021), in float32 on a CPU. Captions that are equal
+word for word count as the same text, so that a small caption language does not make false negatives.
 """
 
 from __future__ import annotations
@@ -195,13 +195,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path(tiny_clip.__file__).parent, help="folder to write to")
-    parser.add_argument("--images", type=int, default=12000, help="rendered training images")
+    parser.add_argument("--output", type=Path, default=Path(tiny_clip.__file__).parent, help="the folder to write to")
+    parser.add_argument("--images", type=int, default=12000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2, help="the weights depend on it in the last bits")
+    parser.add_argument("--threads", type=int, default=2, help="the last bits of the weights depend on it")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

@@ -3,10 +3,10 @@
 python tools/warm.py fewshot --datasets dtd --shots 1 2 4 8 16          # what benchmark.sh would run, see its --help
 torchrun --nproc-per-node 8 tools/warm.py fewshot --datasets imagenet   # 8 GPUs, each with its share of the images
 
-Takes the flags of scripts/benchmark.sh that say what is run: not --jobs, --gpus, --executor and --slurm, since it is
-torchrun (under srun on a cluster) that starts several processes. However many fill it, the store gets the same rows, to
-the last bit.
---dry-run says how many views are needed, stored or not, and encodes nothing.
+The flags are those of scripts/benchmark.sh that say what is run. --jobs, --gpus, --executor and --slurm are not taken,
+because torchrun (under srun on a cluster) starts the processes here. The store gets the same rows, to the last bit,
+however many processes fill it. --dry-run says how many views are needed, whether stored or not, and
+encodes nothing.
 """
 
 from __future__ import annotations
