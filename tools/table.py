@@ -19,6 +19,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl.commands import as_typed
 from simnl.config_names import known
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
@@ -49,7 +50,9 @@ FILTERS = {"methods": "method", "datasets": "dataset", "shots": "shots", "protoc
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("paths", nargs="*", help="run folders, folders above them, or result.json files")
     parser.add_argument("--layout", choices=[DEFAULT_LAYOUT, *LAYOUTS], default=DEFAULT_LAYOUT)
     parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, and markdown elsewhere")
@@ -70,9 +73,7 @@ def arguments() -> argparse.Namespace:
         default=ORDER,
         help="sources of published figures, the preferred one first (default: paper tip ape); without a name, none",
     )
-    parser.add_argument(
-        "--width", type=width_from, help="columns of a terminal table (default: those of the terminal)"
-    )
+    parser.add_argument("--width", type=width_from, help="columns of a terminal table (default: those of the terminal)")
     parser.add_argument("--output", help="write to this file instead of the terminal")
     args = parser.parse_args()
     shown = FULL if args.output else terminal_width()
