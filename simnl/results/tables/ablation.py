@@ -9,7 +9,7 @@ from simnl.results.published import AVERAGE
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Stat, Table, figure, mark_columns, text
-from simnl.results.tables.pairs import difference_cell, differences, draw_of, union
+from simnl.results.tables.paired import difference_cell, differences, draw_of, union
 from simnl.results.tables.parts import ADAPTERS, Family, defaults, families, parts_of, switches
 from simnl.results.tables.records import GridRow, by_setting, grid, options_text, prompts_text
 from simnl.runs.names import dataset_name, display_name

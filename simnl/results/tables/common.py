@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from simnl.results.published import ORDER, ZEROSHOT, Figure, protocol_of, sources_of
 from simnl.results.stats import CI_METHODS, mean
-from simnl.results.tables.model import Cell, Row, Stat, text
-from simnl.results.tables.records import SETTING, GridRow, images_text, is_standard, options_text, prompts_text
+from simnl.results.tables.model import Stat
+from simnl.results.tables.records import SETTING, GridRow, images_text, options_text, prompts_text
 from simnl.runs.names import dataset_name, display_name
 
 # The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1, and the shifted ones of A2.
@@ -172,40 +172,18 @@ def published_caption(used: dict[str, set[str]], compared: bool, ours: str = "ou
     return lines
 
 
-def triple(label: str, ours: Row, published: Sequence[Figure | None]) -> list[Row]:
-    """Our row; below it, where there are any, the published figures and the differences."""
-    rows = [[text(label), *ours]]
-    if any(published):
-        rows.append(published_row("published", published))
-        if any(cell.value is not None and p for cell, p in zip(ours, published, strict=True)):
-            rows.append([text("difference"), *map(_difference, ours, published)])
-    return rows
-
-
-def published_row(label: str, published: Iterable[Figure | None]) -> Row:
-    """Published figures as cells."""
-    return [text(label), *(Cell(p.accuracy, p.ci) if p else Cell() for p in published)]
-
-
-def _difference(ours: Cell, published: Figure | None) -> Cell:
-    if ours.value is None or published is None:
-        return Cell(text="")
-    return Cell(ours.value - published.accuracy, signed=True)
-
-
 def tidy(
-    layout: str, row: GridRow, stat: Stat | None, published: Figure | None, ci: str, **more: object
+    layout: str, row: GridRow, stat: Stat | None, published: Figure | None, ci: str, **place: object
 ) -> dict[str, object]:
-    """One figure for csv, in full precision."""
+    """One figure for csv, in full precision; what `place` says of the setting counts before the row's first run."""
     value = stat.mean if stat else None
-    compare = published if is_standard(row.first) else None
     return {
         "layout": layout,
         "method": row.method,
         "row": row.label,
-        **more,
+        **{key: value for key, value in place.items() if key not in SETTING},
         "shots": row.first.get("shots"),
-        **{key: row.first.get(key, "") for key in SETTING},
+        **{key: place.get(key, row.first.get(key, "")) for key in SETTING},
         "prompts": prompts_text(row.first),
         "options": options_text(row.first),
         "accuracy": value,
@@ -217,7 +195,7 @@ def tidy(
         "published": published.accuracy if published else None,
         "published_ci95": published.ci if published else None,
         "published_per_seed": published.per_seed if published else "",
-        "difference": value - compare.accuracy if compare and value is not None else None,
+        "difference": value - published.accuracy if published and stat else None,
         "source": published.source if published else "",
     }
 
