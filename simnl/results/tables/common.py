@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from simnl.results.published import ORDER, ZEROSHOT, Figure, protocol_of, sources_of
+from simnl.results.published import ORDER, ZEROSHOT, Figure, sources_of
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import SETTING, GridRow, images_text, options_text, prompts_text
@@ -45,21 +45,20 @@ class Request:
     preset: str = "repaired"
 
 
+def in_order(names: Iterable[str], order: Sequence[str], *first: Callable[[str], object]) -> list[str]:
+    """Each name once: those of an order as there, then the others by what `first` says of them, then by name."""
+    rank = {name: place for place, name in reversed(list(enumerate(order)))}
+    return sorted(set(names), key=lambda name: (rank.get(name, len(order)), *(key(name) for key in first), name))
+
+
 def method_order(methods: Iterable[str], asked: Sequence[str] = ()) -> list[str]:
     """As asked for; else zero-shot first, SimNL last, the others by name."""
-    rank = {name: i for i, name in enumerate(asked)}
-    return sorted(dict.fromkeys(methods), key=lambda m: (rank.get(m, len(rank)), m != ZEROSHOT, m == LAST, m.lower()))
+    return in_order(methods, asked, lambda m: m != ZEROSHOT, lambda m: m == LAST, str.lower)
 
 
 def dataset_order(datasets: Iterable[str], request: Request) -> list[str]:
     """As asked for; else the paper's order, then by name."""
-    order = request.datasets or ELEVEN
-    return sorted(dict.fromkeys(datasets), key=lambda d: (order.index(d) if d in order else len(order), d))
-
-
-def target_order(targets: Iterable[str]) -> list[str]:
-    """Shifted data sets in the order of the paper's Table A2, others by name."""
-    return sorted(dict.fromkeys(targets), key=lambda t: (SHIFTED.index(t) if t in SHIFTED else len(SHIFTED), t))
+    return in_order(datasets, request.datasets or ELEVEN)
 
 
 def shots_title(shots: int) -> str:
@@ -84,36 +83,39 @@ def percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
+def unlike_standard(record: dict, split: str, classes: str, noise: str) -> list[str]:
+    """What is not as in a standard run: an own split, a part of the classes, wrong labels, each in the words given."""
+    origin, part, share = record.get("split_origin"), record.get("subsample_classes"), record.get("label_noise")
+    said = [
+        split.format(origin) if origin not in (None, "standard") else "",
+        classes.format(part) if part not in (None, "all") else "",
+        noise.format(percent(share)) if share else "",
+    ]
+    return [part for part in said if part]
+
+
 def run_title(record: dict) -> str:
     """`RN50, repaired, fewshot-val`, and what is not as in a standard run."""
-    parts = [record["backbone"], record["preset"], record["protocol"]]
-    if record.get("split_origin", "standard") != "standard":
-        parts.append("own split")
-    if record.get("subsample_classes", "all") != "all":
-        parts.append(f"{record['subsample_classes']} classes")
-    if record.get("label_noise"):
-        parts.append(f"{percent(record['label_noise'])} wrong labels")
-    return ", ".join(parts)
+    unlike = unlike_standard(record, "own split", "{} classes", "{} wrong labels")
+    return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike])
 
 
 def setting_text(record: dict) -> str:
     """Backbone, weights, preset, protocol, and whatever is not as in a standard run."""
-    weights = record.get("weights", "")
-    fingerprint = str(record.get("weights_fingerprint", ""))[:8]
-    detail = ", ".join(part for part in [f"weights {weights}" if weights else "", fingerprint] if part)
+    weights, fingerprint = record.get("weights", ""), str(record.get("weights_fingerprint", ""))[:8]
+    detail = ", ".join(filter(None, [f"weights {weights}" if weights else "", fingerprint]))
     parts = [
         f"Backbone {record['backbone']}" + (f" ({detail})" if detail else ""),
         f"preset {record['preset']}",
         f"protocol {record['protocol']}",
+        *(["selected on the test images: an upper bound"] if record["protocol"] == "oracle-test" else []),
+        *unlike_standard(
+            record,
+            "split {}: own splits, not the standard ones",
+            "the {} half of the classes",
+            "{} of the training labels wrong",
+        ),
     ]
-    if record["protocol"] == "oracle-test":
-        parts.append("selected on the test images: an upper bound")
-    if record.get("split_origin", "standard") != "standard":
-        parts.append(f"split {record['split_origin']}: own splits, not the standard ones")
-    if record.get("subsample_classes", "all") != "all":
-        parts.append(f"the {record['subsample_classes']} half of the classes")
-    if record.get("label_noise"):
-        parts.append(f"{percent(record['label_noise'])} of the training labels wrong")
     return "; ".join(parts) + "."
 
 
@@ -150,26 +152,6 @@ def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Re
         f"Mean of n = {n} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
         f"±: half width of the 95 % interval ({CI_METHODS[request.ci]}); none for one seed.",
     ]
-
-
-def published_caption(used: dict[str, set[str]], compared: bool, ours: str = "our run is a standard one") -> list[str]:
-    """One sentence per source, and one on differences.
-
-    Args:
-        used: {source: methods}.
-        compared: whether there is any difference.
-        ours: what a run of ours must be for a difference.
-    """
-    lines = [
-        f"Published: {source} ({', '.join(sorted(map(display_name, methods)))}): {protocol_of(source)}."
-        for source, methods in sorted(used.items())
-    ]
-    if lines:
-        lines.append(
-            "Difference: ours minus published, in points, only where backbone, weights and shots agree and "
-            f"{ours}{'' if compared else '; here there is no such pair'}."
-        )
-    return lines
 
 
 def tidy(

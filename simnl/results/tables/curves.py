@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from simnl.results.published import Figure, published_sensitivity
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.layout import Comparison
+from simnl.results.tables.comparison import Comparison
 from simnl.results.tables.model import Block, Table, figure
 from simnl.results.tables.records import GridRow, by_setting, grid, options_text
 from simnl.runs.names import dataset_name, display_name

@@ -8,7 +8,7 @@ from dataclasses import replace
 from simnl.results.published import AVERAGE, PAPER_A1, PAPER_A2
 from simnl.results.tables import common
 from simnl.results.tables.common import ELEVEN, SHIFTED, Request
-from simnl.results.tables.layout import Average, Layout, Rows
+from simnl.results.tables.comparison import Average, Layout, Rows
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import ARROW, GridRow, by_setting, grid, options_text, prompts_text, with_targets
 from simnl.runs.names import dataset_name
@@ -77,7 +77,7 @@ def _source_and_targets(record: dict) -> dict[str, float]:
 def _shifted_columns(there: set[str], request: Request) -> list[str]:
     """The source, then `source -> target` in the order of the targets."""
     targets = {column.split(ARROW)[1]: column for column in there if ARROW in column}
-    return [*(c for c in there if ARROW not in c), *(targets[name] for name in common.target_order(targets))]
+    return [*(c for c in there if ARROW not in c), *(targets[name] for name in common.in_order(targets, SHIFTED))]
 
 
 def _shifted_headers(columns: Sequence[str]) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from simnl.results.tables.ablation import ablation_tables
-from simnl.results.tables.catalogue import datasets_tables, prompts_tables
 from simnl.results.tables.common import Request
-from simnl.results.tables.costs import cost_tables
 from simnl.results.tables.curves import sensitivity_tables
+from simnl.results.tables.declared import datasets_tables, prompts_tables
 from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE
+from simnl.results.tables.lists import cost_tables
 from simnl.results.tables.model import Table
 from simnl.results.tables.paired import paired_tables
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Sequence
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
+from simnl.results.tables.comparison import COLUMN, Layout, Rows, add_average, block_title
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
-from simnl.results.tables.layout import COLUMN, Layout, Rows, add_average, block_title
 from simnl.results.tables.model import Block, Cell, Stat, Table, text
 from simnl.results.tables.records import SETTING, GridRow, grid, prompts_text
 from simnl.runs.names import display_name

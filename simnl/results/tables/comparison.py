@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from simnl.results.published import AVERAGE, Figure, published_accuracy, published_methods, same_weights
+from simnl.results.published import AVERAGE, Figure, protocol_of, published_accuracy, published_methods, same_weights
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Table, figure, mark_columns, text
@@ -211,7 +211,16 @@ class Comparison:
 
     def caption(self, ours: str = "our run is a standard one") -> list[str]:
         """Sentences on published figures and on methods that do not apply; `ours`: when there is a difference."""
-        return [*common.published_caption(self.used, self.compared, ours), *self.notes]
+        sentences = [
+            f"Published: {source} ({', '.join(sorted(map(display_name, methods)))}): {protocol_of(source)}."
+            for source, methods in sorted(self.used.items())
+        ]
+        if sentences:
+            sentences.append(
+                "Difference: ours minus published, in points, only where backbone, weights and shots agree and "
+                f"{ours}{'' if self.compared else '; here there is no such pair'}."
+            )
+        return sentences + self.notes
 
     def _without_runs(self, shots: int, source: str) -> list[str]:
         if source not in self.request.sources or self.request.methods or not self.shows_published:
