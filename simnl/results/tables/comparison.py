@@ -51,6 +51,7 @@ class Layout:
         shows_unable: all methods of the records that cannot do the task have a row.
         paper: the source whose methods are shown even without runs, from the columns; None: nothing is published.
         whole: the data sets of a published average.
+        missing: the error where there is no group.
     """
 
     name: str
@@ -70,14 +71,22 @@ class Layout:
     shows_unable: bool = True
     paper: Callable[[Sequence], str] | None = None
     whole: tuple[str, ...] = ()
+    missing: str = ""
 
     def tables(self, records: Sequence[dict], request: Request) -> list[Table]:
-        """One table per group of records.
+        """One table per group of records, see `groups_of`."""
+        return [self._table(group, records, request) for group in self.groups_of(records, request)]
+
+    def groups_of(self, records: Sequence[dict], request: Request) -> list[list[dict]]:
+        """The records of each table.
 
         Raises:
             ValueError: there is nothing to show.
         """
-        return [self._table(group, records, request) for group in self.groups(records, request)]
+        groups = self.groups(records, request)
+        if self.missing and not groups:
+            raise ValueError(self.missing)
+        return groups
 
     def averaged(self, columns: Sequence) -> Average | None:
         """The average over these columns; None where there is none to make."""
@@ -86,7 +95,8 @@ class Layout:
 
     def _table(self, records: Sequence[dict], everything: Sequence[dict], request: Request) -> Table:
         first = self.setting(records[0])
-        columns = self.columns(self.expected({c for r in records for c in self.figures(r)}, request), request)
+        found = [{**r, COLUMN: column, "accuracy": a} for r in records for column, a in self.figures(r).items()]
+        columns = self.columns(self.expected({r[COLUMN] for r in found}, request), request)
         average = self.averaged(columns)
         names = [*columns, average.name] if average else columns
         published = names if self.paper else []
@@ -94,7 +104,7 @@ class Layout:
             published = columns if self.paper else []  # an average over other data sets has no counterpart
         comparison = Comparison(self.name, records, request, self.task, everything if self.shows_unable else ())
         blocks = []
-        by_block = self.rows(records, request) if self.rows else self._grids(records, request.ci)
+        by_block = self.rows(records, request) if self.rows else self.grids(found, request)
         for key, rows in by_block.items():
             if average:
                 add_average(rows, average, request.ci)
@@ -116,10 +126,12 @@ class Layout:
             marked=True,
         )
 
-    def _grids(self, records: Sequence[dict], ci: str) -> Rows:
-        found = [{**r, COLUMN: column, "accuracy": a} for r in records for column, a in self.figures(r).items()]
-        keys = sorted({r[self.block] for r in found})
-        return {key: grid([r for r in found if r[self.block] == key], lambda r: r[COLUMN], ci) for key in keys}
+    def grids(self, records: Sequence[dict], request: Request) -> Rows:
+        """The rows of each block, from records with their `column`."""
+        there = {record[self.block] for record in records}
+        keys = sorted(there) if self.block == "shots" else common.dataset_order(there, request)
+        of_block = {key: [r for r in records if r[self.block] == key] for key in keys}
+        return {key: grid(same, lambda r: r[COLUMN], request.ci) for key, same in of_block.items()}
 
     def _place(self, key: Hashable) -> Place:
         """Where a figure stands, by its column, for csv."""

@@ -48,15 +48,7 @@ FEWSHOT = Layout(
 
 
 def _shifted_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
-    """By setting and source, at numbers of shots at which a run has shifted targets.
-
-    Raises:
-        ValueError: no run was tested on a shifted data set.
-    """
-    if not any(map(_is_shifted, records)):
-        raise ValueError(
-            "No run was tested on a shifted data set. Run one first, e.g.\n  bash scripts/simnl/dg.sh shapes 16"
-        )
+    """By setting and source, at numbers of shots at which a run has shifted targets."""
     # runs of the same source without targets are missing figures, not missing methods
     groups = by_setting(records, also=["dataset"])
     shots = [{r["shots"] for r in group if _is_shifted(r)} for group in groups]
@@ -98,21 +90,13 @@ DG = Layout(
     task="dg",
     paper=lambda columns: PAPER_A2,
     whole=SHIFTED,
+    missing="No run was tested on a shifted data set. Run one first, e.g.\n  bash scripts/simnl/dg.sh shapes 16",
 )
 
 
 def _base_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
-    """By setting and number of shots.
-
-    Raises:
-        ValueError: no run was trained on the base classes and tested on the new ones.
-    """
+    """By setting and number of shots, of runs on the base classes that were tested on the new ones."""
     base = [r for r in records if r.get("subsample_classes") == "base" and NEW_CLASSES in r.get("targets", {})]
-    if not base:
-        raise ValueError(
-            "No run was trained on the base classes and tested on the new ones. Run some first, e.g.\n"
-            "  bash scripts/benchmark.sh base2new --datasets shapes"
-        )
     return by_setting(base, also=["shots"])
 
 
@@ -170,6 +154,8 @@ BASE2NEW = Layout(
     ),
     part="part",
     task="base2new",
+    missing="No run was trained on the base classes and tested on the new ones. Run some first, e.g.\n"
+    "  bash scripts/benchmark.sh base2new --datasets shapes",
 )
 
 
@@ -178,16 +164,8 @@ def _noise_groups(records: Sequence[dict], request: Request, also: Sequence[str]
 
     Those without wrong labels are there where runs with such labels have the same data set, shots, method, options and
     prompts (others are of another study), or where their method was asked for.
-
-    Raises:
-        ValueError: no run with wrong labels.
     """
     noisy = {(r["dataset"], r["shots"]) for r in records if r.get("label_noise")}
-    if not noisy:
-        raise ValueError(
-            "No run with wrong training labels. Run some first, e.g.\n"
-            "  bash scripts/benchmark.sh noise --datasets shapes"
-        )
     groups = by_setting(records, without=["label_noise"], also=[*also, "shots"])
     there = [{_variant(r) for r in group if _noise_of(r)} for group in groups]
     asked = {_variant(r) for r in records if r["method"] in request.methods and (r["dataset"], r["shots"]) in noisy}
@@ -235,6 +213,8 @@ NOISE = Layout(
         "Columns: share of the few-shot training labels that are replaced by another class; the test labels are clean.",
     ),
     part="label_noise",
+    missing="No run with wrong training labels. Run some first, e.g.\n"
+    "  bash scripts/benchmark.sh noise --datasets shapes",
     setting=lambda record: {**record, "label_noise": 0.0},
 )
 

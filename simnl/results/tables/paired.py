@@ -10,7 +10,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.comparison import COLUMN, Layout, Rows, add_average, block_title
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
 from simnl.results.tables.model import Block, Cell, Stat, Table, text
-from simnl.results.tables.records import SETTING, GridRow, grid, prompts_text
+from simnl.results.tables.records import SETTING, GridRow, prompts_text
 from simnl.runs.names import display_name
 
 ALL = "all draws"
@@ -100,7 +100,7 @@ def paired_tables(records: Sequence[dict], against: str, request: Request, layou
         ValueError: runs of that method of more than one config on the same data, or no draws in common.
     """
     cut = PAIRS.get(layout, PLAIN_PAIRS)
-    groups = cut.groups(records, request)
+    groups = cut.groups_of(records, request)
     found = [differences(g, lambda r: r["method"] == against and not r.get("options"), cut.figures) for g in groups]
     if not any(found):
         methods = ", ".join(sorted({r["method"] for r in records}))
@@ -157,9 +157,7 @@ def _blocks(found: Sequence[dict], columns: Sequence, layout: Layout, request: R
     """
     average = layout.averaged(columns)
     of_targets = average if layout.shows_unable else None
-    there = {record[layout.block] for record in found}
-    keys = sorted(there) if layout.block == "shots" else common.dataset_order(there, request)
-    blocks = {key: grid([r for r in found if r[layout.block] == key], lambda r: r[COLUMN], request.ci) for key in keys}
+    blocks = layout.grids(found, request)
     for rows in blocks.values():
         if of_targets:
             add_average(rows, of_targets, request.ci)
