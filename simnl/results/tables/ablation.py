@@ -8,7 +8,6 @@ from typing import NamedTuple
 from simnl.results.published import AVERAGE
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.comparison import block_title
 from simnl.results.tables.model import Block, Stat, Table, figure, mark_columns, text
 from simnl.results.tables.paired import difference_cell, differences, draw_of, union
 from simnl.results.tables.parts import ADAPTERS, Family, defaults, families, parts_of, switches
@@ -80,7 +79,9 @@ def _table(family: Family, request: Request) -> Table:
             note or _difference_caption(family, len(datasets)),
             *([common.average_caption(len(datasets), "data sets")] if several else []),
         ],
-        blocks=[_block(of_block, block_title(name, len(datasets)), n, family) for name, of_block in lines.items()],
+        blocks=[
+            _block(of_block, common.block_title(name, len(datasets)), n, family) for name, of_block in lines.items()
+        ],
         tidy=[_tidy(line, name, family, request.ci) for name, of_block in lines.items() for line in of_block],
         marked=True,
     )

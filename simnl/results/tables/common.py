@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from simnl.results.published import ORDER, ZEROSHOT, Figure, sources_of
+from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, Figure, sources_of
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import SETTING, GridRow, images_text, options_text, prompts_text
@@ -190,6 +190,13 @@ def tidy_published(layout: str, method: str, published: Figure, **more: object) 
     }  # fmt: skip
 
 
+def block_title(key: Hashable, others: int = 0) -> str:
+    """Of the block of a number of shots, of a data set, or of the average over the others."""
+    if isinstance(key, int):
+        return shots_title(key)
+    return f"Average over {others} data sets" if key == AVERAGE else key and dataset_name(key)
+
+
 def average_caption(n: int, what: str) -> str:
     """How averages are made."""
     return f"Average: over all {n} {what} and the seeds that all of them have, of complete rows alone."
@@ -202,3 +209,10 @@ def average_of(stats: Sequence[Stat | None], ci: str) -> Stat | None:
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in stats)))
     averages = {seed: mean([stat.by_seed[seed] for stat in stats]) for seed in seeds}
     return Stat(averages, ci, " ".join(stat.split for stat in stats)) if seeds else None
+
+
+def add_average(rows: Sequence[GridRow], name: str, over: Sequence[Hashable], ci: str) -> None:
+    """Each complete row with its average over some columns."""
+    for row in rows:
+        stat = average_of([row.stats.get(column) for column in over], ci)
+        row.stats |= {name: stat} if stat else {}

@@ -14,7 +14,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Table, figure, mark_columns, text
 from simnl.results.tables.records import ARROW, GridRow, grid, is_clean, is_standard
 from simnl.runs.cli import known
-from simnl.runs.names import dataset_name, display_name
+from simnl.runs.names import display_name
 
 COLUMN = "column"
 Rows = dict[Hashable, list[GridRow]]  # by block
@@ -22,11 +22,12 @@ Place = Callable[[Hashable], dict[str, object]]
 
 
 class Average(NamedTuple):
-    """One more column: its name, the columns it is made of, and what these are called."""
+    """One more column: its name, the columns it is made of, what these are called, and whether they share no draws."""
 
     name: str
     over: list
     what: str
+    apart: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,17 @@ class Layout:
         columns = self.columns(self.expected({r[COLUMN] for r in found}, request), request)
         average = self.averaged(columns)
         names = [*columns, average.name] if average else columns
-        published = names if self.paper else []
-        if average and {column.split(ARROW)[-1] for column in average.over} != set(self.whole):
-            published = columns if self.paper else []  # an average over other data sets has no counterpart
+        comparable = self._comparable(columns, average)
         comparison = Comparison(self.name, records, request, self.task, everything if self.shows_unable else ())
         blocks = []
         by_block = self.rows(records, request) if self.rows else self.grids(found, request)
         for key, rows in by_block.items():
             if average:
-                add_average(rows, average, request.ci)
+                common.add_average(rows, average.name, average.over, request.ci)
             place = self._place(key or records[0]["dataset"])
             shots = key if self.block == "shots" else records[0]["shots"]
-            body = comparison.block(rows, names, published, shots, self.paper(columns) if self.paper else "", place)
-            blocks.append(Block(["method", *self.headers(names)], body, block_title(key, len(by_block) - 1)))
+            body = comparison.block(rows, names, comparable, shots, self.paper(columns) if self.paper else "", place)
+            blocks.append(Block(["method", *self.headers(names)], body, common.block_title(key, len(by_block) - 1)))
         averaged = average or (Average(AVERAGE, list(by_block)[:-1], "data sets") if AVERAGE in by_block else None)
         return Table(
             title=f"{self.title(records[0])} ({common.run_title(first)}): accuracy in %",
@@ -126,6 +125,13 @@ class Layout:
             marked=True,
         )
 
+    def _comparable(self, columns: Sequence, average: Average | None) -> Sequence:
+        """The columns with published counterparts; an average over other data sets than the published one has none."""
+        if not self.paper:
+            return []
+        is_whole = average and {column.split(ARROW)[-1] for column in average.over} == set(self.whole)
+        return [*columns, average.name] if is_whole else columns
+
     def grids(self, records: Sequence[dict], request: Request) -> Rows:
         """The rows of each block, from records with their `column`."""
         there = {record[self.block] for record in records}
@@ -136,20 +142,6 @@ class Layout:
     def _place(self, key: Hashable) -> Place:
         """Where a figure stands, by its column, for csv."""
         return lambda column: {"dataset": key, self.part: column} if self.part else {"dataset": column}
-
-
-def add_average(rows: Sequence[GridRow], average: Average, ci: str) -> None:
-    """Each complete row with its average."""
-    for row in rows:
-        stat = common.average_of([row.stats.get(column) for column in average.over], ci)
-        row.stats |= {average.name: stat} if stat else {}
-
-
-def block_title(key: Hashable, others: int = 0) -> str:
-    """Of the block of a number of shots, of a data set, or of the average over the others."""
-    if isinstance(key, int):
-        return common.shots_title(key)
-    return f"Average over {others} data sets" if key == AVERAGE else key and dataset_name(key)
 
 
 class Comparison:

@@ -85,7 +85,9 @@ DG = Layout(
     figures=_source_and_targets,
     columns=_shifted_columns,
     headers=_shifted_headers,
-    average=lambda columns: Average(f"{columns[0]}{ARROW}{AVERAGE}", columns[1:], "targets, without the source,"),
+    average=lambda columns: Average(
+        f"{columns[0]}{ARROW}{AVERAGE}", columns[1:], "targets, without the source,", apart=False
+    ),
     caption=("Trained and selected on the source alone; nothing is selected on a target.",),
     task="dg",
     paper=lambda columns: PAPER_A2,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.comparison import COLUMN, Layout, Rows, add_average, block_title
+from simnl.results.tables.comparison import COLUMN, Average, Layout, Rows
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
 from simnl.results.tables.model import Block, Cell, Stat, Table, text
 from simnl.results.tables.records import SETTING, GridRow, prompts_text
@@ -114,8 +114,12 @@ def paired_tables(records: Sequence[dict], against: str, request: Request, layou
 
 def _table(records: Sequence[dict], found: Sequence[dict], against: str, request: Request, layout: Layout) -> Table:
     columns = layout.columns({r[COLUMN] for r in found}, request)
-    blocks, summary, note = _blocks(found, columns, layout, request)
-    columns += [summary] if summary else []
+    summary = layout.averaged(columns)
+    if summary and summary.apart:  # all draws, of all columns; else each draw's mean over the columns that share it
+        summary = summary._replace(name=ALL)
+    note = "Average: of each draw's differences on the targets, of draws that have all of them."
+    blocks = _blocks(found, summary, layout, request)
+    columns += [summary.name] if summary else []
     headers, first, baseline = ["method", *layout.headers(columns)], layout.setting(records[0]), display_name(against)
     title = layout.title(records[0])
     where = f", {title[0].lower()}{title[1:]}" if title else ""
@@ -128,19 +132,19 @@ def _table(records: Sequence[dict], found: Sequence[dict], against: str, request
             f"Mean of a method's accuracy minus that of {baseline} over the n draws (data set, shots, seed, split) "
             f"that both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one draw.",
             *layout.caption,
-            *note,
+            *([note] if summary and not summary.apart else []),
             f"Prompts: {common.by_value(records, prompts_text)}.",
         ],
         blocks=[
             Block(
                 headers,
                 [[text(row.shown), *(difference_cell(row.stats.get(column)) for column in columns)] for row in rows],
-                every if key == ALL else block_title(key),
+                every if key == ALL else common.block_title(key),
             )
             for key, rows in blocks.items()
         ],
         tidy=[
-            _tidy(key, row, column, layout, request.ci) | {"against": against}
+            _tidy(against, key, row, column, layout, request.ci)
             for key, rows in blocks.items()
             for row in rows
             for column in columns
@@ -149,31 +153,21 @@ def _table(records: Sequence[dict], found: Sequence[dict], against: str, request
     )
 
 
-def _blocks(found: Sequence[dict], columns: Sequence, layout: Layout, request: Request) -> tuple[Rows, str, list[str]]:
-    """Rows by block, those of all blocks last; the name of one more column, and what to say of it.
-
-    The column holds all draws of all data sets; but targets share their training images, so they are no draws of their
-    own, and it holds each draw's mean over them.
-    """
-    average = layout.averaged(columns)
-    of_targets = average if layout.shows_unable else None
+def _blocks(found: Sequence[dict], summary: Average | None, layout: Layout, request: Request) -> Rows:
+    """Rows by block, with the summary; those of all blocks last, where there are several."""
     blocks = layout.grids(found, request)
     for rows in blocks.values():
-        if of_targets:
-            add_average(rows, of_targets, request.ci)
-        elif average:
+        if summary and summary.apart:
             for row in rows:
-                row.stats[ALL] = union(list(row.stats.values()))
+                row.stats[summary.name] = union(list(row.stats.values()))
+        elif summary:
+            common.add_average(rows, summary.name, summary.over, request.ci)
     if len(blocks) > 1:
         blocks[ALL] = merged([row for rows in blocks.values() for row in rows])
-    blocks = {key: common.ordered(rows, request) for key, rows in blocks.items()}
-    if of_targets:
-        sentence = "Average: of each draw's differences on the targets, of draws that have all of them."
-        return blocks, average.name, [sentence]
-    return blocks, ALL if average else "", []
+    return {key: common.ordered(rows, request) for key, rows in blocks.items()}
 
 
-def _tidy(key: Hashable, row: GridRow, column: Hashable, layout: Layout, ci: str) -> dict[str, object]:
+def _tidy(against: str, key: Hashable, row: GridRow, column: Hashable, layout: Layout, ci: str) -> dict[str, object]:
     """A difference for csv."""
     stat = row.stats[column]
     part = {"dataset": key, "part": column, "shots": row.first["shots"]}
@@ -181,7 +175,7 @@ def _tidy(key: Hashable, row: GridRow, column: Hashable, layout: Layout, ci: str
         "layout": "paired",
         "method": row.method,
         "row": row.label,
-        "against": "",
+        "against": against,
         **(part if layout.part else {"dataset": column, "shots": "all" if key == ALL else key}),
         **{name: row.first.get(name, "") for name in SETTING},
         "difference": stat.mean,
