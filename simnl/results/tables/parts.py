@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from simnl.results.tables.records import split_by
+
 # Keys of the method's node that switch its parts; beside them an empty file of CuPL sentences.
 KEYS = (
     "ADAPTERS", "REWEIGHT_POSITIVE", "REWEIGHT_NEGATIVE", "RERANK_WEIGHT", "CONSISTENCY_WEIGHT", "NEGATIVE_LOSS",
@@ -102,26 +104,15 @@ def families(records: Sequence[dict]) -> Iterator[Family]:
 
     Where all runs share a switch, as those of a study that was started with one, the full method has it, too.
     """
-    fulls: dict[str, list[dict]] = {}
-    lacking = []
-    for record in records:
-        if switches(record):
-            lacking.append(record)
-        else:
-            fulls.setdefault(_rest(record, ()), []).append(record)
-    alone = {id(record): record for record in lacking}
-    for name in sorted(fulls):
-        full = fulls[name]
+    lacking = [record for record in records if switches(record)]
+    taken: set[int] = set()
+    for full in split_by([r for r in records if not switches(r)], lambda r: _rest(r, ())):
         members = [r for r in _beside(full, lacking) if _rest(r) == _rest(full[0], switches(r))]
-        for record in members:
-            alone.pop(id(record), None)
+        taken |= set(map(id, members))
         if members:
             yield Family(full[0]["options"], [*full, *members])
-    orphans: dict[str, list[dict]] = {}
-    for record in alone.values():
-        orphans.setdefault(_rest(record), []).append(record)
-    for name in sorted(orphans):
-        yield from _of_shared_switches(orphans[name])
+    for orphans in split_by([r for r in lacking if id(r) not in taken], _rest):
+        yield from _of_shared_switches(orphans)
 
 
 def _of_shared_switches(records: Sequence[dict]) -> Iterator[Family]:

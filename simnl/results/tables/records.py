@@ -70,7 +70,7 @@ def select(records: Sequence[dict], wanted: dict[str, Sequence], known: dict[str
 def by_setting(records: Sequence[dict], *, without: Sequence[str] = (), also: Sequence[str] = ()) -> list[list[dict]]:
     """Records split into those that agree in all of SETTING but `without`, plus `also`; in a stable order."""
     keys = [key for key in (*SETTING, *also) if key not in without]
-    return _split(records, lambda record: values_of(record, keys))
+    return split_by(records, lambda record: values_of(record, keys))
 
 
 def values_of(record: dict, keys: Iterable[str]) -> tuple[str, ...]:
@@ -80,7 +80,8 @@ def values_of(record: dict, keys: Iterable[str]) -> tuple[str, ...]:
     return tuple("" if key in unsaid else str(record.get(key, "")) for key in keys)
 
 
-def _split(records: Iterable[dict], key: Callable[[dict], Hashable]) -> list[list[dict]]:
+def split_by(records: Iterable[dict], key: Callable[[dict], Hashable]) -> list[list[dict]]:
+    """The records of each value of a key, in the order of the values."""
     groups: dict[Hashable, list[dict]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
@@ -128,7 +129,7 @@ def grid(
         prompts: the same of its prompts; None: `prompts_text`.
     """
     rows, prompts = [], prompts or prompts_text
-    variants = _split(records, lambda r: (r["method"], describe(r), prompts(r)))
+    variants = split_by(records, lambda r: (r["method"], describe(r), prompts(r)))
     several: dict[tuple[str, str], list[list[dict]]] = {}
     for members in variants:
         several.setdefault((members[0]["method"], describe(members[0])), []).append(members)
@@ -142,8 +143,8 @@ def grid(
 def _rows(method: str, extra: list[str], members: list[dict], column: Callable, ci: str) -> list[GridRow]:
     """One row, and one for each config or split where a cell has several."""
     plain, separate = {}, {}
-    for cell in _split(members, lambda r: str(column(r))):
-        runs = _split(cell, lambda r: values_of(r, IDENTITY))
+    for cell in split_by(members, lambda r: str(column(r))):
+        runs = split_by(cell, lambda r: values_of(r, IDENTITY))
         if len(runs) == 1:
             plain[column(cell[0])] = _stat(cell, ci)
             continue
