@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 
 from simnl.results.plots import style
 from simnl.results.plots.series import average, nothing, panel_of, stats, titled_settings
-from simnl.results.published import ZEROSHOT
+from simnl.results.published import AVERAGE, ZEROSHOT
 from simnl.results.tables.common import fewer_images, method_order
 from simnl.results.tables.model import Stat
-
-AVERAGE = "average"
 
 
 def fewshot(records: Sequence[dict], ci: str = "t") -> dict[str, Figure]:

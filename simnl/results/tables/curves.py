@@ -9,7 +9,7 @@ from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.comparison import Comparison
 from simnl.results.tables.model import Block, Table, figure
-from simnl.results.tables.records import GridRow, by_setting, grid, options_text
+from simnl.results.tables.records import GridRow, by_setting, grid, node_of, options_text
 from simnl.runs.names import dataset_name, display_name
 
 PARAMETERS = ("ALPHA", "BETA", "LAM", "TAU")
@@ -24,7 +24,7 @@ def sensitivity_tables(records: Sequence[dict], request: Request) -> list[Table]
     Raises:
         ValueError: no two such runs.
     """
-    given = [r for r in records if any(_value(r, _key(r, p)) is not None for p in PARAMETERS)]
+    given = [r for r in records if any(_value(r, node_of(r) + p) is not None for p in PARAMETERS)]
     groups = by_setting(given, also=["method", "dataset", "shots"])
     tables = [table for table in (_sensitivity_table(group, request) for group in groups) if table.blocks]
     if not tables:
@@ -43,15 +43,11 @@ def _value(record: dict, key: str) -> float | None:
         return None
 
 
-def _key(record: dict, parameter: str) -> str:
-    return f"TRAINER.{record['method'].upper()}.{parameter}"
-
-
 def _sensitivity_table(records: Sequence[dict], request: Request) -> Table:
     first, comparison = records[0], Comparison("sensitivity", records, request)
     blocks, fixed = [], set()
     for parameter in PARAMETERS:
-        key, name = _key(first, parameter), parameter.lower()
+        key, name = node_of(first) + parameter, parameter.lower()
         curves = _grid_over(key, records, request.ci)
         if curves:
             blocks.append(_block(name, curves, _published(comparison, name), comparison))
@@ -82,7 +78,7 @@ def _grid_over(key: str, records: Sequence[dict], ci: str) -> list[GridRow]:
 
 def _is_plain(curve: GridRow) -> bool:
     """True for a curve that may stand beside published ones: nothing but hyper-parameters and the search is set."""
-    return set(curve.first["options"]) <= {SEARCH, *(_key(curve.first, parameter) for parameter in PARAMETERS)}
+    return set(curve.first["options"]) <= {SEARCH, *(node_of(curve.first) + parameter for parameter in PARAMETERS)}
 
 
 def _published(comparison: Comparison, parameter: str) -> dict[float, Figure]:

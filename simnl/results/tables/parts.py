@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from simnl.results.tables.records import split_by
+from simnl.results.tables.records import node_of, split_by
 
 # Keys of the method's node that switch its parts; beside them an empty file of CuPL sentences.
 KEYS = (
@@ -38,7 +38,7 @@ def defaults(method: str) -> dict:
 
 def parts_of(record: dict) -> dict[str, bool]:
     """Whether each part was on."""
-    standard, node = defaults(record["method"]), _node(record)
+    standard, node = defaults(record["method"]), node_of(record)
     value = {key: record["options"].get(node + key, standard[key]) for key in KEYS}
     has_cupl = "cupl" in record.get("prompts", ()) and record["options"].get(CUPL_FILE) != ""
     return {
@@ -53,10 +53,6 @@ def parts_of(record: dict) -> dict[str, bool]:
     }
 
 
-def _node(record: dict) -> str:
-    return f"TRAINER.{record['method'].upper()}."
-
-
 def _with_options(record: dict, options: dict) -> dict:
     """A run's record as it would be with these options."""
     prompts = list(record.get("prompts", ()))
@@ -68,7 +64,7 @@ def _with_options(record: dict, options: dict) -> dict:
 def switches(record: dict) -> list[str]:
     """The options of a run that, each for itself, turn a part on or off."""
     full = parts_of(_with_options(record, {}))
-    own = [key for key in record["options"] if key == CUPL_FILE or key.removeprefix(_node(record)) in KEYS]
+    own = [key for key in record["options"] if key == CUPL_FILE or key.removeprefix(node_of(record)) in KEYS]
     return [k for k in own if parts_of(_with_options(record, {k: record["options"][k]})) != full]
 
 

@@ -103,9 +103,14 @@ class GridRow:
         return display_name(self.method) + self.label.removeprefix(self.method)
 
 
+def node_of(record: dict) -> str:
+    """What the keys of the method's own options begin with: `TRAINER.SIMNL.`."""
+    return f"TRAINER.{record['method'].upper()}."
+
+
 def options_text(record: dict, ignore: Sequence[str] = ()) -> str:
     """The options of a run as `KEY=value`, without the method's own prefix; empty for a standard run."""
-    prefix = f"TRAINER.{record['method'].upper()}."
+    prefix = node_of(record)
     options = sorted((k, v) for k, v in record.get("options", {}).items() if k not in ignore)
     return ", ".join(f"{k.removeprefix(prefix)}={v if isinstance(v, str) else json.dumps(v)}" for k, v in options)
 
