@@ -12,7 +12,7 @@ from simnl.locations import CONFIGS
 from simnl.results.plots.fewshot import fewshot
 from simnl.results.tables import find_records, render, summarise
 from simnl.results.tables.common import Request, fewer_images
-from simnl.results.tables.fewshot import fewshot_tables
+from simnl.results.tables.grids import FEWSHOT
 from simnl.results.tables.records import images_text, no_class_has_enough
 from simnl.results.tables.render import render_tables
 from simnl.runs.config import assemble
@@ -43,7 +43,7 @@ def test_older_records_know_the_mean():
 def test_tables_mark_it():
     records = three(50, dataset="shapes", shots=1000, images_per_class=[32, 32])
     records += three(60, dataset="shapes", shots=1000, method="ZeroshotCLIP", images_per_class=None)
-    table = fewshot_tables(records, Request())[0]
+    table = FEWSHOT.tables(records, Request())[0]
     text = render_tables([table], "terminal")
     assert "(32 per class)" in text
     assert "Fewer training images than shots: shapes at 1000 shots: 32 per class." in text
@@ -55,7 +55,7 @@ def test_tables_mark_it():
 
 def test_a_few_small_classes_are_a_note_below_the_table():
     records = three(90, dataset="caltech101", images_per_class=[15, 16])
-    text = render_tables(fewshot_tables(records, Request()), "markdown")
+    text = render_tables(FEWSHOT.tables(records, Request()), "markdown")
     assert "per class)" not in text
     assert fewer_images(records) == ["Fewer training images than shots: Caltech101 at 16 shots: 15 to 16 per class."]
 

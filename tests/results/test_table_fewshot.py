@@ -157,14 +157,14 @@ def test_studies_are_left_out_unless_asked_for(tmp_path):
 
 def test_a_method_that_cannot_do_it_says_why(tmp_path):
     records = find_records([write(tmp_path, three(60.0, arch="RN50-quickgelu"))])
-    from simnl.results.tables import absent
+    from simnl.results.tables import comparison
 
-    absent.reason_against.cache_clear()
+    comparison.reason_against.cache_clear()
     reason = "its adapters sit in a vision transformer"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simnl.runs.capabilities.refusal", lambda method, **_: reason if method == "APE" else None)
         text = render_tables(build("fewshot", records, Request(methods=("SimNL", "APE"))), "markdown")
-    absent.reason_against.cache_clear()
+    comparison.reason_against.cache_clear()
     row = next(line for line in text.splitlines() if line.startswith("| APE"))
     assert set(cells(row)[1:]) == {"n/a"}
     assert f"n/a (APE): {reason}." in text

@@ -6,10 +6,12 @@ import re
 
 import pytest
 
-from helpers.table_records import HALF, SPREAD, csv_rows, record, three, write
+from helpers.table_records import HALF, REPO, SPREAD, csv_rows, record, three, write
 from simnl.results.published import PAPER_A2, published_accuracy
 from simnl.results.stats import interval
 from simnl.results.tables import Request, build, find_records, render_tables
+from simnl.results.tables.comparison import Average, Layout
+from simnl.results.tables.records import by_setting
 
 TARGETS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 VIT = {"backbone": "ViT-B-32", "arch": "ViT-B-32-quickgelu", "dataset": "imagenet"}
@@ -231,3 +233,37 @@ def test_prompts_are_the_papers_and_what_differs_is_marked(tmp_path):
     assert "DIFFERS, negative: a origami that isn't a {}." in show(
         "prompts", tmp_path, [], "markdown", preset="official"
     )
+
+
+BY_SHOTS = Layout(
+    name="by shots",
+    title=lambda record: "Accuracy by shots",
+    groups=lambda records, request: by_setting(records),
+    figures=lambda record: {record["shots"]: record["accuracy"]},
+    columns=lambda there, request: sorted(there),
+    headers=lambda columns: [str(column) for column in columns],
+    block="dataset",
+    average=lambda columns: Average("mean", columns, "numbers of shots"),
+    part="part",
+    missing="No runs at all.",
+)
+
+
+def test_a_layout_is_a_declaration():
+    records = [r for name in ("dtd", "eurosat") for k in (1, 2) for r in three(50.0 + k, dataset=name, shots=k)]
+    records += three(80.0, method="APE", dataset="dtd", shots=1)
+    (table,) = BY_SHOTS.tables(records, Request())
+    assert table.title == "Accuracy by shots (RN50, repaired, fewshot-val): accuracy in %"
+    assert [block.headers for block in table.blocks] == [["method", "1", "2", "mean"]] * 2
+    assert [block.title for block in table.blocks] == ["EuroSAT", "DTD"][::-1]
+    means = [[cell.value for cell in row[1:]] for row in table.blocks[0].rows]
+    assert means == [[pytest.approx(80.0), None, None], [pytest.approx(51.0), pytest.approx(52.0), pytest.approx(51.5)]]
+    assert (table.tidy[0]["layout"], table.tidy[0]["dataset"], table.tidy[0]["part"]) == ("by shots", "dtd", 1)
+    assert "Average: over all 2 numbers of shots" in "".join(table.caption)
+    with pytest.raises(ValueError, match="No runs at all"):
+        BY_SHOTS.tables([], Request())
+
+
+def test_no_two_modules_of_results_share_a_name():
+    names = [path.stem for path in (REPO / "simnl" / "results").rglob("*.py") if path.stem != "__init__"]
+    assert sorted(names) == sorted(set(names))

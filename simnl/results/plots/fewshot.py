@@ -19,13 +19,12 @@ from simnl.results.plots.series import (
     stats,
     titled_settings,
 )
-from simnl.results.published import ORDER, ZEROSHOT, published_accuracy, same_weights, sources_of
+from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, published_accuracy, same_weights, sources_of
 from simnl.results.stats import mean
 from simnl.results.tables.common import fewer_images
 from simnl.results.tables.model import Stat
 from simnl.runs.names import display_name
 
-AVERAGE = "average"
 Points = dict[tuple[str, str, int], Stat]  # (panel, method, shots) -> figure
 
 

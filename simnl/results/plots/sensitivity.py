@@ -16,13 +16,13 @@ from simnl.locations import CONFIGS
 from simnl.results.plots import style
 from simnl.results.plots.series import nothing, panel_name, panel_of, stats, titled_settings
 from simnl.results.tables.common import shots_title
+from simnl.results.tables.curves import PARAMETERS
 from simnl.results.tables.model import Stat
-from simnl.results.tables.records import name_without_split
+from simnl.results.tables.records import name_without_split, node_of
 from simnl.runs.config import assemble, find_key
 from simnl.runs.names import display_name
 from simnl.runs.record import config_of
 
-SWEPT = ("ALPHA", "BETA", "LAM", "TAU")
 WIDE = 30  # ratio of the largest to the smallest value from which on the axis is logarithmic
 STANDARD: dict[str, Any] = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 
@@ -37,7 +37,7 @@ def sensitivity(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = s
         ValueError: no such run.
     """
     if not any(len(off_standard(r)) == 1 for r in records):
-        needed = f"no run sets just one of {', '.join(SWEPT)} of its method"
+        needed = f"no run sets just one of {', '.join(PARAMETERS)} of its method"
         raise nothing("sensitivity curves", needed, "bash scripts/simnl/sensitivity.sh shapes 16")
     figures = {}
     with matplotlib.rc_context(style.RC):
@@ -52,8 +52,8 @@ def sensitivity(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = s
 
 def swept_keys(record: dict) -> list[str]:
     """Those `options` of a run that are swept hyper-parameters of its method."""
-    node = f"TRAINER.{record['method'].upper()}."
-    return [key for key in record.get("options", {}) if key.startswith(node) and key[len(node) :] in SWEPT]
+    node = node_of(record)
+    return [key for key in record.get("options", {}) if key.startswith(node) and key[len(node) :] in PARAMETERS]
 
 
 def off_standard(record: dict) -> list[str]:
@@ -84,7 +84,7 @@ def _points(records: Sequence[dict], key: str, ci: str) -> dict[tuple, dict[floa
 
 def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     found = {key for r in records if len(off_standard(r)) == 1 for key in off_standard(r)}
-    keys = sorted(found, key=lambda key: (SWEPT.index(key.rsplit(".", 1)[-1]), key))
+    keys = sorted(found, key=lambda key: (PARAMETERS.index(key.rsplit(".", 1)[-1]), key))
     points = {key: _points(records, key, ci) for key in keys}
     lines = sorted({line for of_key in points.values() for line in of_key}, key=lambda o: (o[0], o[1], str(o[2])))
     looks = [style.line_style(line[0], [o for o in lines if o[0] == line[0]].index(line)) for line in lines]

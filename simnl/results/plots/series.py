@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from simnl.results.published import ZEROSHOT
 from simnl.results.stats import mean
-from simnl.results.tables.common import LAST, method_order, percent, shots_title
+from simnl.results.tables.common import LAST, method_order, shots_title, unlike_standard
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import by_seed, by_setting
 from simnl.runs.names import dataset_name, display_name
@@ -41,13 +41,8 @@ def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[st
 
 def describe_setting(record: dict, but: Sequence[str] = ()) -> str:
     """For a figure's title, e.g. `RN50, preset repaired, protocol fewshot-val`."""
-    parts = [record["backbone"], f"preset {record['preset']}", f"protocol {record['protocol']}"]
-    noise, classes = record.get("label_noise", 0.0), record.get("subsample_classes", "all")
-    if noise and "label_noise" not in but:
-        parts.append(f"{percent(noise)} wrong labels")
-    if classes != "all":
-        parts.append(f"{classes} classes")
-    return ", ".join(parts)
+    unlike = unlike_standard({**record, **dict.fromkeys(but)}, "", "{} classes", "{} wrong labels")[::-1]
+    return ", ".join([record["backbone"], f"preset {record['preset']}", f"protocol {record['protocol']}", *unlike])
 
 
 def panel_of(record: dict) -> str:

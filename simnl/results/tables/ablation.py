@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from simnl.results.published import AVERAGE
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Stat, Table, figure, mark_columns, text
-from simnl.results.tables.pairs import difference_cell, differences, draw_of, union
+from simnl.results.tables.paired import difference_cell, differences, draw_of, union
 from simnl.results.tables.parts import ADAPTERS, Family, defaults, families, parts_of, switches
 from simnl.results.tables.records import GridRow, by_setting, grid, options_text, prompts_text
-from simnl.runs.names import dataset_name, display_name
+from simnl.runs.names import display_name
 
 ON, OFF, SOME = "✓", "✗", "✓✗"
 MARKS = {True: ON, False: OFF, None: SOME}
@@ -44,8 +44,7 @@ def ablation_tables(records: Sequence[dict], request: Request) -> list[Table]:
     return tables
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     """One row of a block: its figure, its difference to the full method (None for that itself), and its parts."""
 
     row: GridRow
@@ -58,31 +57,32 @@ def _table(family: Family, request: Request) -> Table:
     first = family.records[0]
     rows = _grid(family, family.records, request.ci)
     rows.sort(key=lambda row: (len(family.changed(row.first)), _order(row, family), row.label))
+    n = common.usual_n(rows)
     paired, note = _paired(family, request.ci)
     datasets = common.dataset_order({r["dataset"] for r in family.records}, request)
-    blocks = {name: _lines(rows, paired, family, [name], request.ci) for name in datasets}
-    if len(datasets) > 1:
-        blocks[AVERAGE] = _lines(rows, paired, family, datasets, request.ci)
-    n = common.usual_n(rows)
-    titles = {AVERAGE: f"Average over {len(datasets)} data sets"}
-    base = family.options if family.options is not None else _without_switches(first)
-    shared = options_text({**first, "options": base})
+    several = len(datasets) > 1
+    names = {name: [name] for name in datasets} | ({AVERAGE: datasets} if several else {})
+    lines = {name: _lines(rows, paired, family, over, request.ci) for name, over in names.items()}
+    lines = {name: of_block for name, of_block in lines.items() if of_block}
+    differing = any(None in line.parts.values() for of_block in lines.values() for line in of_block)
+    own = () if family.options is not None else switches(first)
+    shared = options_text({**first, "options": first["options"] if family.options is None else family.options}, own)
     full = [record for record in family.records if family.is_full(record)]
     return Table(
         title=f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])} "
         f"({common.run_title(first)}): accuracy in %",
         caption=[
             ABOUT,
-            *([f"{SOME}: on for some of the data sets, off for the others."] if _differing(blocks.values()) else []),
+            *([f"{SOME}: on for some of the data sets, off for the others."] if differing else []),
             *([f"All runs with {shared}."] if shared else []),
             *common.common_caption(full or family.records, rows, request),
             note or _difference_caption(family, len(datasets)),
-            *([common.average_caption(len(datasets), "data sets")] if len(datasets) > 1 else []),
+            *([common.average_caption(len(datasets), "data sets")] if several else []),
         ],
         blocks=[
-            _block(lines, titles.get(name) or dataset_name(name), n, family) for name, lines in blocks.items() if lines
+            _block(of_block, common.block_title(name, len(datasets)), n, family) for name, of_block in lines.items()
         ],
-        tidy=[_tidy(line, name, family, request.ci) for name, lines in blocks.items() for line in lines],
+        tidy=[_tidy(line, name, family, request.ci) for name, of_block in lines.items() for line in of_block],
         marked=True,
     )
 
@@ -116,9 +116,21 @@ def _order(row: GridRow, family: Family) -> list[int]:
     return [names.index(name) for name in family.changed(row.first)]
 
 
-def _without_switches(record: dict) -> dict:
-    own = switches(record)
-    return {key: value for key, value in record["options"].items() if key not in own}
+def _lines(
+    rows: Sequence[GridRow], paired: dict[str, dict[str, Stat]], family: Family, datasets: Sequence[str], ci: str
+) -> list[_Line]:
+    """Figures of one data set, or the average over several of rows that have all of them."""
+    lines, parts = [], _parts(family)
+    for row in rows:
+        stats, of_row = [row.stats.get(name) for name in datasets], paired.get(row.label, {})
+        stat = stats[0] if len(datasets) == 1 else common.average_of(stats, ci)
+        if stat:
+            found = [of_row[name] for name in datasets if name in of_row]
+            places = [(family.words(row.first), name) for name in datasets]
+            several = [parts.get((*place, row.first["config_hash"])) or parts[place] for place in places]
+            same = {part: on if all(p[part] == on for p in several) else None for part, on in several[0].items()}
+            lines.append(_Line(row, stat, union(found) if len(found) == len(datasets) else None, same))
+    return lines
 
 
 def _parts(family: Family) -> dict[tuple[str, ...], dict[str, bool]]:
@@ -128,33 +140,6 @@ def _parts(family: Family) -> dict[tuple[str, ...], dict[str, bool]]:
         place = (family.words(record), record["dataset"])
         found[place + (record["config_hash"],)] = found[place] = parts_of(record)
     return found
-
-
-def _lines(
-    rows: Sequence[GridRow], paired: dict[str, dict[str, Stat]], family: Family, datasets: Sequence[str], ci: str
-) -> list[_Line]:
-    """Figures of one data set, or the average over several of rows that have all of them."""
-    lines, parts = [], _parts(family)
-    for row in rows:
-        of_row = paired.get(row.label, {})
-        stats, found = [row.stats.get(name) for name in datasets], [of_row[name] for name in datasets if name in of_row]
-        stat = stats[0] if len(datasets) == 1 else common.average_of(stats, ci)
-        if stat:
-            places = [(family.words(row.first), name) for name in datasets]
-            several = [parts.get((*place, row.first["config_hash"])) or parts[place] for place in places]
-            difference = union(found) if len(found) == len(datasets) else None
-            lines.append(_Line(row, stat, difference, _in_common(several)))
-    return lines
-
-
-def _differing(blocks: Iterable[Sequence[_Line]]) -> bool:
-    return any(None in line.parts.values() for lines in blocks for line in lines)
-
-
-def _in_common(several: Sequence[dict[str, bool]]) -> dict[str, bool | None]:
-    """Whether each part was on; None where data sets differ."""
-    first = several[0]
-    return {name: on if all(parts[name] == on for parts in several) else None for name, on in first.items()}
 
 
 def _block(lines: Sequence[_Line], title: str, n: int | None, family: Family) -> Block:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from simnl.results.published import ORDER, ZEROSHOT, Figure, protocol_of, sources_of
+from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, Figure, sources_of
 from simnl.results.stats import CI_METHODS, mean
-from simnl.results.tables.model import Cell, Row, Stat, text
-from simnl.results.tables.records import SETTING, GridRow, images_text, is_standard, options_text, prompts_text
+from simnl.results.tables.model import Stat
+from simnl.results.tables.records import SETTING, GridRow, images_text, options_text, prompts_text
 from simnl.runs.names import dataset_name, display_name
 
 # The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1, and the shifted ones of A2.
@@ -45,21 +46,20 @@ class Request:
     preset: str = "repaired"
 
 
+def in_order(names: Iterable[str], order: Sequence[str], *first: Callable[[str], object]) -> list[str]:
+    """Each name once: those of an order as there, then the others by what `first` says of them, then by name."""
+    rank = {name: place for place, name in reversed(list(enumerate(order)))}
+    return sorted(set(names), key=lambda name: (rank.get(name, len(order)), *(key(name) for key in first), name))
+
+
 def method_order(methods: Iterable[str], asked: Sequence[str] = ()) -> list[str]:
     """As asked for; else zero-shot first, SimNL last, the others by name."""
-    rank = {name: i for i, name in enumerate(asked)}
-    return sorted(dict.fromkeys(methods), key=lambda m: (rank.get(m, len(rank)), m != ZEROSHOT, m == LAST, m.lower()))
+    return in_order(methods, asked, lambda m: m != ZEROSHOT, lambda m: m == LAST, str.lower)
 
 
 def dataset_order(datasets: Iterable[str], request: Request) -> list[str]:
     """As asked for; else the paper's order, then by name."""
-    order = request.datasets or ELEVEN
-    return sorted(dict.fromkeys(datasets), key=lambda d: (order.index(d) if d in order else len(order), d))
-
-
-def target_order(targets: Iterable[str]) -> list[str]:
-    """Shifted data sets in the order of the paper's Table A2, others by name."""
-    return sorted(dict.fromkeys(targets), key=lambda t: (SHIFTED.index(t) if t in SHIFTED else len(SHIFTED), t))
+    return in_order(datasets, request.datasets or ELEVEN)
 
 
 def shots_title(shots: int) -> str:
@@ -84,36 +84,39 @@ def percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
+def unlike_standard(record: dict, split: str, classes: str, noise: str) -> list[str]:
+    """What is not as in a standard run: an own split, a part of the classes, wrong labels, each in the words given."""
+    origin, part, share = record.get("split_origin"), record.get("subsample_classes"), record.get("label_noise")
+    said = [
+        split.format(origin) if origin not in (None, "standard") else "",
+        classes.format(part) if part not in (None, "all") else "",
+        noise.format(percent(share)) if share else "",
+    ]
+    return [part for part in said if part]
+
+
 def run_title(record: dict) -> str:
     """`RN50, repaired, fewshot-val`, and what is not as in a standard run."""
-    parts = [record["backbone"], record["preset"], record["protocol"]]
-    if record.get("split_origin", "standard") != "standard":
-        parts.append("own split")
-    if record.get("subsample_classes", "all") != "all":
-        parts.append(f"{record['subsample_classes']} classes")
-    if record.get("label_noise"):
-        parts.append(f"{percent(record['label_noise'])} wrong labels")
-    return ", ".join(parts)
+    unlike = unlike_standard(record, "own split", "{} classes", "{} wrong labels")
+    return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike])
 
 
 def setting_text(record: dict) -> str:
     """Backbone, weights, preset, protocol, and whatever is not as in a standard run."""
-    weights = record.get("weights", "")
-    fingerprint = str(record.get("weights_fingerprint", ""))[:8]
-    detail = ", ".join(part for part in [f"weights {weights}" if weights else "", fingerprint] if part)
+    weights, fingerprint = record.get("weights", ""), str(record.get("weights_fingerprint", ""))[:8]
+    detail = ", ".join(filter(None, [f"weights {weights}" if weights else "", fingerprint]))
     parts = [
         f"Backbone {record['backbone']}" + (f" ({detail})" if detail else ""),
         f"preset {record['preset']}",
         f"protocol {record['protocol']}",
+        *(["selected on the test images: an upper bound"] if record["protocol"] == "oracle-test" else []),
+        *unlike_standard(
+            record,
+            "split {}: own splits, not the standard ones",
+            "the {} half of the classes",
+            "{} of the training labels wrong",
+        ),
     ]
-    if record["protocol"] == "oracle-test":
-        parts.append("selected on the test images: an upper bound")
-    if record.get("split_origin", "standard") != "standard":
-        parts.append(f"split {record['split_origin']}: own splits, not the standard ones")
-    if record.get("subsample_classes", "all") != "all":
-        parts.append(f"the {record['subsample_classes']} half of the classes")
-    if record.get("label_noise"):
-        parts.append(f"{percent(record['label_noise'])} of the training labels wrong")
     return "; ".join(parts) + "."
 
 
@@ -152,60 +155,18 @@ def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Re
     ]
 
 
-def published_caption(used: dict[str, set[str]], compared: bool, ours: str = "our run is a standard one") -> list[str]:
-    """One sentence per source, and one on differences.
-
-    Args:
-        used: {source: methods}.
-        compared: whether there is any difference.
-        ours: what a run of ours must be for a difference.
-    """
-    lines = [
-        f"Published: {source} ({', '.join(sorted(map(display_name, methods)))}): {protocol_of(source)}."
-        for source, methods in sorted(used.items())
-    ]
-    if lines:
-        lines.append(
-            "Difference: ours minus published, in points, only where backbone, weights and shots agree and "
-            f"{ours}{'' if compared else '; here there is no such pair'}."
-        )
-    return lines
-
-
-def triple(label: str, ours: Row, published: Sequence[Figure | None]) -> list[Row]:
-    """Our row; below it, where there are any, the published figures and the differences."""
-    rows = [[text(label), *ours]]
-    if any(published):
-        rows.append(published_row("published", published))
-        if any(cell.value is not None and p for cell, p in zip(ours, published, strict=True)):
-            rows.append([text("difference"), *map(_difference, ours, published)])
-    return rows
-
-
-def published_row(label: str, published: Iterable[Figure | None]) -> Row:
-    """Published figures as cells."""
-    return [text(label), *(Cell(p.accuracy, p.ci) if p else Cell() for p in published)]
-
-
-def _difference(ours: Cell, published: Figure | None) -> Cell:
-    if ours.value is None or published is None:
-        return Cell(text="")
-    return Cell(ours.value - published.accuracy, signed=True)
-
-
 def tidy(
-    layout: str, row: GridRow, stat: Stat | None, published: Figure | None, ci: str, **more: object
+    layout: str, row: GridRow, stat: Stat | None, published: Figure | None, ci: str, **place: object
 ) -> dict[str, object]:
-    """One figure for csv, in full precision."""
+    """One figure for csv, in full precision; what `place` says of the setting counts before the row's first run."""
     value = stat.mean if stat else None
-    compare = published if is_standard(row.first) else None
     return {
         "layout": layout,
         "method": row.method,
         "row": row.label,
-        **more,
+        **{key: value for key, value in place.items() if key not in SETTING},
         "shots": row.first.get("shots"),
-        **{key: row.first.get(key, "") for key in SETTING},
+        **{key: place.get(key, row.first.get(key, "")) for key in SETTING},
         "prompts": prompts_text(row.first),
         "options": options_text(row.first),
         "accuracy": value,
@@ -217,7 +178,7 @@ def tidy(
         "published": published.accuracy if published else None,
         "published_ci95": published.ci if published else None,
         "published_per_seed": published.per_seed if published else "",
-        "difference": value - compare.accuracy if compare and value is not None else None,
+        "difference": stat.mean - published.accuracy if published and stat else None,
         "source": published.source if published else "",
     }
 
@@ -228,6 +189,13 @@ def tidy_published(layout: str, method: str, published: Figure, **more: object) 
         "layout": layout, "method": method, "row": method, **more, "published": published.accuracy,
         "published_ci95": published.ci, "published_per_seed": published.per_seed, "source": published.source,
     }  # fmt: skip
+
+
+def block_title(key: Any, others: int = 0) -> str:
+    """Of the block of a number of shots, of a data set, or of the average over the others."""
+    if isinstance(key, int):
+        return shots_title(key)
+    return f"Average over {others} data sets" if key == AVERAGE else key and dataset_name(key)
 
 
 def average_caption(n: int, what: str) -> str:
@@ -243,3 +211,10 @@ def average_of(stats: Sequence[Stat | None], ci: str) -> Stat | None:
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in whole)))
     averages = {seed: mean([stat.by_seed[seed] for stat in whole]) for seed in seeds}
     return Stat(averages, ci, " ".join(stat.split for stat in whole)) if seeds else None
+
+
+def add_average(rows: Sequence[GridRow], name: str, over: Sequence[Any], ci: str) -> None:
+    """Each complete row with its average over some columns."""
+    for row in rows:
+        stat = average_of([row.stats.get(column) for column in over], ci)
+        row.stats |= {name: stat} if stat else {}

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from simnl.results.tables.ablation import ablation_tables
-from simnl.results.tables.catalogue import datasets_tables, prompts_tables
 from simnl.results.tables.common import Request
-from simnl.results.tables.cost import cost_tables
-from simnl.results.tables.fewshot import fewshot_tables
+from simnl.results.tables.curves import sensitivity_tables
+from simnl.results.tables.declared import datasets_tables, prompts_tables
+from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE
+from simnl.results.tables.lists import cost_tables
 from simnl.results.tables.model import Table
 from simnl.results.tables.paired import paired_tables
-from simnl.results.tables.shift import base2new_tables, dg_tables
-from simnl.results.tables.studies import noise_tables, sensitivity_tables
 
 DEFAULT_LAYOUT = "runs"
 LAYOUTS: dict[str, Callable[[Sequence[dict], Request], list[Table]]] = {
-    "fewshot": fewshot_tables,
-    "dg": dg_tables,
-    "base2new": base2new_tables,
+    "fewshot": FEWSHOT.tables,
+    "dg": DG.tables,
+    "base2new": BASE2NEW.tables,
     "sensitivity": sensitivity_tables,
-    "noise": noise_tables,
+    "noise": NOISE.tables,
     "ablation": ablation_tables,
     "cost": cost_tables,
     "datasets": datasets_tables,

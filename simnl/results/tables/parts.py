@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from simnl.results.tables.records import node_of, split_by
+
 # Keys of the method's node that switch its parts; beside them an empty file of CuPL sentences.
 KEYS = (
     "ADAPTERS", "REWEIGHT_POSITIVE", "REWEIGHT_NEGATIVE", "RERANK_WEIGHT", "CONSISTENCY_WEIGHT", "NEGATIVE_LOSS",
@@ -36,7 +38,7 @@ def defaults(method: str) -> dict:
 
 def parts_of(record: dict) -> dict[str, bool]:
     """Whether each part was on."""
-    standard, node = defaults(record["method"]), _node(record)
+    standard, node = defaults(record["method"]), node_of(record)
     value = {key: record["options"].get(node + key, standard[key]) for key in KEYS}
     has_cupl = "cupl" in record.get("prompts", ()) and record["options"].get(CUPL_FILE) != ""
     return {
@@ -51,10 +53,6 @@ def parts_of(record: dict) -> dict[str, bool]:
     }
 
 
-def _node(record: dict) -> str:
-    return f"TRAINER.{record['method'].upper()}."
-
-
 def _with_options(record: dict, options: dict) -> dict:
     """A run's record as it would be with these options."""
     prompts = list(record.get("prompts", ()))
@@ -66,7 +64,7 @@ def _with_options(record: dict, options: dict) -> dict:
 def switches(record: dict) -> list[str]:
     """The options of a run that, each for itself, turn a part on or off."""
     full = parts_of(_with_options(record, {}))
-    own = [key for key in record["options"] if key == CUPL_FILE or key.removeprefix(_node(record)) in KEYS]
+    own = [key for key in record["options"] if key == CUPL_FILE or key.removeprefix(node_of(record)) in KEYS]
     return [k for k in own if parts_of(_with_options(record, {k: record["options"][k]})) != full]
 
 
@@ -102,26 +100,15 @@ def families(records: Sequence[dict]) -> Iterator[Family]:
 
     Where all runs share a switch, as those of a study that was started with one, the full method has it, too.
     """
-    fulls: dict[str, list[dict]] = {}
-    lacking = []
-    for record in records:
-        if switches(record):
-            lacking.append(record)
-        else:
-            fulls.setdefault(_rest(record, ()), []).append(record)
-    alone = {id(record): record for record in lacking}
-    for name in sorted(fulls):
-        full = fulls[name]
+    lacking = [record for record in records if switches(record)]
+    taken: set[int] = set()
+    for full in split_by([r for r in records if not switches(r)], lambda r: _rest(r, ())):
         members = [r for r in _beside(full, lacking) if _rest(r) == _rest(full[0], switches(r))]
-        for record in members:
-            alone.pop(id(record), None)
+        taken |= set(map(id, members))
         if members:
             yield Family(full[0]["options"], [*full, *members])
-    orphans: dict[str, list[dict]] = {}
-    for record in alone.values():
-        orphans.setdefault(_rest(record), []).append(record)
-    for name in sorted(orphans):
-        yield from _of_shared_switches(orphans[name])
+    for orphans in split_by([r for r in lacking if id(r) not in taken], _rest):
+        yield from _of_shared_switches(orphans)
 
 
 def _of_shared_switches(records: Sequence[dict]) -> Iterator[Family]:

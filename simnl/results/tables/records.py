@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def select(records: Sequence[dict], wanted: dict[str, Sequence], known: dict[str
 def by_setting(records: Sequence[dict], *, without: Sequence[str] = (), also: Sequence[str] = ()) -> list[list[dict]]:
     """Records split into those that agree in all of SETTING but `without`, plus `also`; in a stable order."""
     keys = [key for key in (*SETTING, *also) if key not in without]
-    return _split(records, lambda record: values_of(record, keys))
+    return split_by(records, lambda record: values_of(record, keys))
 
 
 def values_of(record: dict, keys: Iterable[str]) -> tuple[str, ...]:
@@ -81,7 +81,8 @@ def values_of(record: dict, keys: Iterable[str]) -> tuple[str, ...]:
     return tuple("" if key in unsaid else str(record.get(key, "")) for key in keys)
 
 
-def _split(records: Iterable[dict], key: Callable[[dict], Any]) -> list[list[dict]]:
+def split_by(records: Iterable[dict], key: Callable[[dict], Any]) -> list[list[dict]]:
+    """The records of each value of a key, in the order of the values."""
     groups: dict[Any, list[dict]] = {}
     for record in records:
         groups.setdefault(key(record), []).append(record)
@@ -103,16 +104,21 @@ class GridRow:
         return display_name(self.method) + self.label.removeprefix(self.method)
 
 
+def node_of(record: dict) -> str:
+    """What the keys of the method's own options begin with: `TRAINER.SIMNL.`."""
+    return f"TRAINER.{record['method'].upper()}."
+
+
 def options_text(record: dict, ignore: Sequence[str] = ()) -> str:
     """The options of a run as `KEY=value`, without the method's own prefix; empty for a standard run."""
-    prefix = f"TRAINER.{record['method'].upper()}."
+    prefix = node_of(record)
     options = sorted((k, v) for k, v in record.get("options", {}).items() if k not in ignore)
     return ", ".join(f"{k.removeprefix(prefix)}={v if isinstance(v, str) else json.dumps(v)}" for k, v in options)
 
 
 def grid(
     records: Sequence[dict],
-    column: Callable[[dict], Hashable],
+    column: Callable[[dict], Any],
     ci: str,
     describe: Callable[[dict], str] = options_text,
     prompts: Callable[[dict], str] | None = None,
@@ -129,7 +135,7 @@ def grid(
         prompts: the same of its prompts; None: `prompts_text`.
     """
     rows, prompts = [], prompts or prompts_text
-    variants = _split(records, lambda r: (r["method"], describe(r), prompts(r)))
+    variants = split_by(records, lambda r: (r["method"], describe(r), prompts(r)))
     several: dict[tuple[str, str], list[list[dict]]] = {}
     for members in variants:
         several.setdefault((members[0]["method"], describe(members[0])), []).append(members)
@@ -144,8 +150,8 @@ def _rows(method: str, extra: list[str], members: list[dict], column: Callable, 
     """One row, and one for each config or split where a cell has several."""
     plain: dict[Any, Stat] = {}
     separate: dict[str, tuple[dict, dict[Any, Stat]]] = {}
-    for cell in _split(members, lambda r: str(column(r))):
-        runs = _split(cell, lambda r: values_of(r, IDENTITY))
+    for cell in split_by(members, lambda r: str(column(r))):
+        runs = split_by(cell, lambda r: values_of(r, IDENTITY))
         if len(runs) == 1:
             plain[column(cell[0])] = _stat(cell, ci)
             continue
