@@ -19,7 +19,8 @@ from helpers.e2e_tools import REPO
 from simnl import bars
 
 WORK = """
-import time, bars
+import time
+from simnl import bars
 with bars.bar("Encoding images", 20, "view") as bar:
     for _ in range(20):
         time.sleep(0.02)
@@ -110,7 +111,7 @@ def test_every_bar_comes_from_here():
             continue
         text = path.read_text(encoding="utf-8")
         if "toolbox" not in path.parts:
-            assert "from tqdm" not in text, path
+            assert "from tqdm" not in text or path == REPO / "simnl" / "bars.py", path
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tqdm":

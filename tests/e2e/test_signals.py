@@ -17,6 +17,7 @@ from simnl.interrupts import line
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads Linux's /proc")
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 MAIN = "bash scripts/simnl/main.sh shapes 1 OPTIM.MAX_EPOCH 4000"
+SHAPES = "--trainer SimNL --dataset-config-file configs/datasets/shapes.yaml"
 JOBS = "bash scripts/benchmark.sh fewshot --datasets shapes --methods SimNL --shots 1 2 --seeds 1 --jobs 2"
 
 
@@ -53,7 +54,7 @@ def members(session: int) -> list[str]:
 @pytest.mark.parametrize(
     ("command", "phase", "number", "to_group"),
     [
-        ("python tools/table.py nowhere", importing, signal.SIGINT, False),
+        (f"python tools/train.py {SHAPES}", importing, signal.SIGINT, False),
         (MAIN, importing, signal.SIGINT, True),
         (MAIN, importing, signal.SIGTERM, False),
         (MAIN, running, signal.SIGINT, True),

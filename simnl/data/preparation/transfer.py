@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
+from simnl.bars import bar as progress_bar
 
 from .sizes import DiskError, require_space
 from .sources import Remote
@@ -117,8 +117,7 @@ def _receive(response, file, start: int, total: int, remote: Remote) -> None:
     """The body, to the end of the file, of the connection or of patience."""
     got, most = start, total or LIMIT
     pace = Pace(start)
-    scale = {"total": total or None, "initial": start, "unit": "B", "unit_scale": True}
-    with tqdm(desc=remote.name, disable=None, **scale) as bar:
+    with progress_bar(f"download {remote.name}", total or None, "B", initial=start) as bar:
         while chunk := response.read1(CHUNK):
             got += len(chunk)
             if got > most:
