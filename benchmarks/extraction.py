@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from benchmarks import measure
 from benchmarks.measure import flops, hot_operators, interleave
 from simnl.clip.model import FrozenCLIP, load_clip
-from simnl.clip.store import FeatureStore, read_image
+from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.data.images import read_image
 
 TITLE = "Feature extraction"
 SIZES = {"tiny": ("tiny-clip", 6), "fast": ("RN50", 384), "full": ("RN50", 1024)}

@@ -28,7 +28,7 @@ from simnl.clip.finite import check_rows
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.views import ViewSpec, seeded, view_seed
 from simnl.data.digests import FileDigests
-from simnl.data.images import UnreadableImage, read_image  # noqa: F401 - the first is part of what this module raises
+from simnl.data.images import read_image
 from simnl.waiting import holding
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from simnl.clip.store import FeatureStore, read_image
+from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec, seeded, view_seed
 from simnl.data.digests import FileDigests
+from simnl.data.images import read_image
 from simnl.fewshot.head import Head
 
 ROWS = 4096  # images scored at once

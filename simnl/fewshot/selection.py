@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from simnl.clip.finite import check_logits
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import LabelledFeatures, given
@@ -57,7 +58,11 @@ def accuracy_over(head: Head, batches: Iterable[Mapping[str, Tensor]], device: t
 
 @torch.no_grad()
 def predict(
-    head: Head, batches: Iterable[Mapping[str, Tensor]], device: torch.device, columns: Sequence[int] | None = None
+    head: Head,
+    batches: Iterable[Mapping[str, Tensor]],
+    device: torch.device,
+    columns: Sequence[int] | None = None,
+    method: str = "",
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true labels over batches of `img` (features or pixels) and `label`.
 
@@ -66,15 +71,21 @@ def predict(
         batches: their labels count the columns that are kept.
         device: where the head lives.
         columns: the classes whose logits are kept, by index; None: all.
+        method: whose logits must be finite, by name; empty: they are not looked at, as a look makes the CPU wait.
 
     Returns:
         Two int64 tensors (M,) on the device.
+
+    Raises:
+        NotFinite: NaN or infinite logits of `method`.
     """
     was_training = head.training
     head.eval()
     predicted, labels = [], []
     for batch in batches:
         logits = head(batch["img"].to(device), **given(batch))
+        if method:
+            check_logits(logits, method)
         predicted.append((logits if columns is None else logits[:, list(columns)]).argmax(1))
         labels.append(batch["label"].to(device))
     head.train(was_training)

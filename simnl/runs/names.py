@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-import yaml
-
 from simnl.locations import CONFIGS
+from simnl.runs.yaml_files import read_yaml
 
 KEY = "DISPLAY_NAME"
 NOT_OURS = {"TipX": "Tip-X"}  # methods with published figures that have no yaml here
@@ -33,7 +32,7 @@ def _declared(kind: str, name: str) -> str:
     if name not in files:
         return name
     try:
-        body = yaml.load(files[name].read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, yaml.YAMLError):  # a run with this yaml says what is wrong; a table needs a name
+        body = read_yaml(files[name])
+    except (OSError, ValueError):  # a run with this yaml says what is wrong; a table needs a name
         return name
     return str(body.get(KEY) or name) if isinstance(body, dict) else name

@@ -105,12 +105,16 @@ def test_on(trainer, name: str, dataset) -> float:
     On a shifted data set, which `check_targets` has found to fit, the logits of all classes are computed and the
     target's columns kept (`dataset.class_indices`), so nothing depends on the target. For new classes, what was learned
     is put into a head that is built from their names.
+
+    Raises:
+        NotFinite: NaN or infinite logits, of which an accuracy would mean nothing.
     """
     head, columns = trainer.head, dataset.class_indices
     if name == NEW_CLASSES:
         head, columns = trainer.head_for(dataset), None
     with trainer.stopwatch.phase("targets"):
-        predicted, labels = predict(head, trainer.inputs.stream(dataset.test), trainer.device, columns)
+        batches = trainer.inputs.stream(dataset.test)
+        predicted, labels = predict(head, batches, trainer.device, columns, method=type(trainer).__name__)
     accuracy = percent_right(predicted, labels)
     log.info("Accuracy on the target %s: %.2f %%", name, accuracy)
     if trainer.cfg.TEST.PER_CLASS_RESULT:

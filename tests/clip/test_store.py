@@ -20,8 +20,9 @@ from PIL import Image
 
 from helpers.images import make_images
 from helpers.stores import plain, store_at
-from simnl.clip.store import FeatureStore, UnreadableImage, read_image
+from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.data.images import UnreadableImage, read_image
 
 REPO = Path(__file__).resolve().parents[2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from dassl.data.datasets import Datum
 from helpers.images import make_images
+from simnl.clip.finite import NotFinite
 from simnl.clip.model import fingerprint, load_clip
 from simnl.config_names import known
 from simnl.data.own_images import ImageFolder
@@ -174,7 +176,7 @@ def test_kept_products_change_nothing_and_are_kept_where_views_come_again(config
     assert once.validation.kept is not None
 
 
-def test_a_target_is_told_by_its_own_names_and_leaves_the_confusion_matrix_alone(config, tmp_path, caplog):
+def test_a_target_is_told_by_its_own_names_and_leaves_the_confusion_matrix_alone(config, tmp_path, caplog, monkeypatch):
     trainer = seeded_trainer(config("ZeroshotCLIP", "TEST.PER_CLASS_RESULT", "True", "TEST.COMPUTE_CMAT", "True"))
     trainer.train()
     matrix = (tmp_path / "run" / "cmat.pt").read_bytes()
@@ -185,4 +187,7 @@ def test_a_target_is_told_by_its_own_names_and_leaves_the_confusion_matrix_alone
         accuracy = accuracy_on(trainer, "shapes_outline", target)
     assert f"{items[0].classname} ({items[0].label})" in caplog.text
     assert f"Accuracy on the target shapes_outline: {accuracy:.2f} %" in caplog.text
+    monkeypatch.setattr(trainer.head, "forward", lambda features, **given: features.new_full((len(features), 4), nan))
+    with pytest.raises(NotFinite, match="ZeroshotCLIP gives NaN or infinite logits"):
+        accuracy_on(trainer, "shapes_outline", target)
     assert (tmp_path / "run" / "cmat.pt").read_bytes() == matrix
