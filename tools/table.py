@@ -24,7 +24,7 @@ from simnl.config_names import known
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
 from simnl.numbers import argument
-from simnl.results.published import ORDER, SOURCES, published_names, sources_of
+from simnl.results.published import ORDER, published_names, source_keys, sources_of
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import (
     DEFAULT_LAYOUT,
@@ -69,9 +69,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--published",
         nargs="*",
-        choices=SOURCES,
+        choices=source_keys(),
         default=ORDER,
-        help="sources of published figures, the preferred one first (default: paper tip ape); without a name, none",
+        help="sources of published figures, the preferred one first (default: all that have tables); without a name, none",
     )
     parser.add_argument("--width", type=width_from, help="columns of a terminal table (default: those of the terminal)")
     parser.add_argument("--output", help="write to this file instead of the terminal")

@@ -11,14 +11,12 @@ from typing import NamedTuple
 FOLDER = Path(__file__).resolve().parent
 
 PAPER_A1, PAPER_A2, PAPER_A3 = (f"SimNL paper, Table A{number}" for number in (1, 2, 3))
-SOURCES = {
-    "paper": (PAPER_A1, PAPER_A2, PAPER_A3),
-    "tip": ("Tip-Adapter repository, log",),
-    "ape": ("APE repository, notebook",),
-    "coop": ("CoOp repository, sample in its documentation",),  # one figure
-    "tip-user": ("Tip-Adapter repository, issue 4",),  # one figure
-}
-ORDER = ("paper", "tip", "ape")  # a method's figures are of the first of these that has the method
+# The sources that tables use by default: a method's figures are of the first of these that has the method. Sources of
+# one figure, and figures that a better source replaces, are shown only where a user asks for them.
+ORDER = (
+    "paper", "tip", "ape", "timo", "gda", "cca", "ldc", "clip-svd", "so", "amu-tuning", "rehark", "tda", "prolip",
+    "promptsrc", "kgcoop", "maple",
+)  # fmt: skip
 AVERAGE = "average"
 ZEROSHOT = "ZeroshotCLIP"  # the same at every number of shots; published with 0 shots by some
 
@@ -46,25 +44,40 @@ def read(name: str) -> tuple[dict, ...]:
         return tuple(csv.DictReader(file))
 
 
+def source_row(source: str) -> dict:
+    """The row of `sources.csv` of a source.
+
+    Raises:
+        KeyError: an unknown source.
+    """
+    return {row["source"]: row for row in read("sources")}[source]
+
+
 def protocol_of(source: str) -> str:
     """What is known of how a source's figures came about.
 
     Raises:
         KeyError: an unknown source.
     """
-    return {row["source"]: row["protocol"] for row in read("sources")}[source]
+    return source_row(source)["protocol"]
+
+
+def source_keys() -> tuple[str, ...]:
+    """The short names of all sources, as `--published` takes them."""
+    return tuple(dict.fromkeys(row["key"] for row in read("sources")))
 
 
 def sources_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Full names of sources, in order of preference, for keys of `SOURCES`.
+    """Full names of sources, in order of preference, for short names.
 
     Raises:
         ValueError: an unknown name.
     """
-    unknown = [name for name in names if name not in SOURCES]
+    names, known = list(names), source_keys()
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"Unknown source '{unknown[0]}'. Choose from {', '.join(SOURCES)}.")
-    return tuple(source for name in names for source in SOURCES[name])
+        raise ValueError(f"Unknown source '{unknown[0]}'. Choose from {', '.join(known)}.")
+    return tuple(row["source"] for name in names for row in read("sources") if row["key"] == name)
 
 
 def published_accuracy(method: str, backbone: str, shots: int, sources: Sequence[str]) -> dict[str, Figure]:
