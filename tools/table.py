@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
         nargs="*",
         choices=source_keys(),
         default=ORDER,
-        help="sources of published figures, the preferred one first (default: all that have tables); without a name, none",
+        help="sources of published figures, the preferred one first (default: all with tables); without a name, none",
     )
     parser.add_argument("--width", type=width_from, help="columns of a terminal table (default: those of the terminal)")
     parser.add_argument("--output", help="write to this file instead of the terminal")
