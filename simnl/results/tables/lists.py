@@ -92,7 +92,7 @@ def _row(group: Sequence[dict], ci: str) -> dict:
     return {
         **{key: first.get(key, "") for key in SUMMARY},
         "prompts": prompts_text(first),
-        "protocol": first["protocol"] + ("" if first.get("split_origin") == "standard" else " (own split)"),
+        "protocol": first["protocol"] + ("" if first.get("split_origin", "standard") == "standard" else " (own split)"),
         "variant": _variant(first),
         "accuracy": mean(accuracies),
         "ci95": interval(accuracies, ci),
