@@ -15,6 +15,7 @@ STUDY
   noise        0, 10, 30 and 50 % of the training labels are wrong, with and without SimNL's reweighting
   sensitivity  SimNL's alpha, beta, lambda and tau, one at a time, without the search (Table A3)
   ablation     SimNL with one adapter frozen at a time, and without its instance weights, losses and prompts
+  audit        every protocol on the same draws: what choosing on the test images is worth
 
   --methods    {methods}
                [all that work on cached features; SimNL for the last three studies]

@@ -11,6 +11,7 @@ from simnl.results.tables.declared import datasets_tables, prompts_tables
 from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE
 from simnl.results.tables.lists import cost_tables
 from simnl.results.tables.model import Table
+from simnl.results.tables.optimism import optimism_tables
 from simnl.results.tables.paired import paired_tables
 
 DEFAULT_LAYOUT = "runs"
@@ -22,12 +23,22 @@ LAYOUTS: dict[str, Callable[[Sequence[dict], Request], list[Table]]] = {
     "noise": NOISE.tables,
     "ablation": ablation_tables,
     "cost": cost_tables,
+    "audit": optimism_tables,
     "datasets": datasets_tables,
     "prompts": prompts_tables,
 }
-STANDARD = ("fewshot", "dg", "cost")  # runs of studies (options, wrong labels, half of the classes) only if asked for
+STANDARD = (
+    "fewshot",
+    "dg",
+    "cost",
+    "audit",
+)  # runs of studies (options, wrong labels, half of the classes) only if asked for
 PAIRED_ON_STUDIES = ("base2new", "noise")  # layouts whose paired differences are of their study's runs
-UNPAIRED = ("sensitivity", "ablation")  # layouts of one method's variants: differences are of its standard runs
+UNPAIRED = (
+    "sensitivity",
+    "ablation",
+    "audit",
+)  # layouts of one method's variants: differences are of its standard runs
 WITHOUT_RECORDS = ("datasets", "prompts")  # these say something without any run, too
 
 
