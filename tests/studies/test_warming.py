@@ -17,7 +17,6 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.config_names import known
-from simnl.fewshot.trainer import VLTrainer
 from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_config, plan_cells
 from simnl.studies.executor import execute
 from simnl.studies.warming import encode_prompts, needs_of, share, total_needs, union, warm
@@ -108,7 +107,7 @@ def test_prompts_that_are_warmed_are_those_of_the_run(method, options, monkeypat
     trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
     trainer.cfg, trainer.store, trainer.device = cfg, read, torch.device("cpu")
     trainer.clip = SimpleNamespace(embed_dim=1, logit_scale=1.0)
-    VLTrainer._build_task(trainer, dataset, names, None)  # CrossModalLP joins images to it afterwards
+    trainer.build_task(dataset, names, None)
     assert warmed.asked == read.asked
     negative = {template.format(name) for template in cfg.PROMPTS.NEGATIVE for name in names}
     assert negative.issubset(warmed.asked) == (method == "SimNL" or "ENABLED" in "".join(options))
