@@ -77,7 +77,7 @@ def verify(path: Path, rerun: int, seed: int) -> str:
     if not rerun:
         return lines[0]
     from simnl.results.repeat import repeat, sample
-    from simnl.runs.run import configure_logging
+    from simnl.runs.logs import configure_logging
 
     configure_logging(quiet=True)
     chosen, different = sample(found, rerun, seed), 0

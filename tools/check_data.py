@@ -17,6 +17,7 @@ import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
 from simnl.errors import fail_politely
+from simnl.locations import default_cache
 
 
 @fail_politely
@@ -52,7 +53,6 @@ def main() -> int:
 def reports(args: argparse.Namespace) -> list:
     """What is asked for, checked."""
     from simnl.data.preparation.names import chosen, data_root
-    from simnl.runs.config import default_cache
     from simnl.runs.data_check import check, check_folder
 
     cache = Path(args.cache or os.environ.get("CACHE") or default_cache()).expanduser()

@@ -18,7 +18,8 @@ from yacs.config import CfgNode as CN
 from dassl.data.datasets import build_dataset
 from simnl.files import write_text_atomically
 from simnl.results.bundle import Bundle, json_bytes
-from simnl.runs.run import run_log, run_one
+from simnl.runs.logs import run_log
+from simnl.runs.run import run_one
 from simnl.runs.stored import FILE as CONFIG
 from simnl.runs.stored import read_config
 
