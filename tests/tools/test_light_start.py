@@ -10,8 +10,24 @@ import pytest
 
 from helpers.e2e_tools import REPO
 
-HEAVY = ("torch", "torchvision", "open_clip", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "yacs", "dassl", "jinja2")
-LATER = {"plot.py", "train_tiny_clip.py", "methods.py"}  # these import what they need; nobody waits for their help often
+HEAVY = (
+    "torch",
+    "torchvision",
+    "open_clip",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "PIL",
+    "yacs",
+    "dassl",
+    "jinja2",
+)
+LATER = {
+    "plot.py",
+    "train_tiny_clip.py",
+    "methods.py",
+}  # these import what they need; nobody waits for their help often
 TOOLS = sorted(p.name for p in (REPO / "tools").glob("*.py") if p.name not in LATER | {"_path.py"})
 PROGRAM = """
 import json, runpy, sys
