@@ -100,10 +100,10 @@ class APEHead(CacheHead):
     """Training-free: text classifier plus a cache on refined channels.
 
     Args:
-        text, cache_keys, labels: of `CacheHead`, on all channels; the keys that it holds are refined, (N, Q).
+        text, cache_keys, labels: as for `CacheHead`, on all channels. The keys that the head holds are refined, (N, Q).
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
-        inputs: the rest of `CacheHead`'s; beta, alpha, gamma.
+        inputs: the other arguments of `CacheHead`, with beta, alpha and gamma.
     """
 
     similarity: Tensor
@@ -153,7 +153,7 @@ class APETHead(CacheHead):
     Args:
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
-        inputs: of `CacheHead`; beta, alpha.
+        inputs: the arguments of `CacheHead`, with beta and alpha.
     """
 
     similarity: Tensor

@@ -37,7 +37,7 @@ class CLIPAdapterHead(Head):
         logit_scale: s.
         ratio: r, the share of the adapter's output, in [0, 1].
         reduction: how many times narrower than D the hidden layer is.
-        seed: of the initial weights.
+        seed: the seed of the initial weights.
     """
 
     text: Tensor

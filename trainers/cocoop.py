@@ -44,7 +44,7 @@ class CoCoOpHead(Head):
         width: D.
         reduction: D over the hidden width of pi.
         chunk: prompts encoded at once (memory).
-        seed: of the initial weights of pi.
+        seed: the seed of the initial weights of pi.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ def initial_context(
         tower: the text tower.
         words: empty: random vectors. Else the vectors of their tokens, for all classes in common.
         num_context: M, of random vectors.
-        seed: of the run.
+        seed: the seed of the run.
         num_classes: C, for random vectors with a draw of its own for each class; None: one draw for all.
 
     Returns:

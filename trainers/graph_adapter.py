@@ -73,7 +73,7 @@ class GraphAdapterHead(SearchableHead):
         beta: weight of t beside g, in [0, 1].
         text_share: a, weight of the text graph beside that of images, in [0, 1].
         groups: Q, at most C of them are made.
-        seed: of the initial Theta.
+        seed: the seed of the initial Theta.
     """
 
     text: Tensor

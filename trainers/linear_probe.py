@@ -56,7 +56,7 @@ class LinearProbeHead(Head):
         Args:
             features: raw, (N, D); labels: (N,) int64.
             c: C, above 0.
-            max_iter: of L-BFGS; a large C may stop there, as in the source.
+            max_iter: the largest number of iterations of L-BFGS, where a large C may stop, as in the source.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -121,7 +121,7 @@ class LinearProbe(VLTrainer):
         return CN({"C": 1.0, "COARSE": coarse, "HALVINGS": 8, "RULE": "best", "MAX_ITER": 1000})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LinearProbeHead:
-        """An empty probe."""
+        """A probe of zeros, which `fit` fills."""
         if cfg.RULE not in RULES:
             raise ValueError(f"TRAINER.LINEARPROBE.RULE is '{cfg.RULE}'. Choose one of {', '.join(RULES)}.")
         if cfg.C <= 0 or min(cfg.COARSE, default=1) <= 0:

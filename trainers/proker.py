@@ -40,7 +40,7 @@ class ProKeRHead(CacheHead):
     """Zero-shot function plus a kernel regression of what it lacks on the support images.
 
     Args:
-        inputs: of `CacheHead`; beta, lam > 0, alpha.
+        inputs: the arguments of `CacheHead`, with beta, lam > 0 and alpha.
     """
 
     targets: Tensor

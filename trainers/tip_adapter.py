@@ -40,7 +40,7 @@ class TipAdapterHead(CacheHead):
 
     Args:
         negative: what speaks against a class; None: the plain method.
-        inputs: of `CacheHead`; learn_keys for Tip-Adapter-F, beta and alpha.
+        inputs: the arguments of `CacheHead`, with learn_keys for Tip-Adapter-F, beta and alpha.
     """
 
     def __init__(self, *, negative: NegativeBranch | None = None, **inputs):
