@@ -17,12 +17,11 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
-from simnl.config_names import known
+from simnl.config_names import config_file, known
 from simnl.errors import fail_politely
-from simnl.locations import CONFIGS
 from simnl.numbers import argument
 
-TINY = CONFIGS / "backbones" / "tiny.yaml"
+TINY = config_file("backbones", "tiny")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,7 +56,7 @@ def config_from(args: argparse.Namespace):
 
     if not args.trainer and not args.config_file:
         raise ValueError(f"Name a method with --trainer: {', '.join(known('trainers'))}.")
-    method = args.config_file or CONFIGS / "trainers" / f"{args.trainer}.yaml"
+    method = args.config_file or config_file("trainers", args.trainer)
     settings = {
         "TRAINER.NAME": args.trainer or Path(method).stem,
         "DATASET.CONFIG": Path(args.dataset_config_file).stem,
