@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 from simnl.results.tables.ablation import ablation_tables
 from simnl.results.tables.common import Request
-from simnl.results.tables.curves import sensitivity_tables
 from simnl.results.tables.declared import datasets_tables, prompts_tables
-from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE
+from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE, SENSITIVITY
 from simnl.results.tables.lists import cost_tables
 from simnl.results.tables.model import Table
 from simnl.results.tables.paired import paired_tables
@@ -18,7 +17,7 @@ LAYOUTS: dict[str, Callable[[Sequence[dict], Request], list[Table]]] = {
     "fewshot": FEWSHOT.tables,
     "dg": DG.tables,
     "base2new": BASE2NEW.tables,
-    "sensitivity": sensitivity_tables,
+    "sensitivity": SENSITIVITY.tables,
     "noise": NOISE.tables,
     "ablation": ablation_tables,
     "cost": cost_tables,

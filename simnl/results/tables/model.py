@@ -100,8 +100,8 @@ class Table:
     """
 
     title: str
-    caption: list[str]
-    blocks: list[Block]
+    caption: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     tidy: list[dict] = field(default_factory=list)
     marked: bool = False
 

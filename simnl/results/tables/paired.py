@@ -177,7 +177,7 @@ def _tidy(against: str, key: Any, row: GridRow, column: Any, layout: Layout, ci:
         "method": row.method,
         "row": row.label,
         "against": against,
-        **(part if layout.part else {"dataset": column, "shots": "all" if key == ALL else key}),
+        **(part if layout.block != "shots" else {"dataset": column, "shots": "all" if key == ALL else key}),
         **{name: row.first.get(name, "") for name in SETTING},
         "difference": stat.mean,
         "ci95": stat.half,
