@@ -178,15 +178,9 @@ class Layout:
 
 
 class _Lines:
-    """Makes the lines of a table's blocks, and gathers why methods cannot do the task.
+    """Makes the lines of a table's blocks from its records, and gathers why methods cannot do the task.
 
-    Args:
-        layout: of the table.
-        records: all of the table.
-        everything: records whose methods are shown if they cannot do the task.
-        request: what was asked for.
-        columns: of all blocks; empty: each block has its own.
-        average: one more column.
+    Those methods are of `everything`, all records. The columns are those of all blocks; none: each has its own.
     """
 
     def __init__(
