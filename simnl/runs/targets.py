@@ -8,10 +8,10 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
-from simnl.config_names import check_name
+from simnl.config_names import check_name, config_file
 from simnl.data.listing import some
+from simnl.fewshot.head import Head
 from simnl.fewshot.selection import percent_right, predict
-from simnl.locations import CONFIGS
 from simnl.runs.capabilities import refusal
 from simnl.runs.record import NEW_CLASSES
 from simnl.runs.yaml_files import read_yaml
@@ -54,7 +54,7 @@ def _target(cfg: CN, name: str) -> CN:
             f"The target {name} has all classes, and the run only some (DATASET.SUBSAMPLE_CLASSES is "
             f"{cfg.DATASET.SUBSAMPLE_CLASSES}): set it to all, or leave {name} out of the targets."
         )
-    body: Any = read_yaml(CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml")
+    body: Any = read_yaml(config_file("datasets", check_name("datasets", name)))
     target.DATASET.NAME = body["DATASET"]["NAME"]
     if target.DATASET.SPLIT_FILE:  # the source's; names are then given for the classes of that file
         target.DATASET.SPLIT_FILE = target.DATASET.CLASSNAMES_FILE = ""
@@ -111,7 +111,7 @@ def test_on(trainer, name: str, dataset) -> float:
     """
     head, columns = trainer.head, dataset.class_indices
     if name == NEW_CLASSES:
-        head, columns = trainer.head_for(dataset), None
+        head, columns = head_for(trainer, dataset), None
     with trainer.stopwatch.phase("targets"):
         batches = trainer.inputs.stream(dataset.test)
         predicted, labels = predict(head, batches, trainer.device, columns, method=type(trainer).__name__)
@@ -123,3 +123,12 @@ def test_on(trainer, name: str, dataset) -> float:
             if mine.any():
                 log.info("  %s (%s): %.2f %%", classname, label, percent_right(predicted[mine], labels[mine]))
     return accuracy
+
+
+def head_for(trainer, dataset) -> Head:
+    """What was learned, in a head for the classes of another data set; for methods that are `base_to_new`."""
+    classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
+    task = trainer.build_task(dataset, classnames, None)
+    head = trainer.build_head(task, trainer.node).to(trainer.device).eval()
+    head.load_state_dict(trainer.head.state_dict())
+    return head

@@ -10,20 +10,19 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
-from simnl.config_names import check_name, known
+from simnl.config_names import check_name, config_file, known
 from simnl.errors import describe, is_for_people
-from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.backbones import PAPER_BACKBONE, backbone_settings, check_early, resolve_auto
 from simnl.runs.capabilities import refusal
 from simnl.runs.config import assemble
-from simnl.runs.identity import config_hash
+from simnl.runs.identity import RunIdentity
 from simnl.runs.record import is_done
-from simnl.runs.run import run_folder
 
 PAPER_DATASETS = (  # in the order of the paper's Table A1
     "caltech101", "dtd", "eurosat", "fgvc_aircraft", "oxford_flowers", "food101", "imagenet", "oxford_pets",
@@ -106,6 +105,7 @@ class Cell:
         cfg: its config; None where it cannot be run.
         refusal: why the method cannot do it; empty if it can.
         error: what is wrong with its config or data; empty if nothing is.
+        identity: of the run; None where it cannot be run.
     """
 
     plan: Plan
@@ -113,6 +113,7 @@ class Cell:
     cfg: CN | None = None
     refusal: str = ""
     error: str = ""
+    identity: RunIdentity | None = None
 
     def __str__(self) -> str:
         return f"{self.plan} seed {self.seed}"
@@ -123,9 +124,11 @@ class Cell:
         return self.cfg.OUTPUT_DIR if self.cfg is not None else ""
 
 
-def is_finished(cfg: CN) -> bool:
-    """True when the run's folder holds a valid record of this config, with all its targets."""
-    return is_done(cfg.OUTPUT_DIR, config_hash(cfg), cfg.TEST.TARGETS)
+def is_finished(cell: Cell) -> bool:
+    """True when the run's folder holds a valid record of its config, with all its targets."""
+    if cell.cfg is None or cell.identity is None:
+        return False
+    return is_done(cell.folder, cell.identity.config_hash, cell.cfg.TEST.TARGETS)
 
 
 # ---------------------------------------------------------------------- configs
@@ -149,7 +152,7 @@ def _look_for_data(setup: Setup, dataset: str, options: tuple[str, ...]) -> None
     settings = setup.settings() | {"VERBOSE": False, "TRAINER.NAME": "ZeroshotCLIP", "USE_CUDA": False}
     del settings["PRESET"], settings["PROTOCOL"]
     with contextlib.redirect_stdout(None):
-        build_dataset(assemble([CONFIGS / "datasets" / f"{dataset}.yaml"], options, settings))
+        build_dataset(assemble([config_file("datasets", dataset)], options, settings))
 
 
 @functools.cache
@@ -158,8 +161,8 @@ def automatic_backbone(dataset: str) -> str:
     return resolve_auto(dataset)
 
 
-def build_configs(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[CN]:
-    """One frozen config per seed.
+def build_config(setup: Setup, plan: Plan) -> CN:
+    """The frozen config of a plan, without a seed and a folder.
 
     Raises:
         ValueError: unknown names or keys, wrong values; all that is wrong in one message.
@@ -177,19 +180,30 @@ def build_configs(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[CN]:
         "DATASET.NUM_SHOTS": plan.shots,
         "TEST.TARGETS": list(plan.variant.targets),
     }
-    files += [CONFIGS / "datasets" / f"{dataset}.yaml", CONFIGS / "trainers" / f"{method}.yaml"]
-    first = assemble(files, options, settings)
-    check_early(first)
-    return [_of_seed(first, seed, setup.output) for seed in seeds]
+    files += [config_file("datasets", dataset), config_file("trainers", method)]
+    cfg = assemble(files, options, settings)
+    check_early(cfg)
+    return cfg
 
 
-def _of_seed(cfg: CN, seed: int, output: str) -> CN:
+def plan_cells(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[Cell]:
+    """One cell per seed. The hash that names all of these runs is computed once.
+
+    Raises:
+        ValueError, FileNotFoundError: as of `build_config`.
+    """
+    cfg = build_config(setup, plan)
+    identity = RunIdentity.of(cfg)
+    return [_of_seed(setup, plan, cfg, identity.with_seed(seed)) for seed in seeds]
+
+
+def _of_seed(setup: Setup, plan: Plan, cfg: CN, identity: RunIdentity) -> Cell:
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.SEED = seed
-    cfg.OUTPUT_DIR = str(run_folder(output, cfg))
+    cfg.SEED = identity.seed
+    cfg.OUTPUT_DIR = str(identity.folder(setup.output))
     cfg.freeze()
-    return cfg
+    return Cell(plan, identity.seed, cfg, identity=identity)
 
 
 # What is wrong with a cell rather than with the whole matrix.
@@ -210,15 +224,15 @@ def build_cells(setup: Setup, plans: Sequence[Plan], seeds: Sequence[int], task:
 def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list[Cell]:
     try:
         check_data(setup, plan.dataset, plan.variant.options)
-        configs = build_configs(setup, plan, seeds)
+        cells = plan_cells(setup, plan, seeds)
     except CELL_ERRORS as error:
         return cells_that_fail(plan, seeds, error)  # a defect is raised again
-    one = configs[0]
+    one: Any = cells[0].cfg
     eval_only = getattr(DATASET_REGISTRY.get(one.DATASET.NAME), "eval_only", False)
     reason = refusal(plan.method, task=task, arch=one.MODEL.BACKBONE.ARCH, eval_only=eval_only)
     if reason:
         return [Cell(plan, seed, refusal=reason) for seed in seeds]
-    return [Cell(plan, seed, cfg) for seed, cfg in zip(seeds, configs, strict=True)]
+    return cells
 
 
 def cells_that_fail(plan: Plan, seeds: Sequence[int], error: Exception) -> list[Cell]:

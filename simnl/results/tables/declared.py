@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
+from typing import Any
 
-from simnl.locations import CONFIGS
+from simnl.config_names import config_file, known
 from simnl.plugins import load_plugins
 from simnl.results.published import read
 from simnl.results.tables.common import ELEVEN, PRESETS, SHIFTED, Request, in_order
@@ -27,11 +28,11 @@ def dataset_names(request: Request) -> list[str]:
     Raises:
         ValueError: an unknown name.
     """
-    known = [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")]
-    unknown = [name for name in request.datasets if config_of(name) not in known]
+    names = known("datasets")
+    unknown = [name for name in request.datasets if config_of(name) not in names]
     if unknown:
-        raise ValueError(f"Unknown data set '{unknown[0]}'. Valid: {', '.join(sorted(known))}.")
-    return in_order(request.datasets or [name for name in known if name != OWN_IMAGES], [*ELEVEN, *SHIFTED])
+        raise ValueError(f"Unknown data set '{unknown[0]}'. Valid: {', '.join(names)}.")
+    return in_order(request.datasets or [name for name in names if name != OWN_IMAGES], [*ELEVEN, *SHIFTED])
 
 
 def datasets_tables(records: Sequence[dict], request: Request) -> list[Table]:
@@ -70,7 +71,7 @@ def _sizes(name: str, records: Sequence[dict]) -> dict:
 
     load_plugins()
     printed = {row["dataset"]: row for row in read("datasets")}.get(name, {})
-    body: dict = read_yaml(CONFIGS / "datasets" / f"{config_of(name)}.yaml")  # type: ignore[assignment]
+    body: Any = read_yaml(config_file("datasets", config_of(name)))
     sizes = DATASET_REGISTRY.get(body["DATASET"]["NAME"]).published
     found = {key: sorted({r[key] for r in records if r["dataset"] == name and key in r}) for key in FOUND.values()}
     return {
@@ -123,7 +124,7 @@ def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
 def _prompt_lines(name: str, preset: str) -> list[dict]:
     from simnl.runs.config import assemble  # imports torch, which most tables do not need
 
-    files = [CONFIGS / "datasets" / f"{name}.yaml", CONFIGS / "trainers" / "SimNL.yaml"]
+    files = [config_file("datasets", name), config_file("trainers", "SimNL")]
     prompts = assemble(files, settings={"PRESET": preset, "TRAINER.NAME": "SimNL"}).PROMPTS
     theirs = [row for row in read("prompts") if row["dataset"] == name]
     printed = [[row[kind] for row in theirs] for kind in KINDS]
