@@ -244,7 +244,7 @@ BY_SHOTS = Layout(
     headers=lambda columns: [str(column) for column in columns],
     block="dataset",
     average=lambda columns: Average("mean", columns, "numbers of shots"),
-    part="part",
+    place=lambda first, block, column: {"dataset": block, "part": column},
     missing="No runs at all.",
 )
 

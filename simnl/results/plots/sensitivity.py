@@ -15,7 +15,7 @@ from simnl.config_names import config_file, known
 from simnl.results.plots import style
 from simnl.results.plots.series import nothing, panel_name, panel_of, stats, titled_settings
 from simnl.results.tables.common import shots_title
-from simnl.results.tables.curves import PARAMETERS
+from simnl.results.tables.grids import PARAMETERS
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import name_without_split, node_of
 from simnl.runs.config import assemble, find_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, Figure, sources_of
@@ -203,18 +203,33 @@ def average_caption(n: int, what: str) -> str:
     return f"Average: over all {n} {what} and the seeds that all of them have, of complete rows alone."
 
 
-def average_of(stats: Sequence[Stat | None], ci: str) -> Stat | None:
+def average_of(stats: Sequence[Stat | None], ci: str, how: Callable[[Sequence[float]], float] = mean) -> Stat | None:
     """Each seed's mean over the columns, for the seeds that all columns have; None for an incomplete row."""
     whole = [stat for stat in stats if stat is not None]
     if len(stats) < 2 or len(whole) < len(stats):
         return None
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in whole)))
-    averages = {seed: mean([stat.by_seed[seed] for stat in whole]) for seed in seeds}
+    averages = {seed: how([stat.by_seed[seed] for stat in whole]) for seed in seeds}
     return Stat(averages, ci, " ".join(stat.split for stat in whole)) if seeds else None
 
 
-def add_average(rows: Sequence[GridRow], name: str, over: Sequence[Any], ci: str) -> None:
+def add_average(
+    rows: Sequence[GridRow], name: str, over: Sequence[Any], ci: str, how: Callable[[Sequence[float]], float] = mean
+) -> None:
     """Each complete row with its average over some columns."""
     for row in rows:
-        stat = average_of([row.stats.get(column) for column in over], ci)
+        stat = average_of([row.stats.get(column) for column in over], ci, how)
         row.stats |= {name: stat} if stat else {}
+
+
+def over_data_sets(rows: Sequence[GridRow], datasets: Sequence[str], ci: str) -> dict[str, list[GridRow]]:
+    """Rows with columns (data set, column) as those of each data set, and where there are several, of their average."""
+    blocks = {}
+    for key, names in [*((name, [name]) for name in datasets), *([(AVERAGE, datasets)] if len(datasets) > 1 else [])]:
+        found = []
+        for row in rows:
+            several = {c: [row.stats.get((name, c)) for name in names] for c in dict.fromkeys(c for _, c in row.stats)}
+            stats = {c: s[0] if len(s) == 1 else average_of(s, ci) for c, s in several.items()}
+            found.append(replace(row, stats={column: stat for column, stat in stats.items() if stat}))
+        blocks[key] = [row for row in found if row.stats]
+    return blocks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from simnl.results.stats import interval, mean, paired_difference
 
@@ -17,13 +18,13 @@ class Stat:
     """Accuracies of one setting by seed, in percent.
 
     Attributes:
-        by_seed: the accuracies.
+        by_seed: the accuracies; differences have draws in place of seeds.
         ci: name of the interval to make of them.
         split: what the seeds were drawn from; figures of other splits share no draws with these.
         images: how many training images a class had where that is not the number of shots, e.g. `32 per class`.
     """
 
-    by_seed: dict[int, float]
+    by_seed: dict[Any, float]
     ci: str = "t"
     split: str = ""
     images: str = ""
@@ -100,8 +101,8 @@ class Table:
     """
 
     title: str
-    caption: list[str]
-    blocks: list[Block]
+    caption: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     tidy: list[dict] = field(default_factory=list)
     marked: bool = False
 
