@@ -73,6 +73,9 @@ def arguments() -> argparse.Namespace:
         default=ORDER,
         help="sources of published figures, the preferred one first (default: all with tables); without a name, none",
     )
+    parser.add_argument(
+        "--comparable", action="store_true", help="published figures whose protocol equals ours alone (docs/audit.md)"
+    )
     parser.add_argument("--width", type=width_from, help="columns of a terminal table (default: those of the terminal)")
     parser.add_argument("--output", help="write to this file instead of the terminal")
     args = parser.parse_args()
@@ -108,6 +111,7 @@ def table(args: argparse.Namespace) -> str:
         methods=tuple(args.methods),
         datasets=tuple(args.datasets),
         sources=sources_of(args.published),
+        comparable=args.comparable,
         all_runs=args.all_runs,
         preset=args.preset[0] if args.preset else "repaired",
     )

@@ -81,11 +81,11 @@ def test_an_average_is_comparable_only_if_all_of_its_figures_are():
 
 def test_footnotes_are_sentences_in_the_order_of_the_marks():
     notes = footnotes({"n": ["CLIP-Adapter"], "t": ["Tip-Adapter-F", "APE", "APE"], "d": []})
-    code = "in the authors' released code, the epoch or the hyper-parameters are"
     assert notes == [
-        f"(t) APE, Tip-Adapter-F: {code} chosen on the test images.",
-        "(n) CLIP-Adapter: how the figure came about is not known.",
+        "Letters at published figures: what the authors' released code does (docs/audit.md). (t) APE, Tip-Adapter-F: "
+        "epoch or hyper-parameters are chosen on the test images; (n) CLIP-Adapter: not known."
     ]
+    assert footnotes({}) == []
     assert ordered("dtvt") == "tvd"
 
 

@@ -10,13 +10,13 @@ from helpers.table_records import REPO
 from simnl.results.published import (
     ORDER,
     PAPER_A1,
-    protocol_of,
     published_accuracy,
     published_methods,
     published_sensitivity,
     read,
     same_weights,
     source_keys,
+    source_row,
     sources_of,
 )
 
@@ -87,7 +87,7 @@ def test_zero_shot_figures_without_shots_serve_for_any():
 
 def test_every_source_states_its_protocol_and_unverified_figures_are_absent():
     for row in read("accuracy"):
-        assert protocol_of(row["source"])
+        assert source_row(row["source"])["protocol"]
         assert 0 < float(row["accuracy"]) < 100
     assert not {row["method"] for row in read("accuracy")} & {"CLAP", "ZSLP", "CrossModalLP"}
 

@@ -69,6 +69,7 @@ def records(tmp_path):
         options = {"TRAINER.SIMNL.ALPHA": value, "SEARCH.ENABLED": False, "DATASET.FOLDER": "a_b & 50% #1 {x}^~\\"}
         everything += three(66.0, dataset="imagenet", options=options)
     everything += three(80.0, subsample_classes="base", targets={"new": 60.0})
+    everything += three(64.0, dataset="dtd", protocol="oracle-test")
     everything += three(69.0, dataset="dtd", options={"TRAINER.SIMNL.ADAPTERS": ["positive-text"]})
     return find_records([write(tmp_path, everything)])
 

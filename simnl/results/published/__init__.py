@@ -25,12 +25,17 @@ OPENAI_FILES = {"RN50.pt", "RN101.pt", "ViT-B-32.pt", "ViT-B-16.pt", "ViT-L-14.p
 
 
 class Figure(NamedTuple):
-    """One published accuracy in percent; the half width of its 95 % interval, and single seeds, where published."""
+    """One published accuracy in percent; the half width of its 95 % interval, and single seeds, where published.
+
+    `method` and `dataset` are those of the published files, so that it can be said how the figure came about.
+    """
 
     accuracy: float
     ci: float | None
     source: str
     per_seed: str = ""
+    method: str = ""
+    dataset: str = ""
 
 
 @cache
@@ -51,15 +56,6 @@ def source_row(source: str) -> dict:
         KeyError: an unknown source.
     """
     return {row["source"]: row for row in read("sources")}[source]
-
-
-def protocol_of(source: str) -> str:
-    """What is known of how a source's figures came about.
-
-    Raises:
-        KeyError: an unknown source.
-    """
-    return source_row(source)["protocol"]
 
 
 def source_keys() -> tuple[str, ...]:
@@ -115,7 +111,9 @@ def published_sensitivity(method: str, parameter: str, backbone: str, dataset: s
     wanted = (method, parameter, backbone, dataset, str(shots))
     keys = ("method", "parameter", "backbone", "dataset", "shots")
     rows = [row for row in read("sensitivity") if tuple(row[key] for key in keys) == wanted]
-    return {float(row["value"]): Figure(float(row["accuracy"]), None, row["source"]) for row in rows}
+    return {
+        float(row["value"]): Figure(float(row["accuracy"]), None, row["source"], "", method, dataset) for row in rows
+    }
 
 
 def same_weights(records: Iterable[dict]) -> bool:
@@ -132,6 +130,6 @@ def _accuracies() -> dict[tuple[str, str, str, int], dict[str, Figure]]:
     for row in read("accuracy"):
         key = (row["source"], row["method"], row["backbone"], int(row["shots"]))
         interval = float(row["ci"]) if row["ci"] else None
-        figure = Figure(float(row["accuracy"]), interval, row["source"], row["per_seed"])
+        figure = Figure(float(row["accuracy"]), interval, row["source"], row["per_seed"], row["method"], row["dataset"])
         table.setdefault(key, {})[row["dataset"]] = figure
     return table

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from simnl.results.published import AVERAGE, ZEROSHOT, read, source_row
+from simnl.results.published import AVERAGE, ZEROSHOT, Figure, read, source_row
 
 ARROW = " -> "  # between the source and the target of a figure on a shifted data set
 IMAGENET = "imagenet"
@@ -26,16 +26,16 @@ SUPERVISION = ("yes", "no")
 EVIDENCE = re.compile(r"([\w.-]+/[\w.-]+@[0-9a-f]+ )?[\w./+-]+:\d+(-\d+)?")
 
 MARKS: dict[str, str] = {
-    "t": "the epoch or the hyper-parameters are chosen on the test images",
-    "s": "the hyper-parameters are chosen on the test images of the source data set, and nothing on the target",
-    "a": "the epoch or the hyper-parameters are chosen on images of the shifted data set itself",
-    "v": "the epoch or the hyper-parameters are chosen on a validation set with more labels than min(K, 4) per class",
-    "c": "the constants differ between data sets, and the code does not say how they were found",
+    "t": "epoch or hyper-parameters are chosen on the test images",
+    "s": "hyper-parameters are chosen on test images of the source data set, and nothing on the target",
+    "a": "epoch or hyper-parameters are chosen on images of the shifted data set itself",
+    "v": "epoch or hyper-parameters are chosen on more validation labels than min(K, 4) per class",
+    "c": "constants differ between data sets, and the code does not say how they were found",
     "u": "a prediction depends on other test images (transductive)",
-    "l": "the images of the training split are used without labels",
-    "d": "the training images are drawn by the authors' own code, so they are not CoOp's draws",
-    "o": "the figure is of one run",
-    "n": "how the figure came about is not known",
+    "l": "images of the training split are used without labels",
+    "d": "training images are drawn by code of their own, and are not CoOp's draws",
+    "o": "one run",
+    "n": "not known",
 }
 OF_SELECTION = {
     "test": "t", "source-test": "s", "target": "a", "full-val": "v", "k-val": "v", "constants": "c", "unknown": "n",
@@ -185,18 +185,25 @@ def is_comparable(source: str, method: str, dataset: str, protocol: str, task: s
     )
 
 
+def marks_of(figure: Figure) -> str:
+    """The letters of `MARKS` for a published figure of `published_accuracy`."""
+    return marks_on(figure.source, figure.method, figure.dataset)
+
+
+def has_protocol(figure: Figure, protocol: str) -> bool:
+    """`is_comparable` for a published figure of `published_accuracy`."""
+    return is_comparable(figure.source, figure.method, figure.dataset, protocol)
+
+
 def footnotes(used: Mapping[str, Iterable[str]]) -> list[str]:
-    """A sentence per mark that a table shows.
+    """One sentence on the marks that a table shows; none where it shows none.
 
     Args:
         used: {letter of `MARKS`: names of the methods whose figures bear it}.
     """
-    return [
-        f"({letter}) {', '.join(sorted(set(used[letter])))}: {_sentence(letter)}"
-        for letter in MARKS
-        if used.get(letter)
+    notes = [
+        f"({letter}) {', '.join(sorted(set(used[letter])))}: {MARKS[letter]}" for letter in MARKS if used.get(letter)
     ]
-
-
-def _sentence(letter: str) -> str:
-    return f"{MARKS[letter]}." if letter in "on" else f"in the authors' released code, {MARKS[letter]}."
+    if not notes:
+        return []
+    return [f"Letters at published figures: what the authors' released code does (docs/audit.md). {'; '.join(notes)}."]

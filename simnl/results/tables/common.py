@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, Figure, sources_of
+from simnl.results.published.audit import marks_of
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import SETTING, GridRow, images_text, options_text, prompts_text
@@ -34,6 +35,7 @@ class Request:
         ci: name of the interval.
         methods, datasets: in the order given; empty: all.
         sources: full names of published sources, most preferred first.
+        comparable: show published figures alone whose protocol is known to equal that of the runs.
         all_runs: show runs with options of their own, wrong labels or a part of the classes in every layout.
         preset: whose prompts the layout `prompts` shows.
     """
@@ -42,6 +44,7 @@ class Request:
     methods: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     sources: tuple[str, ...] = sources_of(ORDER)
+    comparable: bool = False
     all_runs: bool = False
     preset: str = "repaired"
 
@@ -180,6 +183,7 @@ def tidy(
         "published_per_seed": published.per_seed if published else "",
         "difference": stat.mean - published.accuracy if published and stat else None,
         "source": published.source if published else "",
+        "published_marks": marks_of(published) if published else "",
     }
 
 
@@ -188,6 +192,7 @@ def tidy_published(layout: str, method: str, published: Figure, **more: object) 
     return {
         "layout": layout, "method": method, "row": method, **more, "published": published.accuracy,
         "published_ci95": published.ci, "published_per_seed": published.per_seed, "source": published.source,
+        "published_marks": marks_of(published),
     }  # fmt: skip
 
 

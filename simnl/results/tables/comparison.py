@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from simnl.config_names import known
-from simnl.results.published import AVERAGE, Figure, protocol_of, published_methods, same_weights
+from simnl.results.published import AVERAGE, Figure, published_methods, same_weights
+from simnl.results.published.audit import footnotes, has_protocol, marks_of
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Table, figure, mark_columns, text
@@ -236,6 +237,8 @@ class _Lines:
             return {}
         place = {**self.first, "method": method, "shots": shots}
         found = self.layout.published(place, key, self.request.sources)
+        if self.request.comparable:
+            found = {c: theirs for c, theirs in found.items() if has_protocol(theirs, self.first["protocol"])}
         return {c: figure for c, figure in found.items() if c in self.comparable} if self.columns else found
 
     def _reason(self, method: str) -> str | None:
@@ -266,20 +269,21 @@ def reason_against(method: str, task: str, arch: str) -> str | None:
 def _published_caption(lines: Sequence[Line], standard: str) -> list[str]:
     """The sources of published figures, and when there is a difference: where our run is as `standard` says."""
     used: dict[str, set[str]] = defaultdict(set)
+    audited: dict[str, set[str]] = defaultdict(set)
     for line in lines:
         for theirs in line.published.values():
             used[theirs.source].add(display_name(line.method))
-    sentences = [
-        f"Published: {source} ({', '.join(sorted(methods))}): {protocol_of(source)}."
-        for source, methods in sorted(used.items())
-    ]
+            for letter in marks_of(theirs):
+                audited[letter].add(display_name(line.method))
+    named = "; ".join(f"{source} ({', '.join(sorted(methods))})" for source, methods in sorted(used.items()))
+    sentences = [f"Published: {named}."] if named else []
     compared = any(line.row and line.row.stats.keys() & line.published.keys() for line in lines)
     if sentences:
         sentences.append(
             "Difference: ours minus published, in points, only where backbone, weights and shots agree and "
             f"{standard}{'' if compared else '; here there is no such pair'}."
         )
-    return sentences
+    return sentences + footnotes(audited)
 
 
 def _with_published(line: Line, names: Sequence, label: str) -> list[Row]:
@@ -287,9 +291,11 @@ def _with_published(line: Line, names: Sequence, label: str) -> list[Row]:
     rows = [[text(label), *line.cells]]
     theirs = [line.published.get(name) for name in names]
     if line.published:
-        rows.append([text("published"), *(Cell(p.accuracy, p.ci) if p else Cell() for p in theirs)])
+        rows.append([text("published"), *(Cell(p.accuracy, p.ci, audit=marks_of(p)) if p else Cell() for p in theirs)])
     differences = [
-        Cell(text="") if ours.value is None or other is None else Cell(ours.value - other.accuracy, signed=True)
+        Cell(text="")
+        if ours.value is None or other is None
+        else Cell(ours.value - other.accuracy, signed=True, audit=marks_of(other))
         for ours, other in zip(line.cells, theirs, strict=True)
     ]
     if any(cell.value is not None for cell in differences):

@@ -14,9 +14,11 @@ from simnl.results.tables.model import Block, Cell, Row, Table
 Show = Callable[[Cell | str], str]
 DEFAULT_TITLE = "Results"
 PREAMBLE = r"% Needs \usepackage{amssymb,array,booktabs,graphicx}."
-# Points in the class `article`: of a column, of the page; at \footnotesize of a letter of an interval, of a gap.
+# Points in the class `article`: of a column, of the page; at \footnotesize of a letter of an interval, of one above the
+# line, of a gap.
 COLUMN, TEXT = 229.0, 460.0
-SMALL, GAP = 3.3, 6.0
+SMALL, TINY, GAP = 3.3, 2.6, 6.0
+RAISED = "ᵗˢᵃᵛᶜᵘˡᵈᵒⁿ"  # letters above the line, as `plain` gives them
 NARROW = " ijlftrI.,:;|!()[]'-"
 SMALLEST = 0.6  # of \footnotesize: what is still too wide continues below
 LONG = 150.0  # points: what is wider is set in lines of this width
@@ -109,8 +111,10 @@ def _widths(block: Block, plain: Show) -> list[float]:
 
 
 def _points(content: str) -> float:
-    value, _, half = content.partition(" ± ")
-    return sum(map(_letter, value)) + (len(half) + 1.5) * SMALL * bool(half)
+    plain = content.rstrip(RAISED)
+    value, _, half = plain.partition(" ± ")
+    raised = (len(content) - len(plain)) * TINY
+    return sum(map(_letter, value)) + (len(half) + 1.5) * SMALL * bool(half) + raised
 
 
 def _letter(letter: str) -> float:

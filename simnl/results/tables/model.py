@@ -63,6 +63,7 @@ class Cell:
         signed: show a plus sign.
         mark: "", "best" or "second".
         note: short text after the figure, e.g. `(n=2)`.
+        audit: letters on how a published figure came about, shown as superscripts.
         decimals: of value and half.
         grouped: thousands apart by commas.
         stat: the figures that the value is the mean of, to be marked.
@@ -74,6 +75,7 @@ class Cell:
     signed: bool = False
     mark: str = ""
     note: str = ""
+    audit: str = ""
     decimals: int = 2
     grouped: bool = False
     stat: Stat | None = None
