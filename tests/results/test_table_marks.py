@@ -43,6 +43,12 @@ WIDE = (50.0, 60.0, 70.0)  # seeds that differ far more than methods do
         ([seeds(*WIDE), Stat({3: 69.0, 4: 50.0})], ["best", "second"]),
         # over the seeds that both have, the lower mean is the better one
         ([seeds(60.0, 61.0, 90.0), Stat({1: 62.0, 2: 62.5})], ["best", "best"]),
+        # errors, of which the lowest is the best
+        ([seeds(*WIDE, sign=-1), seeds(49.0, 59.1, 69.0, sign=-1)], ["second", "best"]),
+        (
+            [seeds(*WIDE, sign=-1), seeds(49.0, 61.0, 69.5, sign=-1), seeds(80.0, 90.0, 99.0, sign=-1)],
+            ["best", "best", ""],
+        ),
     ],
 )
 def test_marks(figures, expected):
