@@ -12,7 +12,7 @@ from simnl.results.published import PAPER_A2, published_accuracy
 from simnl.results.stats import interval
 from simnl.results.tables import Request, build, find_records, render_tables
 from simnl.results.tables.comparison import Average, Layout
-from simnl.results.tables.model import figure
+from simnl.results.tables.model import figure as figure_cell
 from simnl.results.tables.records import by_setting
 
 TARGETS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
@@ -272,7 +272,7 @@ def test_a_layout_shows_figures_in_its_own_way():
         BY_SHOTS,
         average=None,
         unit="error in %",
-        cell=lambda column, stat, usual_n: replace(figure(replace(stat, sign=-1), usual_n), decimals=3),
+        cell=lambda column, stat, usual_n: replace(figure_cell(replace(stat, sign=-1), usual_n), decimals=3),
     )
     (table,) = errors.tables(three(60.0, shots=1) + three(40.0, method="APE", shots=1), Request())
     text = render_tables([table], "markdown")

@@ -24,7 +24,7 @@ from simnl.config_names import known
 from simnl.escaping import printable
 from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
 from simnl.results.stats import CI_METHODS
-from simnl.results.tables import LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
+from simnl.results.tables import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
 from simnl.results.tables.common import PRESETS
 from simnl.results.tables.fit import numeric
 from simnl.results.tables.model import Cell
@@ -107,8 +107,9 @@ def _tables(records: Sequence[dict], ci: str) -> tuple[list[tuple[str, list]], d
     found, absent = [], {}
     known_names = known("datasets")
     ours = tuple(sorted(name for name in {r["dataset"] for r in records} if config_of(name) in known_names))
-    with progress_bar("Making tables", len(LAYOUTS), "layout") as bar:
-        for layout in LAYOUTS:
+    shown = [layout for layout in LAYOUTS if layout != DEFAULT_LAYOUT]  # which is the section on settings
+    with progress_bar("Making tables", len(shown), "layout") as bar:
+        for layout in shown:
             try:
                 request = Request(ci=ci, datasets=ours if layout in WITHOUT_RECORDS else ())
                 found.append((layout, build(layout, records, request)))
