@@ -1,4 +1,4 @@
-"""What several layouts share: what was asked for, captions, our row with the published one below it."""
+"""What several layouts share: what was asked for, the order of names, captions, lines of csv, averages."""
 
 from __future__ import annotations
 
