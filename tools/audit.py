@@ -2,6 +2,7 @@
 
 python tools/audit.py shapes 16                                 # all methods that work on cached features
 python tools/audit.py shapes 4 16 --methods SimNL TipAdapterF   # flags and KEY VALUE as of scripts/benchmark.sh
+python tools/plot.py audit output                               # the figure
 python tools/audit.py --page                                    # make the tables of docs/audit.md anew
 """
 

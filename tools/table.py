@@ -37,10 +37,8 @@ from simnl.results.tables import (
     build,
     build_paired,
     find_records,
-    render,
     render_tables,
     select,
-    summarise,
     terminal_width,
 )
 
@@ -54,7 +52,7 @@ def arguments() -> argparse.Namespace:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="*", help="run folders, folders above them, or result.json files")
-    parser.add_argument("--layout", choices=[DEFAULT_LAYOUT, *LAYOUTS], default=DEFAULT_LAYOUT)
+    parser.add_argument("--layout", choices=LAYOUTS, default=DEFAULT_LAYOUT)
     parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, and markdown elsewhere")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
@@ -115,13 +113,12 @@ def table(args: argparse.Namespace) -> str:
         all_runs=args.all_runs,
         preset=args.preset[0] if args.preset else "repaired",
     )
-    tables = [] if args.layout == DEFAULT_LAYOUT else build(args.layout, records, request)
+    tables = build(args.layout, records, request)
     if args.against:
         tables += build_paired(args.layout, records, args.against, request)
-    parts = [render(summarise(records, args.ci), args.format, args.width)] if args.layout == DEFAULT_LAYOUT else []
-    if args.format == "csv" and parts and tables:
-        raise ValueError("A csv file holds one kind of table: give --layout fewshot with --against.")
-    return "\n\n\n".join([*parts, *([render_tables(tables, args.format, args.width)] if tables else [])])
+        if args.format == "csv" and args.layout == DEFAULT_LAYOUT:
+            raise ValueError("A csv file holds one kind of table: give --layout fewshot with --against.")
+    return render_tables(tables, args.format, args.width)
 
 
 @fail_politely

@@ -1,4 +1,4 @@
-"""What several layouts share: what was asked for, captions, our row with the published one below it."""
+"""What several layouts share: what was asked for, the order of names, captions, lines of csv, averages."""
 
 from __future__ import annotations
 
@@ -140,20 +140,16 @@ def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
     return "; ".join(f"{v or 'not recorded'} ({', '.join(sorted(set(m)))})" for v, m in sorted(methods.items()))
 
 
-def _views(record: dict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in sorted(record.get("views", {}).items()))
-
-
 def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Request) -> list[str]:
     """Setting, prompts, views, seeds, interval."""
     seeds = sorted({seed for row in rows for stat in row.stats.values() for seed in stat.by_seed})
-    n = usual_n(rows)
+    views = by_value(records, lambda r: ", ".join(f"{k} {count}" for k, count in sorted(r.get("views", {}).items())))
     return [
         setting_text(records[0]),
         *fewer_images(records),
         f"Prompts: {by_value(records, prompts_text)}.",
-        f"Views of a training image: {by_value(records, _views)}.",
-        f"Mean of n = {n} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
+        f"Views of a training image: {views}.",
+        f"Mean of n = {usual_n(rows)} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
         f"±: half width of the 95 % interval ({CI_METHODS[request.ci]}); none for one seed.",
     ]
 

@@ -13,7 +13,7 @@ from simnl.results.published import AVERAGE, Figure, published_methods, same_wei
 from simnl.results.published.audit import footnotes, has_protocol, marks_of
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Table, figure, mark_columns, text
+from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Stat, Table, figure, mark_columns, text
 from simnl.results.tables.records import ARROW, GridRow, grid, is_clean, is_standard, split_by
 from simnl.runs.names import display_name
 
@@ -52,6 +52,8 @@ class Layout:
         figures: {column: accuracy} of a run.
         columns: the columns in order, of those that there are; none: each block has the columns of its figures, sorted.
         headers: what stands above the columns.
+        unit: of the figures, for the title.
+        cell: a figure as it is shown, from its column, its runs, and the number of seeds that the caption states.
         block: key of the records that makes the blocks, and how blocks without it are made.
         rows: the rows of each block from the records of a table; None: a grid of each block's records.
         heading: of a block, from its key and the number of other blocks: a title, and what stands above the methods.
@@ -77,6 +79,8 @@ class Layout:
     figures: Callable[[dict], dict[Any, float]]
     columns: Callable[[set, Request], list]
     headers: Callable[[Sequence], list[str]] = lambda columns: list(columns)
+    unit: str = "accuracy in %"
+    cell: Callable[[Any, Stat, int | None], Cell] = lambda column, stat, usual_n: figure(stat, usual_n)
     block: str = "shots"
     rows: Callable[[Sequence[dict], Request], Rows] | None = None
     heading: Callable[[Any, int], tuple[str, str]] = lambda key, others: (common.block_title(key, others), "method")
@@ -106,11 +110,7 @@ class Layout:
         return self._some([table for table in tables if table.blocks])
 
     def groups_of(self, records: Sequence[dict], request: Request) -> list[list[dict]]:
-        """The records of each table.
-
-        Raises:
-            ValueError: there is nothing to show.
-        """
+        """The records of each table; a ValueError says that there is nothing to show."""
         return self._some(self.groups(records, request))
 
     def _some(self, found: list) -> list:
@@ -139,7 +139,7 @@ class Layout:
         if average:
             for rows in by_block.values():
                 common.add_average(rows, average.name, average.over, request.ci)
-        table = Table(f"{self.title(records[0])} ({common.run_title(first)}): accuracy in %", marked=self.marked)
+        table = Table(f"{self.title(records[0])} ({common.run_title(first)}): {self.unit}", marked=self.marked)
         maker = _Lines(self, records, everything, request, columns, average)
         every: list[Line] = []
         for key, rows in by_block.items():
@@ -203,25 +203,19 @@ class _Lines:
 
     def of_block(self, key: Any, rows: Sequence[GridRow]) -> tuple[list, list[Line]]:
         """The columns of a block, and its lines in order, marked, with methods that have no run here."""
-        shots = key if self.layout.block == "shots" else self.first["shots"]
+        rows, shots = common.ordered(rows, self.request), key if self.layout.block == "shots" else self.first["shots"]
         there = {row.method for row in rows} | self.others | set(self._published_methods(shots))
         theirs = {method: self._published(method, key, shots) for method in there}
         beside = [theirs[row.method] if self.layout.compared[0](row.first) else {} for row in rows]
-        names = self.columns or sorted(
-            {c for row, other in zip(rows, beside, strict=True) for c in (*row.stats, *other)}
-        )
+        there_are = {c for row in rows for c in row.stats} | {c for figures in beside for c in figures}
+        names = self.columns or sorted(there_are)
         n = common.usual_n(rows)
-        ours = [
-            [figure(row.stats[c], n) if c in row.stats else self._missing(row.method) for c in names] for row in rows
-        ]
+        ours = [[self._cell(row, column, n) for column in names] for row in rows]
         cells = mark_columns(ours) if self.layout.marked else ours
         lines: list[Line] = []
         for method in common.method_order(there, self.request.methods):
-            mine = [
-                Line(key, shots, method, row, of_row, other)
-                for row, of_row, other in zip(rows, cells, beside, strict=True)
-                if row.method == method
-            ]
+            whole = zip(rows, cells, beside, strict=True)
+            mine = [Line(key, shots, method, *of_row) for of_row in whole if of_row[0].method == method]
             lines += mine or [Line(key, shots, method, None, self._absent(method, len(names)), theirs[method])]
         return names, lines
 
@@ -243,6 +237,10 @@ class _Lines:
 
     def _reason(self, method: str) -> str | None:
         return reason_against(method, self.layout.task, self.first.get("arch", "")) if self.layout.task else None
+
+    def _cell(self, row: GridRow, column: Any, usual_n: int | None) -> Cell:
+        stat = row.stats.get(column)
+        return self.layout.cell(column, stat, usual_n) if stat else self._missing(row.method)
 
     def _absent(self, method: str, count: int) -> Row:
         return [self._missing(method) if method in known("trainers") else text("")] * count

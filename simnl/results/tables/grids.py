@@ -12,6 +12,7 @@ from simnl.results.tables.common import ELEVEN, SHIFTED, Request
 from simnl.results.tables.comparison import Average, Layout, Rows
 from simnl.results.tables.records import (
     ARROW,
+    GridRow,
     by_setting,
     grid,
     node_of,
@@ -234,13 +235,15 @@ def _swept_groups(records: Sequence[dict], request: Request) -> list[list[dict]]
 def _curves(records: Sequence[dict], request: Request) -> Rows:
     """By hyper-parameter one row per setting of the other options, by value; not those with a single value of several
     options."""
-    curves = {}
-    for parameter in PARAMETERS:
-        key = node_of(records[0]) + parameter
-        given = [r for r in records if _value(r, parameter) is not None]
-        rows = grid(given, lambda r: _value(r, parameter), request.ci, lambda r: options_text(r, [key]))  # noqa: B023
-        curves[parameter.lower()] = [c for c in rows if len(c.stats) > 1 or set(c.first["options"]) == {key}]
+    curves = {parameter.lower(): _curves_of(parameter, records, request.ci) for parameter in PARAMETERS}
     return {name: rows for name, rows in curves.items() if rows}
+
+
+def _curves_of(parameter: str, records: Sequence[dict], ci: str) -> list[GridRow]:
+    key = node_of(records[0]) + parameter
+    given = [r for r in records if _value(r, parameter) is not None]
+    rows = grid(given, lambda r: _value(r, parameter), ci, lambda r: options_text(r, [key]))
+    return [row for row in rows if len(row.stats) > 1 or set(row.first["options"]) == {key}]
 
 
 def _beside(curves: Rows) -> list[str]:

@@ -9,7 +9,7 @@ from simnl.results.tables.ablation import ablation_tables
 from simnl.results.tables.common import Request
 from simnl.results.tables.declared import datasets_tables, prompts_tables
 from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE, SENSITIVITY
-from simnl.results.tables.lists import cost_tables
+from simnl.results.tables.lists import cost_tables, runs_tables
 from simnl.results.tables.model import Table
 from simnl.results.tables.optimism import optimism_tables
 from simnl.results.tables.paired import paired_tables
@@ -35,6 +35,7 @@ class Entry(NamedTuple):
 
 
 LAYOUTS = {
+    DEFAULT_LAYOUT: Entry(runs_tables),
     "fewshot": Entry(FEWSHOT.tables, STANDARD),
     "dg": Entry(DG.tables, STANDARD),
     "base2new": Entry(BASE2NEW.tables, STUDY),
@@ -56,7 +57,7 @@ def build(layout: str, records: Sequence[dict], request: Request) -> list[Table]
         ValueError: an unknown layout, or records that it has nothing to show of.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"Unknown layout '{layout}'. Choose one of {', '.join([DEFAULT_LAYOUT, *LAYOUTS])}.")
+        raise ValueError(f"Unknown layout '{layout}'. Choose one of {', '.join(LAYOUTS)}.")
     entry = LAYOUTS[layout]
     kept, notes = standard_runs(records, request) if entry.runs == STANDARD else (records, [])
     tables = entry.tables(kept, request)
@@ -71,7 +72,7 @@ def build_paired(layout: str, records: Sequence[dict], against: str, request: Re
     Raises:
         ValueError: see `paired_tables`.
     """
-    runs = LAYOUTS[layout].runs if layout in LAYOUTS else ""
+    runs = LAYOUTS[layout].runs
     kept, notes = (records, []) if runs == STUDY else standard_runs(records, request)
     if notes and runs == VARIANTS:
         notes = [f"Of standard runs alone, not of the rows of {layout}: those runs have options.", *notes]

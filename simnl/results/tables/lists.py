@@ -23,8 +23,6 @@ from simnl.results.tables.records import (
     values_of,
     with_targets,
 )
-from simnl.results.tables.render import render_tables
-from simnl.results.tables.terminal import FULL
 from simnl.runs.names import dataset_name, display_name
 
 SAME = ("dataset", "method", "shots", *SETTING, *IDENTITY)  # with prompts and options: what runs of one row agree in
@@ -109,13 +107,9 @@ def _named(key: str, row: dict) -> Cell:
     return text(names[key](row[key]) if key in names else row[key])
 
 
-def render(rows: Sequence[dict], fmt: str, width: int = FULL) -> str:
-    """The rows as text.
-
-    Raises:
-        ValueError: unknown format.
-    """
-    return render_tables([runs_table(rows)], fmt, width)
+def runs_tables(records: Sequence[dict], request: Request) -> list[Table]:
+    """The plain list: one row per setting."""
+    return [runs_table(summarise(records, request.ci))]
 
 
 def cost_tables(records: Sequence[dict], request: Request) -> list[Table]:
