@@ -48,6 +48,14 @@ class WeightsUnavailable(RuntimeError):
 
 
 @dataclass(frozen=True)
+class ImageProjection:
+    """The last linear map of an image tower: raw features are hidden features (B, H) @ weight (H, D) + bias (D,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
 class FrozenCLIP:
     """A CLIP model that nothing trains, with what the rest of the program reads from it.
 
@@ -71,7 +79,13 @@ class FrozenCLIP:
     logit_bias: float
     embed_dim: int
     context_length: int
+    image_projection: ImageProjection | None = None  # what image features lack; None: nothing (see `projection.py`)
     batch_rows: ClassVar[int] = BATCH_ROWS
+
+    @property
+    def image_dim(self) -> int:
+        """Width of image features: `embed_dim`, or H where they lack the projection."""
+        return self.embed_dim if self.image_projection is None else len(self.image_projection.weight)
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from dassl.optim import build_optimizer
 from dassl.utils import load_checkpoint
 from simnl.clip.finite import check_logits
 from simnl.clip.model import load_clip
+from simnl.clip.projection import before_projection
 from simnl.clip.prompts import check_told_apart, encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
@@ -52,6 +53,7 @@ class VLTrainer(TrainerX):
         image_encoder_frozen: False for a method that changes the image tower: its head gets pixels.
         text_features_cached: False for a method that runs the text tower in training (learned prompts).
         needs_vit: the image tower must be a vision transformer.
+        before_projection: True for a method whose image features are those before the tower's last projection.
         base_to_new: what is learned depends on no class, so that it works for classes not seen in training.
         revision: raised with a correction that changes the method's figures, so that older runs do not count as done.
 
@@ -65,6 +67,7 @@ class VLTrainer(TrainerX):
     image_encoder_frozen: bool = True
     text_features_cached: bool = True
     needs_vit: bool = False
+    before_projection: bool = False
     base_to_new: bool = False
     revision: int = 1
 
@@ -132,7 +135,8 @@ class VLTrainer(TrainerX):
         if reason:
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
         transform = Transform.from_keys(backbone.TRANSFORM)
-        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device), transform)
+        clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device), transform)
+        self.clip = before_projection(clip) if self.before_projection else clip
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self._check_prompts(dataset)
         self.store = FeatureStore(
@@ -185,7 +189,7 @@ class VLTrainer(TrainerX):
     def _build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         needed = self.prompt_sets_of(self.node)
         prompts = encode_prompt_sets(self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets)
-        support = support or SupportSet.empty(self.clip.embed_dim)
+        support = support or SupportSet.empty(self.clip.image_dim)
         return FewShotTask(
             support_features=support.features,
             support_labels=support.labels.to(self.device),

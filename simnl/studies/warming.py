@@ -18,6 +18,7 @@ from yacs.config import CfgNode as CN
 from dassl.data.datasets import build_dataset
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.clip.projection import before_projection
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
@@ -51,11 +52,12 @@ class NoteTaker:
 
 
 def clip_of(cfg) -> FrozenCLIP:
-    """The frozen model of a config, loaded once per process."""
+    """The frozen model of a config as its method sees it; weights are loaded once per process."""
     backbone = cfg.MODEL.BACKBONE
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
     transform = Transform.from_keys(backbone.TRANSFORM)
-    return load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, device, transform)
+    clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, device, transform)
+    return before_projection(clip) if TRAINER_REGISTRY.get(cfg.TRAINER.NAME).before_projection else clip
 
 
 def needs_of(cfg) -> Needs:
@@ -104,12 +106,12 @@ def share(needs: Needs, rank: int, world: int) -> list[tuple[ViewSpec, tuple[int
 
 
 def by_store(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells that can be run, in groups of one backbone and precision: these share a store."""
+    """The cells that can be run, in groups of one backbone, precision and layer: these share a store."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.cfg is not None:
             clip = clip_of(cell.cfg)
-            groups.setdefault((clip.fingerprint, clip.precision), []).append(cell)
+            groups.setdefault((clip.fingerprint, clip.precision, clip.image_dim), []).append(cell)
     return list(groups.values())
 
 
