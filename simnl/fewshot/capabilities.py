@@ -80,6 +80,9 @@ def _layers(arch: str) -> object:
     """The layers of open_clip's own image tower, one number of a ViT and several of a ResNet; None of another tower."""
     import open_clip  # late: tables ask what methods can do, and seconds pass until it is there
 
-    config = open_clip.get_model_config(arch) or {}
+    from simnl.clip import tiny_clip
+
+    bundled = arch == tiny_clip.MODEL_CONFIG.stem  # open_clip knows it only once it has been loaded
+    config = (tiny_clip.config() if bundled else open_clip.get_model_config(arch)) or {}
     vision = config.get("vision_cfg", {})
     return None if vision.get("timm_model_name") else vision.get("layers")
