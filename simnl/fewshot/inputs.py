@@ -10,10 +10,23 @@ from collections.abc import Sequence
 
 import torch
 
+from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.clip.projection import before_projection
 from simnl.clip.store import FeatureStore
+from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.fewshot.loaders import LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
 from simnl.fewshot.support import SupportSet, gather_support, train_views
+
+
+def load_backbone(backbone, device: torch.device, early: bool = False) -> FrozenCLIP:
+    """The frozen model of a config's node MODEL.BACKBONE, loaded once per process.
+
+    early: image features are those before the image tower's projection (`VLTrainer.before_projection`).
+    """
+    transform = Transform.from_keys(backbone.TRANSFORM)
+    clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
+    return before_projection(clip) if early else clip
 
 
 class FeatureInputs:

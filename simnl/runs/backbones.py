@@ -10,7 +10,8 @@ import open_clip
 import yaml
 from yacs.config import CfgNode as CN
 
-from simnl.clip.model import WeightsUnavailable, check_known, fetch_weights
+from simnl.clip.fetching import WeightsUnavailable, fetch_weights
+from simnl.clip.model import check_known
 from simnl.fewshot.capabilities import check_choices
 from simnl.locations import CONFIGS
 from simnl.runs.config import ConfigError

@@ -17,14 +17,12 @@ from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.model import FrozenCLIP, load_clip
-from simnl.clip.projection import before_projection
+from simnl.clip.model import FrozenCLIP
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
-from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.errors import describe, is_for_people
-from simnl.fewshot.inputs import FeatureInputs
+from simnl.fewshot.inputs import FeatureInputs, load_backbone
 from simnl.fewshot.selection import selection_images
 from simnl.runs.targets import build_targets
 from simnl.studies.cells import CELL_ERRORS, Cell
@@ -53,11 +51,9 @@ class NoteTaker:
 
 def clip_of(cfg) -> FrozenCLIP:
     """The frozen model of a config as its method sees it; weights are loaded once per process."""
-    backbone = cfg.MODEL.BACKBONE
+    early = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).before_projection
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-    transform = Transform.from_keys(backbone.TRANSFORM)
-    clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, device, transform)
-    return before_projection(clip) if TRAINER_REGISTRY.get(cfg.TRAINER.NAME).before_projection else clip
+    return load_backbone(cfg.MODEL.BACKBONE, torch.device(device), early)
 
 
 def needs_of(cfg) -> Needs:
