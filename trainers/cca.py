@@ -180,7 +180,15 @@ def around(value: float, spread: float, steps: int) -> list[float]:
 
 @TRAINER_REGISTRY.register()
 class CCA(VLTrainer):
-    """The training-free method. Prompts: templates."""
+    """The training-free method.
+
+    Table row:
+        prediction: s f·(t_c + γ g_c) + η s softmax(f·t)·(t t_c) + α Σ_n exp(-β (1 - d_n)) onehot(y_n), d_n of unmixed
+            features, g_c keys that t_c attends to
+        learned: nothing
+        parameters: 0
+        checked: authors' code, K = 1 … 16 (unmixing matrix given); formula
+    """
 
     training_free = True
 
@@ -230,7 +238,14 @@ class CCA(VLTrainer):
 
 @TRAINER_REGISTRY.register()
 class CCAFT(CCA):
-    """The method with A and W' learned. Prompts: templates."""
+    """The method with A and W' learned.
+
+    Table row:
+        prediction: the same with w_c for the first t_c, and A in d_n; CE + l1 Σ |A|
+        learned: a classifier w_c, a matrix A on R unmixed components
+        parameters: R*R + C*D
+        checked: authors' code, K = 1 … 16 (unmixing matrix given); formula
+    """
 
     training_free = False
 

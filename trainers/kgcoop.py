@@ -53,7 +53,14 @@ class KgCoOpHead(PromptHead):
 
 @TRAINER_REGISTRY.register()
 class KgCoOp(VLTrainer):
-    """The method as a trainer. Prompts: its own, and templates for the frozen text features."""
+    """The method as a trainer. The templates make the frozen text features.
+
+    Table row:
+        prediction: s f·norm(text([v_1 … v_M] class c)); CE + w (1 - mean_c cosine with the template's text)
+        learned: context vectors of the prompt
+        parameters: M*W
+        checked: authors' code, K = 1 … 16; the text tower written out
+    """
 
     text_features_cached = False
     base_to_new = True

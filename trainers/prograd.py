@@ -102,7 +102,14 @@ class ProGradHead(PromptHead):
 
 @TRAINER_REGISTRY.register()
 class ProGrad(VLTrainer):
-    """The method as a trainer. Prompts: its own, and templates for the teacher."""
+    """The method as a trainer. The templates make the teacher.
+
+    Table row:
+        prediction: s f·norm(text([v_1 … v_M] class c)); gradients lose their part against the template's
+        learned: context vectors of the prompt
+        parameters: M*W
+        checked: authors' code, K = 1 … 16; the text tower written out
+    """
 
     text_features_cached = False
     base_to_new = True

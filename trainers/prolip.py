@@ -64,7 +64,14 @@ class ProLIPHead(Head):
 
 @TRAINER_REGISTRY.register()
 class ProLIP(VLTrainer):
-    """The method as a trainer. Prompts: templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s norm(h P + b)·t_c, h before the image tower's projection; CE + λ |P - P_0|²
+        learned: the image tower's projection P
+        parameters: H*D
+        checked: authors' code, K = 1 … 16; formula
+    """
 
     before_projection = True
     base_to_new = True

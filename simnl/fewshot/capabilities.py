@@ -6,7 +6,7 @@ from typing import Protocol
 
 TASKS = ("few-shot", "dg", "base2new")
 CHOICES = {
-    "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
+    "PROTOCOL": ("no-val", "held-shot", "fewshot-val", "full-val", "oracle-test"),
     "PRESET": ("repaired", "official"),
     "TEST.SPLIT": ("test",),
     "SELECTION.EPOCH": ("best", "last"),
@@ -25,7 +25,7 @@ class Capable(Protocol):
 
 
 def check_choices(cfg) -> None:
-    """Refuse values that the keys of `CHOICES` cannot have.
+    """Refuse values that the keys of `CHOICES` cannot have, and a protocol that the number of shots does not allow.
 
     Raises:
         ValueError: which key, its value, and what it can be.
@@ -35,6 +35,11 @@ def check_choices(cfg) -> None:
         value = (cfg[path[0]] if path else cfg)[leaf]
         if value not in allowed:
             raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
+    if cfg.PROTOCOL == "held-shot" and cfg.DATASET.NUM_SHOTS == 1:
+        raise ValueError(
+            "PROTOCOL is held-shot, which holds out one image of each class and fits on the others, and with one shot "
+            "there are no others (DATASET.NUM_SHOTS is 1). Use two shots or more, or PROTOCOL no-val."
+        )
 
 
 def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:

@@ -29,6 +29,11 @@ def load_backbone(backbone, device: torch.device, early: bool = False) -> Frozen
     return before_projection(clip) if early else clip
 
 
+def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:
+    """The feature store of a run; options: `progress` and `exclusive` of `FeatureStore`."""
+    return FeatureStore(cfg.STORE.ROOT, clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, **options)
+
+
 class FeatureInputs:
     """Features of a frozen image tower, each encoded once.
 

@@ -22,11 +22,10 @@ from dassl.engine import TrainerX
 from dassl.optim import build_optimizer
 from simnl.clip.finite import check_logits
 from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
-from simnl.clip.store import FeatureStore
 from simnl.fewshot.capabilities import check_choices, refusal
 from simnl.fewshot.checkpoint import HEAD, MODEL, epoch_file, load_trained, resuming, save_head
 from simnl.fewshot.head import Head, SearchableHead
-from simnl.fewshot.inputs import FeatureInputs, PixelInputs, load_backbone
+from simnl.fewshot.inputs import FeatureInputs, PixelInputs, load_backbone, open_store
 from simnl.fewshot.loaders import given, keep_products
 from simnl.fewshot.schedule import build_schedule, learned_groups
 from simnl.fewshot.search import Grid, axis, search
@@ -108,9 +107,8 @@ class VLTrainer(TrainerX):
 
     def search_space(self, cfg: CN) -> Grid | None:
         """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
-        if "GRID" not in cfg:
-            return None
-        return Grid({name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.GRID.items()})
+        axes = {name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.get("GRID", {}).items()}
+        return Grid(axes) if axes else None
 
     # ------------------------------------------------------------------ set-up (called by the engine, in this order)
 
@@ -118,6 +116,7 @@ class VLTrainer(TrainerX):
         self.stopwatch = Stopwatch("features", "train", "select", "test")
         self.accuracy: dict[str, float] = {}  # in percent, by split
         self.num_settings = 1  # of hyper-parameters that were tried
+        self.settled: dict[str, float] = {}  # hyper-parameters that another training chose (PROTOCOL held-shot)
         super().__init__(cfg)
 
     @property
@@ -141,9 +140,7 @@ class VLTrainer(TrainerX):
         self.classnames = tuple(self.lab2cname[label] for label in range(self.num_classes))
         learned, used = not self.text_features_cached, "template" in self.prompt_sets_of(self.node)
         check_class_prompts(cfg, dataset, self.clip, self.classnames, learned=learned, used=used)
-        self.store = FeatureStore(
-            cfg.STORE.ROOT, self.clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, progress=cfg.VERBOSE
-        )
+        self.store = open_store(cfg, self.clip, progress=cfg.VERBOSE)
         inputs = FeatureInputs if self.image_encoder_frozen else PixelInputs
         self.inputs = inputs(cfg, self.store, self.clip.preprocess, self.device)
         self.gather_features(dataset)
@@ -171,15 +168,16 @@ class VLTrainer(TrainerX):
         sched = self.build_schedule(optim) if optim is not None else None
         self.register_model(MODEL, self.head, optim, sched)
         if self.trains and self.head.num_products:
-            limit = self.cfg.STORE.PRODUCTS_MB * 2**20
-            keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, limit)
+            most = self.cfg.STORE.PRODUCTS_MB * 2**20
+            keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, most)
 
     def build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         """What the head may look at, for the classes of a data set; without support images where there are none."""
         needed = self.prompt_sets_of(self.node)
         prompts = encode_prompt_sets(self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets)
         support = support or SupportSet.empty(self.clip.image_dim)
-        return FewShotTask.of(support, prompts, classnames, self.cfg.DATASET.NUM_SHOTS, self.clip, self.device)
+        shots = self.cfg.DATASET.NUM_SHOTS - self.cfg.SELECTION.HOLD_OUT
+        return FewShotTask.of(support, prompts, classnames, shots, self.clip, self.device)
 
     # ------------------------------------------------------------------ one step (hooks of the engine)
 
@@ -189,7 +187,7 @@ class VLTrainer(TrainerX):
             self.max_epoch = 0
         super().before_train()
         rule, folder = self.cfg.SELECTION, Path(self.output_dir)
-        selects = self.trains and self.num_val > 0 and rule.EPOCH == "best"
+        selects = self.trains and self.num_val > 0 and rule.EPOCH == "best" and not rule.HOLD_OUT
         self.selection = EpochSelection(folder, self.start_epoch, rule.TIES) if selects else None
 
     def resume_model_if_exist(self, directory: str) -> int:
@@ -252,6 +250,8 @@ class VLTrainer(TrainerX):
             self.selection.restore(self.head)
             log.info("Best epoch on the %s images: %s", self.cfg.PROTOCOL, self.selection)
         self.fit()
+        if self.settled and isinstance(self.head, SearchableHead):
+            self.head.hparams.update(self.settled)
         rule, grid = self.cfg.SEARCH, self.search_space(self.node)
         if grid is not None and rule.ENABLED and isinstance(self.head, SearchableHead) and self.num_val:
             self.num_settings = search(
