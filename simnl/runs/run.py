@@ -89,8 +89,7 @@ def run_one(
         return None
     accuracies = {name: test_on(trainer, name, dataset) for name, dataset in targets.items()}
     record = make_record(cfg, identity, trainer, time.perf_counter() - start)
-    tried = max(choice["num_settings"], record["num_settings"])
-    record |= {"targets": accuracies, **choice, "num_settings": tried}
+    record |= {"targets": accuracies, **choice, "num_settings": max(choice["num_settings"], record["num_settings"])}
     record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)
     write_hparams(chosen, record)
     write_record(cfg.OUTPUT_DIR, record)
