@@ -203,8 +203,8 @@ class CCA(VLTrainer):
     def head_inputs(self, task: FewShotTask, cfg: CN) -> dict[str, Any]:
         """What both heads are given."""
         rows = F.normalize(task.support_features.flatten(0, 1), dim=-1)
-        hparams = {name: cfg[name.upper()] for name in ("beta", "alpha", "gamma", "eta")}
-        return {**task.cache_inputs("template"), "unmix": self.unmixing(rows.to(task.device)), **hparams}
+        unmix = self.unmixing(rows.to(task.device))
+        return {**task.cache_inputs("template"), "unmix": unmix, **CCAHead.hparams_of(cfg)}
 
     def unmixing(self, rows: Tensor) -> Tensor:
         return whitening(rows)
