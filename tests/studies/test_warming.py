@@ -19,7 +19,7 @@ from simnl.clip.views import ViewSpec
 from simnl.config_names import known
 from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_config, plan_cells
 from simnl.studies.executor import execute
-from simnl.studies.warming import encode_prompts, needs_of, share, total_needs, union, warm
+from simnl.studies.warming import by_store, clip_of, encode_prompts, needs_of, share, total_needs, union, warm
 
 SPEC = ViewSpec(32, (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest", (0.5, 1.0))
 
@@ -73,6 +73,25 @@ def test_a_warmed_run_encodes_nothing(tmp_path, cache, monkeypatch):
     record = execute(cell)
     assert record["encoded_images"] == 0
     assert np.isfinite(record["accuracy"])
+
+
+def cell_of(method, *options):
+    (cell,) = plan_cells(Setup(), Plan(method, "shapes", 2, Variant("", options)), [1])
+    return cell
+
+
+def test_images_that_are_held_out_are_warmed_under_the_test_transform():
+    plain, held = (needs_of(cell_of("TipAdapter", "PROTOCOL", name).cfg) for name in ("no-val", "held-shot"))
+    test, train = plain
+    classes = len(plain[train]) // 2
+    assert len(held[test]) == len(plain[test]) + classes
+    assert held[train] == plain[train]
+
+
+def test_features_before_the_projection_have_a_store_of_their_own():
+    cells = [cell_of(method) for method in ("TipAdapter", "ProLIP", "TaskRes")]
+    assert sorted(len(group) for group in by_store(cells)) == [1, 2]
+    assert clip_of(cells[1].cfg).image_projection is not None
 
 
 class Texts:

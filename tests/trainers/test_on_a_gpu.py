@@ -50,6 +50,7 @@ QUICK = {
     "TRAINER.CCA.MIXING_STEPS": 3,
     "TRAINER.CCAFT.MIXING_STEPS": 3,
 }
+BASE_TO_NEW = ("CoOp", "CoCoOp", "CLIPAdapter", "KgCoOp", "ProGrad", "ProLIP")
 OPTIONS = [  # those that take paths of their own
     ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
     ("SimNL", "PRESET", "official", "DATASET.LABEL_NOISE", "0.4"),
@@ -71,8 +72,9 @@ OPTIONS = [  # those that take paths of their own
     ("CLIPLoRA", "TRAINER.CLIPLORA.RECOMPUTE_FROM", "1", "SELECTION.EPOCH", "best"),
     ("CLAP", "TRAINER.CLAP.MULTIPLIERS", "balanced"),
     ("CLIPAdapter", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"),
+    *((method, "PROTOCOL", "held-shot") for method in ("TipAdapterF", "LinearProbe", "CCA")),
     *(("TaskRes", "OPTIM.NAME", name) for name in ("sgd", "adamw", "amsgrad", "rmsprop", "radam")),
-    *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in ("CoOp", "CoCoOp", "CLIPAdapter")),
+    *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in BASE_TO_NEW),
 ]
 
 
