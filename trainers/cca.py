@@ -6,22 +6,22 @@
     logits = z0 + gamma z1 + eta z2 + alpha sum_n exp(-beta (1 - d_n)) onehot(y_n)
     d_n = ((U f).(U k_n) - min) / (max - min)            min and max over the keys, for each image
 
-s: the model's logit scale; k_n: unit mean over the augmented views of support image n; U (R, D) unmixes features. CCA
-learns nothing. Of U only U^T U counts in it, the inverse covariance, so its U is the whitening. CCA-FT learns A (R, R),
-from I, in (U f).(A U k_n), and W' (C, D), from W, in z0 alone:
+Here s is the model's logit scale, k_n the unit mean over the augmented views of support image n, and U (R, D) a matrix
+that unmixes features. CCA learns nothing. Of U only U^T U counts in it, the inverse covariance, so that its U is the
+whitening. CCA-FT learns A (R, R), which starts at I, in (U f).(A U k_n), and W' (C, D), which starts at W, in z0 alone:
 
     loss = CE + l1 sum |A|       in training the batch stands for the cache in G, without a gradient
 
-Both search beta and alpha afterwards, then gamma and eta.
+Both methods search beta and alpha afterwards, then gamma and eta.
 
 Source: Jiang et al., ICCV 2025, arXiv:2508.03102, and the authors' released code.
-Quirks of that code, kept under preset `official`: CCA searches beta and alpha without z1 and z2 (PLAIN_FIRST); the
-search of gamma and eta multiplies z1 and z2 by s a second time, which the test does not (SCALE_TWICE), so that it
-nearly never moves them.
-Differences: U is estimated, without labels, on all views of the support images, with one component for each five rows
-at most, by FastICA where its rotation counts (theirs: a matrix of unknown origin beside the code, for ResNet-50
-alone); CCA-FT's epoch is chosen on the protocol's images (theirs: on the test images, and the better of the
-accuracies before and after the search is reported). Parity, at a given U: tests/parity/test_cca.py.
+Differences from the authors' code: U is estimated, without labels, on all views of the support images. It has one
+component for each five rows at most, and is rotated by FastICA where the rotation counts. The authors' U is a matrix of
+unknown origin beside their code, for ResNet-50 alone. CCA-FT's epoch is chosen on the protocol's images; the authors'
+code chooses it on the test images, and reports the better of the accuracies before and after the search. Preset
+`official` keeps two quirks: CCA searches beta and alpha without z1 and z2 (PLAIN_FIRST); and the search of gamma and
+eta multiplies z1 and z2 by s a second time, which the test does not (SCALE_TWICE), so that it nearly never moves them.
+Parity: tests/parity/test_cca.py compares with recorded outputs of the authors' code, at the U that they were given.
 """
 
 from __future__ import annotations

@@ -4,14 +4,16 @@
     logits = s f . t_c                                    f the unit image feature, s the model's logit scale
     loss   = CE + w (1 - mean_c t_c . u_c)
 
-Frozen: both towers. Learned: M context vectors of the text tower's width W, one set for all classes, which start at
-given words. Where the template is those words around the class name, the pull starts at 0 with a gradient of 0.
+Both towers are frozen. M context vectors of the text tower's width W are learned; they are one set for all classes, and
+start at given words. Where the template is those words around the class name, the pull and its gradient start at 0.
 
 Source: Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", CVPR 2023,
 arXiv:2303.13283, and the authors' released code.
-Differences from the authors' code: float32 (theirs: half precision). Their M is 4 whatever N_CTX says where the vectors
-start from words; here it is the number of the words' tokens, which is 4 for theirs. Preset `official` keeps their
-templates, batches of 128, dropped last batches, 100 epochs and crops. Parity: tests/parity/test_prompt_learners.py.
+Differences from the authors' code: numbers are in float32, where the authors' code has half precision. In that code M
+is 4 whatever N_CTX says where the vectors start from words; here M is the number of the words' tokens, which is 4 for
+the authors' words. Preset `official` keeps the authors' templates, batches of 128, dropped last batches, 100 epochs and
+crops.
+Parity: tests/parity/test_prompt_learners.py compares with recorded outputs of the authors' code.
 """
 
 from __future__ import annotations

@@ -6,16 +6,18 @@
     a    = dL_ce / dv,   b = dL_kl / dv               v: all context vectors as one vector
     step with  a - k (a . b) b / |b|^2  where a . b < 0,  else with a
 
-With k = 1 a step has no part that raises L_kl; k = 0 is CoOp. Frozen: both towers. Learned: M context vectors of the
-text tower's width W, one set for all classes. A step costs two backward passes through the text tower.
+With k = 1 a step has no part that raises L_kl; with k = 0 the method is CoOp. Both towers are frozen. M context vectors
+of the text tower's width W are learned, which are one set for all classes. A step costs two backward passes through the
+text tower.
 
 Source: Zhu et al., "Prompt-aligned Gradient for Prompt Tuning", ICCV 2023, arXiv:2205.14865, and the authors' released
 code.
-Quirks of that code, kept under preset `official`: the vectors are zeros but for the last ones, as many as the initial
-words have spaces between them plus one (PADDED); a comma is a token too, so that for some templates the last word
-does not fit and stays as it is, between the vectors and the class name. `official` also has the authors' templates
-(class name last), epochs and dropped last batches.
-Differences from the authors' code: float32 (theirs: half precision). Parity: tests/parity/test_prompt_learners.py.
+Differences from the authors' code: numbers are in float32, where the authors' code has half precision. Preset
+`official` keeps two quirks (PADDED): the vectors are zeros but for the last ones, of which there are as many as the
+initial words have between spaces; and a comma is a token too, so that the last word of some templates has no place and
+stays as it is, between the vectors and the class name. `official` also keeps the authors' templates, in which the class
+name is last, and their epochs and dropped last batches.
+Parity: tests/parity/test_prompt_learners.py compares with recorded outputs of the authors' code.
 """
 
 from __future__ import annotations

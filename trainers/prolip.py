@@ -4,15 +4,16 @@
                                           model's logit scale; t_c the unit text classifier of the templates
     loss   = CE + lambda |P - P0|^2       summed over all entries; lambda = LAM / (N / C)^POWER
 
-Frozen: everything else; b, which the attention pool of CLIP's ResNet has and a ViT has not (0), too. Learned: P, H D
-numbers, from the model's own P0. A step is on all N support images, in one view of each.
+P is learned, from the model's own P0; it has H D numbers. Everything else is frozen, and so is b, which the attention
+pool of CLIP's ResNet has and a ViT has not (it is 0 there). A step is on all N support images, in one view of each.
 
 Source: Fahes et al., "CLIP's Visual Embedding Projector is a Few-shot Cornucopia", arXiv:2410.05270, and the authors'
 released code.
-Differences from the authors' code: float32. In theirs P, Adam's moments and the penalty are in half precision, where
-squares of differences below 2.4e-4 are zero, so that the penalty is mostly absent at small rates. Step e reads view e
-(theirs: view e + 1, of views that are all drawn alike). N / C is the mean number of images of a class (theirs: K).
-Preset `official` trains on 300 views and sweeps their 49 settings. Parity: tests/parity/test_prolip.py.
+Differences from the authors' code: numbers are in float32. In the authors' code P, Adam's moments and the penalty are
+in half precision, where squares of differences below 2.4e-4 are zero, so that the penalty is mostly absent at small
+rates. Step e reads view e, where the authors' code reads view e + 1; all views are drawn alike. K in lambda is the mean
+number of images of a class. Preset `official` trains on 300 views and sweeps the authors' 49 settings.
+Parity: tests/parity/test_prolip.py compares with recorded outputs of the authors' code.
 """
 
 from __future__ import annotations
