@@ -42,8 +42,8 @@ NAMES = [
 ]
 TEMPLATES = {"kgcoop": "a photo of a {}, a type of texture.", "prograd": "a texture of {}."}
 RUNS = [("bundled-4", "kgcoop"), ("bundled-4", "prograd_noisy")]
-RUNS += [(f"shared-{shots}", name) for shots in (1, 2, 4, 16) for name in ("kgcoop", "prograd")]
-RUNS += [("shared-4", "prograd_noisy"), ("shared-16", "prograd_noisy")]
+RUNS += [(f"shared-{shots}", name) for shots in (1, 2, 4) for name in ("kgcoop", "prograd")]
+RUNS += [("shared-16", "kgcoop"), ("shared-4", "prograd_noisy"), ("shared-16", "prograd_noisy")]
 
 
 @functools.lru_cache
