@@ -27,8 +27,9 @@ from simnl.clip.prompts import check_told_apart, encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
 from simnl.fewshot.capabilities import check_choices, refusal
-from simnl.fewshot.checkpoint import restore_head, save_head
+from simnl.fewshot.checkpoint import restore_head
 from simnl.fewshot.head import Head, SearchableHead
+from simnl.fewshot.head_file import save_trained
 from simnl.fewshot.inputs import FeatureInputs, PixelInputs
 from simnl.fewshot.loaders import given, keep_products
 from simnl.fewshot.schedule import build_schedule
@@ -281,7 +282,7 @@ class VLTrainer(TrainerX):
                 log.info("Best epoch on the %s images: %s", self.cfg.PROTOCOL, self.selection)
             self.fit()
             self._search()
-        save_head(Path(self.output_dir) / "head.safetensors", self.head, self._about())
+        save_trained(Path(self.output_dir), self)
         print("Finish training")  # Dassl's line, after which its log parsers look for the accuracy
         if not self.cfg.TEST.NO_TEST:
             self.test()
