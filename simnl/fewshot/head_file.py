@@ -24,6 +24,7 @@ from simnl.clip.model import BATCH_ROWS, FrozenCLIP
 from simnl.clip.recipe import ARGUMENTS, MADE, NotRebuildable, name_of, packed, rebuilt
 from simnl.escaping import shortened
 from simnl.fewshot.checkpoint import DEPLOYED, LEARNED, read_tensors, save_head, write_tensors
+from simnl.fewshot.checkpoint import HEAD as FILE
 from simnl.fewshot.description import PIXELS, HeadDescription, describe
 from simnl.fewshot.encoder import ImageEncoder, clip_of
 from simnl.fewshot.head import Head, SearchableHead
@@ -31,7 +32,6 @@ from simnl.plugins import load_plugins
 
 log = logging.getLogger(__name__)
 
-FILE = "head.safetensors"
 FORMAT, VERSION = "simnl-head", 2
 STATE = f"{DEPLOYED}state/"  # learned parameters of a deployed head that is not the trained one
 RECIPE, OWN_STATE, DTYPES = "recipe", "own_state", "dtypes"
