@@ -94,7 +94,7 @@ def packed(value: object, tensors: dict[str, Tensor], name: str) -> object:
     if type(value) in PLAIN:
         return value
     if isinstance(value, Tensor):
-        return {TENSOR: _named(value, tensors, name)}
+        return {TENSOR: named(value, tensors, name)}
     if isinstance(value, torch.dtype):
         return {DTYPE: str(value).removeprefix("torch.")}
     if isinstance(value, FrozenCLIP):
@@ -116,8 +116,8 @@ def _packed_dict(values: Mapping[str, object], tensors: dict[str, Tensor], name:
     return {key: packed(value, tensors, f"{name}.{key}") for key, value in values.items()}
 
 
-def _named(tensor: Tensor, tensors: dict[str, Tensor], name: str) -> str:
-    """The name of a tensor; the one that it has where an equal one was named before."""
+def named(tensor: Tensor, tensors: dict[str, Tensor], name: str) -> str:
+    """Name a tensor, or find the name of an equal one in `tensors`."""
     plain = tensor.detach().cpu()
     for known, other in tensors.items():
         if other.dtype == plain.dtype and other.shape == plain.shape and torch.equal(other, plain):
