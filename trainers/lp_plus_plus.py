@@ -81,6 +81,7 @@ class LPPlusPlusHead(Head):
         curvature = torch.linalg.eigvalsh(rows.T @ rows)[-1].item() / views
         squares = sum((view @ text.T).square().sum(0) for view in unit).max().item() / views
         self.step_sizes = 4 * len(labels) / curvature, len(labels) / (4 * squares)
+        self.forget_arguments()  # the features of all views; see `deployed`
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""

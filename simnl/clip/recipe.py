@@ -33,7 +33,7 @@ class NotRebuildable(TypeError):
 class Rebuildable:
     """An object that remembers the arguments of its constructor. See `packed` for what they may be."""
 
-    _made_of: tuple[tuple, dict[str, Any]]
+    _made_of: tuple[tuple, dict[str, Any]] | None
 
     def __new__(cls, *args: Any, **kwargs: Any):
         """Remember what the constructor of the class itself is given, not that of a class above it."""
@@ -47,6 +47,10 @@ class Rebuildable:
         super().__init_subclass__(**kwargs)
         KNOWN[name_of(cls)] = cls
 
+    def forget_arguments(self) -> None:
+        """Let them go: for a class of which files never hold an object, where they are large."""
+        self.__dict__["_made_of"] = None
+
     def arguments(self) -> dict[str, Any]:
         """What `remade` is called with: by default the arguments of the constructor, by name.
 
@@ -55,6 +59,8 @@ class Rebuildable:
         """
         if is_dataclass(self):
             return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
+        if self._made_of is None:
+            raise NotRebuildable(f"{name_of(type(self))} has let go of its arguments: it is not for files.")
         args, kwargs = self._made_of
         signature = inspect.signature(type(self).__init__)
         given = dict(signature.bind(self, *args, **kwargs).arguments)

@@ -202,6 +202,7 @@ class ClassNegativeKeys(MovedKeys):
         keys = class_negative_keys(rows.keys, rows.movers.classes, count)
         each = torch.arange(count, device=keys.device)
         super().__init__(SupportRows(keys, each, each, count), rows.speakers.sum(weights), dtype, against=True)
+        self.forget_arguments()  # the support rows; see `deployed`
 
     def deployed(self) -> MovedKeys:
         """The same cache without the support rows of which its keys were made."""

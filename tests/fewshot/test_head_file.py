@@ -315,6 +315,13 @@ def test_recipes_hold_what_they_may_and_nothing_else():
             packed(Part(bad), {}, "x")
 
 
+def test_large_arguments_of_training_are_let_go():
+    head, _ = make_head("LPPlusPlus", 2)
+    with pytest.raises(NotRebuildable, match="LPPlusPlusHead has let go of its arguments"):
+        packed(head, {}, "x")
+    assert set(head.deployed().arguments()) == {"classifier", "logit_scale", "bias"}
+
+
 def test_a_classifier_with_a_bias():
     head = ClassifierHead(torch.eye(2), 10.0, torch.tensor([0.0, 1.0]))
     features = torch.tensor([[3.0, 0.0]])
