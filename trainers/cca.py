@@ -97,7 +97,15 @@ class CCAHead(CacheHead):
 
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
         """The cache's logits at a sharpness beta, beside the others."""
-        return {**terms, "cache": self.class_sum(torch.exp(-beta * (1 - terms["affinity"])))}
+        others = {name: terms[name] for name in ("text", "keys", "classes")}
+        return {**others, "cache": self.class_sum(self.weights(terms["affinity"], beta))}
+
+    def weights(self, affinity: Tensor, beta: float) -> Tensor:
+        """exp(-beta (1 - d)), (B, N)."""
+        return torch.exp(-beta * (1 - affinity))
+
+    def row_weights(self, features: Tensor) -> Tensor:
+        return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
 
     def affine(self, stage: Mapping[str, Tensor], *, gamma: float, eta: float) -> tuple[Tensor, Tensor]:
         return stage["text"] + gamma * stage["keys"] + eta * stage["classes"], stage["cache"]

@@ -29,6 +29,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
+from simnl.fewshot.head import ClassifierHead
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.prompt_head import PromptHead, initial_context
 from simnl.fewshot.task import FewShotTask
@@ -59,6 +60,12 @@ class CoOpHead(PromptHead):
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """The negative branch has a learning rate of its own."""
         return with_negative(super().parameter_groups(), self.negative)
+
+    def deployed(self) -> ClassifierHead:
+        """As in the base, with the negative branch."""
+        plain = super().deployed()
+        negative = None if self.negative is None else self.negative.deployed()
+        return ClassifierHead(plain.classifier, self.logit_scale, negative=negative)
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""

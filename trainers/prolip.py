@@ -36,7 +36,8 @@ class ProLIPHead(Head):
 
     Args:
         text: t, unit rows, (C, D).
-        start: P0 and b.
+        start: P0, (H, D).
+        bias: b, (D,).
         logit_scale: s.
         penalty: lambda.
     """
@@ -45,13 +46,13 @@ class ProLIPHead(Head):
     start: Tensor
     bias: Tensor
 
-    def __init__(self, text: Tensor, start: ImageProjection, logit_scale: float, penalty: float):
+    def __init__(self, text: Tensor, start: Tensor, bias: Tensor, logit_scale: float, penalty: float):
         super().__init__()
         self.logit_scale, self.penalty = logit_scale, penalty
         self.frozen_buffer("text", text)
-        self.frozen_buffer("start", start.weight)
-        self.frozen_buffer("bias", start.bias)
-        self.projection = nn.Parameter(start.weight.clone())
+        self.frozen_buffer("start", start)
+        self.frozen_buffer("bias", bias)
+        self.projection = nn.Parameter(start.clone())
 
     def forward(self, features: Tensor) -> Tensor:
         """Hidden features (B, H) to logits (B, C)."""
@@ -86,4 +87,4 @@ class ProLIP(VLTrainer):
         shots = len(task.support_labels) / task.num_classes or 1.0  # no images: classes that training did not see
         penalty = cfg.LAM / shots**cfg.POWER
         start = cast(ImageProjection, task.clip.image_projection)  # `before_projection` is on
-        return ProLIPHead(task.text_features("template"), start, task.logit_scale, penalty)
+        return ProLIPHead(task.text_features("template"), start.weight, start.bias, task.logit_scale, penalty)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.loaders import seeded_generator
 
 
@@ -59,6 +59,11 @@ class PromptHead(Head):
     def _encode(self) -> Tensor:
         p = self.prompts
         return F.normalize(p.tower.encode(p.tokens, p.embeddings(self.context), self.chunk), dim=-1)
+
+    def deployed(self) -> ClassifierHead:
+        """Text features of the learned prompts as a constant classifier, for which no text tower is needed."""
+        with torch.no_grad():
+            return ClassifierHead(self.text_features(), self.logit_scale)
 
     def logits(self, features: Tensor, text: Tensor) -> Tensor:
         """Raw image features (B, D) and unit text features (C, D) to logits (B, C): s f . t_c."""

@@ -23,8 +23,9 @@ from dassl.optim import build_optimizer
 from simnl.clip.finite import check_logits
 from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
 from simnl.fewshot.capabilities import check_choices, refusal
-from simnl.fewshot.checkpoint import HEAD, MODEL, epoch_file, load_trained, resuming, save_head
+from simnl.fewshot.checkpoint import MODEL, epoch_file, load_trained, resuming
 from simnl.fewshot.head import Head, SearchableHead
+from simnl.fewshot.head_file import save_trained
 from simnl.fewshot.inputs import load_backbone, open_inputs
 from simnl.fewshot.loaders import given, keep_products
 from simnl.fewshot.schedule import build_schedule, learned_groups
@@ -262,7 +263,7 @@ class VLTrainer(TrainerX):
     def after_train(self) -> None:
         """Select, keep the result, then test, once."""
         self.select()
-        save_head(Path(self.output_dir) / HEAD, self.head, self.about())
+        save_trained(Path(self.output_dir), self)
         print("Finish training")  # Dassl's line, after which its log parsers look for the accuracy
         if not self.cfg.TEST.NO_TEST:
             self.test()

@@ -9,7 +9,6 @@ from dassl.optim import build_optimizer
 from helpers.golden import REPO, official_cfg
 from helpers.golden_next import NextGolden
 from helpers.official import one_image
-from simnl.clip.model import ImageProjection
 from simnl.fewshot.schedule import build_schedule
 from simnl.fewshot.selection import accuracy
 from trainers.prolip import ProLIPHead
@@ -35,8 +34,8 @@ def hidden_views(golden: NextGolden) -> torch.Tensor:
 
 def make(golden: NextGolden, has_bias: bool, penalty: float) -> ProLIPHead:
     weight, bias = golden.inputs["proj"], golden.inputs["proj_bias"]
-    start = ImageProjection(weight, bias if has_bias else torch.zeros_like(bias))
-    return ProLIPHead(golden.text("template"), start, 100.0, penalty)
+    bias = bias if has_bias else torch.zeros_like(bias)
+    return ProLIPHead(golden.text("template"), weight, bias, 100.0, penalty)
 
 
 def steps(golden: NextGolden, head: ProLIPHead, lr: float, epochs: int):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from helpers.images import make_images
 from helpers.methods import CLASSES, CLIP, HIDDEN_CLIP, make_head, make_task
-from simnl.clip.model import ImageProjection
+from simnl.fewshot import head_file
+from simnl.fewshot.description import HIDDEN, BackboneDescription, HeadDescription
 from trainers.prolip import ProLIPHead
 
 SCALE = 30.0
@@ -18,7 +20,7 @@ def randn(*shape, seed=0):
 
 def make(penalty=0.5):
     text = torch.nn.functional.normalize(randn(3, 4, seed=1), dim=-1)
-    return ProLIPHead(text, ImageProjection(randn(6, 4, seed=2), randn(4, seed=3)), SCALE, penalty)
+    return ProLIPHead(text, randn(6, 4, seed=2), randn(4, seed=3), SCALE, penalty)
 
 
 def test_logits_and_losses():
@@ -72,3 +74,17 @@ def test_what_is_learned():
     width = HIDDEN_CLIP.image_dim
     assert {name: tuple(p.shape) for name, p in head.named_parameters()} == {"projection": (width, CLIP.embed_dim)}
     assert head.text.shape == (CLASSES, CLIP.embed_dim)
+
+
+def test_a_head_file_encodes_images_before_the_projection(tmp_path):
+    head, task = make_head("ProLIP", 2)
+    with torch.no_grad():
+        head.projection.add_(0.01)
+    about = HeadDescription("ProLIP", task.classnames, BackboneDescription.of(HIDDEN_CLIP), takes=HIDDEN)
+    head_file.save(tmp_path / "head.safetensors", head, about)
+    loaded = head_file.load(tmp_path / "head.safetensors")
+    encoder = loaded.encoder()
+    images = make_images(tmp_path / "images", 3)
+    inputs = encoder.encode(images)
+    assert torch.equal(inputs, HIDDEN_CLIP.image_rows(torch.stack([encoder.pixels(image) for image in images])))
+    torch.testing.assert_close(loaded.logits(inputs), head(inputs))
