@@ -30,7 +30,7 @@ from simnl.fewshot.capabilities import check_choices, refusal
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.inputs import FeatureInputs, PixelInputs
-from simnl.fewshot.loaders import given, keep_products
+from simnl.fewshot.loaders import Whole, given, keep_products
 from simnl.fewshot.schedule import build_schedule
 from simnl.fewshot.search import Grid, axis, choose, count_grid
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
@@ -53,6 +53,8 @@ class VLTrainer(TrainerX):
         text_features_cached: False for a method that runs the text tower in training (learned prompts).
         needs_vit: the image tower must be a vision transformer.
         base_to_new: what is learned depends on no class, so that it works for classes not seen in training.
+        inference: what it sees of the images that it is tested on: `inductive` (one at a time), `transductive` (all at
+            once) or `online` (one after the other, with a memory); `inference_of(cfg)` where its config decides.
         revision: raised with a correction that changes the method's figures, so that older runs do not count as done.
 
     simnl/fewshot/capabilities.py turns these into reasons why a method cannot do something.
@@ -66,6 +68,7 @@ class VLTrainer(TrainerX):
     text_features_cached: bool = True
     needs_vit: bool = False
     base_to_new: bool = False
+    inference: str = "inductive"
     revision: int = 1
 
     # What the set-up makes. Which kind of head, and which of the others are None, is the method's to know.
@@ -91,6 +94,26 @@ class VLTrainer(TrainerX):
     def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
         """The prompt sets that the method needs, given its own config node; by default `prompt_sets`."""
         return cls.prompt_sets
+
+    @classmethod
+    def base_of(cls, cfg: CN) -> str:
+        """The method on top of which this one works, given the whole config; empty for one that stands alone."""
+        return ""
+
+    @classmethod
+    def of(cls, cfg: CN) -> type[VLTrainer]:
+        """The class that carries out a config: this one, unless it works on top of another method."""
+        return cls
+
+    @classmethod
+    def node_of(cls, cfg: CN) -> CN:
+        """The node of a config that the hooks of this class read."""
+        return cfg.TRAINER[cls.__name__.upper()]
+
+    @classmethod
+    def inference_of(cls, cfg: CN) -> str:
+        """What the method sees of the images that it is tested on, given its own node; by default `inference`."""
+        return cls.inference
 
     def search_space(self, cfg: CN) -> Grid | None:
         """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
@@ -121,7 +144,7 @@ class VLTrainer(TrainerX):
     @property
     def node(self) -> CN:
         """The method's own config node."""
-        return self.cfg.TRAINER[type(self).__name__.upper()]
+        return self.node_of(self.cfg)
 
     def build_data_loader(self) -> None:
         """Data set, frozen CLIP, features; loaders that yield features under Dassl's batch keys."""
@@ -152,7 +175,7 @@ class VLTrainer(TrainerX):
             check_told_apart(self.clip, self.cfg.PROMPTS.POSITIVE, self._classnames(), own_names)
 
     def _build_loaders(self, dataset) -> None:
-        self.test_loader = self.inputs.stream(dataset.test)
+        self.test_loader = self.seen_by_head(self.inputs.stream(dataset.test))
         self.val_loader = self.train_loader_x = self.train_loader_u = self.validation = None
         self.support: SupportSet | None = None
         self.num_val = 0
@@ -325,13 +348,17 @@ class VLTrainer(TrainerX):
         head.load_state_dict(self.head.state_dict())
         return head
 
+    def seen_by_head(self, batches: Any) -> Any:
+        """Batches of a set of images to be evaluated: all in one for a method that is not inductive."""
+        return batches if self.inference_of(self.node) == "inductive" else Whole(batches)
+
     def model_inference(self, features: Tensor) -> Tensor:
         """Logits (B, C).
 
         Raises:
             NotFinite: NaN or infinite ones, of which an accuracy would mean nothing.
         """
-        logits = self.head(features)
+        logits = self.head.transduce(features)
         check_logits(logits, type(self).__name__)
         return logits
 

@@ -20,6 +20,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
+from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
@@ -144,6 +145,9 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
         problems += [f"{path}: {key} is there twice, in a block and with dots: leave one out" for key in twice]
         _merge(cfg, pairs, path, problems)
     _merge(cfg, last, "command line", problems)
+    base = base_file(cfg)
+    if base and base not in map(str, files):
+        return assemble([*files[:-1], base, *files[-1:]], options, settings)
     for path, _, overrides in bodies:
         for number, override in enumerate(overrides, 1):
             where = f"{path}, OVERRIDES entry {number}"
@@ -156,6 +160,18 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
     cfg.OPTIONS = [[key, _value(cfg, key)] for key in sorted({key for key, _ in typed}) if _is_option(key)]
     cfg.freeze()
     return cfg
+
+
+def base_file(cfg: CN) -> str:
+    """The yaml of the method on top of which that of a config works; empty for one that stands alone."""
+    name = base_of(cfg)
+    return str(CONFIGS / "trainers" / f"{name}.yaml") if name else ""
+
+
+def base_of(cfg: CN) -> str:
+    """The method on top of which that of a config works; empty for one that stands alone."""
+    known = cfg.TRAINER.NAME in TRAINER_REGISTRY.registered_names()
+    return TRAINER_REGISTRY.get(cfg.TRAINER.NAME).base_of(cfg) if known else ""
 
 
 def _is_option(key: str) -> bool:
@@ -308,7 +324,7 @@ def _nearest(cfg: CN, key: str) -> str:
 
 
 def relevant(cfg: CN) -> dict[str, object]:
-    """Dotted keys and values of a config, without the nodes of other trainers."""
-    mine = f"TRAINER.{cfg.TRAINER.NAME.upper()}."
+    """Dotted keys and values of a config, without the nodes of trainers that have no part in it."""
+    mine = tuple(f"TRAINER.{name.upper()}." for name in (cfg.TRAINER.NAME, base_of(cfg)) if name)
     pairs = _flatten(cfg)
     return {k: v for k, v in pairs if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(mine)}
