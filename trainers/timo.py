@@ -194,3 +194,9 @@ class TIMOS(TIMO):
             for g in grid.axes["gamma"]
         ]
         head.hparams |= choose(torch.stack(right).cpu(), grid, head.hparams, self.cfg.SEARCH.TIES)
+
+    def select(self) -> None:
+        """As for all methods; the gammas count as settings, too."""
+        super().select()
+        if self.num_settings > 1:
+            self.num_settings += len(self.gammas(self.node))

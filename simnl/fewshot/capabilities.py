@@ -14,13 +14,6 @@ CHOICES = {
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
 }
 
-# What a method sees of the images that it is tested on, with what a table says of it; of one image alone: nothing.
-INFERENCE = {
-    "inductive": "",
-    "transductive": "sees all test images at once, without their labels, before it predicts",
-    "online": "sees the test images one after the other, without labels, and remembers those before",
-}
-
 
 class Capable(Protocol):
     """What a method's class declares of itself; the meanings are in `simnl.fewshot.trainer.VLTrainer`."""

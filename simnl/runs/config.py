@@ -20,8 +20,8 @@ from yacs.config import CfgNode as CN
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
-from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
+from simnl.runs.methods import base_file, base_of
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
 from simnl.runs.yaml_files import read_yaml
@@ -31,7 +31,6 @@ NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
 )  # fmt: skip
-UNSET_WHERE_EMPTY = "MODEL.BACKBONE.TRANSFORM."  # keys that are younger than the hash: empty, they leave it as it was
 # Keys that a run record names anyway: they are no `options` of a run.
 TOLD_ELSEWHERE = (
     "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
@@ -160,18 +159,6 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
     cfg.OPTIONS = [[key, _value(cfg, key)] for key in sorted({key for key, _ in typed}) if _is_option(key)]
     cfg.freeze()
     return cfg
-
-
-def base_file(cfg: CN) -> str:
-    """The yaml of the method on top of which that of a config works; empty for one that stands alone."""
-    name = base_of(cfg)
-    return str(CONFIGS / "trainers" / f"{name}.yaml") if name else ""
-
-
-def base_of(cfg: CN) -> str:
-    """The method on top of which that of a config works; empty for one that stands alone."""
-    known = cfg.TRAINER.NAME in TRAINER_REGISTRY.registered_names()
-    return TRAINER_REGISTRY.get(cfg.TRAINER.NAME).base_of(cfg) if known else ""
 
 
 def _is_option(key: str) -> bool:
