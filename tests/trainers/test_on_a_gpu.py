@@ -47,6 +47,7 @@ QUICK = {
     "TRAINER.CROSSMODALLP.EPOCH_STEPS": 4,
     "TRAINER.CLIPLORA.STEPS_PER_SHOT": 1,
     "TRAINER.TASKRES.STAGE1.MAX_EPOCH": 2,
+    "TRAINER.REHARK.TRIALS": 3,
 }
 OPTIONS = [  # those that take paths of their own
     ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
@@ -68,6 +69,9 @@ OPTIONS = [  # those that take paths of their own
     ("CLIPLoRA", "TRAINER.CLIPLORA.RECOMPUTE_FROM", "1", "SELECTION.EPOCH", "best"),
     ("CLAP", "TRAINER.CLAP.MULTIPLIERS", "balanced"),
     ("CLIPAdapter", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"),
+    ("ReHARK", "TRAINER.REHARK.TRANSDUCTIVE", "True", "TRAINER.REHARK.ROWS", "views"),
+    ("TransCLIP", "TRAINER.TRANSCLIP.BASE", "TipAdapterF", "PROTOCOL", "full-val"),
+    ("TransCLIP", "TRAINER.TRANSCLIP.SUPPORT", "False"),
     *(("TaskRes", "OPTIM.NAME", name) for name in ("sgd", "adamw", "amsgrad", "rmsprop", "radam")),
     *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in ("CoOp", "CoCoOp", "CLIPAdapter")),
 ]
