@@ -208,7 +208,14 @@ def shared_arguments(task: FewShotTask, cfg: CN) -> dict[str, Any]:
 
 @TRAINER_REGISTRY.register()
 class APE(VLTrainer):
-    """The training-free method. Prompts: templates and CuPL (optional) in one pool."""
+    """The training-free method.
+
+    Table row:
+        prediction: Tip-Adapter on Q channels, keys weighed by how little their text explains
+        learned: nothing
+        parameters: 0
+        checked: authors' code, K = 1, 2, 4
+    """
 
     training_free = True
     optional_prompt_sets = ("cupl",)
@@ -226,7 +233,14 @@ class APE(VLTrainer):
 
 @TRAINER_REGISTRY.register()
 class APET(VLTrainer):
-    """The trained method. Prompts as for APE."""
+    """The trained method.
+
+    Table row:
+        prediction: s f·(t_c + r_c) + α Σ_n o_n exp(-β (1 - f·(k_n + r_y)))
+        learned: residuals r_c on Q channels, weights o_n
+        parameters: C*Q + C*K
+        checked: authors' code, K = 1 … 16
+    """
 
     optional_prompt_sets = ("cupl",)
 

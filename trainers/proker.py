@@ -84,7 +84,14 @@ class ProKeRHead(CacheHead):
 
 @TRAINER_REGISTRY.register()
 class ProKeR(VLTrainer):
-    """The method as a trainer. Prompts: templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: f_zs(x) + k(x, S)(K + λ I)⁻¹(Y - f_zs(S))
+        learned: nothing; kernel ridge regression
+        parameters: 0
+        checked: formula
+    """
 
     training_free = True
 

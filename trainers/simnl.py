@@ -187,7 +187,14 @@ class SimNLHead(SearchableHead):
 
 @TRAINER_REGISTRY.register()
 class SimNL(VLTrainer):
-    """The paper's method as a trainer. Prompts: templates, CuPL (optional), negative templates."""
+    """The paper's method as a trainer.
+
+    Table row:
+        prediction: λ (s f·m_c + α P_c) + (1 - λ)(Q_c + α N_c): positive and negative text and caches
+        learned: residuals on all of them
+        parameters: 5*C*D
+        checked: authors' code, K = 2 … 16
+    """
 
     prompt_sets = ("template", "negative")
     optional_prompt_sets = ("cupl",)
