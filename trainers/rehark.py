@@ -17,7 +17,7 @@ The reference images are the images that the protocol lets a method select on, o
 none (inductive, the default). With TRANSDUCTIVE on they are all the images of the set that is evaluated, and a
 prediction then depends on the other test images.
 
-Source: Islam, "ReHARK", SSRN 6396531 (2026), and the author's released code.
+Source: Islam, "ReHARK", https://ssrn.com/abstract=6396531 (2026), and the author's released code.
 Differences from the official code: settings are drawn evenly, by the run's seed (theirs: by Optuna's tree-structured
 Parzen estimator without a seed); ImageNet is searched on the protocol's images (theirs: on test images); a class
 without rows keeps its text as the prior; the system is solved in float64. PRESET official has their 1000 trials, every
@@ -149,7 +149,15 @@ class TransductiveReHARKHead(ReHARKHead):
 
 @TRAINER_REGISTRY.register()
 class ReHARK(VLTrainer):
-    """The method as a trainer. Prompts: templates and CuPL (optional)."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: α v'·π_c + k(v', S)(k(S, S) + λ I)⁻¹(Y - α S π), π a prior of text and class means, S each image
+            twice, v' a rectified feature
+        learned: nothing; kernel ridge regression
+        parameters: 0
+        checked: authors' code, K = 1 … 16; formula
+    """
 
     training_free = True
     optional_prompt_sets = ("cupl",)

@@ -162,7 +162,15 @@ class TDAHead(Head):
 
 @TRAINER_REGISTRY.register()
 class TDA(VLTrainer):
-    """The method as a trainer. Prompts: templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·t_c + α₁ Σ_k exp(-β₁ (1 - f·k)) onehot(k) - α₂ Σ_k exp(-β₂ (1 - f·k)) m_k, k
+            test images that came before
+        learned: nothing; caches of test images
+        parameters: 0
+        checked: authors' code; formula
+    """
 
     uses_support = False
     training_free = True

@@ -121,7 +121,15 @@ class TIMOHead(SearchableHead):
 
 @TRAINER_REGISTRY.register()
 class TIMO(VLTrainer):
-    """The method with a constant gamma, and each prompt once. Prompts: templates and CuPL (optional)."""
+    """The method with a constant gamma, and each prompt once.
+
+    Table row:
+        prediction: α f·norm(Σ_p softmax_p(γ a_cp / |a_c|) e_cp) + f·P μ_c - μ_c·P μ_c / 2: GDA of the views and
+            of prompts e_cp, each as long as its match a_cp with the class's mean image
+        learned: nothing
+        parameters: 0
+        checked: authors' code, K = 1 … 16; formula
+    """
 
     training_free = True
     optional_prompt_sets = ("cupl",)
@@ -164,7 +172,14 @@ class TIMO(VLTrainer):
 
 @TRAINER_REGISTRY.register()
 class TIMOS(TIMO):
-    """The method with gamma and beta chosen on the images of the protocol. Prompts as for TIMO."""
+    """The method with gamma and beta chosen on the images of the protocol.
+
+    Table row:
+        prediction: the same; γ, and how many prompts stand beside the views, are searched
+        learned: nothing
+        parameters: 0
+        checked: authors' code, K = 1 … 16; formula
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

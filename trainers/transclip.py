@@ -206,6 +206,12 @@ class TransCLIPTransduction(nn.Module):
 class TransCLIP(VLTrainer):
     """The plug-in as a trainer: that of the method that BASE names, whose head gets a `TransCLIPTransduction`.
 
+    Table row:
+        prediction: z_c of a mixture of Gaussians fitted to all test images, from the softmax of a base's logits
+        learned: nothing, but what the base learns
+        parameters: 0
+        checked: authors' code, K = 1 … 16; formula
+
     A config is carried out by a class that derives from this one and from the base's (`of`), so that whatever the base
     says of its training, search and prompts holds.
     """
