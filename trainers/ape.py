@@ -201,8 +201,6 @@ def shared_arguments(task: FewShotTask, cfg: CN) -> dict[str, Any]:
     return inputs | {
         "num_channels": round(cfg.CHANNELS * inputs["text"].shape[1] / WIDTH),
         "weights": tuple(cfg.WEIGHTS),
-        "beta": cfg.BETA,
-        "alpha": cfg.ALPHA,
     }
 
 
@@ -228,7 +226,7 @@ class APE(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> APEHead:
         """Hand the head its tensors and numbers."""
-        return APEHead(**shared_arguments(task, cfg), gamma=cfg.GAMMA)
+        return APEHead(**shared_arguments(task, cfg), **APEHead.hparams_of(cfg))
 
 
 @TRAINER_REGISTRY.register()
@@ -252,4 +250,4 @@ class APET(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> APETHead:
         """Hand the head its tensors and numbers."""
-        return APETHead(**shared_arguments(task, cfg))
+        return APETHead(**shared_arguments(task, cfg), **APETHead.hparams_of(cfg))

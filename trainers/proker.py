@@ -109,4 +109,4 @@ class ProKeR(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ProKeRHead:
         """Hand the head its tensors and numbers."""
-        return ProKeRHead(**task.cache_inputs("template"), beta=cfg.BETA, lam=cfg.LAM, alpha=cfg.ALPHA)
+        return ProKeRHead(**task.cache_inputs("template"), **ProKeRHead.hparams_of(cfg))

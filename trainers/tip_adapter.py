@@ -98,8 +98,7 @@ class TipAdapter(VLTrainer):
         return TipAdapterHead(
             **task.cache_inputs("template"),
             learn_keys=self.learn_keys,
-            beta=cfg.BETA,
-            alpha=cfg.ALPHA,
+            **TipAdapterHead.hparams_of(cfg),
             negative=NegativeBranch.of(task, cfg.NEGATIVE) if self.learn_keys else None,
         )
 
