@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import SearchableHead
 from simnl.fewshot.loaders import LabelledFeatures, Whole, seeded_generator
+from simnl.fewshot.options import Options
 from simnl.fewshot.ridge import ridge_coefficients
 from simnl.fewshot.search import random_settings
 from simnl.fewshot.selection import percent_right, predict
@@ -46,8 +48,19 @@ from simnl.fewshot.trainer import VLTrainer
 
 log = logging.getLogger(__name__)
 
-ROWS = ("keys", "views")
 EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class ReHARKOptions(Options):
+    """What is no hyper-parameter; configs/trainers/ReHARK.yaml explains each."""
+
+    NODE = "TRAINER.REHARK"
+
+    transductive: bool = False
+    rows: Literal["keys", "views"] = "keys"
+    trials: int = 64
+    search_rows: int = 0
 
 
 def power_transform(x: Tensor, power: float) -> Tensor:
@@ -170,8 +183,7 @@ class ReHARK(VLTrainer):
         ranges |= {"ALPHA": [1.0, 20.0], "POWER": [0.5, 1.0]}
         initial = {"BETA1": 4.0, "BETA2": 0.5, "MIX_K": 0.5, "LMBDA": 0.1, "SOFT": 0.0, "VAR_ADJ": 0.0}
         initial |= {"ALPHA_TXT": 0.5, "REFINE_W": 0.3, "BLEND_IMG": 0.5, "POWER": 1.0, "ALPHA": 5.0}
-        options = {"TRANSDUCTIVE": False, "ROWS": "keys", "TRIALS": 64, "SEARCH_ROWS": 0}
-        return CN({**options, **initial, "RANGES": CN(ranges)})
+        return CN({**ReHARKOptions.defaults(), **initial, "RANGES": CN(ranges)})
 
     @classmethod
     def inference_of(cls, cfg: CN) -> str:
@@ -179,26 +191,20 @@ class ReHARK(VLTrainer):
         return "transductive" if cfg.TRANSDUCTIVE else "inductive"
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ReHARKHead:
-        """Hand the head its tensors and numbers.
-
-        Raises:
-            ValueError: ROWS is none of `ROWS`.
-        """
-        if cfg.ROWS not in ROWS:
-            raise ValueError(f"TRAINER.REHARK.ROWS is '{cfg.ROWS}'. Choose one of: {', '.join(ROWS)}.")
-        keys, views = task.cache_keys(), task.support_features.to(task.device)
-        every = cfg.ROWS == "views"
+        """Hand the head its tensors and numbers."""
+        options, keys, views = ReHARKOptions.of(cfg), task.cache_keys(), task.support_features.to(task.device)
+        every = options.rows == "views"
         validation, reference = getattr(self, "validation", None), keys
         if validation is not None and len(validation.labels) > 1:
             reference = F.normalize(validation.features, dim=-1)
-        kind = TransductiveReHARKHead if cfg.TRANSDUCTIVE else ReHARKHead
+        kind = TransductiveReHARKHead if options.transductive else ReHARKHead
         return kind(
             text=task.text_features("template"),
             sentences=task.text_features("cupl" if "cupl" in task.prompts else "template"),
             rows=F.normalize(views, dim=-1).flatten(0, 1) if every else keys,
             labels=task.support_labels.repeat(len(views) if every else 1),
             reference=reference,
-            **{name: cfg[name.upper()] for name in (*ReHARKHead.STAGE, "alpha")},
+            **ReHARKHead.hparams_of(cfg),
         )
 
     def fit(self) -> None:

@@ -26,8 +26,9 @@ off), the support's features are those of one augmented view, and without suppor
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import Head
 from simnl.fewshot.neighbours import Affinity, nearest
+from simnl.fewshot.options import Options
 from simnl.fewshot.selection import percent_right
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -44,17 +46,22 @@ from simnl.fewshot.trainer import VLTrainer
 log = logging.getLogger(__name__)
 
 NEIGHBOURS, CONFIDENT = 3, 8
-ROWS = ("aligned", "shifted")
 
 
 @dataclass(frozen=True)
-class Options:
-    """tau, inner and outer: constants; rows, reset, keep_start: the authors' quirks, see the module's docstring."""
+class TransCLIPOptions(Options):
+    """Constants, and the authors' quirks; configs/trainers/TransCLIP.yaml explains each."""
 
+    NODE = "TRAINER.TRANSCLIP"
+
+    base: str = "ZeroshotCLIP"
+    support: bool = True
+    support_view: Literal["mean", "first"] = "mean"
+    gammas: tuple[float, ...] = (0.002, 0.01, 0.02, 0.2)
     tau: float = 50.0
     outer: int = 10
     inner: int = 5
-    rows: str = "aligned"
+    rows: Literal["aligned", "shifted"] = "aligned"
     reset: bool = True
     keep_start: bool = True
 
@@ -79,7 +86,7 @@ class Mixture:
         options: constants and quirks.
     """
 
-    def __init__(self, start: Tensor, queries: Tensor, support: Tensor, labels: Tensor, options: Options):
+    def __init__(self, start: Tensor, queries: Tensor, support: Tensor, labels: Tensor, options: TransCLIPOptions):
         self.queries, self.support, self.options = queries, support, options
         self.hot = F.one_hot(labels, start.shape[1]).to(start.dtype)
         self.trust = 0.5 if len(support) else 1.0  # lambda
@@ -148,7 +155,7 @@ class Mixture:
         total = squares - 2 * (means * products).sum(0) + mass @ means.square()
         return total / (1 + (self.options.tau * gamma if len(self.support) else 0.0))
 
-    def runs(self, gammas: list[float]) -> Iterator[State]:
+    def runs(self, gammas: Sequence[float]) -> Iterator[State]:
         """The fitted state for each gamma in turn."""
         state = self.initial()
         for gamma in gammas:
@@ -161,8 +168,7 @@ class TransCLIPTransduction(nn.Module):
 
     Args:
         support: unit, (N, D); labels: (N,) int64; N = 0: none.
-        validation: unit, (M, D); validation_labels: (M,); M = 0: gamma is the first of `gammas`.
-        gammas: weights of the support.
+        validation: unit, (M, D); validation_labels: (M,); M = 0: gamma is the first that there is.
         options: constants and quirks.
     """
 
@@ -171,12 +177,12 @@ class TransCLIPTransduction(nn.Module):
     validation: Tensor
     validation_labels: Tensor
 
-    def __init__(self, support, labels, validation, validation_labels, gammas: list[float], options: Options):
+    def __init__(self, support, labels, validation, validation_labels, options: TransCLIPOptions):
         super().__init__()
         tensors = {"support": support, "labels": labels, "validation": validation}
         for name, tensor in (tensors | {"validation_labels": validation_labels}).items():
             self.register_buffer(name, tensor.detach().clone(), persistent=False)
-        self.gammas, self.options = gammas, options
+        self.options = options
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
         """log z (Q, C) from raw features (Q, D) and the head's logits (Q, C) of the whole set."""
@@ -191,10 +197,10 @@ class TransCLIPTransduction(nn.Module):
     def chosen(self, mixture: Mixture, queries: Tensor) -> Tensor:
         """z (Q, C) at the first best gamma on the validation images."""
         if not len(self.validation):
-            return next(mixture.runs(self.gammas[:1])).z
+            return next(mixture.runs(self.options.gammas[:1])).z
         place = nearest(self.validation, queries, 1).columns[:, 0]
         best, found = -1.0, mixture.start
-        for gamma, state in zip(self.gammas, mixture.runs(self.gammas), strict=True):
+        for gamma, state in zip(self.options.gammas, mixture.runs(self.options.gammas), strict=True):
             right = percent_right(state.z[place].argmax(1), self.validation_labels)
             log.info("TransCLIP at gamma %g: %.2f %% of the selection images", gamma, right)
             if right > best:
@@ -225,9 +231,8 @@ class TransCLIP(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """BASE: a method; SUPPORT: whether the mixture knows the support images; the authors' constants and quirks."""
-        names = {"BASE": "ZeroshotCLIP", "SUPPORT": True, "SUPPORT_VIEW": "mean", "GAMMAS": [0.002, 0.01, 0.02, 0.2]}
-        return CN({**names, "TAU": 50.0, "OUTER": 10, "INNER": 5, "ROWS": "aligned", "RESET": True, "KEEP_START": True})
+        """The options."""
+        return CN(TransCLIPOptions.defaults())
 
     @classmethod
     def base_of(cls, cfg: CN) -> str:
@@ -270,20 +275,13 @@ class TransCLIP(VLTrainer):
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
         """The base's head, with the plug-in."""
         head = TRAINER_REGISTRY.get(self.base_of(self.cfg)).build_head(self, task, cfg)
-        node = self.cfg.TRAINER.TRANSCLIP
-        for key, allowed in (("ROWS", ROWS), ("SUPPORT_VIEW", ("mean", "first"))):
-            if node[key] not in allowed:
-                raise ValueError(f"TRAINER.TRANSCLIP.{key} is '{node[key]}'. Choose one of: {', '.join(allowed)}.")
-        keys = task.cache_keys()
-        if node.SUPPORT_VIEW == "first":
+        options, keys = TransCLIPOptions.of(self.cfg.TRAINER.TRANSCLIP), task.cache_keys()
+        if options.support_view == "first":
             keys = F.normalize(task.support_features[0], dim=-1).to(task.device)
-        number = len(keys) if node.SUPPORT else 0
-        validation = getattr(self, "validation", None)
+        number, validation = len(keys) if options.support else 0, getattr(self, "validation", None)
         images = (keys[:0], task.support_labels[:0]) if validation is None else (validation.features, validation.labels)
-        names = ("tau", "outer", "inner", "rows", "reset", "keep_start")
-        options = Options(**{name: node[name.upper()] for name in names})
         head.transduction = TransCLIPTransduction(
-            keys[:number], task.support_labels[:number], F.normalize(images[0], dim=-1), images[1], node.GAMMAS, options
+            keys[:number], task.support_labels[:number], F.normalize(images[0], dim=-1), images[1], options
         )
         return head
 

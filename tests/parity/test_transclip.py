@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from helpers.golden_next import NextGolden
 from helpers.official import one_image
 from simnl.fewshot.selection import percent_right
-from trainers.transclip import Mixture, Options, State, TransCLIPTransduction
+from trainers.transclip import Mixture, State, TransCLIPOptions, TransCLIPTransduction
 
 GAMMAS = [0.002, 0.01, 0.02, 0.2]
-OFFICIAL = Options(rows="shifted", reset=False, keep_start=False)
+OFFICIAL = TransCLIPOptions(rows="shifted", reset=False, keep_start=False)
 FEWSHOT = ["bundled-4", *(f"shared-{shots}" for shots in (1, 2, 4, 16))]
 
 
-def mixture(golden: NextGolden, text: str, options: Options, support: bool) -> Mixture:
+def mixture(golden: NextGolden, text: str, options: TransCLIPOptions, support: bool) -> Mixture:
     test, _ = golden.split("test")
     start = (100 * test @ golden.text(text).T).softmax(1).double()
     rows = F.normalize(golden.shot_views()[0], dim=-1).double()
@@ -42,7 +42,7 @@ def test_without_support(setting):
     ours = mixture(golden, "template", OFFICIAL, support=False)
     check_affinity(ours, golden, "transclip_zs")
     for name, text, keep in (("_zs", "template", True), ("_zs_proto", "cupl", True), ("_zs_preds", "cupl", False)):
-        run = mixture(golden, text, Options(rows="shifted", reset=False, keep_start=keep), support=False)
+        run = mixture(golden, text, TransCLIPOptions(rows="shifted", reset=False, keep_start=keep), support=False)
         if name == "_zs":
             check_first(golden, run, 0.0, "transclip_zs")
         state = run.fit(run.initial(), 0.0)
@@ -73,7 +73,7 @@ def test_with_support(setting):
     out, (_, y_test), (val, y_val) = golden.outputs, golden.split("test"), golden.split("val")
     run = mixture(golden, "template", OFFICIAL, support=True)
     chosen = golden.inputs[f"val_idx_K{golden.shots}"].long()
-    plugin = TransCLIPTransduction(run.support, golden.labels, val[chosen], y_val[chosen], GAMMAS, OFFICIAL)
+    plugin = TransCLIPTransduction(run.support, golden.labels, val[chosen], y_val[chosen], OFFICIAL)
     place = (val[chosen] @ golden.split("test")[0].T).argmax(1)
     assert place.tolist() == out["transclip/neighbor"].tolist()
     check_first(golden, run, GAMMAS[0], "transclip")
@@ -98,7 +98,7 @@ def test_probabilities_of_another_method_with_support():
 def test_the_repair():
     """Rows in one order, nothing left of the gamma before: a golden of ours, in float64."""
     golden = NextGolden("shared-4", "transclip_repaired_ours_K4")
-    run = mixture(golden, "template", Options(), support=True)
+    run = mixture(golden, "template", TransCLIPOptions(), support=True)
     for gamma, theirs in zip((0.01, 0.2), golden.outputs["transclip_repaired/z_gamma"], strict=True):
         (state,) = run.runs([gamma])
         torch.testing.assert_close(state.z.float(), theirs.float(), atol=2e-3, rtol=0)

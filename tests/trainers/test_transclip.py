@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from simnl.fewshot.neighbours import nearest
-from trainers.transclip import Mixture, Options, TransCLIPTransduction
+from trainers.transclip import Mixture, TransCLIPOptions, TransCLIPTransduction
 
 CLASSES, WIDTH, QUERIES = 3, 5, 14
 LABELS = [0, 0, 1, 1, 1]  # none of the last class
@@ -79,7 +79,7 @@ def mixture(with_support: bool, **options) -> Mixture:
     labels = torch.tensor(LABELS)
     if not with_support:
         support, labels = support[:0], labels[:0]
-    return Mixture(start, queries, support, labels, Options(**options))
+    return Mixture(start, queries, support, labels, TransCLIPOptions(**options))
 
 
 @pytest.mark.parametrize(("with_support", "gamma"), [(False, 0.0), (True, 0.002), (True, 0.2)])
@@ -113,8 +113,8 @@ def test_blocks_of_neighbours_change_nothing(monkeypatch):
 def test_permuting_the_test_images_permutes_the_answer():
     start, queries, support = data()
     order = torch.randperm(QUERIES, generator=torch.Generator().manual_seed(1))
-    first = Mixture(start, queries, support, torch.tensor(LABELS), Options())
-    again = Mixture(start[order], queries[order], support, torch.tensor(LABELS), Options())
+    first = Mixture(start, queries, support, torch.tensor(LABELS), TransCLIPOptions())
+    again = Mixture(start[order], queries[order], support, torch.tensor(LABELS), TransCLIPOptions())
     torch.testing.assert_close(again.fit(again.initial(), 0.02).z, first.fit(first.initial(), 0.02).z[order])
 
 
@@ -128,7 +128,7 @@ def test_a_gamma_does_not_depend_on_those_before_it_unless_the_authors_way_is_as
 def test_a_class_without_mass_keeps_its_mean():
     start, queries, support = data()
     start = torch.cat([start, torch.zeros(QUERIES, 1).double()], dim=1)
-    run = Mixture(start, queries, support[:0], torch.zeros(0, dtype=torch.int64), Options())
+    run = Mixture(start, queries, support[:0], torch.zeros(0, dtype=torch.int64), TransCLIPOptions())
     state = run.initial()
     state.means[3] = queries[0]
     state.z = start
@@ -138,7 +138,9 @@ def test_a_class_without_mass_keeps_its_mean():
 def transduction(gammas=(0.002, 0.2), validation: int = 4) -> TransCLIPTransduction:
     _, queries, support = data()
     labels = torch.arange(validation) % CLASSES
-    return TransCLIPTransduction(support, torch.tensor(LABELS), queries[:validation], labels, list(gammas), Options())
+    return TransCLIPTransduction(
+        support, torch.tensor(LABELS), queries[:validation], labels, TransCLIPOptions(gammas=gammas)
+    )
 
 
 def test_gamma_is_the_first_best_on_the_selection_images():
