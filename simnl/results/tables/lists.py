@@ -21,8 +21,9 @@ from simnl.results.tables.records import (
     with_targets,
 )
 from simnl.results.tables.render import render_tables
+from simnl.results.tables.sight import footnotes, marked_name
 from simnl.results.tables.terminal import FULL
-from simnl.runs.names import dataset_name, display_name
+from simnl.runs.names import dataset_name
 
 SAME = (
     "dataset", "method", "backbone", "weights", "weights_fingerprint", "shots", "preset", "protocol", "split_origin",
@@ -33,7 +34,7 @@ SUMMARY = (
 )  # fmt: skip
 FIGURES = ("accuracy", "ci95", "seeds")
 HIDDEN = {"weights_fingerprint": "weights", "split_hash": "split", "config_hash": "config"}  # shown where rows need it
-NAMES = {"dataset": dataset_name, "method": display_name}
+NAMES = {"dataset": dataset_name}
 PHASES = ("features", "train", "select", "test", "total")
 COSTS = {  # column: where it stands in a record, decimals
     "trainable parameters": (("trainable_parameters",), 0),
@@ -97,6 +98,7 @@ def _row(group: Sequence[dict], ci: str) -> dict:
         "accuracy": mean(accuracies),
         "ci95": interval(accuracies, ci),
         "seeds": " ".join(map(str, runs)),
+        "inference": first.get("inference", ""),
     }
 
 
@@ -114,8 +116,9 @@ def runs_table(rows: Sequence[dict]) -> Table:
     if not any(row["variant"] for row in rows):
         del columns["variant"]
     columns["accuracy"] = lambda row: Cell(row["accuracy"], row["ci95"])
+    columns["method"] = lambda row: text(marked_name(row))
     headers = {"accuracy": "accuracy (95 % CI)"}
-    return listed(rows, {headers.get(key, key): cell for key, cell in columns.items()})
+    return listed(rows, {headers.get(key, key): cell for key, cell in columns.items()}, caption=footnotes(rows))
 
 
 def _summary_column(key: str) -> Callable[[dict], Cell]:
@@ -151,6 +154,7 @@ def _cost_table(records: Sequence[dict], request: Request) -> Table:
     caption = [
         common.setting_text(first),
         *common.fewer_images(records),
+        *footnotes(records),
         f"Device: {first.get('device') or 'not recorded'}.",
         f"Means over {' or '.join(map(str, sorted({line['n'] for line in lines})))} seeds. Seconds and encoded images "
         "depend on what was in the feature store: the first run on some images encodes them for all others. Memory is "
@@ -164,7 +168,7 @@ def _cost_label(key: tuple, groups: dict[tuple, list[dict]]) -> str:
     same = [other for other in groups if other[0] == key[0]]
     parts = [key[1], *(key[i] for i in (2, 3) if len({o[i] for o in same if o[1] == key[1]}) > 1)]
     extra = "; ".join(part for part in parts if part)
-    return display_name(key[0]) + (f" ({extra})" if extra else "")
+    return marked_name(groups[key][0]) + (f" ({extra})" if extra else "")
 
 
 def _cost_line(label: str, runs: Sequence[dict]) -> dict:
