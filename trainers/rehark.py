@@ -1,4 +1,4 @@
-"""ReHARK: kernel ridge regression of what a mixed prior lacks, on support images that are doubled. Training-free.
+"""ReHARK: kernel ridge regression of what a mixed prior lacks, on doubled support images. It needs no training.
 
     phi(u) = norm(sign(u) |u|^power),   a = phi(t),  b = phi(g),  x~ = phi(x)
     pi     = norm((1 - refine_w) norm((1 - alpha_txt) a + alpha_txt b) + refine_w norm(mean x~ of the class))
@@ -7,21 +7,22 @@
     k(u,w) = mix_k exp(-beta1 |u - w|^2) + (1 - mix_k) exp(-beta2 |u - w|^2)
     logits = alpha v' . pi + k(v', S) (k(S, S) + lmbda I)^-1 (Y - alpha S pi^T)
 
-t, g: text classifiers of the templates and of the CuPL sentences (without a CuPL file: t again); x: unit support
-features, one mean over views per image (ROWS keys) or every view (ROWS views); f: unit image feature; m_S, sd_S: mean
-and standard deviation of S per channel; m, sd: those of reference images; alpha: the authors' scale_zs. Nothing is
-learned. ProKeR is the special case of one kernel, no power, no reference and no blending. The eleven numbers are chosen
-among TRIALS random settings.
+t and g are the text classifiers of the templates and of the CuPL sentences; without a CuPL file, g is t. x are unit
+support features: one mean over views per image (ROWS keys), or every view (ROWS views). f is the unit image feature.
+m_S and sd_S are the mean and the standard deviation of S per channel, m and sd those of reference images. alpha is the
+author's scale_zs. Nothing is learned. ProKeR is the special case of one kernel, without power, reference and blending.
+The eleven numbers are chosen among TRIALS random settings.
 
 The reference images are the images that the protocol lets a method select on, or the support images where there are
-none (inductive, the default). With TRANSDUCTIVE on they are all the images of the set that is evaluated, and a
-prediction then depends on the other test images.
+none; this is inductive, and the default. With TRANSDUCTIVE on they are all the images of the set that is evaluated, and
+a prediction then depends on the other test images.
 
 Source: Islam, "ReHARK", https://ssrn.com/abstract=6396531 (2026), and the author's released code.
-Differences from the official code: settings are drawn evenly, by the run's seed (theirs: by Optuna's tree-structured
-Parzen estimator without a seed); ImageNet is searched on the protocol's images (theirs: on test images); a class
-without rows keeps its text as the prior; the system is solved in float64. PRESET official has their 1000 trials, every
-view as a row, and the test set as reference. Parity: tests/parity/test_rehark.py.
+Differences from the author's code: settings are drawn evenly, by the run's seed, where theirs come from Optuna's
+tree-structured Parzen estimator without a seed. ImageNet is searched on the images of the protocol, and not on test
+images. A class without rows keeps its text as the prior. The system is solved in float64. PRESET official has the
+author's 1000 trials, every view as a row, and the evaluated set as reference.
+Parity: tests/parity/test_rehark.py.
 """
 
 from __future__ import annotations

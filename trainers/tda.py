@@ -1,25 +1,26 @@
-"""TDA: caches of confident and of doubtful test images, filled as the test images arrive. Training-free, no shots.
+"""TDA: caches of confident and of doubtful test images, filled as the test images arrive. It needs no shots.
 
     l = s f W^T,   p = softmax(l),   h = -sum_c p_c ln p_c,   e = h / log2 C,   c* = argmax l
     logits = l + alpha+ sum_{k in positive} exp(-beta+ (1 - f.k)) onehot(c*_k)
                - alpha- sum_{k in negative} exp(-beta- (1 - f.k)) m_k,      m_kc = 1 where low < p_kc < high
 
-f: unit feature of the test image that arrives; W, s: text classifier of the templates and logit scale. Each cache keeps
-for each class the few images with the least entropy h of those whose pseudo-label c* it was: every image is offered to
-the positive cache, and one with low < e < high to the negative cache, before its own logits are computed. So what the
-caches hold follows from the zero-shot logits alone. Nothing is learned, labels are never used, and a prediction depends
-on the images that came before it. The order is a permutation by the run's seed.
+f is the unit feature of the test image that arrives, W the text classifier of the templates, and s the model's logit
+scale. Each cache keeps for each class the few images with the least entropy h of those whose pseudo-label c* it was.
+Every image is offered to the positive cache, and one with low < e < high to the negative cache, before its own logits
+are computed. So what the caches hold follows from the zero-shot logits alone. Nothing is learned, labels are never
+used, and a prediction depends on the images that came before it. The order is a permutation by the run's seed.
 
-The caches' history is computed first, as an interval of time for each image that was ever kept. Then logits of many
-images are computed at once, from all images kept at any time, masked by who was there: this is exact.
+The caches' history is computed first, as an interval of time for each image that was ever kept. Then the logits of many
+images are computed at once, from all images that were kept at any time, masked by who was there. This is exact.
 
 Source: Karmanov et al., "Efficient Test-Time Adaptation of Vision-Language Models", CVPR 2024, arXiv:2403.18293, and
 the authors' released code.
-Differences from the official code: one centre crop per image also on ImageNet's variants (theirs: 64 views of each);
-the data set's templates as for all methods; single precision (theirs: half); the order is another one than their
-loader's. As theirs, e is in nats over bits, so that its maximum is ln 2. PRESET official has their constants per data
-set, of which is not said on what data they were chosen; repaired has those of ImageNet for all. Parity:
-tests/parity/test_tda.py.
+Differences from the authors' code: each image has one centre crop, also on ImageNet's variants, where theirs takes 64
+views. Templates are those of the data set, as for all methods. Precision is single, and theirs is half. The order is
+not that of their loader. As in theirs, e is in nats over bits, so that its maximum is ln 2. PRESET official has the
+authors' constants per data set. They do not say on what data these were chosen, so PRESET repaired has those of
+ImageNet for all data sets.
+Parity: tests/parity/test_tda.py.
 """
 
 from __future__ import annotations

@@ -1,24 +1,26 @@
-"""TIMO and TIMO-S: text and image features guide each other, before a Gaussian discriminant. Training-free.
+"""TIMO and TIMO-S: text and image features guide each other, before a Gaussian discriminant. They need no training.
 
     m_c = norm(sum_{n: y_n = c} k_n),   a_cp = m_c . e_cp
     t_c = norm(sum_p softmax_p(gamma a_cp / |a_c|) e_cp)                     image guides text
     z_cj = a_c(j) e_c(j), j = 1 .. beta                                      text guides image
     logits = alpha f . t_c + f . W_c + b_c,   (W, b): GDA's discriminant of the rows {z} and {x}
 
-e_cp: unit features of the single prompts of a class, templates first, then CuPL sentences, cut to the P that every
-class has; k_n: cache key of support image n; e_c(1), e_c(2), ...: the prompts of a class by a_cp, greatest first, the
-whole list twice, so that beta > P repeats the best; x: unit features of all augmented views of all support images; f:
-unit image feature. The rows z are short on purpose: their length is the match a. alpha weighs the text, and the model's
-logit scale does not occur. Nothing is learned. TIMO has beta = P and a constant gamma, and searches alpha. TIMO-S first
-takes the gamma of the text classifier f . t_c that is best alone, then searches beta and alpha.
+e_cp are the unit features of the single prompts of a class, templates first, then CuPL sentences, cut to the P that
+every class has. k_n is the cache key of support image n, x are the unit features of all augmented views of all support
+images, and f is the unit image feature. e_c(1), e_c(2), ... are the prompts of a class in the order of a_cp, the
+greatest first, and the whole list twice, so that beta > P repeats the best prompts. The rows z are short on purpose:
+their length is the match a. alpha weighs the text, and the model's logit scale does not occur. Nothing is learned. TIMO
+has beta = P and a constant gamma, and searches alpha. TIMO-S first takes the gamma whose text classifier f . t_c is the
+best alone, and then searches beta and alpha.
 
 Source: Li et al., "Text and Image Are Mutually Beneficial: Enhancing Training-Free Few-Shot Classification with CLIP",
 AAAI 2025, arXiv:2412.11375, and the authors' released code.
-Differences from the official code: classes may have unequal numbers of rows, and a class without rows has the mean of
-its prompts in the place of m_c (theirs: an error); cache keys are the means of the same views that are rows (theirs:
-of other passes); single precision until the discriminant, which is solved in float64 (theirs: half precision, and a
-pseudo-inverse in float32); ImageNet is searched on the protocol's images (theirs: on the test images). The presets
-differ in ties and in the initial alpha. Parity: tests/parity/test_timo.py.
+Differences from the authors' code: classes may have unequal numbers of rows, which is an error in theirs, and a class
+without rows has the mean of its prompts in the place of m_c. Cache keys are the means of the same views that are rows,
+where the authors take other passes. Everything before the discriminant is in single precision, and the discriminant is
+solved in float64; theirs has half precision and a pseudo-inverse in float32. ImageNet is searched on the images of the
+protocol, and not on the test images. The presets differ in ties and in the initial alpha.
+Parity: tests/parity/test_timo.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""TransCLIP: a mixture of Gaussians fitted to the whole test set, on top of any method's logits. Transductive.
+"""TransCLIP: a mixture of Gaussians fitted to the whole test set, on top of any method. It is transductive.
 
 BASE names the method, which is trained and selected as if it stood alone. Its logits of all test images start this:
 
@@ -8,19 +8,21 @@ BASE names the method, which is trained and selected as if it stood alone. Its l
     sigma = [sum_ic z_ic (q_i - mu_c)^2 / Q + tau gamma / N sum_n (s_n - mu_{y_n})^2] / (1 + tau gamma)
     g_ic  = -1/2 sum_d (q_id - mu_cd)^2 / sigma_d
 
-q: unit features of the Q test images; s, y: one unit feature of each of the N support images, with its label; W: the
-cosines of each image with its k = 3 nearest test images; sigma: one variance per channel for all classes. Without
-SUPPORT, lambda = 1, gamma = 0, and the means start at the eight most confident images of each class. With SUPPORT,
-lambda = 1/2 and gamma is the first best of GAMMAS on the selection images, each of which takes the z of the test image
-nearest to it. The prediction is z. Nothing that the base learned changes, and no label of a test image is used.
+q are the unit features of the Q test images; s and y are a unit feature and the label of each of the N support images.
+W has the cosines of each image with its k = 3 nearest test images, and sigma is one variance per channel for all
+classes. Without SUPPORT, lambda = 1, gamma = 0, and the means start at the eight most confident images of each class.
+With SUPPORT, lambda = 1/2 and gamma is the first best of GAMMAS on the selection images, each of which takes the z of
+the test image nearest to it. The prediction is z. What the base learned does not change, and no label of a test image
+is used.
 
 Source: Zanella, Gerin, Ben Ayed, "Boosting Vision-Language Models with Transduction", NeurIPS 2024, arXiv:2406.01837,
 and the authors' released code.
-Differences from the official code: classes may have unequal numbers of rows, or none (theirs: an error); a class that
-loses all its images keeps its mean (theirs: NaN); float64. PRESET official keeps what moves their figures: the rows of
-W and those of [z; Y] are in different orders (ROWS shifted), each gamma goes on from the state of the one before (RESET
-off), the support's features are those of one augmented view, and without support y^ of some bases is overwritten by z
-(KEEP_START off). Parity: tests/parity/test_transclip.py.
+Differences from the authors' code: classes may have unequal numbers of rows, or none, which is an error in theirs. A
+class that loses all its images keeps its mean, where theirs gives NaN. Everything is in float64. PRESET official keeps
+what moves the authors' figures: the rows of W and those of [z; Y] are in different orders (ROWS shifted), each gamma
+goes on from the state of the one before (RESET off), the support's features are those of one augmented view, and
+without support y^ of some bases is overwritten by z (KEEP_START off).
+Parity: tests/parity/test_transclip.py.
 """
 
 from __future__ import annotations
