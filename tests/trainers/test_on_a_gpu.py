@@ -48,6 +48,7 @@ QUICK = {
     "TRAINER.CLIPLORA.STEPS_PER_SHOT": 1,
     "TRAINER.TASKRES.STAGE1.MAX_EPOCH": 2,
     "TRAINER.REHARK.TRIALS": 3,
+    "TRAINER.TRANSCLIP.OUTER": 2,
 }
 OPTIONS = [  # those that take paths of their own
     ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
