@@ -63,6 +63,14 @@ class ReHARKOptions(Options):
     trials: int = 64
     search_rows: int = 0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.trials < 1 or self.search_rows < 0:
+            raise ValueError(
+                f"{self.NODE}.TRIALS must be at least 1 and SEARCH_ROWS at least 0; they are {self.trials} and "
+                f"{self.search_rows}."
+            )
+
 
 def power_transform(x: Tensor, power: float) -> Tensor:
     """Unit rows of sign(x) |x|^power, (n, D)."""

@@ -197,7 +197,13 @@ class TIMOS(TIMO):
         return axis(low, high, int(steps))
 
     def betas(self, cfg: CN, num_prompts: int) -> list[float]:
-        """Equispaced whole numbers from 1 to 2 P, both ends included."""
+        """Equispaced whole numbers from 1 to 2 P, both ends included.
+
+        Raises:
+            ValueError: BETAS is below 1.
+        """
+        if cfg.BETAS < 1:
+            raise ValueError(f"TRAINER.TIMOS.BETAS is {cfg.BETAS}. Give the number of values to try, at least 1.")
         return sorted({float(int(beta)) for beta in torch.linspace(1, 2 * num_prompts, cfg.BETAS, dtype=torch.float64)})
 
     def fit(self) -> None:

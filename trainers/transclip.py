@@ -67,6 +67,14 @@ class TransCLIPOptions(Options):
     reset: bool = True
     keep_start: bool = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.gammas or self.tau <= 0 or min(self.outer, self.inner) < 1:
+            raise ValueError(
+                f"{self.NODE} needs a value in GAMMAS, TAU above 0, and OUTER and INNER of at least 1; they are "
+                f"{list(self.gammas)}, {self.tau}, {self.outer} and {self.inner}."
+            )
+
 
 @dataclass
 class State:
@@ -98,6 +106,7 @@ class Mixture:
         theirs = nearest(support, queries, neighbours, skip=int(shifted))
         order = (theirs, own) if shifted else (own, theirs)
         self.affinity = Affinity(*(torch.cat(parts) for parts in zip(*order, strict=True)))
+        self.first = Affinity(*(part[: len(queries)] for part in self.affinity))  # the first Q rows of W
         self.start = start
 
     def initial(self) -> State:
@@ -128,17 +137,13 @@ class Mixture:
         gauss -= 0.5 * (state.means * scaled).sum(1)
         start, z, size = state.start, state.z, len(self.queries)
         for _ in range(self.options.inner):
-            spread = self.affinity.transposed_times(torch.cat([z, self.hot]), size) + self._rows_of_queries().times(z)
+            spread = self.affinity.transposed_times(torch.cat([z, self.hot]), size) + self.first.times(z)
             u = gauss / tau + spread / (2 * NEIGHBOURS)
             z = start.pow(self.trust) * (u - u.amax(1, keepdim=True)).exp()
             z = z / z.sum(1, keepdim=True)
             if not (self.options.keep_start or len(self.support)):
                 start = z
         return State(start, z, state.means, state.variances)
-
-    def _rows_of_queries(self) -> Affinity:
-        """The first Q rows of W."""
-        return Affinity(*(part[: len(self.queries)] for part in self.affinity))
 
     def _support_weight(self, gamma: float) -> float:
         return self.options.tau * gamma / max(1, len(self.support))

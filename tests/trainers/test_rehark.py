@@ -11,7 +11,7 @@ from helpers.cache_heads import LABELS, queries, support
 from helpers.methods import make_head as registered_head
 from helpers.methods import make_task, make_trainer
 from simnl.fewshot.loaders import LabelledFeatures
-from trainers.rehark import ReHARKHead, TransductiveReHARKHead
+from trainers.rehark import ReHARKHead, ReHARKOptions, TransductiveReHARKHead
 
 SETTING = {
     "beta1": 3.0, "beta2": 0.4, "mix_k": 0.7, "lmbda": 0.2, "soft": 0.3, "var_adj": 0.6, "alpha_txt": 0.25,
@@ -130,3 +130,9 @@ def test_without_sentences_the_templates_speak_twice():
     del task.prompts["cupl"]
     again = trainer.build_head(task, trainer.node)
     assert torch.equal(again.sentences, head.text)
+
+
+@pytest.mark.parametrize("wrong", [{"trials": 0}, {"search_rows": -1}, {"rows": "images"}])
+def test_options_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(ValueError, match="TRAINER.REHARK"):
+        ReHARKOptions(**wrong)

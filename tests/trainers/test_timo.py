@@ -142,3 +142,8 @@ def test_timo_s_takes_the_gamma_that_is_best_for_the_text_alone():
     chosen = trainer.head.hparams["gamma"]
     assert right[trainer.head.gammas.index(chosen)] == max(right)
     assert trainer.search_space(trainer.node).axes["gamma"] == [chosen]
+
+
+def test_no_number_of_pseudo_images_is_refused():
+    with pytest.raises(ValueError, match="BETAS is 0"):
+        TIMOS.betas(TIMOS, SimpleNamespace(BETAS=0), 3)

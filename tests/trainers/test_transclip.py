@@ -165,3 +165,9 @@ def test_few_images_are_no_reason_to_fail(number):
     logits = transduction(validation=0)(queries[:number], start[:number].log())
     assert logits.shape == (number, CLASSES)
     assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("wrong", [{"gammas": ()}, {"tau": 0.0}, {"outer": 0}, {"inner": 0}, {"rows": "mixed"}])
+def test_options_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(ValueError, match="TRAINER.TRANSCLIP"):
+        TransCLIPOptions(**wrong)
