@@ -31,6 +31,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import CacheHead
+from simnl.fewshot.ridge import ridge_coefficients
 from simnl.fewshot.search import Grid, axis
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -64,9 +65,7 @@ class ProKeRHead(CacheHead):
         if self._solved is None or self._solved[0] != key:
             keys = self.cache_keys.double()
             gram = self.kernel(keys @ keys.T, beta)
-            gram.diagonal().add_(lam)
-            solution = torch.cholesky_solve(self.targets.double(), torch.linalg.cholesky(gram))
-            self._solved = (key, solution)
+            self._solved = (key, ridge_coefficients(gram, self.targets, lam))
         return self._solved[1]
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
