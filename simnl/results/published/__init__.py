@@ -12,12 +12,15 @@ FOLDER = Path(__file__).resolve().parent
 
 PAPER_A1, PAPER_A2, PAPER_A3 = (f"SimNL paper, Table A{number}" for number in (1, 2, 3))
 # The sources that tables use by default: a method's figures are of the first of these that has the method. Sources of
-# one figure, and figures that a better source replaces, are shown only where a user asks for them.
+# one figure, and figures that a better source replaces, are shown only where a user asks for them. Of the sources that
+# print the same base-to-new figures, the authors' own come first, because it is known how these came about.
 ORDER = (
-    "paper", "tip", "ape", "timo", "gda", "cca", "ldc", "clip-svd", "so", "amu-tuning", "rehark", "tda", "prolip",
-    "promptsrc", "kgcoop", "maple",
+    "paper", "tip", "ape", "timo", "gda", "cca", "ldc", "so", "amu-tuning", "rehark", "tda", "maple", "kgcoop",
+    "promptsrc", "prolip", "clip-svd",
 )  # fmt: skip
 AVERAGE = "average"
+HARMONIC = "harmonic"
+ROUNDED = 0.015  # what rounding to two decimals can do to a harmonic mean, and less than two kinds of means differ
 ZEROSHOT = "ZeroshotCLIP"  # the same at every number of shots; published with 0 shots by some
 
 # File names under which OpenAI publishes the weights of its models.
@@ -27,7 +30,8 @@ OPENAI_FILES = {"RN50.pt", "RN101.pt", "ViT-B-32.pt", "ViT-B-16.pt", "ViT-L-14.p
 class Figure(NamedTuple):
     """One published accuracy in percent; the half width of its 95 % interval, and single seeds, where published.
 
-    `method` and `dataset` are those of the published files, so that it can be said how the figure came about.
+    `method` and `dataset` are those of the published files, so that it can be said how the figure came about; `task` is
+    the audit's, where the data set's name does not say it.
     """
 
     accuracy: float
@@ -36,6 +40,7 @@ class Figure(NamedTuple):
     per_seed: str = ""
     method: str = ""
     dataset: str = ""
+    task: str = ""
 
 
 @cache
@@ -103,7 +108,46 @@ def published_methods(backbone: str, shots: int, source: str) -> list[str]:
 
 def published_names() -> list[str]:
     """Methods with any published accuracy."""
-    return sorted({row["method"] for row in read("accuracy")})
+    return sorted({row["method"] for file in ("accuracy", "base2new") for row in read(file)})
+
+
+def published_base2new(
+    method: str, backbone: str, shots: int, dataset: str, sources: Sequence[str]
+) -> dict[str, Figure]:
+    """Published base-to-new accuracies of a method on a data set, all of one source: the first that has any.
+
+    Args:
+        method, backbone, shots, sources: as of `published_accuracy`.
+        dataset: a name, or `average` for the mean of the eleven.
+
+    Returns:
+        {`base`, `new` or `harmonic`: figure}. A harmonic mean that is not that of the other two figures is of another
+        kind (a mean of harmonic means) and is left out.
+    """
+    for source in sources:
+        for wanted in (shots, 0) if method == ZEROSHOT else (shots,):
+            rows = _base2new().get((source, method, backbone, wanted, dataset))
+            if rows:
+                return {part: theirs for part, theirs in rows.items() if part != HARMONIC or _is_harmonic(rows)}
+    return {}
+
+
+def _is_harmonic(rows: dict[str, Figure]) -> bool:
+    """True where the harmonic mean of a row is that of its base and new figures, all rounded to two decimals."""
+    base, new, mean = (rows[part].accuracy for part in ("base", "new", HARMONIC))
+    return abs(2 * base * new / (base + new) - mean) < ROUNDED
+
+
+@cache
+def _base2new() -> dict[tuple[str, str, str, int, str], dict[str, Figure]]:
+    """{(source, method, backbone, shots, data set): {part: figure}}."""
+    table: dict[tuple[str, str, str, int, str], dict[str, Figure]] = {}
+    for row in read("base2new"):
+        key = (row["source"], row["method"], row["backbone"], int(row["shots"]), row["dataset"])
+        accuracy, task = float(row["accuracy"]), "base2new"
+        figure = Figure(accuracy, None, row["source"], row["per_seed"], row["method"], row["dataset"], task)
+        table.setdefault(key, {})[row["classes"]] = figure
+    return table
 
 
 def published_sensitivity(method: str, parameter: str, backbone: str, dataset: str, shots: int) -> dict[float, Figure]:

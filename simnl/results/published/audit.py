@@ -186,13 +186,13 @@ def is_comparable(source: str, method: str, dataset: str, protocol: str, task: s
 
 
 def marks_of(figure: Figure) -> str:
-    """The letters of `MARKS` for a published figure of `published_accuracy`."""
-    return marks_on(figure.source, figure.method, figure.dataset)
+    """The letters of `MARKS` for a published figure."""
+    return marks_on(figure.source, figure.method, figure.dataset, figure.task)
 
 
 def has_protocol(figure: Figure, protocol: str) -> bool:
-    """`is_comparable` for a published figure of `published_accuracy`."""
-    return is_comparable(figure.source, figure.method, figure.dataset, protocol)
+    """`is_comparable` for a published figure."""
+    return is_comparable(figure.source, figure.method, figure.dataset, protocol, figure.task)
 
 
 def footnotes(used: Mapping[str, Iterable[str]]) -> list[str]:

@@ -66,6 +66,7 @@ class Layout:
         task: name of the task, for methods that cannot do it; empty: methods without a run are not shown.
         shows_unable: all methods of the records that cannot do the task have a row.
         published: figures by column from a run's place, the block and the sources; None: nothing is published.
+        like_published: whether the data of a table's runs are those of published figures.
         compared: whether a run may stand beside published figures, and the same in words.
         paper: the source whose methods are shown even without runs, from the columns.
         whole: the data sets of a published average.
@@ -94,6 +95,7 @@ class Layout:
     task: str = ""
     shows_unable: bool = True
     published: Callable[[dict, Any, Sequence[str]], dict[Any, Figure]] | None = None
+    like_published: Callable[[dict], bool] = is_clean
     compared: tuple[Callable[[dict], bool], str] = (is_standard, "our run is a standard one")
     paper: Callable[[Sequence], str] = lambda columns: ""
     whole: tuple[str, ...] = ()
@@ -136,7 +138,8 @@ class Layout:
             for rows in by_block.values():
                 common.add_average(rows, average.name, average.over, request.ci)
         table = Table(f"{self.title(records[0])} ({common.run_title(first)}): {self.unit}", marked=self.marked)
-        maker = _Lines(self, records, everything, request, columns, average)
+        averaged = average or (Average(AVERAGE, list(by_block)[:-1], "data sets") if AVERAGE in by_block else None)
+        maker = _Lines(self, records, everything, request, columns, average, averaged)
         every: list[Line] = []
         for key, rows in by_block.items():
             names, lines = maker.of_block(key, rows)
@@ -146,7 +149,6 @@ class Layout:
             table.tidy += [one for line in lines for one in self._tidy(line, names, records[0], request.ci)]
             every += lines
         all_rows = [row for rows in by_block.values() for row in rows]
-        averaged = average or (Average(AVERAGE, list(by_block)[:-1], "data sets") if AVERAGE in by_block else None)
         table.caption = [
             *self.caption,
             *common.common_caption([first, *records[1:]], all_rows, request),
@@ -165,11 +167,11 @@ class Layout:
         found = []
         for column in names:
             stat, theirs = line.row.stats.get(column) if line.row else None, line.published.get(column)
+            place = self.place(first, line.block or first["dataset"], column)
             if line.row and (stat or theirs):
-                place = self.place(first, line.block or first["dataset"], column)
                 found.append(common.tidy(self.name, line.row, stat, theirs, ci, **place))
             elif theirs:
-                place = {"dataset": column, "shots": line.shots, "backbone": first["backbone"]}
+                place |= {"shots": line.shots, "backbone": first["backbone"]}
                 found.append(common.tidy_published(self.name, line.method, theirs, **place))
         return found
 
@@ -177,21 +179,21 @@ class Layout:
 class _Lines:
     """Makes the lines of a table's blocks from its records, and gathers why methods cannot do the task.
 
-    Those methods are of `everything`, all records. The columns are those of all blocks; none: each has its own.
+    Those methods are of `everything`, all records. The columns are those of all blocks; none: each has its own. The
+    average is one more column; what is averaged may also be the blocks.
     """
 
     def __init__(
         self, layout: Layout, records: Sequence[dict], everything: Sequence[dict], request: Request, columns: list,
-        average: Average | None,
+        average: Average | None, averaged: Average | None,
     ):  # fmt: skip
         self.layout, self.first, self.request = layout, records[0], request
         self.columns = [*columns, average.name] if average else columns
         # an average over other data sets than the published one has no published counterpart
-        is_whole = (
-            layout.whole and average and {column.split(ARROW)[-1] for column in average.over} == set(layout.whole)
-        )
-        self.comparable = self.columns if is_whole else columns
-        self.shows_published = bool(layout.published) and same_weights(records) and is_clean(self.first)
+        over = {name.split(ARROW)[-1] for name in averaged.over} if averaged and layout.whole else set()
+        self.is_whole = bool(over) and over == set(layout.whole)
+        self.comparable = self.columns if self.is_whole else columns
+        self.shows_published = bool(layout.published) and same_weights(records) and layout.like_published(self.first)
         self.source = layout.paper(columns)
         self.notes: list[str] = []
         unable = {r["method"] for r in everything if self._reason(r["method"])} if layout.shows_unable else set()
@@ -223,7 +225,7 @@ class _Lines:
 
     def _published(self, method: str, key: Any, shots: int) -> dict[Any, Figure]:
         """Published figures by column, where data and weights are those of the published figures."""
-        if not self.shows_published or self.layout.published is None:
+        if not self.shows_published or self.layout.published is None or (key == AVERAGE and not self.is_whole):
             return {}
         place = {**self.first, "method": method, "shots": shots}
         found = self.layout.published(place, key, self.request.sources)

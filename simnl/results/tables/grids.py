@@ -1,4 +1,4 @@
-"""The layouts of methods by columns: `fewshot`, `dg`, `base2new`, `noise`, `sensitivity`, and how runs are paired."""
+"""The layouts of methods by columns: `fewshot`, `dg`, `noise`, `sensitivity`, and how runs are paired."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from simnl.results.tables.records import (
     prompts_text,
     with_targets,
 )
+from simnl.results.tables.transfer import BASE2NEW
 from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import NEW_CLASSES, reweighting_off
 
-HARMONIC = "harmonic mean"
-PARTS = ("base", NEW_CLASSES, HARMONIC)
 PARAMETERS = ("ALPHA", "BETA", "LAM", "TAU")
 SEARCH = "SEARCH.ENABLED"
 
@@ -106,56 +105,6 @@ DG = Layout(
     paper=lambda columns: PAPER_A2,
     whole=SHIFTED,
     missing="No run was tested on a shifted data set. Run one first, e.g.\n  bash scripts/simnl/dg.sh shapes 16",
-)
-
-
-def harmonic(values: Sequence[float]) -> float:
-    """Harmonic mean of two numbers from 0; 0 where both are."""
-    return 2 * values[0] * values[1] / sum(values) if any(values) else 0.0
-
-
-def _base_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
-    """By setting and number of shots, of runs on the base classes that were tested on the new ones."""
-    base = [r for r in records if r.get("subsample_classes") == "base" and NEW_CLASSES in r.get("targets", {})]
-    return by_setting(base, also=["shots"])
-
-
-def _base_new_harmonic(record: dict) -> dict[str, float]:
-    """A run's accuracy on the base and on the new classes, and their harmonic mean."""
-    pair = (record["accuracy"], record["targets"][NEW_CLASSES])
-    return dict(zip(PARTS, (*pair, harmonic(pair)), strict=True))
-
-
-def _base_new_rows(records: Sequence[dict], request: Request) -> Rows:
-    """Rows of each data set; where there are several, those of their average, whose harmonic mean is of averages."""
-    parts = [
-        {**record, "part": part, "accuracy": accuracy}
-        for record in records
-        for part, accuracy in zip(PARTS, (record["accuracy"], record["targets"][NEW_CLASSES]), strict=False)
-    ]
-    rows = grid(parts, lambda r: (r["dataset"], r["part"]), request.ci)
-    blocks = common.over_data_sets(rows, common.dataset_order({r["dataset"] for r in records}, request), request.ci)
-    for row in (row for of_block in blocks.values() for row in of_block):
-        common.add_average([row], HARMONIC, PARTS[:2], request.ci, harmonic)
-    return blocks
-
-
-BASE2NEW = Layout(
-    name="base2new",
-    title=lambda record: f"Base to new classes, {common.shots_title(record['shots'])}",
-    groups=_base_groups,
-    figures=_base_new_harmonic,
-    columns=lambda there, request: [part for part in PARTS if part in there],
-    block="dataset",
-    rows=_base_new_rows,
-    caption=(
-        "Trained on the first half of the classes, tested on that half (base) and on the other (new), each among "
-        "the classes of its half; harmonic mean of the two, of each seed.",
-    ),
-    place=lambda first, block, column: {"dataset": block, "part": column},
-    task="base2new",
-    missing="No run was trained on the base classes and tested on the new ones. Run some first, e.g.\n"
-    "  bash scripts/benchmark.sh base2new --datasets shapes",
 )
 
 
