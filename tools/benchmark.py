@@ -3,6 +3,7 @@
        bash scripts/simnl/sensitivity.sh, ablation.sh DATASET SHOTS [flags] [KEY VALUE ...]
        bash scripts/noise.sh DATASET SHOTS [flags] [KEY VALUE ...]
        bash scripts/base2new.sh METHOD DATASET SHOTS [flags] [KEY VALUE ...]
+       bash scripts/cross.sh METHOD SOURCE SHOTS [--targets NAME ...] [flags] [KEY VALUE ...]
 
 Runs every cell of a matrix, methods x data sets x shots x seeds, and prints its table. Finished cells are skipped, and
 interrupted ones continue. Several such commands may run at once. A cell that fails does not stop the others: it is
@@ -12,6 +13,7 @@ STUDY
   fewshot      the methods as they are, 1, 2, 4, 8 and 16 shots (the paper's Table A1)
   dg           methods are trained on a data set and also tested on its shifted variants (Table A2)
   base2new     methods are trained on the first half of the classes and tested on both halves
+  cross        methods are trained on a data set (the source) and tested on others, whose classes are new to them
   noise        0, 10, 30 and 50 % of the training labels are wrong, with and without SimNL's reweighting
   sensitivity  SimNL's alpha, beta, lambda and tau, one at a time, without the search (Table A3)
   ablation     SimNL with one adapter frozen at a time, and without its instance weights, losses and prompts
@@ -20,8 +22,10 @@ STUDY
   --methods    {methods}
                [all that work on cached features; SimNL for the last three studies]
   --datasets   {datasets}
-               [those of the paper's eleven whose data is below DATA; shapes where there is none]
+               [those of the paper's eleven whose data is below DATA (for cross: imagenet); shapes where there is none]
   --shots      numbers from 1         [1 2 4 8 16 for fewshot, else 16]
+  --targets    for cross: data sets, or folders of images (absolute or below DATA), on which the methods are tested
+               [those of the paper's eleven, but the source, whose data is below DATA]
   --seeds      numbers from 0         [SEEDS, or 1 2 3]
   --backbone   the same as BACKBONE   [auto]
   --protocol, --preset  the same as PROTOCOL and PRESET   [fewshot-val, repaired]
@@ -117,7 +121,13 @@ def matrix_parser() -> Parser:
     parser = Parser(allow_abbrev=False)
     parser.add_argument("study", choices=STUDY_NAMES)
     parser.add_argument("words", nargs="*", help="names of methods and data sets, and numbers of shots, without flags")
-    for name, kind in (("methods", str), ("datasets", str), ("shots", argument(1)), ("seeds", argument())):
+    for name, kind in (
+        ("methods", str),
+        ("datasets", str),
+        ("targets", str),
+        ("shots", argument(1)),
+        ("seeds", argument()),
+    ):
         parser.add_argument(f"--{name}", nargs="+", type=kind, default=())
     for name in ("backbone", "protocol", "preset"):
         parser.add_argument(f"--{name}", default="")
@@ -150,7 +160,14 @@ def request_from(args: argparse.Namespace, options: list[str], *, cuda: bool):
     setup = Setup.from_environment({**os.environ, **given}, cuda=cuda)
     seeds = seeds_from(" ".join(map(str, args.seeds)) or os.environ.get("SEEDS") or "1 2 3")
     return Request(
-        args.study, setup, tuple(args.methods), tuple(args.datasets), tuple(args.shots), tuple(seeds), tuple(options)
+        args.study,
+        setup,
+        tuple(args.methods),
+        tuple(args.datasets),
+        tuple(args.shots),
+        tuple(seeds),
+        tuple(options),
+        tuple(args.targets),
     )
 
 

@@ -26,7 +26,8 @@ Environment variables (value in brackets: the default)
             on afterwards), fewshot-val (min(K,4) further images per class), full-val (the whole validation split, as
             the authors do) or oracle-test (the test set)   [fewshot-val]
   TARGETS   shifted data sets that are tested, too: config names, or `variants` for all of DATASET   [none]
-            (the dg.sh of a method is its main.sh with TARGETS=variants)
+            (the dg.sh of a method is its main.sh with TARGETS=variants); cross:NAME for a data set of other classes,
+            or cross:FOLDER for a folder of images (scripts/cross.sh does this for several)
   DEVICE    auto, cpu, cuda or cuda:N                                  [auto]
   DEBUG     1: show where in the program an error arose                [0]
 """
@@ -98,11 +99,13 @@ def parse(arguments: list[str], method: str) -> tuple[str, int, list[str]]:
 def build_cells(method: str, dataset: str, shots: int, options: list[str]) -> list:
     """One cell per seed, as the environment says."""
     from simnl.runs.targets import checked_targets
-    from simnl.studies.cells import Plan, Setup, Variant, is_finished, plan_cells, targets_of
+    from simnl.studies.cells import Plan, Setup, Variant, is_finished, plan_cells
+    from simnl.studies.choices import targets_of
 
     cuda = pick_device(setting("DEVICE", "auto"))
-    variant = Variant(options=tuple(options), targets=tuple(targets_of(dataset, setting("TARGETS", ""))))
     setup = Setup.from_environment(os.environ, cuda=cuda)
+    targets = tuple(targets_of(dataset, setting("TARGETS", ""), setup.data))
+    variant = Variant(options=tuple(options), targets=targets)
     cells = plan_cells(setup, Plan(method, dataset, shots, variant), seeds_from(setting("SEEDS", "1 2 3")))
     if variant.targets and not all(map(is_finished, cells)):
         with contextlib.redirect_stdout(None):
@@ -158,13 +161,14 @@ def main() -> int:
     from simnl.results.overview import runs_at_hand
     from simnl.runs.logs import configure_logging
     from simnl.runs.record import FILE
+    from simnl.runs.targets import target_keys
 
     configure_logging(quiet=True)
     cells = build_cells(method, dataset, shots, options)
     folders = run_all(cells)
     if not any((folder / FILE).is_file() for folder in folders):
         return 0  # TEST.NO_TEST: there are heads, and no figures
-    print(f"\n{runs_at_hand(folders, cells[0].cfg.TEST.TARGETS)}\n")
+    print(f"\n{runs_at_hand(folders, target_keys(cells[0].cfg))}\n")
     print(printable(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)"))
     print(as_typed(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}"))
     return 0

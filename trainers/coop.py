@@ -29,6 +29,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
+from simnl.fewshot.capabilities import is_on_new_classes
 from simnl.fewshot.head import ClassifierHead
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.prompt_head import PromptHead, initial_context
@@ -104,14 +105,15 @@ class CoOp(VLTrainer):
     def check_cfg(self, cfg: CN) -> None:
         """As in the base; contexts that belong to classes are refused for new ones."""
         super().check_cfg(cfg)
+        on_new_classes = any(map(is_on_new_classes, cfg.TEST.TARGETS))
         if cfg.TRAINER.COOP.CSC and cfg.TRAINER.COOP.CTX_INIT:
             log.warning(
                 "TRAINER.COOP.CSC has no effect: a context that starts from words (CTX_INIT) is one for all classes, "
                 "as in the authors' code."
             )
-        elif cfg.TRAINER.COOP.CSC and "new" in cfg.TEST.TARGETS:
+        elif cfg.TRAINER.COOP.CSC and on_new_classes:
             raise ValueError("With TRAINER.COOP.CSC each class has its own context, so there is none for new classes.")
-        if cfg.TRAINER.COOP.NEGATIVE.ENABLED and "new" in cfg.TEST.TARGETS:
+        if cfg.TRAINER.COOP.NEGATIVE.ENABLED and on_new_classes:
             raise ValueError("TRAINER.COOP.NEGATIVE learns a residual per class, so it says nothing about new classes.")
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CoOpHead:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-TASKS = ("few-shot", "dg", "base2new")
+TASKS = ("few-shot", "dg", "base2new", "cross")
+# Names in TEST.TARGETS that stand for classes that training did not see; other names are those of shifted data sets.
+NEW_CLASSES = "new"  # the classes that SUBSAMPLE_CLASSES base leaves out
+CROSS = "cross:"  # before the name of a data set of other classes
 CHOICES = {
     "PROTOCOL": ("no-val", "held-shot", "fewshot-val", "full-val", "oracle-test"),
     "PRESET": ("repaired", "official"),
@@ -47,8 +50,8 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
 
     Args:
         trainer: a `VLTrainer` class; its declarations are read (the names of `Capable`).
-        task: few-shot: train and test on one data set; dg: test on shifted versions as well; base2new: test on classes
-            that training never saw.
+        task: few-shot: train and test on one data set; dg: test on shifted versions as well; base2new and cross: test
+            on classes that training never saw, of the same data set or of others.
         arch: open_clip architecture; empty: not known yet.
         eval_only: the data set has test images only.
 
@@ -66,9 +69,14 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
         return f"it changes a vision transformer, and {arch} is none; choose a ViT backbone"
     if trainer.before_projection and arch and not has_projection(arch):
         return f"it learns the projection of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
-    if task == "base2new" and not trainer.base_to_new:
+    if task in ("base2new", "cross") and not trainer.base_to_new:
         return "what it learns belongs to the classes of training, so it says nothing about new ones"
     return None
+
+
+def is_on_new_classes(target: str) -> bool:
+    """True for a name in TEST.TARGETS that stands for classes that training did not see."""
+    return target == NEW_CLASSES or target.startswith(CROSS)
 
 
 def is_vit(arch: str) -> bool:

@@ -167,10 +167,17 @@ class VLTrainer(Declarations, TrainerX):
             most = self.cfg.STORE.PRODUCTS_MB * 2**20
             keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, most)
 
-    def build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
-        """What the head may look at, for the classes of a data set; without support images where there are none."""
+    def build_task(
+        self, dataset, classnames: tuple[str, ...], support: SupportSet | None, cfg: CN | None = None
+    ) -> FewShotTask:
+        """What the head may look at, for the classes of a data set; without support images where there are none.
+
+        cfg: with the prompts of the data set where it is not the run's own.
+        """
         needed = self.prompt_sets_of(self.node)
-        prompts = encode_prompt_sets(self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets)
+        prompts = encode_prompt_sets(
+            cfg or self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets
+        )
         support = support or SupportSet.empty(self.clip.image_dim)
         shots = self.cfg.DATASET.NUM_SHOTS - self.cfg.SELECTION.HOLD_OUT
         return FewShotTask.of(support, prompts, classnames, shots, self.clip, self.device)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
-from simnl.runs.record import NEW_CLASSES, SCHEMA
+from simnl.fewshot.capabilities import CROSS, NEW_CLASSES
+from simnl.runs.record import SCHEMA
 
 LOG = "log.txt"
 PRESET = "imported"
@@ -173,9 +174,15 @@ def joined(logs: Sequence[Log]) -> tuple[list[Log], list[str]]:
         if len(owners) != 1 or log.accuracy is None:
             left.append(f"{log.path}: the run whose head it tests ({log.arguments.get('model_dir')}) is not here.")
             continue
-        is_new = log.config.get("DATASET.SUBSAMPLE_CLASSES") == "new" and log.dataset == owners[0].dataset
-        owners[0].targets[NEW_CLASSES if is_new else log.dataset] = log.accuracy
+        owners[0].targets[_target(owners[0], log)] = log.accuracy
     return runs, left
+
+
+def _target(run: Log, log: Log) -> str:
+    """What the data of a log that tests only is to the run: its new classes, a shifted version, or other data."""
+    if log.config.get("DATASET.SUBSAMPLE_CLASSES") == "new" and log.dataset == run.dataset:
+        return NEW_CLASSES
+    return log.dataset if log.dataset.startswith(run.dataset) else f"{CROSS}{log.dataset}"
 
 
 def _is_below(folder: Path, named: str) -> bool:

@@ -72,7 +72,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.LABEL_NOISE = 0.0  # share of the few-shot training labels that are replaced
     cfg.DATASET.GROUP_BY = "label"  # label | true-class: which groups a cache has where labels are noisy
     cfg.DATASET.TRAIN_DRAW = "same"  # same | separate: train on the cached images, or on a second draw
-    cfg.TEST.TARGETS = []  # config names of shifted data sets on which the trained head is tested too
+    cfg.TEST.TARGETS = []  # on which the trained head is tested too, see simnl.runs.targets
     cfg.PROMPTS = CN()
     cfg.PROMPTS.POSITIVE = []
     cfg.PROMPTS.NEGATIVE = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from simnl.config_names import config_files
+from simnl.fewshot.capabilities import CROSS
 from simnl.runs.yaml_files import read_yaml
 
 KEY = "DISPLAY_NAME"
@@ -17,13 +18,14 @@ def display_name(method: str) -> str:
 
 
 def dataset_name(dataset: str) -> str:
-    """`ImageNet` of `imagenet`; `ImageNet -> ImageNet-V2` of a source and its target; `DTD@0a1b2c3d` of a split."""
+    """`ImageNet` of `imagenet`; `ImageNet -> ImageNet-V2` of a source and its target, `ImageNet -> DTD (other classes)`
+    of one with other classes; `DTD@0a1b2c3d` of a split."""
     return " -> ".join(_of_split(part) for part in dataset.split(" -> "))
 
 
 def _of_split(dataset: str) -> str:
-    name, at, split = dataset.partition("@")
-    return _declared("datasets", name) + at + split
+    name, at, split = dataset.removeprefix(CROSS).partition("@")
+    return _declared("datasets", name) + at + split + (" (other classes)" if dataset.startswith(CROSS) else "")
 
 
 @cache

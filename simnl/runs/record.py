@@ -20,7 +20,6 @@ SCHEMA = 2
 UNSEALED = 1  # the schema of records from before there were check sums; they are read as they are
 FILE = "result.json"
 COSTS = ("encoded_images", "seconds", "peak_memory_mb", "device", "environment")
-NEW_CLASSES = "new"  # the target that stands for the classes that SUBSAMPLE_CLASSES base leaves out
 OWN_IMAGES = "imagefolder"  # the config of a folder of one's own images: each folder is a data set
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "dassl", "numpy", "pillow")
 

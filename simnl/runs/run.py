@@ -5,7 +5,7 @@
 3. A sweep, where the config has one, trains each of its settings and chooses one (`simnl.runs.sweep`). Under PROTOCOL
    held-shot, a training on all images but one per class then chooses on these (`simnl.runs.held_shot`).
 4. The trainer of the method is built, trains, selects and tests (`simnl.fewshot.trainer`).
-5. The trained head is tested on the shifted data sets (`simnl.runs.targets`).
+5. The trained head is tested on shifted data sets, and what it learned on new classes (`simnl.runs.targets`).
 6. The record is made and written (`simnl.runs.recording`, `simnl.runs.record`).
 
 The config itself comes from `simnl.runs.config`: `tools/train.py` makes it from Dassl's command line, and
@@ -34,7 +34,7 @@ from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
 from simnl.runs.stored import take_folder, write_config
 from simnl.runs.sweep import sweep
-from simnl.runs.targets import check_targets, checked_targets, test_on
+from simnl.runs.targets import check_targets, checked_targets, test_on_all
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def run_one(
     trainer.train()
     if cfg.TEST.NO_TEST:
         return None
-    accuracies = {name: test_on(trainer, name, dataset) for name, dataset in targets.items()}
+    accuracies = test_on_all(trainer, cfg, targets)
     record = make_record(cfg, identity, trainer, time.perf_counter() - start)
     record |= {"targets": accuracies, **choice, "num_settings": max(choice["num_settings"], record["num_settings"])}
     record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)

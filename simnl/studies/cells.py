@@ -9,25 +9,19 @@ import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
-from simnl.config_names import check_name, config_file, known
+from simnl.config_names import config_file
 from simnl.errors import describe, is_for_people
-from simnl.plugins import load_plugins
 from simnl.runs.backbones import PAPER_BACKBONE, backbone_settings, check_early, resolve_auto
 from simnl.runs.capabilities import refusal
 from simnl.runs.config import assemble
 from simnl.runs.identity import RunIdentity
 from simnl.runs.record import is_done
-
-PAPER_DATASETS = (  # in the order of the paper's Table A1
-    "caltech101", "dtd", "eurosat", "fgvc_aircraft", "oxford_flowers", "food101", "imagenet", "oxford_pets",
-    "stanford_cars", "sun397", "ucf101",
-)  # fmt: skip
+from simnl.runs.targets import target_keys
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,7 @@ def is_finished(cell: Cell) -> bool:
     """True when the run's folder holds a valid record of its config, with all its targets."""
     if cell.cfg is None or cell.identity is None:
         return False
-    return is_done(cell.folder, cell.identity.config_hash, cell.cfg.TEST.TARGETS)
+    return is_done(cell.folder, cell.identity.config_hash, target_keys(cell.cfg))
 
 
 # ---------------------------------------------------------------------- configs
@@ -243,50 +237,3 @@ def cells_that_fail(plan: Plan, seeds: Sequence[int], error: Exception) -> list[
     if not is_for_people(error):
         raise error
     return [Cell(plan, seed, error=describe(error)) for seed in seeds]
-
-
-# ---------------------------------------------------------------------- names
-
-
-def targets_of(dataset: str, text: str) -> list[str]:
-    """The data sets that TARGETS names; `variants`: those whose config name starts with the data set's.
-
-    Raises:
-        ValueError: an unknown name, or a data set without variants.
-    """
-    if text != "variants":
-        return [check_name("datasets", name) for name in text.replace(",", " ").split()]
-    if not variants_of(dataset):
-        raise ValueError(f"{dataset} has no shifted variants; imagenet and shapes have.")
-    return variants_of(dataset)
-
-
-def variants_of(dataset: str) -> list[str]:
-    """The data sets whose config name starts with this one's."""
-    return [name for name in known("datasets") if name.startswith(dataset) and name != dataset]
-
-
-def default_datasets(setup: Setup, task: str = "few-shot") -> list[str]:
-    """Those of the paper's eleven whose data is there and which suit the task; `shapes` where none is."""
-    suitable = [name for name in PAPER_DATASETS if task != "dg" or variants_of(name)]
-    return [name for name in suitable if _has_data(setup, name)] or ["shapes"]
-
-
-def _has_data(setup: Setup, dataset: str) -> bool:
-    root = Path(setup.data).expanduser()
-    if not root.is_dir():
-        return False
-    try:
-        check_data(setup, dataset)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def default_methods() -> list[str]:
-    """The methods that work on cached features: all that neither change a tower nor learn its inputs."""
-    load_plugins()
-    from dassl.engine import TRAINER_REGISTRY
-
-    found = [(name, TRAINER_REGISTRY.get(name)) for name in known("trainers")]
-    return [name for name, kind in found if kind.image_encoder_frozen and kind.text_features_cached]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from simnl.config_names import check_name
-from simnl.fewshot.capabilities import CHOICES
+from simnl.fewshot.capabilities import CHOICES, CROSS
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.config import assemble
@@ -23,10 +23,8 @@ from simnl.studies.cells import (
     build_cells,
     build_config,
     cells_that_fail,
-    default_datasets,
-    default_methods,
-    targets_of,
 )
+from simnl.studies.choices import default_datasets, default_methods, other_datasets, targets_of
 
 SHOTS = (1, 2, 4, 8, 16)
 NOISE = (0.0, 0.1, 0.3, 0.5)
@@ -46,6 +44,7 @@ class Request:
     shots: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (1, 2, 3)
     options: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()  # of the study cross: other data sets, or folders of images
 
     def to_json(self) -> dict:
         """Plain values."""
@@ -89,6 +88,17 @@ def shifted(setup: Setup, plan: Plan) -> Iterator[Variant]:
 def base_to_new(setup: Setup, plan: Plan) -> Iterator[Variant]:
     """Trained on the first half of the classes, tested on it and on the second half."""
     yield Variant(options=("DATASET.SUBSAMPLE_CLASSES", "base"), targets=("new",))
+
+
+def other_data_sets(setup: Setup, plan: Plan) -> Iterator[Variant]:
+    """Trained on a data set, tested on it and on others, whose classes are new."""
+    names = plan.variant.targets or other_datasets(setup, plan.dataset)
+    if not names:
+        raise ValueError(
+            f"Beside {plan.dataset} there is no data set of the paper's eleven below {setup.data} (DATA). "
+            "Name data sets or folders of images to test on: --targets NAME ..."
+        )
+    yield Variant(targets=tuple(targets_of(plan.dataset, [f"{CROSS}{name}" for name in names], setup.data)))
 
 
 def label_noise(setup: Setup, plan: Plan) -> Iterator[Variant]:
@@ -176,6 +186,7 @@ STUDIES = {
     "fewshot": Study(plain, shots=SHOTS, layout="fewshot"),
     "dg": Study(shifted, task="dg", layout="dg"),
     "base2new": Study(base_to_new, task="base2new", layout="base2new"),
+    "cross": Study(other_data_sets, task="cross", layout="cross"),
     "noise": Study(label_noise, methods=("SimNL",), layout="noise"),
     "sensitivity": Study(sensitivity, methods=("SimNL",), layout="sensitivity"),
     "ablation": Study(ablation, methods=("SimNL",), layout="ablation"),
@@ -187,8 +198,10 @@ def cells_of(request: Request) -> list[Cell]:
     """All cells of a study; a method or data set that the study cannot do gives cells with the reason.
 
     Raises:
-        ValueError: unknown names.
+        ValueError: unknown names, or targets where the study has none to name.
     """
+    if request.targets and request.study != "cross":
+        raise ValueError(f"--targets is for the study cross; {request.study} has none to name.")
     study, setup = STUDIES[request.study], request.setup
     methods = [check_name("trainers", name) for name in request.methods or study.methods or default_methods()]
     names = request.datasets or default_datasets(setup, study.task)
@@ -202,8 +215,9 @@ def cells_of(request: Request) -> list[Cell]:
 def _cells_of(request: Request, study: Study, plan: Plan) -> list[Cell]:
     """The cells of one method, data set and number of shots."""
     setup, seeds = request.setup, tuple(dict.fromkeys(request.seeds))
+    given = Variant(options=request.options, targets=request.targets)
     try:
-        variants = list(study.variants(setup, replace(plan, variant=Variant(options=request.options))))
+        variants = list(study.variants(setup, replace(plan, variant=given)))
     except CELL_ERRORS as error:
         return cells_that_fail(plan, seeds, error)
     plans = [replace(plan, variant=replace(v, options=(*request.options, *v.options))) for v in variants]

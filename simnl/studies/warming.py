@@ -25,7 +25,7 @@ from simnl.errors import describe, is_for_people
 from simnl.fewshot.inputs import FeatureInputs, load_backbone, open_store
 from simnl.fewshot.selection import selection_images
 from simnl.fewshot.support import held_out
-from simnl.runs.targets import build_targets
+from simnl.runs.targets import build_targets, target_config
 from simnl.studies.cells import CELL_ERRORS, Cell
 
 log = logging.getLogger(__name__)
@@ -74,12 +74,13 @@ def needs_of(cfg) -> Needs:
 
 
 def encode_prompts(cfg, store: FeatureStore) -> None:
-    """The fixed prompts of a run; prompts of new classes (base-to-new) too."""
+    """The fixed prompts of a run; those of its targets, too, among them new classes."""
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg)
     needed = trainer.prompt_sets_of(trainer.node_of(cfg))
-    for source in (build_dataset(cfg), *build_targets(cfg).values()):
+    targets = [(target_config(cfg, name), source) for name, source in build_targets(cfg).items()]
+    for of, source in ((cfg, build_dataset(cfg)), *targets):
         names = tuple(source.lab2cname[label] for label in range(source.num_classes))
-        encode_prompt_sets(cfg, source, names, store, needed, trainer.optional_prompt_sets)
+        encode_prompt_sets(of, source, names, store, needed, trainer.optional_prompt_sets)
 
 
 def union(parts: Iterable[Needs]) -> Needs:

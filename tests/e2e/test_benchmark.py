@@ -7,6 +7,7 @@ import signal
 import time
 
 from helpers.e2e_tools import records
+from helpers.images import make_images
 
 SMALL = "bash scripts/benchmark.sh fewshot --datasets shapes --shots 1 2 --seeds 1 2 OPTIM.MAX_EPOCH 2"
 FIGURES = ("method", "shots", "seed", "accuracy", "hparams", "best_epoch", "val_accuracy_per_epoch")
@@ -80,3 +81,24 @@ def test_studies(shell, tmp_path):
     novel = shell("bash scripts/base2new.sh CLIPAdapter shapes 1 --seeds 1 OPTIM.MAX_EPOCH 1", OUTPUT=tmp_path / "b")
     assert novel.returncode == 0, novel.stderr
     assert "harmonic mean" in novel.stdout
+
+
+def test_cross_data_set_transfer(shell, tmp_path):
+    for folder, names in (("source", ("cat", "dog")), ("target", ("bus", "car", "jet"))):
+        for number, name in enumerate(names):
+            make_images(tmp_path / "data" / folder / name, 8 + number, size=32)
+    command = (
+        "bash scripts/cross.sh CoOp imagefolder 1 --methods SimNL ZeroshotCLIP --targets target --seeds 1 "
+        "--backbone tiny DATASET.FOLDER source OPTIM.MAX_EPOCH 1"
+    )
+    made = shell(command, DATA=tmp_path / "data")
+    assert made.returncode == 0, made.stderr
+    assert "Cross-data-set transfer from imagefolder-source" in made.stdout
+    assert "imagefolder-target" in made.stdout
+    assert "Not applicable:\n  SimNL on imagefolder: what it learns belongs to the classes of training" in made.stdout
+    both = records(tmp_path / "output")
+    assert sorted(r["method"] for r in both) == ["CoOp", "ZeroshotCLIP"]
+    for one in both:
+        (name,) = one["targets"]
+        assert name.startswith("cross:imagefolder-target@")
+    assert "2 skipped" in shell(command, DATA=tmp_path / "data").stdout

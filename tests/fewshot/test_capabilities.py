@@ -38,7 +38,9 @@ def test_reasons():
     assert "learns the projection" in refusal("ProLIP", arch="convnext_base")
     assert "says nothing about new ones" in refusal("SimNL", task="base2new")
     assert refusal("CoOp", task="base2new") is None
+    assert "says nothing about new ones" in refusal("SimNL", task="cross")
+    assert refusal("CoOp", task="cross") is None
     assert "test images only" in refusal("TaskRes", eval_only=True)
     assert refusal("ZeroshotCLIP", eval_only=True) is None
-    with pytest.raises(ValueError, match="few-shot, dg, base2new"):
+    with pytest.raises(ValueError, match="few-shot, dg, base2new, cross"):
         refusal("SimNL", task="regression")

@@ -93,7 +93,7 @@ def test_heads_tested_elsewhere_belong_to_their_run(tmp_path):
     log_file(lost, evaluation(100, 40), arguments={**named, "model_dir": "output/elsewhere/CoOp/vit/seed2"})
     found = list(records_below(tmp_path))
     ((record, _),) = [one for one in found if one[0]]
-    assert (record["accuracy"], record["targets"]) == (90.0, {"new": 70.0, "dtd": 40.0})
+    assert (record["accuracy"], record["targets"]) == (90.0, {"new": 70.0, "cross:dtd": 40.0})
     (problem,) = [text for record, text in found if not record]
     assert "seed2" in problem
     assert "is not here" in problem

@@ -1,4 +1,4 @@
-"""The layout base2new beside published figures."""
+"""The layout cross, and the layout base2new beside published figures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from helpers.table_records import csv_rows, record, write
 from simnl.results.published import published_base2new, sources_of
 from simnl.results.tables import Request, build, find_records, render_tables
 from simnl.results.tables.common import ELEVEN
+from simnl.results.tables.layouts import build_paired
 
 BASE = {"backbone": "ViT-B-16", "arch": "ViT-B-16-quickgelu", "subsample_classes": "base", "method": "GDA"}
 GDA_LOGS = "GDA repository, logs"
@@ -110,3 +111,61 @@ def test_zero_shot_figures_serve_at_any_number_of_shots():
         assert {part: figure.accuracy for part, figure in found.items()} == {
             "base": 69.34, "new": 74.22, "harmonic": 71.70,
         }  # fmt: skip
+
+
+SHIFTED = {"imagenetv2": 60.0, "imagenet_sketch": 30.0}
+OTHERS = {"cross:dtd": 40.0, "cross:caltech101": 90.0, "cross:imagefolder-mine@0a1b2c3d": 20.0}
+
+
+def from_imagenet(**changes) -> list[dict]:
+    return [
+        record(**{"dataset": "imagenet", "seed": seed, "accuracy": 70.0 + seed, "method": "CoOp", **changes})
+        for seed in (1, 2, 3)
+    ]
+
+
+def test_cross_data_set_transfer(tmp_path):
+    records = [*from_imagenet(targets=OTHERS | SHIFTED), *from_imagenet(method="SimNL")]
+    rows = {(r["method"], r["dataset"]): r for r in csv_rows(show("cross", tmp_path, records))}
+    expected = {
+        "imagenet": 72, "imagenet -> cross:caltech101": 90, "imagenet -> cross:dtd": 40,
+        "imagenet -> cross:imagefolder-mine@0a1b2c3d": 20, "imagenet -> average": 50,
+    }  # fmt: skip
+    found = {name: float(r["accuracy"]) for (method, name), r in rows.items() if method == "CoOp"}
+    assert found == pytest.approx(expected)
+    markdown = show("cross", tmp_path / "again", records, "markdown")
+    line = next(line for line in markdown.splitlines() if line.startswith("| method"))
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        "method", "ImageNet (source)", "Caltech101", "DTD", "imagefolder-mine", "Average (3 targets)",
+    ]  # fmt: skip
+    assert "n/a (SimNL): what it learns belongs to the classes of training" in markdown
+
+
+def test_other_classes_are_never_averaged_with_shifted_data(tmp_path):
+    both = from_imagenet(targets=OTHERS | SHIFTED | {"new": 1.0})
+    rows = {r["dataset"]: float(r["accuracy"]) for r in csv_rows(show("dg", tmp_path, both)) if r["accuracy"]}
+    assert rows == pytest.approx(
+        {"imagenet": 72, **{f"imagenet -> {name}": a for name, a in SHIFTED.items()}, "imagenet -> average": 45}
+    )
+    with pytest.raises(ValueError, match=r"dg\.sh"):
+        show("dg", tmp_path / "others", from_imagenet(targets=OTHERS))
+    with pytest.raises(ValueError, match=r"cross\.sh"):
+        show("cross", tmp_path / "shifted", from_imagenet(targets=SHIFTED))
+    plain = show("runs", tmp_path / "plain", both, "markdown")
+    assert "ImageNet -> DTD (other classes)" in plain
+    assert "ImageNet -> ImageNet-V2 " in plain
+
+
+def test_two_folders_of_one_name_are_told_apart_in_the_headers(tmp_path):
+    targets = {f"cross:imagefolder-mine@{digest}": 40.0 for digest in ("0a1b2c3d", "11111111")}
+    markdown = show("cross", tmp_path, from_imagenet(targets=targets), "markdown")
+    assert "imagefolder-mine@0a1b2c3d" in markdown
+    assert "imagefolder-mine@11111111" in markdown
+
+
+def test_cross_data_set_transfer_is_compared_on_each_target(tmp_path):
+    ours = from_imagenet(targets={name: a + 2 for name, a in OTHERS.items()}, method="CoCoOp")
+    found = find_records([write(tmp_path, [*ours, *from_imagenet(targets=OTHERS)])])
+    rows = {r["dataset"]: r for r in csv_rows(render_tables(build_paired("cross", found, "CoOp", Request()), "csv"))}
+    assert float(rows["imagenet -> average"]["difference"]) == pytest.approx(2)
+    assert rows["imagenet -> average"]["n"] == "3"  # targets of a run share its draw

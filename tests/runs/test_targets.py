@@ -13,7 +13,7 @@ from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.run import run_one
-from simnl.runs.targets import _target, build_targets, check_targets
+from simnl.runs.targets import build_targets, check_targets, target_config
 
 NAMES = ("cat", "dog", "owl", "yak")
 
@@ -38,11 +38,10 @@ def test_shifted_data_need_a_run_on_all_classes(part):
 
 def test_a_split_of_the_source_is_not_looked_for_in_the_target():
     """Nor the names that stand for its classes; names for the data set's own classes hold for its variants, too."""
-    own = _target(shapes("DATASET.SPLIT_FILE", "mine.json", "DATASET.CLASSNAMES_FILE", "names.txt"), "shapes_noise")
+    names = ("DATASET.CLASSNAMES_FILE", "names.txt")
+    own = target_config(shapes("DATASET.SPLIT_FILE", "mine.json", *names), "shapes_noise")
     assert (own.DATASET.NAME, own.DATASET.SPLIT_FILE, own.DATASET.CLASSNAMES_FILE) == ("ShapesNoise", "", "")
-    assert (
-        _target(shapes("DATASET.CLASSNAMES_FILE", "names.txt"), "shapes_noise").DATASET.CLASSNAMES_FILE == "names.txt"
-    )
+    assert target_config(shapes(*names), "shapes_noise").DATASET.CLASSNAMES_FILE == "names.txt"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +51,15 @@ def test_a_split_of_the_source_is_not_looked_for_in_the_target():
 )
 def test_what_fits(target):
     check_targets(data_set(*NAMES), {"shifted": target})
+
+
+def test_data_of_other_classes_are_asked_for_by_another_name():
+    others = data_set("bus", "car", "jet", "van")
+    check_targets(data_set(*NAMES), {"cross:vehicles": others, "new": others})
+    with pytest.raises(ValueError, match="As a data set of other classes it is cross:vehicles"):
+        check_targets(data_set(*NAMES), {"vehicles": others})
+    with pytest.raises(ValueError, match="The target cross:shifted has the classes of the data that the run is on"):
+        check_targets(data_set(*NAMES), {"cross:shifted": data_set(*NAMES)})
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,13 @@ from simnl.runs.record import SCHEMA
 from simnl.sealed import seal
 from simnl.studies import executor
 from simnl.studies.cells import (
-    PAPER_DATASETS,
     Cell,
     Plan,
     Setup,
     Variant,
     build_cells,
-    default_datasets,
-    default_methods,
 )
+from simnl.studies.choices import PAPER_DATASETS, default_datasets, default_methods, other_datasets
 from simnl.studies.definitions import Request, cells_of
 from simnl.studies.launch import Workers, describe_cell, report_lost
 from simnl.studies.progress import Progress
@@ -120,11 +118,19 @@ def test_flags_win_over_the_environment(monkeypatch):
     monkeypatch.setenv("SEEDS", "7,8")
     monkeypatch.setenv("OUTPUT", "")
     args = argparse.Namespace(
-        study="fewshot", backbone="tiny", protocol="", preset="", methods=["GDA"], datasets=[], shots=[2], seeds=()
+        study="fewshot",
+        backbone="tiny",
+        protocol="",
+        preset="",
+        methods=["GDA"],
+        datasets=[],
+        shots=[2],
+        seeds=(),
+        targets=["mine"],
     )
     request = benchmark.request_from(args, ["OPTIM.LR", "1"], cuda=False)
     assert (request.setup.backbone, request.setup.protocol, request.seeds) == ("tiny", "no-val", (7, 8))
-    assert request.setup.output == "output"
+    assert (request.setup.output, request.targets) == ("output", ("mine",))
     assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
 
 
@@ -203,11 +209,30 @@ def test_data_sets_of_a_study_unless_named(setup, monkeypatch):
     order = dict.fromkeys(row["dataset"] for row in rows if row["dataset"] != "average")
     assert list(order) == list(PAPER_DATASETS)
     there = {"dtd", "caltech101"}
-    monkeypatch.setattr("simnl.studies.cells._has_data", lambda setup, dataset: dataset in there)
+    monkeypatch.setattr("simnl.studies.choices._has_data", lambda setup, dataset: dataset in there)
     assert default_datasets(setup) == ["caltech101", "dtd"]
-    assert default_datasets(setup, "dg") == ["shapes"]
+    assert default_datasets(setup, "dg") == default_datasets(setup, "cross") == ["shapes"]
+    assert other_datasets(setup, "dtd") == ["caltech101"]
     there.add("imagenet")
     assert default_datasets(setup, "dg") == ["imagenet"]
+
+
+def test_targets_of_other_classes(setup, tmp_path):
+    def cells(**given):
+        return cells_of(Request("cross", setup, datasets=("shapes",), seeds=(1,), **given))
+
+    (tmp_path / "mine").mkdir()
+    folder = str(tmp_path / "mine")
+    (cell,) = cells(methods=("CoOp",), targets=("dtd", folder))
+    assert cell.cfg.TEST.TARGETS == ["cross:dtd", f"cross:{folder}"]
+    (refused,) = cells(methods=("SimNL",), targets=("dtd",))
+    assert "says nothing about new ones" in refused.refusal
+    (wrong,) = cells(methods=("CoOp",), targets=("nowhere",))
+    assert "'nowhere' is neither a data set nor a folder of images" in wrong.error
+    (none,) = cells(methods=("CoOp",))  # there is no other data
+    assert "Name data sets or folders of images to test on: --targets" in none.error
+    with pytest.raises(ValueError, match="--targets is for the study cross; dg has none to name"):
+        cells_of(Request("dg", setup, targets=("dtd",)))
 
 
 def test_options_of_an_ablation_reach_the_config(setup):

@@ -1,35 +1,28 @@
-"""The layouts of methods by columns: `fewshot`, `dg`, `noise`, `sensitivity`, and how runs are paired."""
+"""The layouts of methods by columns: `fewshot`, `noise`, `sensitivity`, and how runs are paired."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from simnl.results.published import AVERAGE, PAPER_A1, PAPER_A2, Figure, published_accuracy, published_sensitivity
+from simnl.results.published import AVERAGE, PAPER_A1, published_sensitivity
 from simnl.results.tables import common
-from simnl.results.tables.common import ELEVEN, SHIFTED, Request
+from simnl.results.tables.common import ELEVEN, Request
 from simnl.results.tables.comparison import Average, Layout, Rows
 from simnl.results.tables.records import (
-    ARROW,
     GridRow,
     by_setting,
     grid,
     node_of,
     options_text,
     prompts_text,
-    with_targets,
 )
-from simnl.results.tables.transfer import BASE2NEW
+from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG, accuracies
 from simnl.runs.names import dataset_name, display_name
-from simnl.runs.record import NEW_CLASSES, reweighting_off
+from simnl.runs.record import reweighting_off
 
 PARAMETERS = ("ALPHA", "BETA", "LAM", "TAU")
 SEARCH = "SEARCH.ENABLED"
-
-
-def _accuracies(place: dict, block: Any, sources: Sequence[str]) -> dict[Any, Figure]:
-    return published_accuracy(place["method"], place["backbone"], place["shots"], sources)
 
 
 def _by_data_sets(records: Sequence[dict], request: Request) -> list[list[dict]]:
@@ -56,55 +49,9 @@ FEWSHOT = Layout(
     average=lambda columns: Average(AVERAGE, columns, "data sets"),
     task="few-shot",
     shows_unable=False,
-    published=_accuracies,
+    published=accuracies,
     paper=lambda columns: PAPER_A1 if set(columns) & set(ELEVEN) else "",
     whole=ELEVEN,
-)
-
-
-def _shifted_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
-    """By setting and source, at numbers of shots at which a run has shifted targets."""
-    # runs of the same source without targets are missing figures, not missing methods
-    groups = by_setting(records, also=["dataset"])
-    shots = [{r["shots"] for r in group if set(r.get("targets", {})) - {NEW_CLASSES}} for group in groups]
-    kept = [[r for r in group if r["shots"] in of_group] for group, of_group in zip(groups, shots, strict=True)]
-    return [group for group in kept if group]
-
-
-def _source_and_targets(record: dict) -> dict[str, float]:
-    """A run's accuracy on its own data set and on each shifted one, `source -> target`."""
-    figures = {one["dataset"]: one["accuracy"] for one in with_targets(record)}
-    return {name: accuracy for name, accuracy in figures.items() if not name.endswith(ARROW + NEW_CLASSES)}
-
-
-def _shifted_columns(there: set[str], request: Request) -> list[str]:
-    """The source, then `source -> target` in the order of the targets."""
-    targets = {column.split(ARROW)[1]: column for column in there if ARROW in column}
-    return [*(c for c in there if ARROW not in c), *(targets[name] for name in common.in_order(targets, SHIFTED))]
-
-
-def _shifted_headers(columns: Sequence[str]) -> list[str]:
-    names = [column.partition(ARROW)[2] for column in columns]
-    titles = {"": f"{dataset_name(columns[0])} (source)", AVERAGE: f"Average ({len(columns) - 2} targets)"}
-    return [titles.get(name) or dataset_name(name) for name in names]
-
-
-DG = Layout(
-    name="dg",
-    title=lambda record: f"Domain generalisation from {dataset_name(record['dataset'])}",
-    groups=_shifted_groups,
-    figures=_source_and_targets,
-    columns=_shifted_columns,
-    headers=_shifted_headers,
-    average=lambda columns: Average(
-        f"{columns[0]}{ARROW}{AVERAGE}", columns[1:], "targets, without the source,", apart=False
-    ),
-    caption=("Trained and selected on the source alone; nothing is selected on a target.",),
-    task="dg",
-    published=_accuracies,
-    paper=lambda columns: PAPER_A2,
-    whole=SHIFTED,
-    missing="No run was tested on a shifted data set. Run one first, e.g.\n  bash scripts/simnl/dg.sh shapes 16",
 )
 
 
@@ -237,6 +184,7 @@ SENSITIVITY = Layout(  # the paper's Table A3
 PLAIN_PAIRS = replace(FEWSHOT, title=lambda record: "", groups=lambda records, request: by_setting(records))
 PAIRS = {
     "dg": replace(DG, caption=()),
+    "cross": replace(CROSS_DATA_SETS, caption=()),
     "base2new": replace(BASE2NEW, caption=("Harmonic mean: of base and new of each draw, then compared.",)),
     "noise": replace(
         NOISE,

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from simnl.results.tables.ablation import ablation_tables
 from simnl.results.tables.common import Request
 from simnl.results.tables.declared import datasets_tables, prompts_tables
-from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE, SENSITIVITY
+from simnl.results.tables.grids import FEWSHOT, NOISE, SENSITIVITY
 from simnl.results.tables.lists import cost_tables, runs_tables
 from simnl.results.tables.model import Table
 from simnl.results.tables.paired import paired_tables
 from simnl.results.tables.protocols import optimism_tables
+from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG
 
 DEFAULT_LAYOUT = "runs"
 STANDARD, STUDY, VARIANTS = "standard", "study", "variants"
@@ -38,6 +39,7 @@ LAYOUTS = {
     DEFAULT_LAYOUT: Entry(runs_tables),
     "fewshot": Entry(FEWSHOT.tables, STANDARD),
     "dg": Entry(DG.tables, STANDARD),
+    "cross": Entry(CROSS_DATA_SETS.tables, STANDARD),
     "base2new": Entry(BASE2NEW.tables, STUDY),
     "sensitivity": Entry(SENSITIVITY.tables, VARIANTS),
     "noise": Entry(NOISE.tables, STUDY),

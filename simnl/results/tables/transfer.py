@@ -1,20 +1,114 @@
-"""The layouts of methods on classes that training did not see: `base2new`."""
+"""The layouts of methods on other data than that of training: `dg`, `cross`, `base2new`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from simnl.fewshot.capabilities import CROSS, NEW_CLASSES, is_on_new_classes
+from simnl.results.published import AVERAGE, PAPER_A2, Figure, published_accuracy, published_base2new
 from simnl.results.published import HARMONIC as PUBLISHED_HARMONIC
-from simnl.results.published import Figure, published_base2new
 from simnl.results.tables import common
-from simnl.results.tables.common import ELEVEN, Request
-from simnl.results.tables.comparison import Layout, Rows
-from simnl.results.tables.records import by_setting, grid, is_clean, is_standard
-from simnl.runs.record import NEW_CLASSES
+from simnl.results.tables.common import ELEVEN, SHIFTED, Request
+from simnl.results.tables.comparison import Average, Layout, Rows
+from simnl.results.tables.records import ARROW, by_setting, grid, is_clean, is_standard
+from simnl.runs.names import dataset_name
 
 HARMONIC = "harmonic mean"
 PARTS = ("base", NEW_CLASSES, HARMONIC)
+
+
+def accuracies(place: dict, block: Any, sources: Sequence[str]) -> dict[Any, Figure]:
+    """Published accuracies of a run's method, backbone and shots, by data set."""
+    return published_accuracy(place["method"], place["backbone"], place["shots"], sources)
+
+
+def _is_shifted(target: str) -> bool:
+    return not is_on_new_classes(target)
+
+
+def _is_other(target: str) -> bool:
+    return target.startswith(CROSS)
+
+
+def _groups_with(kind: Callable[[str], bool]) -> Callable[[Sequence[dict], Request], list[list[dict]]]:
+    """Records by setting and source, at numbers of shots at which a run has targets of a kind."""
+
+    def groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
+        # runs of the same source without targets are missing figures, not missing methods
+        whole = by_setting(records, also=["dataset"])
+        shots = [{r["shots"] for r in group if any(map(kind, r.get("targets", {})))} for group in whole]
+        kept = [[r for r in group if r["shots"] in of_group] for group, of_group in zip(whole, shots, strict=True)]
+        return [group for group in kept if group]
+
+    return groups
+
+
+def _figures_on(kind: Callable[[str], bool]) -> Callable[[dict], dict[str, float]]:
+    """A run's accuracy on its own data set, the source, and on each target of a kind, `source -> target`."""
+
+    def figures(record: dict) -> dict[str, float]:
+        source, targets = record["dataset"], record.get("targets", {})
+        return {source: record["accuracy"]} | {f"{source}{ARROW}{t}": a for t, a in targets.items() if kind(t)}
+
+    return figures
+
+
+def _source_then(order: Sequence[str]) -> Callable[[set[str], Request], list[str]]:
+    """The source, then `source -> target` in the order of the targets."""
+
+    def columns(there: set[str], request: Request) -> list[str]:
+        targets = {column.split(ARROW)[1]: column for column in there if ARROW in column}
+        return [*(c for c in there if ARROW not in c), *(targets[name] for name in common.in_order(targets, order))]
+
+    return columns
+
+
+def _headers(columns: Sequence[str]) -> list[str]:
+    names = [column.partition(ARROW)[2].removeprefix(CROSS) for column in columns]
+    alike = Counter(name.partition("@")[0] for name in names)
+    titles = {"": f"{dataset_name(columns[0])} (source)", AVERAGE: f"Average ({len(columns) - 2} targets)"}
+    plain = {name: name.partition("@")[0] if alike[name.partition("@")[0]] == 1 else name for name in names}
+    return [titles.get(name) or dataset_name(plain[name]) for name in names]
+
+
+def _over_targets(columns: Sequence) -> Average:
+    return Average(f"{columns[0]}{ARROW}{AVERAGE}", columns[1:], "targets, without the source,", apart=False)
+
+
+DG = Layout(
+    name="dg",
+    title=lambda record: f"Domain generalisation from {dataset_name(record['dataset'])}",
+    groups=_groups_with(_is_shifted),
+    figures=_figures_on(_is_shifted),
+    columns=_source_then(SHIFTED),
+    headers=_headers,
+    average=_over_targets,
+    caption=("Trained and selected on the source alone; nothing is selected on a target.",),
+    task="dg",
+    published=accuracies,
+    paper=lambda columns: PAPER_A2,
+    whole=SHIFTED,
+    missing="No run was tested on a shifted data set. Run one first, e.g.\n  bash scripts/simnl/dg.sh shapes 16",
+)
+
+CROSS_DATA_SETS = Layout(
+    name="cross",
+    title=lambda record: f"Cross-data-set transfer from {dataset_name(record['dataset'])}",
+    groups=_groups_with(_is_other),
+    figures=_figures_on(_is_other),
+    columns=_source_then([f"{CROSS}{name}" for name in ELEVEN]),
+    headers=_headers,
+    average=_over_targets,
+    caption=(
+        "Trained and selected on the source alone; tested on the classes of each target, which are new to what was "
+        "learned, with the target's own prompts where a method takes fixed ones.",
+    ),
+    task="cross",
+    missing="No run was tested on a data set of other classes. Run one first, e.g.\n"
+    "  bash scripts/cross.sh CoOp shapes 16 --targets FOLDER",
+)
 
 
 def harmonic(values: Sequence[float]) -> float:

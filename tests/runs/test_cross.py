@@ -1,0 +1,110 @@
+"""Cross-data-set transfer: a head that was trained on one folder of images is tested on another, with other classes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from helpers.images import make_images
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
+from simnl.runs.record import is_done
+from simnl.runs.run import run_one
+from simnl.runs.targets import build_targets, check_other, checked_targets, target_config, target_keys
+from simnl.sealed import read_sealed
+
+SOURCE, TARGET = ("cat", "dog", "owl", "yak"), ("bus", "car", "jet")
+QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "1", "VIEWS.CACHE", "1", "VIEWS.TRAIN", "1", "VERBOSE", "False"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A data root with two folders of images, of which the target has templates of its own."""
+    root = tmp_path_factory.mktemp("root")
+    for folder, names in (("source", SOURCE), ("target", TARGET)):
+        for number, name in enumerate(names):
+            make_images(root / folder / name, 8 + number, size=32)
+    (root / "target" / "templates.txt").write_text("a drawing of a {}.\n")
+    return root
+
+
+@pytest.fixture
+def config(root, tmp_path):
+    def make(method, *options, folder="source", targets=("cross:target",), dataset="imagefolder", **settings):
+        files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / f"{dataset}.yaml"]
+        files.append(CONFIGS / "trainers" / f"{method}.yaml")
+        typed = ["DATASET.FOLDER", folder, "DATALOADER.NUM_WORKERS", "0", "SWEEP", "[]", *QUICK, *options]
+        given = {"TRAINER.NAME": method, "SEED": 1, "DATASET.ROOT": str(root), "STORE.ROOT": str(root / "cache"),
+                 "TEST.TARGETS": list(targets), "OUTPUT_DIR": str(tmp_path / f"{method}-{folder}")}  # fmt: skip
+        return assemble(files, typed, given | settings)
+
+    return make
+
+
+@pytest.mark.parametrize("method", ["ZeroshotCLIP", "CLIPAdapter", "CoOp"])
+def test_what_was_learned_on_a_folder_is_tested_on_another(config, method, tmp_path):
+    cfg = config(method)
+    (key,) = target_keys(cfg)
+    assert key.startswith("cross:imagefolder-target@")
+    made = run_one(cfg)
+    assert made["num_classes"] == len(SOURCE)
+    assert list(made["targets"]) == [key]
+    assert is_done(cfg.OUTPUT_DIR, made["config_hash"], [key])
+    assert not is_done(cfg.OUTPUT_DIR, made["config_hash"], ["cross:dtd"])
+    if method == "ZeroshotCLIP":  # the classes, images and templates are those of the target alone
+        alone = run_one(config(method, folder="target", targets=()))
+        assert made["targets"][key] == alone["accuracy"]
+
+
+def test_a_target_needs_no_more_images_than_it_has(config, caplog):
+    made = run_one(config("CLIPAdapter", "PROTOCOL", "held-shot", "DATASET.NUM_SHOTS", "4"))
+    assert len(made["targets"]) == 1
+    assert not [r for r in caplog.records if "fewer than 4 training images" in r.message and "bus" in r.message]
+
+
+def test_targets_change_nothing_that_is_learned(config, tmp_path):
+    heads = []
+    for targets in ((), ("cross:target",)):
+        made = run_one(config("CoOp", targets=targets, OUTPUT_DIR=str(tmp_path / str(len(targets)))))
+        heads.append(load_file(tmp_path / str(len(targets)) / "head.safetensors"))
+    torch.testing.assert_close(heads[0], heads[1], rtol=0, atol=0)
+    assert read_sealed(tmp_path / "1" / "result.json")["accuracy"] == made["accuracy"]
+
+
+def test_a_target_has_its_own_data_prompts_and_names(config):
+    cfg = config("KgCoOp", "PRESET", "official", "PROMPTS.CUPL", "/x.json", "DATASET.CLASSNAMES_FILE", "names.txt")
+    own = target_config(cfg, "cross:target")
+    assert (own.DATASET.FOLDER, own.DATASET.CLASSNAMES_FILE, own.PROMPTS.CUPL) == ("target", "", "cupl.json")
+    assert own.PROMPTS.POSITIVE == ["a drawing of a {}."]
+    dtd = target_config(cfg, "cross:dtd")
+    assert (dtd.DATASET.NAME, dtd.DATASET.CONFIG, dtd.DATASET.FOLDER) == ("DescribableTextures", "dtd", "")
+    assert dtd.PROMPTS.POSITIVE == ["a photo of a {}, a type of texture."]  # KgCoOp's own for this data set
+    assert dtd.TRAINER == cfg.TRAINER
+    assert cfg.DATASET.FOLDER == "source"
+
+
+def test_a_changed_target_is_another_one(config, root):
+    keys = []
+    for text in ("a drawing of a {}.\n", "a sketch of a {}.\n", "a drawing of a {}.\n"):
+        (root / "target" / "templates.txt").write_text(text)
+        keys += target_keys(config("CoOp"))
+    assert keys[0] == keys[2] != keys[1]
+    assert target_keys(config("CoOp", targets=["cross:dtd", "shapes_noise", "new"])) == [
+        "cross:dtd", "shapes_noise", "new",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_is_refused_with_the_reason(config, root):
+    with pytest.raises(ValueError, match="SimNL on new classes: what it learns belongs to the classes of training"):
+        build_targets(config("SimNL"))
+    with pytest.raises(ValueError, match="has the classes of the data that the run is on, so they are not new"):
+        checked_targets(config("CoOp", targets=["cross:source"]))
+    with pytest.raises(ValueError, match="has all classes, and the run only some"):
+        build_targets(config("CoOp", "DATASET.SUBSAMPLE_CLASSES", "base"))
+    with pytest.raises(ValueError, match=r"'nothing' is neither a data set nor a folder of images \(.*nothing\)"):
+        build_targets(config("CoOp", targets=["cross:nothing"]))
+    with pytest.raises(ValueError, match="each class has its own context"):
+        run_one(config("CoOp", "TRAINER.COOP.CSC", "True", "TRAINER.COOP.CTX_INIT", ""))
+    with pytest.raises(ValueError, match="neither a data set nor a folder"):
+        check_other(str(root), "imagefolder")
