@@ -22,7 +22,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
 from simnl.locations import default_cache
 from simnl.plugins import load_plugins
-from simnl.runs.methods import base_file, base_of
+from simnl.runs.bases import base_file, base_of
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
 from simnl.runs.yaml_files import read_yaml
