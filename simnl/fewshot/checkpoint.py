@@ -1,21 +1,28 @@
-"""Learned parameters on disk: safetensors, written as a whole, with what is needed to use them."""
+"""Learned parameters on disk: safetensors, written as a whole, with what is needed to use them; and the engine's
+checkpoints, from which a run resumes."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dassl.utils import load_checkpoint
+from simnl.fewshot.head import SearchableHead
 from simnl.files import replacing
 from simnl.sealed import KEY as SEAL
 from simnl.sealed import WRONG_SUM, parse_json, tensors_checksum
 
 log = logging.getLogger(__name__)
 
+HEAD = "head.safetensors"  # the deployed head, in the folder of its run
+MODEL = "head"  # the name under which the engine knows the head, and of its folder of checkpoints
 ABOUT = "about"
 RETRAIN = "Delete it and train again."
 DAMAGE = (SafetensorError, ValueError, TypeError, RuntimeError)  # what reading a broken file can raise
@@ -81,3 +88,45 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
     except RuntimeError as error:  # names or shapes, one per line
         raise ValueError(f"{path} does not fit this run: {' '.join(str(error).split())}") from error
     return found
+
+
+def epoch_file(folder: str | Path, epoch: int) -> Path:
+    """The engine's checkpoint of an epoch, which counts from 1, in the folder of a run."""
+    return Path(folder) / MODEL / f"model.pth.tar-{epoch}"
+
+
+def load_trained(folder: str | Path, head: nn.Module, about: dict, epoch: int | None = None) -> None:
+    """Load what a run has learned into a head: its deployed head, or the engine's checkpoint of an epoch.
+
+    A head that learns nothing and has nothing to search stays as it is.
+
+    Args:
+        folder: of the run.
+        head: what is loaded into.
+        about: the description of this run, see `restore_head`.
+        epoch: from 1; None or 0: the deployed head.
+
+    Raises:
+        FileNotFoundError: nothing there; ValueError: damaged, another method's, or of other classes.
+    """
+    if not (head.state_dict() or isinstance(head, SearchableHead)):
+        log.info("%s learns nothing: there is no model to load.", about["method"])
+    elif epoch:
+        head.load_state_dict(load_checkpoint(str(epoch_file(folder, epoch)))["state_dict"])
+    else:
+        found = restore_head(Path(folder) / HEAD, head, about)
+        if isinstance(head, SearchableHead):
+            head.hparams.update(found["hparams"])
+
+
+@contextmanager
+def resuming(folder: str | Path) -> Iterator[None]:
+    """Say which checkpoints to delete where a run in `folder` cannot resume from them.
+
+    Raises:
+        ValueError: in place of what reading a damaged checkpoint raised.
+    """
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{error} To train from the start, delete {Path(folder) / MODEL} and run again.") from error
