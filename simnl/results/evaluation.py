@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from simnl.metrics import calibration, classification
 from simnl.metrics.classification import Floats, Integers
 from simnl.runs.calibration import Calibration, calibrate, plain
 from simnl.runs.logits import SELECTION, TARGET, read_logits
+from simnl.runs.restored import restore_logits
+
+log = logging.getLogger(__name__)
 
 DAC_BINS = 10  # of the published tables of DAC
 PREDICTED = ("accuracy", "balanced_accuracy", "macro_f1")  # in percent; a calibrator that keeps the order keeps them
@@ -78,6 +83,20 @@ def _figures(part: str, logits: Floats, labels: Integers, calibrator: str, found
         **predicted_figures(probabilities, labels),
         **confidence_figures(probabilities, labels),
     }
+
+
+def complete_logits(records: Sequence[Mapping[str, Any]]) -> None:
+    """Compute the logits of runs that have no usable ones, from their trained heads; nothing is trained.
+
+    Raises:
+        FileNotFoundError, ValueError: the head or the data are not there or not those of the run.
+    """
+    for record in records:
+        try:
+            read_logits(record)
+        except (OSError, ValueError):
+            log.warning("%s: its logits are computed from its head.", Path(record["path"]).parent)
+            restore_logits(record)
 
 
 def evaluate_all(records: Sequence[Mapping[str, Any]], kind: str) -> tuple[list[tuple[Mapping, dict]], list[str]]:

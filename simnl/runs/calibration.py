@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from simnl.metrics.calibrators import Temperature, fit_isotonic, fit_temperature, isotonic, scaled
+from simnl.metrics.calibrators import LOWEST, Temperature, fit_isotonic, fit_temperature, isotonic, scaled
 from simnl.metrics.classification import Floats, Integers
-from simnl.runs.logits import SELECTION, Logits
+from simnl.runs.logits import ORACLE, SELECTION, Logits
 
 UNSTEADY = 2.0  # a temperature that differs by more than this factor between two halves of the images is not used
-ORACLE = "oracle-test"
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,15 @@ def calibrate(record: Mapping[str, Any], logits: Logits, kind: str = "temperatur
     if kind == "none":
         return plain()
     if part not in logits.parts:
-        return plain(f"not fitted: protocol {record['protocol']} has no selection images")
+        return plain(f"not fitted, for want of selection images (protocol {record['protocol']})")
     return KINDS[kind](*logits.parts[part], "fitted on test images" if record["protocol"] == ORACLE else "")
 
 
 def _by_temperature(rows: Floats, labels: Integers, note: str) -> Calibration:
     found = fit_temperature(rows, labels)
     if found.at_bound:
-        return plain(f"not fitted: the best temperature is beyond {found.value:g}, as where all predictions are right")
+        why = "all of them are right" if found.value == LOWEST else "they are no better than chance"
+        return plain(f"not fitted: no temperature is the best for the selection images, as {why}")
     halves = [fit_temperature(rows[half], labels[half]).value for half in _halves(labels)]
     if max(halves) > UNSTEADY * min(halves):
         values = " and ".join(f"{value:.2f}" for value in halves)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from simnl.fewshot.kept import KeptLogits, Packed, unpacked
+from simnl.fewshot.selection import predict
 from simnl.metrics.classification import Floats, Integers, checked
 from simnl.sealed import DamagedError, read_tensors, write_tensors
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 FILE = "logits.safetensors"
 SCHEMA = 1
 TEST, SELECTION, TARGET = "test", "selection", "target/"  # names of parts; a target's is `target/<name>`
+LABELS = "/labels"
+ORACLE = "oracle-test"  # the protocol whose selection images are the test images
 ADVICE = "Compute its logits anew from the trained head: python tools/evaluate.py --again FOLDER"
 
 
@@ -55,6 +59,16 @@ class Keeper:
         self.classes, self.limit = classes, limit_mb * 2**20
         self.parts: dict[str, Packed] = {}
         self.left_out: dict[str, str] = {}
+        self.test: KeptLogits | None = None
+
+    @classmethod
+    def of_test(cls, trainer) -> Keeper:
+        """A keeper that is given the logits of a trainer's test, as they come."""
+        keeper = cls(trainer.num_classes, trainer.cfg.TEST.LOGITS_MB)
+        if trainer.cfg.TEST.SPLIT == TEST:
+            keeper.test = keeper.collector(len(trainer.dm.dataset.test))
+            trainer.keep_logits = keeper.test.add
+        return keeper
 
     def collector(self, images: int, classes: int | None = None) -> KeptLogits:
         """What takes the logits of a part."""
@@ -71,20 +85,41 @@ class Keeper:
         if limit:
             log.warning("The logits of the part '%s' are not kept: %s.", name, self.left_out[name])
 
-    def summary(self) -> dict[str, object]:
-        """For the run record: the file, the number of images by part, and which parts are not in it and why."""
-        images = {name: len(part["labels"]) for name, part in sorted(self.parts.items())}
-        return {"file": FILE, "images": images, "left_out": dict(sorted(self.left_out.items()))}
+
+def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the logits of a trained run, those of its selection images too; see `write_logits`.
+
+    Args:
+        trainer: has trained and tested.
+        keeper: has the logits of the test and of the targets.
+        record: of the run.
+    """
+    if keeper.test is not None:
+        keeper.keep(TEST, keeper.test, torch.tensor([item.label for item in trainer.dm.dataset.test]))
+    if record["protocol"] == ORACLE and TEST in keeper.parts:
+        keeper.parts[SELECTION] = keeper.parts[TEST]
+    elif trainer.num_val:
+        kept = keeper.collector(trainer.num_val)
+        _, labels = predict(trainer.head, trainer.validation, trainer.device, keep=kept.add)
+        keeper.keep(SELECTION, kept, labels)
+    return write_logits(trainer.output_dir, keeper, record, trainer.classnames, trainer.clip.logit_scale)
 
 
 def write_logits(
     folder: str | Path, keeper: Keeper, record: Mapping[str, Any], classnames: Iterable[str], logit_scale: float
-) -> None:
-    """Write a run's logits, with those of other targets that the file of the same run has from before."""
+) -> dict[str, Any]:
+    """Write a run's logits, with those of other targets that the file of the same run has from before.
+
+    Returns:
+        For the record: the file's name, the number of images by part, and which parts are not in it and why.
+    """
     path = Path(folder) / FILE
     tensors = {f"{name}/{key}": value for name, part in keeper.parts.items() for key, value in part.items()}
     about = {"schema": SCHEMA, "classnames": list(classnames), "logit_scale": logit_scale, **_identity(record)}
-    write_tensors(path, {**_earlier_targets(path, record), **tensors}, about)
+    tensors = {**_earlier_targets(path, record), **tensors}
+    write_tensors(path, tensors, about)
+    images = {name.rpartition("/")[0]: len(rows) for name, rows in sorted(tensors.items()) if name.endswith(LABELS)}
+    return {"file": FILE, "images": images, "left_out": dict(sorted(keeper.left_out.items()))}
 
 
 def _identity(record: Mapping[str, Any]) -> dict[str, Any]:

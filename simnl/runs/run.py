@@ -5,7 +5,8 @@
 3. A sweep, where the config has one, trains each of its settings and chooses one (`simnl.runs.sweep`).
 4. The trainer of the method is built, trains, selects and tests (`simnl.fewshot.trainer`).
 5. The trained head is tested on the shifted data sets (`simnl.runs.targets`).
-6. The record is made and written (`simnl.runs.recording`, `simnl.runs.record`).
+6. The logits of all tests are written (`simnl.runs.logits`), then the record (`simnl.runs.recording`,
+   `simnl.runs.record`).
 
 The config itself comes from `simnl.runs.config`: `tools/train.py` makes it from Dassl's command line, and
 `simnl.studies.cells` for all other commands.
@@ -27,6 +28,7 @@ from simnl.files import make_cache
 from simnl.runs.config import relevant
 from simnl.runs.hparams import write_hparams
 from simnl.runs.identity import RunIdentity
+from simnl.runs.logits import Keeper, keep_logits
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
 from simnl.runs.stored import take_folder, write_config
@@ -79,13 +81,15 @@ def run_one(
     chosen, settings, tried = sweep(cfg, lambda one: validation_score(one, targets))
     trainer = seeded_trainer(chosen, targets)
     write_config(chosen)
+    keeper = Keeper.of_test(trainer)
     trainer.train()
     if cfg.TEST.NO_TEST:
         return None
-    accuracies = {name: test_on(trainer, name, dataset) for name, dataset in targets.items()}
+    accuracies = {name: test_on(trainer, name, dataset, keeper) for name, dataset in targets.items()}
     record = make_record(cfg, identity, trainer, time.perf_counter() - start)
     record |= {"targets": accuracies, "swept": settings, "num_settings": max(tried, record["num_settings"])}
     record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)
+    record["logits"] = keep_logits(trainer, keeper, record)
     write_hparams(chosen, record)
     write_record(cfg.OUTPUT_DIR, record)
     return record

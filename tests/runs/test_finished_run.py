@@ -22,8 +22,11 @@ from simnl.results.tables import find_records
 from simnl.runs.config import assemble, relevant
 from simnl.runs.hparams import settings_of, write_hparams
 from simnl.runs.identity import config_hash
+from simnl.runs.logits import FILE as LOGITS
+from simnl.runs.logits import read_logits
 from simnl.runs.logs import run_log
-from simnl.runs.record import FILE
+from simnl.runs.record import FILE, is_done
+from simnl.runs.restored import restore_logits
 from simnl.runs.run import run_one
 from simnl.runs.stored import read_config, stored_keys
 
@@ -64,6 +67,36 @@ def test_the_stored_config_is_the_config(runs, method):
     others = [key for key in stored_keys(runs[method]) if key.startswith("TRAINER.") and method.upper() not in key]
     assert others == ["TRAINER.NAME"]
     assert set(stored_keys(runs[method])) == set(relevant(cfg))
+
+
+@pytest.mark.parametrize("method", ["SimNL", "ZeroshotCLIP"])
+def test_the_logits_that_are_kept_are_those_of_the_record(runs, method):
+    one = {**record_of(runs[method]), "path": str(runs[method] / FILE)}
+    kept = read_logits(one)
+    assert {name: len(labels) for name, (_, labels) in kept.parts.items()} == one["logits"]["images"]
+    assert set(kept.parts) == ({"test", "selection"} if method == "SimNL" else {"test"})
+    logits, labels = kept.parts["test"]
+    assert len(labels) == one["num_test"]
+    assert 100 * np.mean(logits.argmax(1) == labels) == pytest.approx(one["accuracy"], abs=1e-9)
+    assert kept.classnames == NAMES
+    again = reload(one)
+    np.testing.assert_allclose(logits, again.logits.double().numpy(), atol=1e-4)
+    np.testing.assert_array_equal(labels, again.labels.numpy())
+
+
+def test_a_run_without_its_logits_is_still_finished(runs):
+    folder, one = runs["ZeroshotCLIP"], record_of(runs["ZeroshotCLIP"])
+    content = (folder / LOGITS).read_bytes()
+    (folder / LOGITS).unlink()
+    assert is_done(folder, one["config_hash"])
+    assert len(find_records([folder])) == 1
+    with pytest.raises(FileNotFoundError, match="tools/evaluate.py --again"):
+        read_logits(find_records([folder])[0])
+    restore_logits(find_records([folder])[0])
+    assert (folder / LOGITS).read_bytes() == content
+    other = {**find_records([folder])[0], "accuracy": 3.0}
+    with pytest.raises(ValueError, match=r"the head that lies beside it gives .* and the record has 3\.00 %"):
+        restore_logits(other)
 
 
 def test_a_missing_or_damaged_config_is_named(runs, tmp_path):

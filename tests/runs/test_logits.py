@@ -84,10 +84,13 @@ def test_logits_that_are_not_finite_are_told(run):
         read_logits(one)
 
 
-def test_a_part_that_is_too_large_is_left_out_and_named(caplog):
+def test_a_part_that_is_too_large_is_left_out_and_named(tmp_path, caplog):
     keeper = Keeper(3, 0)
     keeper.keep("test", keeper.collector(9), torch.zeros(9))
-    assert keeper.summary() == {"file": FILE, "images": {}, "left_out": {"test": "1 MB, and TEST.LOGITS_MB is 0"}}
+    one = {**record(), "path": str(tmp_path / "result.json")}
+    told = write_logits(tmp_path, keeper, one, NAMES, 17.5)
+    assert told == {"file": FILE, "images": {}, "left_out": {"test": "1 MB, and TEST.LOGITS_MB is 0"}}
+    assert read_logits(one).parts == {}
     assert not caplog.records  # 0 was asked for
     keeper = Keeper(200_000, 1)
     keeper.keep("test", keeper.collector(9), torch.zeros(9))

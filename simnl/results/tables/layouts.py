@@ -10,6 +10,7 @@ from simnl.results.tables.curves import sensitivity_tables
 from simnl.results.tables.declared import datasets_tables, prompts_tables
 from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE
 from simnl.results.tables.lists import cost_tables
+from simnl.results.tables.metrics import metrics_tables
 from simnl.results.tables.model import Table
 from simnl.results.tables.paired import paired_tables
 
@@ -22,6 +23,7 @@ LAYOUTS: dict[str, Callable[[Sequence[dict], Request], list[Table]]] = {
     "noise": NOISE.tables,
     "ablation": ablation_tables,
     "cost": cost_tables,
+    "metrics": metrics_tables,
     "datasets": datasets_tables,
     "prompts": prompts_tables,
 }

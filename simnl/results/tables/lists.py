@@ -136,14 +136,19 @@ def cost_tables(records: Sequence[dict], request: Request) -> list[Table]:
     return [_cost_table(g, request) for g in by_setting(records, also=["dataset", "shots", "device"])]
 
 
-def _cost_table(records: Sequence[dict], request: Request) -> Table:
+def labelled_runs(records: Sequence[dict], request: Request) -> list[tuple[str, list[dict]]]:
+    """The runs of each method and config, one per seed, with a label that tells configs apart."""
     groups: dict[tuple, list[dict]] = {}
     for record in records:
         key = (record["method"], options_text(record), prompts_text(record), record["config_hash"])
         groups.setdefault(key, []).append(record)
     order = common.method_order((key[0] for key in groups), request.methods)
     keys = sorted(groups, key=lambda key: (order.index(key[0]), key))
-    lines = [_cost_line(_cost_label(key, groups), list(by_seed(groups[key]).values())) for key in keys]
+    return [(_config_label(key, groups), list(by_seed(groups[key]).values())) for key in keys]
+
+
+def _cost_table(records: Sequence[dict], request: Request) -> Table:
+    lines = [_cost_line(label, runs) for label, runs in labelled_runs(records, request)]
     first = records[0]
     where = f"{dataset_name(first['dataset'])}, {common.shots_title(first['shots'])} ({common.run_title(first)})"
     columns: dict[str, Callable[[dict], Cell]] = {"method": lambda line: text(line["label"])}
@@ -159,7 +164,7 @@ def _cost_table(records: Sequence[dict], request: Request) -> Table:
     return listed(lines, columns, f"Cost on {where}", caption, unsaid=["label"])
 
 
-def _cost_label(key: tuple, groups: dict[tuple, list[dict]]) -> str:
+def _config_label(key: tuple, groups: dict[tuple, list[dict]]) -> str:
     """The method, and what tells it apart from the other rows of the same method."""
     same = [other for other in groups if other[0] == key[0]]
     parts = [key[1], *(key[i] for i in (2, 3) if len({o[i] for o in same if o[1] == key[1]}) > 1)]
