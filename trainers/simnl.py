@@ -166,6 +166,19 @@ class SimNLHead(SearchableHead):
         base = lam * stage["R"] + (1 - lam) * stage["Q"]
         return base, lam * stage["P"] + (1 - lam) * stage["N"]
 
+    def sides(self, features: Tensor) -> dict[str, Tensor]:
+        """R + alpha P and Q + alpha N, the caches alone, and the cosines with positive and negative texts."""
+        f, alpha = F.normalize(features, dim=-1), self.hparams["alpha"]
+        stage = self.stage(self.terms(features), beta=self.hparams["beta"])
+        return {
+            "positive": stage["R"] + alpha * stage["P"],
+            "negative": stage["Q"] + alpha * stage["N"],
+            "cache": stage["P"],
+            "negative_cache": stage["N"],
+            "asserted": f @ F.normalize(self.positive_text(), dim=-1).T,
+            "denied": f @ self.negative_text().T,
+        }
+
     # ------------------------------------------------------------------ losses
 
     def losses(self, features: Tensor, labels: Tensor, products: Tensor | None = None) -> dict[str, Tensor]:

@@ -44,6 +44,13 @@ class Head(nn.Module):
         """(factor on the learning rate, parameters); one group with factor 1 unless a method says otherwise."""
         return [(1.0, [p for p in self.parameters() if p.requires_grad])]
 
+    def sides(self, features: Tensor) -> dict[str, Tensor]:
+        """What speaks for and against each class, (B, C) each, by the names of `simnl.metrics.two_sided.Sides`.
+
+        By default nothing: for heads that have a positive and a negative side. features: raw image features, (B, D).
+        """
+        return {}
+
     def frozen_buffer(self, name: str, tensor: Tensor) -> None:
         """Register a derived tensor: it moves with the head, but is not part of its checkpoint."""
         self.register_buffer(name, tensor.detach().clone(), persistent=False)

@@ -110,7 +110,7 @@ TWO_SIDED: dict[str, Callable[[Sides, float], Floats]] = {
     "affirmation": lambda sides, b: affirmation(sides),
     "least_denied": lambda sides, b: least_denied(sides),
     "cache": lambda sides, b: sides.cache.max(1),
-    "negative_cache": lambda sides, b: sides.negative_cache.max(1),
+    "negative_cache": lambda sides, b: -sides.negative_cache.min(1),
 }
 OWN = [name for name in TWO_SIDED if name not in scores.LOGIT_SCORES]  # those that need more than logits
 

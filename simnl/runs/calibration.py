@@ -65,16 +65,22 @@ def calibrate(record: Mapping[str, Any], logits: Logits, kind: str = "temperatur
     return KINDS[kind](*logits.parts[part], "fitted on test images" if record["protocol"] == ORACLE else "")
 
 
-def _by_temperature(rows: Floats, labels: Integers, note: str) -> Calibration:
+def steady_temperature(rows: Floats, labels: Integers) -> tuple[Temperature, str]:
+    """The temperature of labelled logits (N, C), and why it is 1 where none can be trusted; else an empty text."""
     found = fit_temperature(rows, labels)
     if found.at_bound:
         why = "all of them are right" if found.value == LOWEST else "they are no better than chance"
-        return plain(f"not fitted: no temperature is the best for the selection images, as {why}")
+        return Temperature(), f"not fitted: no temperature is the best for the selection images, as {why}"
     halves = [fit_temperature(rows[half], labels[half]).value for half in _halves(labels)]
     if max(halves) > UNSTEADY * min(halves):
         values = " and ".join(f"{value:.2f}" for value in halves)
-        return plain(f"not used: two halves of the {len(labels)} images give temperatures of {values}")
-    return Calibration(lambda logits: scaled(logits, found.value), found, note)
+        return Temperature(), f"not used: two halves of the {len(labels)} images give temperatures of {values}"
+    return found, ""
+
+
+def _by_temperature(rows: Floats, labels: Integers, note: str) -> Calibration:
+    found, problem = steady_temperature(rows, labels)
+    return plain(problem) if problem else Calibration(lambda logits: scaled(logits, found.value), found, note)
 
 
 def _halves(labels: Integers) -> tuple[Integers, Integers]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simnl.commands import as_typed
 from simnl.fewshot.kept import KeptLogits, Packed, unpacked
 from simnl.fewshot.selection import predict
 from simnl.metrics.classification import Floats, Integers, checked
@@ -29,7 +30,6 @@ SCHEMA = 1
 TEST, SELECTION, TARGET = "test", "selection", "target/"  # names of parts; a target's is `target/<name>`
 LABELS = "/labels"
 ORACLE = "oracle-test"  # the protocol whose selection images are the test images
-ADVICE = "Compute its logits anew from the trained head: python tools/evaluate.py --again FOLDER"
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def read_logits(record: Mapping[str, Any]) -> Logits:
         ValueError: damaged, of another run, or not finite; the message names the file and says what to do.
     """
     folder = Path(record["path"]).parent
-    advice = ADVICE.replace("FOLDER", str(folder))
+    advice = f"Compute its logits anew from its head: {as_typed('python tools/evaluate.py')} --again {folder}"
     path = folder / FILE
     tensors, about = read_tensors(path, advice)
     if any(about.get(key) != value for key, value in _identity(record).items()) or about.get("schema") != SCHEMA:

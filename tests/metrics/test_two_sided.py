@@ -44,7 +44,7 @@ def test_naive_loops(sides):
             "affirmation": sum(x * math.log(x) for x in affirmed if x > 0),
             "least_denied": -min(v),
             "cache": max(sides.cache[i]),
-            "negative_cache": max(sides.negative_cache[i]),
+            "negative_cache": -min(sides.negative_cache[i]),
         }
         assert {name: values[i] for name, values in found.items()} == pytest.approx(expected, abs=1e-9)
 

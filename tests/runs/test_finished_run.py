@@ -90,7 +90,7 @@ def test_a_run_without_its_logits_is_still_finished(runs):
     (folder / LOGITS).unlink()
     assert is_done(folder, one["config_hash"])
     assert len(find_records([folder])) == 1
-    with pytest.raises(FileNotFoundError, match="tools/evaluate.py --again"):
+    with pytest.raises(FileNotFoundError, match=r"tools/evaluate\.py --again"):
         read_logits(find_records([folder])[0])
     restore_logits(find_records([folder])[0])
     assert (folder / LOGITS).read_bytes() == content

@@ -12,6 +12,7 @@ from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE
 from simnl.results.tables.lists import cost_tables
 from simnl.results.tables.metrics import metrics_tables
 from simnl.results.tables.model import Table
+from simnl.results.tables.ood import ood_tables
 from simnl.results.tables.paired import paired_tables
 
 DEFAULT_LAYOUT = "runs"
@@ -24,6 +25,7 @@ LAYOUTS: dict[str, Callable[[Sequence[dict], Request], list[Table]]] = {
     "ablation": ablation_tables,
     "cost": cost_tables,
     "metrics": metrics_tables,
+    "ood": ood_tables,
     "datasets": datasets_tables,
     "prompts": prompts_tables,
 }

@@ -1,4 +1,4 @@
-"""Layouts `metrics` and `ood`: figures that follow from the logits of runs, one row per method and config."""
+"""Layout `metrics`: figures that follow from the logits of runs, one row per method and config."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _evaluated(records: Sequence[dict]) -> list[tuple[dict, dict[str, Any]]]:
 
 
 def _metrics_table(records: Sequence[dict], request: Request) -> Table:
-    lines = [_line("metrics", label, runs, request.ci) for label, runs in labelled_runs(records, request)]
+    lines = [mean_line("metrics", label, runs, request.ci) for label, runs in labelled_runs(records, request)]
     columns: dict[str, Callable[[dict], Cell]] = {"method": lambda line: text(line["label"])}
     for name, (header, factor, decimals) in COLUMNS.items():
         columns[header] = column(name, factor, decimals)
@@ -84,7 +84,7 @@ def seeds_text(lines: Sequence[Mapping]) -> str:
     return f"Means over {' or '.join(map(str, sorted({line['n'] for line in lines})))} seeds."
 
 
-def _line(layout: str, label: str, runs: Sequence[dict], ci: str) -> dict[str, Any]:
+def mean_line(layout: str, label: str, runs: Sequence[dict], ci: str) -> dict[str, Any]:
     """One row: means of the figures of the runs of one method and config, and half widths under `<name> ci`."""
     first = runs[0]
     line: dict[str, Any] = {
