@@ -201,14 +201,19 @@ def shared_arguments(task: FewShotTask, cfg: CN) -> dict[str, Any]:
     return inputs | {
         "num_channels": round(cfg.CHANNELS * inputs["text"].shape[1] / WIDTH),
         "weights": tuple(cfg.WEIGHTS),
-        "beta": cfg.BETA,
-        "alpha": cfg.ALPHA,
     }
 
 
 @TRAINER_REGISTRY.register()
 class APE(VLTrainer):
-    """The training-free method. Prompts: templates and CuPL (optional) in one pool."""
+    """The training-free method.
+
+    Table row:
+        prediction: Tip-Adapter on Q channels, keys weighed by how little their text explains
+        learned: nothing
+        parameters: 0
+        checked: authors' code, K = 1, 2, 4
+    """
 
     training_free = True
     optional_prompt_sets = ("cupl",)
@@ -221,12 +226,19 @@ class APE(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> APEHead:
         """Hand the head its tensors and numbers."""
-        return APEHead(**shared_arguments(task, cfg), gamma=cfg.GAMMA)
+        return APEHead(**shared_arguments(task, cfg), **APEHead.hparams_of(cfg))
 
 
 @TRAINER_REGISTRY.register()
 class APET(VLTrainer):
-    """The trained method. Prompts as for APE."""
+    """The trained method.
+
+    Table row:
+        prediction: s f·(t_c + r_c) + α Σ_n o_n exp(-β (1 - f·(k_n + r_y)))
+        learned: residuals r_c on Q channels, weights o_n
+        parameters: C*Q + C*K
+        checked: authors' code, K = 1 … 16
+    """
 
     optional_prompt_sets = ("cupl",)
 
@@ -238,4 +250,4 @@ class APET(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> APETHead:
         """Hand the head its tensors and numbers."""
-        return APETHead(**shared_arguments(task, cfg))
+        return APETHead(**shared_arguments(task, cfg), **APETHead.hparams_of(cfg))

@@ -102,7 +102,14 @@ class CLAPHead(ZSLPHead):
 
 @TRAINER_REGISTRY.register()
 class ZSLP(VLTrainer):
-    """The unconstrained probe as a trainer, on templates."""
+    """The unconstrained probe as a trainer.
+
+    Table row:
+        prediction: s f·norm(w_c), w_c starts at b_c
+        learned: a classifier
+        parameters: C*D
+        checked: authors' code, K = 1 … 16
+    """
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ZSLPHead:
         """Prototypes at the raw text base."""
@@ -111,7 +118,14 @@ class ZSLP(VLTrainer):
 
 @TRAINER_REGISTRY.register()
 class CLAP(VLTrainer):
-    """The constrained probe as a trainer, on templates."""
+    """The constrained probe as a trainer.
+
+    Table row:
+        prediction: s f·norm(w_c); CE + mean_c λ_c |w_c - b_c|²
+        learned: a classifier that starts at b_c
+        parameters: C*D
+        checked: authors' code, K = 1 … 16
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

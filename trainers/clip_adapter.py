@@ -74,7 +74,14 @@ def _linear_weight(rows: int, columns: int, seed: int, name: str) -> Tensor:
 
 @TRAINER_REGISTRY.register()
 class CLIPAdapter(VLTrainer):
-    """The method as a trainer, on templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s norm(r a(x) + (1 - r) x)·t_c, a a bottleneck
+        learned: the bottleneck
+        parameters: D*D//2
+        checked: authors' code, once; formula
+    """
 
     base_to_new = True
 

@@ -82,7 +82,14 @@ class CLIPLoRAHead(Head):
 
 @TRAINER_REGISTRY.register()
 class CLIPLoRA(VLTrainer):
-    """CLIP-LoRA as a trainer, on pixels and templates; a vision transformer is needed."""
+    """CLIP-LoRA as a trainer.
+
+    Table row:
+        prediction: s norm(f'(image))·t'_c by changed towers
+        learned: rank-r changes of the attention of both towers
+        parameters: see its docstring
+        checked: authors' code, once; formula
+    """
 
     image_encoder_frozen = False
     needs_vit = True

@@ -94,7 +94,14 @@ class CoCoOpHead(Head):
 
 @TRAINER_REGISTRY.register()
 class CoCoOp(VLTrainer):
-    """The method as a trainer. Prompts: its own."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(text([v_1 + π(f) … v_M + π(f)] class c))
+        learned: context vectors, a network on the image feature
+        parameters: M*W + D*(D//16) + D//16 + W*(D//16) + W
+        checked: authors' code, once; the text tower written out
+    """
 
     prompt_sets = ()
     text_features_cached = False

@@ -108,7 +108,14 @@ class CoOpHead(Head):
 
 @TRAINER_REGISTRY.register()
 class CoOp(VLTrainer):
-    """The method as a trainer. Prompts: its own, and negative templates where NEGATIVE is on."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(text([v_1 … v_M] class c))
+        learned: context vectors of the prompt
+        parameters: M*W
+        checked: authors' code, once; the text tower written out
+    """
 
     prompt_sets = ()
     text_features_cached = False

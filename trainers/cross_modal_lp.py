@@ -97,7 +97,14 @@ class CrossModalHead(Head):
 
 @TRAINER_REGISTRY.register()
 class CrossModalLP(VLTrainer):
-    """The probe as a trainer, on templates."""
+    """The probe as a trainer.
+
+    Table row:
+        prediction: s f·w_c, trained on images and sentences
+        learned: a classifier that starts at the text's
+        parameters: C*D
+        checked: authors' code, once; formula
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

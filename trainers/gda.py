@@ -98,7 +98,14 @@ class GDAHead(SearchableHead):
 
 @TRAINER_REGISTRY.register()
 class GDA(VLTrainer):
-    """The method as a trainer. Prompts: templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·t_c + α (f·P μ_c - μ_c·P μ_c / 2), P a shrunk inverse covariance
+        learned: nothing
+        parameters: 0
+        checked: authors' code, once; formula
+    """
 
     training_free = True
 

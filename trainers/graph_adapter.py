@@ -137,7 +137,14 @@ class GraphAdapterHead(SearchableHead):
 
 @TRAINER_REGISTRY.register()
 class GraphAdapter(VLTrainer):
-    """The method as a trainer, on templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(β b_c + (1 - β) g_c), g_c a graph convolution over texts and images
+        learned: the convolutions
+        parameters: 2*D*D + 2*C*D
+        checked: authors' code, once; formula; the full graph
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -102,7 +102,14 @@ def search_c(score: Callable[[float], float], coarse: list[float], halvings: int
 
 @TRAINER_REGISTRY.register()
 class LinearProbe(VLTrainer):
-    """The probe as a trainer. Prompts: none."""
+    """The probe as a trainer.
+
+    Table row:
+        prediction: x·w_c + bias_c; CE + squared norm of w, L-BFGS
+        learned: a classifier on image features
+        parameters: C*(D + 1)
+        checked: authors' code, once; formula
+    """
 
     prompt_sets = ()
 

@@ -121,7 +121,14 @@ class BlockDescent(torch.optim.Optimizer):
 
 @TRAINER_REGISTRY.register()
 class LPPlusPlus(VLTrainer):
-    """The method as a trainer, on templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: f·(w_c + α_c t_c) + bias_c
+        learned: a classifier, a text weight per class
+        parameters: C*D + 2*C
+        checked: authors' code, once; formula
+    """
 
     revision = 2  # 1: the step size of alpha was too large by a factor of about half the classes
 

@@ -85,7 +85,14 @@ class ProKeRHead(CacheHead):
 
 @TRAINER_REGISTRY.register()
 class ProKeR(VLTrainer):
-    """The method as a trainer. Prompts: templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: f_zs(x) + k(x, S)(K + λ I)⁻¹(Y - f_zs(S))
+        learned: nothing; kernel ridge regression
+        parameters: 0
+        checked: formula
+    """
 
     training_free = True
 
@@ -103,4 +110,4 @@ class ProKeR(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ProKeRHead:
         """Hand the head its tensors and numbers."""
-        return ProKeRHead(**task.cache_inputs("template"), beta=cfg.BETA, lam=cfg.LAM, alpha=cfg.ALPHA)
+        return ProKeRHead(**task.cache_inputs("template"), **ProKeRHead.hparams_of(cfg))

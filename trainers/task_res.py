@@ -109,7 +109,14 @@ class ProjectionHead(Head):
 
 @TRAINER_REGISTRY.register()
 class TaskRes(VLTrainer):
-    """The method as a trainer, on templates, and negative ones where NEGATIVE is on."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(b_c + a x_c)
+        learned: a residual x_c per class
+        parameters: C*D
+        checked: authors' code, K = 1 … 16
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -75,7 +75,14 @@ class TipAdapterHead(CacheHead):
 
 @TRAINER_REGISTRY.register()
 class TipAdapter(VLTrainer):
-    """The training-free cache. Prompts: templates."""
+    """The training-free cache.
+
+    Table row:
+        prediction: s f·t_c + α Σ_n exp(-β (1 - f·k_n)) onehot(y_n)
+        learned: nothing; a cache of support features
+        parameters: 0
+        checked: authors' code, K = 1 … 16
+    """
 
     training_free = True
     learn_keys = False
@@ -91,15 +98,21 @@ class TipAdapter(VLTrainer):
         return TipAdapterHead(
             **task.cache_inputs("template"),
             learn_keys=self.learn_keys,
-            beta=cfg.BETA,
-            alpha=cfg.ALPHA,
+            **TipAdapterHead.hparams_of(cfg),
             negative=NegativeBranch.of(task, cfg.NEGATIVE) if self.learn_keys else None,
         )
 
 
 @TRAINER_REGISTRY.register()
 class TipAdapterF(TipAdapter):
-    """The same with learned keys. Prompts: templates, and negative ones where NEGATIVE is on."""
+    """The same cache with learned keys.
+
+    Table row:
+        prediction: s f·t_c + α Σ_n exp(-β (1 - f·k_n)) onehot(y_n)
+        learned: the cache's keys k_n
+        parameters: C*K*D
+        checked: authors' code, K = 1 … 16
+    """
 
     training_free = False
     learn_keys = True

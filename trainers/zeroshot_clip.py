@@ -42,7 +42,14 @@ class ZeroshotHead(Head):
 
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP(VLTrainer):
-    """Zero-shot CLIP as a trainer without training."""
+    """Zero-shot CLIP as a trainer without training.
+
+    Table row:
+        prediction: s f·t_c
+        learned: nothing
+        parameters: 0
+        checked: formula
+    """
 
     uses_support = False
     training_free = True

@@ -81,6 +81,11 @@ class SearchableHead(Head):
             raise ValueError(f"{type(self).__name__}'s hyper-parameters are {sorted(expected)}, got {sorted(hparams)}.")
         self.hparams = dict(hparams)
 
+    @classmethod
+    def hparams_of(cls, node: Mapping[str, Any]) -> dict[str, Any]:
+        """The initial hyper-parameters that a config node holds, by the names that the constructor has for them."""
+        return {name: node[name.upper()] for name in (*cls.STAGE, *cls.MIXING, "alpha")}
+
     @abstractmethod
     def terms(self, features: Tensor, **given: Tensor) -> Terms:
         """What does not depend on hyper-parameters; first dimension B. given: as of `losses`."""

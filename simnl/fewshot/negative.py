@@ -16,7 +16,7 @@ arXiv:2403.12964; formulas as in trainers/simnl.py, with negative keys per class
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -24,13 +24,14 @@ from torch import Tensor, nn
 
 from simnl.fewshot.adapters import ClassNegativeKeys, NegativeText, SupportRows, cache_terms
 from simnl.fewshot.cache import instance_weights
+from simnl.fewshot.options import Options
 from simnl.fewshot.task import FewShotTask
 
 PROMPTS = "negative"  # the prompt set that the branch needs
 
 
 @dataclass(frozen=True)
-class NegativeOptions:
+class NegativeOptions(Options):
     """Constants of the branch: a method's `NEGATIVE` node in the config, keys in capitals.
 
     Attributes:
@@ -43,6 +44,8 @@ class NegativeOptions:
         alpha, beta: weight and sharpness of the negative cache; absent where the method has them for its own cache.
     """
 
+    NODE = "NEGATIVE"
+
     enabled: bool = False
     weight: float = 0.33
     lr_factor: float = 5.0
@@ -53,26 +56,13 @@ class NegativeOptions:
     beta: float = 1.0
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("weight", "lr_factor", "text_scale"):
             if getattr(self, name) <= 0:
                 raise ValueError(
                     f"NEGATIVE.{name.upper()} (in the method's config node) is {getattr(self, name)}: it must be "
                     "above 0. NEGATIVE.ENABLED switches the branch off."
                 )
-
-    @classmethod
-    def defaults(cls, without: tuple[str, ...] = ()) -> dict[str, object]:
-        """The config node's keys and values; `without`: names that the method has for itself."""
-        return {name.upper(): value for name, value in asdict(cls()).items() if name not in without}
-
-    @classmethod
-    def of(cls, node: Mapping[str, Any]) -> NegativeOptions:
-        """The options that a config node holds.
-
-        Raises:
-            ValueError: a value out of range; the message names the key.
-        """
-        return cls(**{name.lower(): value for name, value in node.items()})
 
 
 class NegativeBranch(nn.Module):

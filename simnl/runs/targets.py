@@ -8,11 +8,10 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
-from simnl.config_names import check_name
+from simnl.config_names import check_name, config_file
 from simnl.data.listing import some
 from simnl.fewshot.head import Head
 from simnl.fewshot.selection import percent_right, predict
-from simnl.locations import CONFIGS
 from simnl.runs.capabilities import refusal
 from simnl.runs.logits import TARGET, Keeper
 from simnl.runs.record import NEW_CLASSES
@@ -56,7 +55,7 @@ def _target(cfg: CN, name: str) -> CN:
             f"The target {name} has all classes, and the run only some (DATASET.SUBSAMPLE_CLASSES is "
             f"{cfg.DATASET.SUBSAMPLE_CLASSES}): set it to all, or leave {name} out of the targets."
         )
-    body: Any = read_yaml(CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml")
+    body: Any = read_yaml(config_file("datasets", check_name("datasets", name)))
     target.DATASET.NAME = body["DATASET"]["NAME"]
     if target.DATASET.SPLIT_FILE:  # the source's; names are then given for the classes of that file
         target.DATASET.SPLIT_FILE = target.DATASET.CLASSNAMES_FILE = ""

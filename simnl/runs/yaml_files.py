@@ -82,7 +82,8 @@ def _require_sane(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
         if depth > DEPTH:
-            raise ValueError(f"it is nested more than {DEPTH} deep, in line {event.start_mark.line + 1}")
+            line = event.start_mark.line + 1 if event.start_mark else "?"
+            raise ValueError(f"it is nested more than {DEPTH} deep, in line {line}")
         if aliases > ALIASES:
             raise ValueError(f"it has more than {ALIASES} aliases (*name)")
 
