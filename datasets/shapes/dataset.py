@@ -104,10 +104,11 @@ class Shapes(FewShotDataset):
         ]
 
     def _render_missing(self, root: Path) -> None:
-        painters = {
-            item.path: partial(render_image, part, kind, index, self.style) for item, part, kind, index in self._plan()
-        }
+        painters = {item.path: partial(self._paint, part, kind, index) for item, part, kind, index in self._plan()}
         render_missing(root, painters, self.config_name)
+
+    def _paint(self, part: str, kind: ShapeClass, index: int) -> Image.Image:
+        return render_image(part, kind, index, self.style)
 
 
 class _ShiftedShapes(Shapes):
