@@ -1,24 +1,26 @@
 """SimNL: positive and negative learning on both modalities of a frozen CLIP.
 
-Four adapters (simnl/fewshot/adapters.py), each a residual on a frozen tensor: positive and negative text classifiers,
-positive and negative cache keys. A negative classifier scores the absence of a class, so one minus its cosine speaks
-for the class.
+There are four adapters (simnl/fewshot/adapters.py). Each is a learned residual on a frozen tensor: on the positive and
+the negative text classifier, and on the positive and the negative cache keys. A negative classifier scores the absence
+of a class, so that one minus its cosine speaks for the class.
 
-    R = s f.m                        positive text      m_c = (1 - w) norm(T_c + rho_T) + w norm(U_c + rho_U)
+    R = s f.m                               positive text      m_c = (1 - w) norm(T_c + rho_T) + w norm(U_c + rho_U)
     P = sum_n w_n exp(-beta (1 - f.k_n))    positive cache     k_n = norm(F_n + r_pos), rows of class c
-    Q = g s (1 - f.v)                negative text      v_c = norm(V_c + rho_V)
-    N = sum_n w_n exp(-beta f.q_n)   negative cache     q_n = norm(F-_n + r_neg)
+    Q = g s (1 - f.v)                       negative text      v_c = norm(V_c + rho_V)
+    N = sum_n w_n exp(-beta f.q_n)          negative cache     q_n = norm(F-_n + r_neg)
     logits = lambda (R + alpha P) + (1 - lambda) (Q + alpha N)
     loss   = CE + L_rank + 8 L_cons  (+ L_neg, Eq. 14/18 of the paper, an option)
 
-T, U, V: classifiers of the templates, the CuPL sentences and the negative templates; F: cache keys; F-: their negative
-counterparts; w_n: instance weights (label refinement); s: the model's logit scale.
+T, U and V are the classifiers of the templates, of the CuPL sentences and of the negative templates. F are the cache
+keys, and F- are their negative counterparts. w_n are instance weights (label refinement), and s is the model's logit
+scale.
 
 Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
 arXiv:2403.12964, and the authors' released code.
-Differences from the authors' code: one shot gives weight 1 (theirs divides 0 by 0); parameters of no effect are left
-out; the quirks that move numbers are named switches in configs/trainers/SimNL.yaml (preset `official` turns them on,
-`repaired` off). Parity: tests/parity/test_simnl.py.
+Differences from the authors' code: one shot gives the weight 1, where the authors' code divides 0 by 0. Parameters
+without effect are left out. The quirks that move figures are named switches in configs/trainers/SimNL.yaml: the preset
+`official` turns them on, and `repaired` turns them off.
+Parity: tests/parity/test_simnl.py.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
     """Read what `save_head` wrote: the state dict and the description.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a file of `save_head`, or damaged.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or was not written by `save_head`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No trained head at {path}. Train first, or point --model-dir at a finished run.")
@@ -77,7 +77,8 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
         about: the description of this run; all but the hyper-parameters must be equal.
 
     Raises:
-        FileNotFoundError: no such file; ValueError: damaged, another method's, or of other classes.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, of another method or of other classes.
     """
     state, found = load_head(path)
     for key, ours in about.items():
@@ -101,13 +102,14 @@ def load_trained(folder: str | Path, head: nn.Module, about: dict, epoch: int | 
     A head that learns nothing and has nothing to search stays as it is.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         head: what is loaded into.
         about: the description of this run, see `restore_head`.
-        epoch: from 1; None or 0: the deployed head.
+        epoch: counts from 1; None and 0 stand for the deployed head.
 
     Raises:
-        FileNotFoundError: nothing there; ValueError: damaged, another method's, or of other classes.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, of another method or of other classes.
     """
     if not (head.state_dict() or isinstance(head, SearchableHead)):
         log.info("%s learns nothing: there is no model to load.", about["method"])

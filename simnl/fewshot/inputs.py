@@ -110,5 +110,19 @@ class PixelInputs(FeatureInputs):
         )
 
 
+def open_inputs(cfg, clip: FrozenCLIP, device: torch.device, *, pixels: bool) -> FeatureInputs:
+    """The inputs of a run, with the feature store that its config names.
+
+    Args:
+        cfg: the run's config.
+        clip: the frozen model.
+        device: where heads live.
+        pixels: True for a method that changes the image tower.
+    """
+    loader, store = cfg.DATALOADER, cfg.STORE
+    features = FeatureStore(store.ROOT, clip, loader.NUM_WORKERS, store.BATCH_SIZE, progress=cfg.VERBOSE)
+    return (PixelInputs if pixels else FeatureInputs)(cfg, features, clip.preprocess, device)
+
+
 def _labels(items: Sequence) -> torch.Tensor:
     return torch.tensor([item.label for item in items], dtype=torch.int64)

@@ -35,12 +35,12 @@ class NegativeOptions(Options):
     """Constants of the branch: a method's `NEGATIVE` node in the config, keys in capitals.
 
     Attributes:
-        enabled: off by default: the method is then the plain one, bit for bit.
-        weight: of the branch beside the method's own logits, above 0.
-        lr_factor: on the learning rate.
-        text_scale: g, of the negative text logits.
-        cache: False: the negative text alone.
-        tau: temperature of the instance weights.
+        enabled: False, the default, leaves the method as it is, bit for bit.
+        weight: the weight of the branch beside the method's own logits, above 0.
+        lr_factor: the factor of the branch on the learning rate.
+        text_scale: g, the scale of the negative text logits.
+        cache: False leaves the negative text alone.
+        tau: the temperature of the instance weights.
         alpha, beta: weight and sharpness of the negative cache; absent where the method has them for its own cache.
     """
 

@@ -128,7 +128,7 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
     Args:
         files: yaml files in merge order.
         options: KEY, VALUE, KEY, VALUE, ... from the command line.
-        settings: the same as a dict of dotted keys; applied before `options`.
+        settings: values by dotted key, which are applied before `options`.
 
     Raises:
         ConfigError: unknown keys (with the nearest valid one), wrong types, wrong forms; all of them at once.

@@ -21,18 +21,18 @@ log = logging.getLogger(__name__)
 
 
 def build_targets(cfg: CN) -> dict:
-    """The data sets of TEST.TARGETS by name; what is missing or makes no sense is told before anything is trained.
+    """The data sets of TEST.TARGETS by name. What is missing or makes no sense is told before anything is trained.
 
     Raises:
-        ValueError: an unknown name, shifted data for a run on a part of the classes, or new classes for a method or run
-            that has none.
+        ValueError: a name is unknown, a run on a part of the classes asks for shifted data, or a method or run that has
+            no new classes asks for them.
         FileNotFoundError: a data set is not there.
     """
     return {name: build_dataset(_target(cfg, name)) for name in cfg.TEST.TARGETS}
 
 
 def checked_targets(cfg: CN) -> dict:
-    """As `build_targets`, and each of them is seen to fit the run's own data; before anything is encoded.
+    """As `build_targets`; each of them is also compared with the data of the run, before anything is encoded.
 
     Raises:
         ValueError, FileNotFoundError: see `build_targets` and `check_targets`.
@@ -74,10 +74,10 @@ def _check_new_classes(cfg: CN) -> None:
 
 
 def check_targets(source, targets: dict) -> None:
-    """See that labels of the shifted data sets among `targets` stand for columns of a head for the classes of `source`.
+    """Check that labels of the shifted data sets among `targets` are columns of a head for the classes of `source`.
 
     Raises:
-        ValueError: there are more or fewer, or most of them have other names.
+        ValueError: there are more or fewer classes, or most of them have other names.
     """
     for name, dataset in targets.items():
         reason = "" if name == NEW_CLASSES else _misfit(source, dataset)
@@ -108,7 +108,7 @@ def test_on(trainer, name: str, dataset, keeper: Keeper) -> float:
     is put into a head that is built from their names. `keeper` takes the logits.
 
     Raises:
-        NotFinite: NaN or infinite logits, of which an accuracy would mean nothing.
+        NotFinite: logits are NaN or infinite, so that an accuracy would mean nothing.
     """
     head, columns = trainer.head, dataset.class_indices
     if name == NEW_CLASSES:
