@@ -44,6 +44,7 @@ def detect_all(folders: list[Path], names: list[str]) -> None:
     """Detection by the head of each run that has not got it; one line per run."""
     from simnl.results.tables import find_records
     from simnl.runs.detection import detect, has_detection
+    from simnl.runs.folder import claimed
     from simnl.runs.outliers import build_outliers
     from simnl.runs.stored import read_config
 
@@ -52,7 +53,8 @@ def detect_all(folders: list[Path], names: list[str]) -> None:
         if has_detection(record, sets):
             print(f"seed {record['seed']}: outliers scored before, skipped", flush=True)
             continue
-        found = detect(record, names)
+        with claimed(Path(record["path"]).parent, wait=True):
+            found = detect(record, names)
         chosen = found["detectors"]["chosen"]
         parts = [f"{name} {100 * one['figures'][chosen]['auroc']:.2f}" for name, one in found["sets"].items()]
         print(printable(f"seed {record['seed']}: AUROC of {chosen}: {', '.join(parts)}"), flush=True)
