@@ -26,6 +26,7 @@ from simnl.clip.arithmetic import set_arithmetic
 from simnl.escaping import printable
 from simnl.files import make_cache
 from simnl.runs.config import relevant
+from simnl.runs.flips import record_flips
 from simnl.runs.hparams import write_hparams
 from simnl.runs.identity import RunIdentity
 from simnl.runs.logits import Keeper, keep_logits
@@ -90,7 +91,7 @@ def run_one(
     record = make_record(cfg, identity, trainer, time.perf_counter() - start)
     record |= {"targets": accuracies, "swept": settings, "num_settings": max(tried, record["num_settings"])}
     record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)
-    record["logits"] = keep_logits(trainer, keeper, record)
+    record |= {"logits": keep_logits(trainer, keeper, record), "label_flips": record_flips(trainer)}
     write_hparams(chosen, record)
     write_record(cfg.OUTPUT_DIR, record)
     return record

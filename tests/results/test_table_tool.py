@@ -9,7 +9,9 @@ import sys
 import pytest
 import table as tool
 
+from helpers.logit_runs import add_detection, add_logits
 from helpers.table_records import REPO, csv_rows, damaged, three, write
+from simnl.results.tables import find_records
 
 COMMANDS = re.findall(r"^python tools/table\.py ([^#\n]*)", (REPO / "docs" / "results.md").read_text(), re.M)
 
@@ -41,7 +43,11 @@ def output(tmp_path):
     runs += three(58.0, options={"TRAINER.SIMNL.RERANK_WEIGHT": 0.0})
     runs += three(65.0, dataset="imagenet", method="TipAdapterF", targets={"imagenet_a": 25.0, "imagenet_r": 59.0})
     runs += three(70.0, subsample_classes="base", method="ZeroshotCLIP", targets={"new": 62.0})
-    return write(tmp_path / "output", runs)
+    folder = write(tmp_path / "output", runs)
+    written = find_records([folder])
+    add_logits(written)
+    add_detection(written[0])
+    return folder
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -29,6 +29,7 @@ from simnl.runs.record import FILE, is_done
 from simnl.runs.restored import restore_logits
 from simnl.runs.run import run_one
 from simnl.runs.stored import read_config, stored_keys
+from simnl.sealed import read_sealed
 
 NAMES = ("cat", "dog $1 $2", "fish")  # dollar signs start no formula
 
@@ -42,14 +43,14 @@ def runs(tmp_path_factory):
     return {method: train(root, method) for method in ("SimNL", "ZeroshotCLIP")}
 
 
-def train(root: Path, method: str) -> Path:
+def train(root: Path, method: str, *options: str) -> Path:
     settings = {
         "TRAINER.NAME": method, "DATASET.CONFIG": "imagefolder", "DATASET.NUM_SHOTS": 2, "SEED": 3,
         "STORE.ROOT": str(root / "cache"), "OUTPUT_DIR": str(root / method), "USE_CUDA": False,
         "DATASET.FOLDER": str(root / "images"), "PROMPTS.POSITIVE": ["a photo of a {}."], "VERBOSE": False,
     }  # fmt: skip
     files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
-    cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], ["OPTIM.MAX_EPOCH", "3"], settings)
+    cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], ["OPTIM.MAX_EPOCH", "3", *options], settings)
     with run_log(cfg.OUTPUT_DIR, quiet=True):
         run_one(cfg)
     return Path(cfg.OUTPUT_DIR)
@@ -206,3 +207,19 @@ def test_without_tensorboard_a_warning(runs, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         write_hparams(read_config(runs["SimNL"]), record_of(runs["SimNL"]))
     assert "No HPARAMS" in caplog.text
+
+
+@pytest.mark.parametrize("rule", ["bernoulli", "exact"])
+def test_wrong_labels_are_listed_and_looked_for(runs, tmp_path, rule):
+    root = tmp_path / rule
+    root.mkdir()
+    for name in NAMES:
+        make_images(root / "images" / name, 10, size=16, seed=len(name))
+    folder = train(root, "SimNL", "DATASET.LABEL_NOISE", "0.5", "DATASET.NOISE_RULE", rule)
+    told, flips = record_of(folder)["label_flips"], read_sealed(folder / "flips.json")
+    assert (told["file"], told["rule"], told["count"]) == ("flips.json", rule, len(flips["flips"]))
+    assert all(given != true and path.startswith(NAMES[true]) for path, given, true in flips["flips"])
+    if rule == "exact":
+        assert told["count"] == 3  # floor(0.5 * 6)
+        assert 0 <= told["auroc"] <= 1
+    assert record_of(runs["SimNL"])["label_flips"] is None
