@@ -30,6 +30,13 @@ class Head(nn.Module):
         """What follows from raw image features (B, D) and from nothing that is learned, (B, num_products)."""
         raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
 
+    def sides(self, features: Tensor) -> dict[str, Tensor]:
+        """What speaks for and against each class, (B, C) each, by the names of `simnl.metrics.two_sided.Sides`.
+
+        By default nothing: for heads that have a positive and a negative side. features: raw image features, (B, D).
+        """
+        return {}
+
     def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
         """Weighted terms of the training loss, which is their sum.
 
@@ -43,13 +50,6 @@ class Head(nn.Module):
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """Pairs of a factor on the learning rate and the parameters; by default one group with the factor 1."""
         return [(1.0, [p for p in self.parameters() if p.requires_grad])]
-
-    def sides(self, features: Tensor) -> dict[str, Tensor]:
-        """What speaks for and against each class, (B, C) each, by the names of `simnl.metrics.two_sided.Sides`.
-
-        By default nothing: for heads that have a positive and a negative side. features: raw image features, (B, D).
-        """
-        return {}
 
     def frozen_buffer(self, name: str, tensor: Tensor) -> None:
         """Register a derived tensor: it moves with the head, but is not part of its checkpoint."""
