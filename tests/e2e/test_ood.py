@@ -15,8 +15,6 @@ def test_known_against_unknown_classes(shell, tmp_path):
     assert wrong.returncode == 1
     assert "Unknown outliers 'nwe'. Did you mean new?" in wrong.stderr
     assert not list((tmp_path / "output").rglob("head.safetensors"))  # told before anything is trained
-    shifted = shell(command, OUTLIERS="shapes_noise", SEEDS="1")
-    assert "20 of their classes are known to the run" in shifted.stderr
     done = shell(command, OUTLIERS="new plain_noise", SEEDS="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "seed 1: AUROC of maxlogit: new " in done.stdout
@@ -25,8 +23,6 @@ def test_known_against_unknown_classes(shell, tmp_path):
     assert (record["subsample_classes"], record["num_classes"]) == ("base", 20)
     again = shell(command, OUTLIERS="new plain_noise", SEEDS="1")
     assert "seed 1: outliers scored before, skipped" in again.stdout
-    shown = shell(f"$PYTHON tools/table.py {tmp_path}/output --layout ood --format csv")
-    assert shown.stdout.count("energy") == 2
     figures = shell(f"$PYTHON tools/evaluate.py {tmp_path}/output --format csv")
     assert f"{record['accuracy']}"[:8] in figures.stdout
 

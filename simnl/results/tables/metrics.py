@@ -76,7 +76,7 @@ def _metrics_table(records: Sequence[dict], request: Request) -> Table:
     title = f"Metrics on {dataset_name(first['dataset'])}, {common.shots_title(first['shots'])}"
     notes = sorted({f"{line['label']}: temperature {line['note']}." for line in lines if line["note"]})
     caption = [common.setting_text(first), *common.fewer_images(records), *METRICS_CAPTION, seeds_text(lines), *notes]
-    return listed(lines, columns, f"{title} ({common.run_title(first)})", caption, unsaid=["label"])
+    return listed(lines, columns, f"{title} ({common.run_title(first)})", caption)
 
 
 def seeds_text(lines: Sequence[Mapping]) -> str:

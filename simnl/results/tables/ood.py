@@ -147,7 +147,7 @@ def _share_table(records: Sequence[dict], request: Request) -> Table:
         seeds_text(lines),
     ]
     title = f"Share of the positive side on {dataset_name(first['dataset'])}, {common.shots_title(first['shots'])}"
-    return listed(lines, columns, f"{title} ({common.run_title(first)})", caption, unsaid=["label"])
+    return listed(lines, columns, f"{title} ({common.run_title(first)})", caption)
 
 
 def _by_share(run: dict, lam: str, records: Sequence[dict]) -> dict[str, float]:
