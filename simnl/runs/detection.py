@@ -64,7 +64,8 @@ def detect(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
         "sets": {},
     }
     for outliers in build_outliers(trainer.cfg, names):
-        unknown = score(trainer, trainer.head, trainer.inputs.stream(items_of(outliers)), detectors)
+        stream = trainer.seen_by_head(trainer.inputs.stream(items_of(outliers)))
+        unknown = score(trainer, trainer.head, stream, detectors)
         content["sets"][outliers.name] = {
             **about(outliers),
             "figures": {name: figures(known, unknown, name, detectors) for name in known.scores},

@@ -115,8 +115,8 @@ def test_on(trainer, name: str, dataset, keeper: Keeper) -> float:
         head, columns = head_for(trainer, dataset), None
     kept = keeper.collector(len(dataset.test), dataset.num_classes)
     with trainer.stopwatch.phase("targets"):
-        batches, method = trainer.inputs.stream(dataset.test), type(trainer).__name__
-        predicted, labels = predict(head, batches, trainer.device, columns, method, kept.add)
+        batches, method = trainer.seen_by_head(trainer.inputs.stream(dataset.test)), type(trainer).__name__
+        predicted, labels = predict(head, batches, trainer.device, columns, method, transduce=True, keep=kept.add)
     keeper.keep(f"{TARGET}{name}", kept, labels)
     accuracy = percent_right(predicted, labels)
     log.info("Accuracy on the target %s: %.2f %%", name, accuracy)
