@@ -1,5 +1,24 @@
 """SimNL: few-shot adaptation of vision-language models.
 
 This is the library on which methods (`trainers/`) and data sets (`datasets/`) stand. docs/architecture.md explains its
-parts and which of them may import which.
+parts and which of them may import which. Programs and notebooks start at `FewShotClassifier` (docs/classifier.md).
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simnl.classifier import FewShotClassifier
+
+__all__ = ["FewShotClassifier"]
+__version__ = "0.2.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the classifier when it is asked for: seconds pass until PyTorch is there."""
+    if name == "FewShotClassifier":
+        from simnl.classifier import FewShotClassifier
+
+        return FewShotClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

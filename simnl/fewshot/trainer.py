@@ -14,18 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import transforms as T
 from yacs.config import CfgNode as CN
 
-from dassl.data import DataManager
 from dassl.engine import TrainerX
 from dassl.optim import build_optimizer
 from dassl.utils import load_checkpoint
 from simnl.clip.finite import check_logits
-from simnl.clip.model import load_clip
-from simnl.clip.prompts import check_told_apart, encode_prompt_sets
-from simnl.clip.store import FeatureStore
-from simnl.clip.transforms import Transform
 from simnl.fewshot.capabilities import check_choices, refusal
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head, SearchableHead
@@ -34,6 +28,7 @@ from simnl.fewshot.loaders import given, keep_products
 from simnl.fewshot.schedule import build_schedule
 from simnl.fewshot.search import Grid, axis, choose, count_grid
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
+from simnl.fewshot.sources import Sources
 from simnl.fewshot.support import SupportSet
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.timing import Stopwatch
@@ -111,6 +106,10 @@ class VLTrainer(TrainerX):
 
     # ------------------------------------------------------------------ set-up (called by the engine)
 
+    def __init__(self, cfg: CN, sources: Sources | None = None):
+        self.sources = sources or Sources()
+        super().__init__(cfg)
+
     def check_cfg(self, cfg: CN) -> None:
         """Called first by the engine: the values of the keys that this class reads."""
         check_choices(cfg)
@@ -126,18 +125,15 @@ class VLTrainer(TrainerX):
     def build_data_loader(self) -> None:
         """Data set, frozen CLIP, features; loaders that yield features under Dassl's batch keys."""
         cfg = self.cfg
-        self.dm = DataManager(cfg, T.ToTensor(), T.ToTensor())  # missing data is told before weights are fetched
+        self.dm = self.sources.data(cfg)  # missing data is told before weights are fetched
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
         reason = refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only)
         if reason:
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        transform = Transform.from_keys(backbone.TRANSFORM)
-        self.clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(self.device), transform)
+        self.clip = self.sources.clip(cfg, self.device)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self._check_prompts(dataset)
-        self.store = FeatureStore(
-            cfg.STORE.ROOT, self.clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, progress=cfg.VERBOSE
-        )
+        self.store = self.sources.store(cfg, self.clip)
         inputs = FeatureInputs if self.image_encoder_frozen else PixelInputs
         self.inputs = inputs(cfg, self.store, self.clip.preprocess, self.device)
         with self.stopwatch.phase("features"):
@@ -147,9 +143,9 @@ class VLTrainer(TrainerX):
         """Classes that no prompt tells apart are told, or refused, before anything is encoded."""
         own_names = getattr(dataset, "own_names", False) or bool(self.cfg.DATASET.CLASSNAMES_FILE)
         if not self.text_features_cached:
-            check_told_apart(self.clip, ["{}"], self._classnames(), own_names)
+            self.sources.check_names(self.clip, ["{}"], self._classnames(), own_names)
         elif "template" in self.prompt_sets_of(self.node):
-            check_told_apart(self.clip, self.cfg.PROMPTS.POSITIVE, self._classnames(), own_names)
+            self.sources.check_names(self.clip, self.cfg.PROMPTS.POSITIVE, self._classnames(), own_names)
 
     def _build_loaders(self, dataset) -> None:
         self.test_loader = self.inputs.stream(dataset.test)
@@ -184,7 +180,7 @@ class VLTrainer(TrainerX):
 
     def _build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         needed = self.prompt_sets_of(self.node)
-        prompts = encode_prompt_sets(self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets)
+        prompts = self.sources.prompts(self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets)
         support = support or SupportSet.empty(self.clip.embed_dim)
         return FewShotTask(
             support_features=support.features,
@@ -207,6 +203,7 @@ class VLTrainer(TrainerX):
         """The engine's epoch, timed."""
         with self.stopwatch.phase("train"):
             super().run_epoch()
+        self.sources.epoch_done(self.epoch + 1, self.max_epoch)
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Continue an interrupted run; a method that does not train has nothing to continue.
@@ -221,6 +218,11 @@ class VLTrainer(TrainerX):
         except (FileNotFoundError, ValueError) as error:
             folder = Path(directory) / "head"
             raise ValueError(f"{error} To train from the start, delete {folder} and run again.") from error
+
+    def init_writer(self, log_dir: str) -> None:
+        """TensorBoard's log, where there is to be one."""
+        if self.sources.writes_log:
+            super().init_writer(log_dir)
 
     def before_train(self) -> None:
         """Find where to start, and what epoch selection already knows."""

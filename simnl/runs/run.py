@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -177,24 +177,25 @@ def run_one(
     return record
 
 
-def seeded_trainer(cfg: CN, targets: dict | None = None):
+def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], Any] = build_trainer):
     """The trainer of a config, with the arithmetic that it asks for and the global generators set to its seed.
 
     Args:
         targets: data sets on which it will be tested too; ValueError where they do not fit its classes.
+        build: makes the trainer; by default the engine does, from the registry.
     """
     set_arithmetic(cfg.MATMUL, cfg.USE_CUDA and torch.cuda.is_available())
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    trainer = build_trainer(cfg)
+    trainer = build(cfg)
     check_targets(trainer.dm.dataset, targets or {})
     return trainer
 
 
-def validation_score(cfg: CN, targets: dict) -> tuple[float | None, int]:
+def validation_score(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_trainer) -> tuple[float | None, int]:
     """Train without a test; (accuracy in percent on the selection images, number of settings that were tried)."""
-    trainer = seeded_trainer(with_settings(cfg, {"TEST.NO_TEST": True}, cfg.OUTPUT_DIR), targets)
+    trainer = seeded_trainer(with_settings(cfg, {"TEST.NO_TEST": True}, cfg.OUTPUT_DIR), targets, build)
     if not trainer.num_val:
         return None, 0
     try:
