@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from helpers.images import make_images
 from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.prompt_learning import TextTower
-from simnl.runs.run import OWN_PACKAGES
+from simnl.runs.logs import OWN_PACKAGES
 
 torch.set_num_threads(1)  # tensors here are small: more threads only cost time
 

@@ -164,7 +164,7 @@ def main() -> int:
     args = build_parser().parse_args(flags)
     sort_words(args)
 
-    from simnl.runs.run import configure_logging
+    from simnl.runs.logs import configure_logging
     from simnl.studies import launch
     from simnl.studies.definitions import cells_of
 

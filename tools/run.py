@@ -95,40 +95,40 @@ def parse(arguments: list[str], method: str) -> tuple[str, int, list[str]]:
     return dataset, number, options
 
 
-def build_configs(method: str, dataset: str, shots: int, options: list[str]) -> list:
-    """One frozen config per seed, as the environment says."""
+def build_cells(method: str, dataset: str, shots: int, options: list[str]) -> list:
+    """One cell per seed, as the environment says."""
     from simnl.runs.targets import checked_targets
-    from simnl.studies.cells import Plan, Setup, Variant, build_configs, is_finished, targets_of
+    from simnl.studies.cells import Plan, Setup, Variant, is_finished, plan_cells, targets_of
 
     cuda = pick_device(setting("DEVICE", "auto"))
     variant = Variant(options=tuple(options), targets=tuple(targets_of(dataset, setting("TARGETS", ""))))
     setup = Setup.from_environment(os.environ, cuda=cuda)
-    configs = build_configs(setup, Plan(method, dataset, shots, variant), seeds_from(setting("SEEDS", "1 2 3")))
-    if variant.targets and not all(map(is_finished, configs)):
+    cells = plan_cells(setup, Plan(method, dataset, shots, variant), seeds_from(setting("SEEDS", "1 2 3")))
+    if variant.targets and not all(map(is_finished, cells)):
         with contextlib.redirect_stdout(None):
-            checked_targets(configs[0])
-    return configs
+            checked_targets(cells[0].cfg)
+    return cells
 
 
-def run_all(configs: list) -> list[Path]:
+def run_all(cells: list) -> list[Path]:
     """Run what is not done; one line per run. A failed run ends the command, the others' records stay."""
-    for cfg in configs:
-        print(printable(f"seed {cfg.SEED}: {run_seed(cfg)}"), flush=True)
-    return [Path(cfg.OUTPUT_DIR) for cfg in configs]
+    for cell in cells:
+        print(printable(f"seed {cell.seed}: {run_seed(cell)}"), flush=True)
+    return [Path(cell.folder) for cell in cells]
 
 
-def run_seed(cfg) -> str:
-    """Run a config unless it is done; returns what became of it. Waits where another process runs the same."""
+def run_seed(cell) -> str:
+    """Run a cell unless it is done; returns what became of it. Waits where another process runs the same."""
     from simnl.runs.folder import claimed
     from simnl.studies.cells import is_finished
     from simnl.studies.executor import execute
 
-    with claimed(cfg.OUTPUT_DIR, wait=True):
-        if is_finished(cfg):
-            return f"done before, skipped ({cfg.OUTPUT_DIR})"
-        print(printable(f"seed {cfg.SEED}: running, log in {cfg.OUTPUT_DIR}/log.txt"), flush=True)
+    with claimed(cell.folder, wait=True):
+        if is_finished(cell):
+            return f"done before, skipped ({cell.folder})"
+        print(printable(f"seed {cell.seed}: running, log in {cell.folder}/log.txt"), flush=True)
         start = time.perf_counter()
-        record = execute(cfg)
+        record = execute(cell)
     if record is None:
         return "trained, not tested (TEST.NO_TEST)"
     return f"{record['accuracy']:.2f} % in {time.perf_counter() - start:.1f} s {_details(record)}"
@@ -156,15 +156,15 @@ def main() -> int:
     print(f"{method} on {dataset}, {shots} {'shot' if shots == 1 else 'shots'}", flush=True)
 
     from simnl.results.overview import runs_at_hand
+    from simnl.runs.logs import configure_logging
     from simnl.runs.record import FILE
-    from simnl.runs.run import configure_logging
 
     configure_logging(quiet=True)
-    configs = build_configs(method, dataset, shots, options)
-    folders = run_all(configs)
+    cells = build_cells(method, dataset, shots, options)
+    folders = run_all(cells)
     if not any((folder / FILE).is_file() for folder in folders):
         return 0  # TEST.NO_TEST: there are heads, and no figures
-    print(f"\n{runs_at_hand(folders, configs[0].TEST.TARGETS)}\n")
+    print(f"\n{runs_at_hand(folders, cells[0].cfg.TEST.TARGETS)}\n")
     print(printable(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)"))
     print(as_typed(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}"))
     return 0

@@ -26,7 +26,8 @@ from simnl.runs.backbones import check_early, is_for_tiny, warn_of_tiny
 from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
 from simnl.runs.folder import check_folder, claimed
-from simnl.runs.run import configure_logging, run_log, run_one
+from simnl.runs.logs import configure_logging, run_log
+from simnl.runs.run import run_one
 
 TINY = CONFIGS / "backbones" / "tiny.yaml"
 

@@ -60,7 +60,7 @@ def main() -> int:
         number = whole_number(os.environ.get("LOCAL_RANK") or str(rank), name="LOCAL_RANK")
         torch.cuda.set_device(number % torch.cuda.device_count())
 
-    from simnl.runs.run import configure_logging
+    from simnl.runs.logs import configure_logging
     from simnl.studies.definitions import cells_of
     from simnl.studies.warming import total_needs, warm
 

@@ -34,7 +34,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.lora import AdaptedCLIP, LoRAOptions, add_lora
 from simnl.clip.text import PromptSet, class_weights
 from simnl.fewshot.head import Head
-from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.loaders import PixelLoader, seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -107,10 +107,11 @@ class CLIPLoRA(VLTrainer):
                 "offered). Choose bf16 or fp32."
             )
 
-    def build_data_loader(self) -> None:
+    def build_train_loader(self, task: FewShotTask) -> PixelLoader:
         """As in the base; an epoch is a number of steps, not a pass."""
-        super().build_data_loader()
-        self.train_loader_x.steps = self.node.STEPS_PER_SHOT * self.cfg.DATASET.NUM_SHOTS
+        loader = super().build_train_loader(task)
+        loader.steps = self.node.STEPS_PER_SHOT * task.num_shots
+        return loader
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CLIPLoRAHead:
         """Adapted towers around the tensors of the frozen ones."""

@@ -29,7 +29,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.task import FewShotTask
@@ -99,6 +99,13 @@ class CoOpHead(Head):
     def _encode(self) -> Tensor:
         p = self.prompts
         return F.normalize(p.tower.encode(p.tokens, p.embeddings(self.context), self.chunk), dim=-1)
+
+    def deployed(self) -> ClassifierHead:
+        """Text features of the learned prompts as a constant classifier: no text tower is needed."""
+        with torch.no_grad():
+            classifier = self.text_features()
+        negative = None if self.negative is None else self.negative.deployed()
+        return ClassifierHead(classifier, self.logit_scale, negative=negative)
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count, islice
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.loaders import SupportLoader
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -90,6 +89,10 @@ class CrossModalHead(Head):
         """Raw features (B, D), of images or of sentences, to logits (B, C)."""
         return self.logit_scale * F.normalize(features, dim=-1) @ self.weight.T
 
+    def deployed(self) -> ClassifierHead:
+        """The weights as a constant classifier."""
+        return ClassifierHead(self.weight, self.logit_scale)
+
     @torch.no_grad()
     def mix_zero_shot(self, share: float) -> None:
         """WiSE-FT: move the weights towards the zero-shot classifier; share: 0 leaves them, 1 ends there."""
@@ -118,18 +121,16 @@ class CrossModalLP(VLTrainer):
         """The probe at the text classifier."""
         return CrossModalHead(task.text_features("template", averaging="mean-normalize"), task.logit_scale)
 
-    def _build_task(self, dataset, classnames: tuple[str, ...], support: Any) -> FewShotTask:
-        """Sentences are known now: join them to the images."""
-        task = super()._build_task(dataset, classnames, support)
-        loader, seed, views = self.cfg.DATALOADER.TRAIN_X, self.cfg.SEED, support.train_features
-        images = views.flatten(0, 1)[None], support.train_labels.repeat(len(views))
+    def build_train_loader(self, task: FewShotTask) -> CrossModalLoader:
+        """Images of all views, joined to the sentences of the task."""
+        loader, seed, views = self.cfg.DATALOADER.TRAIN_X, self.cfg.SEED, self.support.train_features
+        images = views.flatten(0, 1)[None], self.support.train_labels.repeat(len(views))
         texts = task.prompts["template"].features[None], task.prompts["template"].classes
         image_loader, text_loader = (
             SupportLoader(x.to(self.device), y.to(self.device), loader.BATCH_SIZE, key, loader.DROP_LAST)
             for (x, y), key in ((images, seed), (texts, -1 - seed))  # orders that have nothing to do with each other
         )
-        self.train_loader_x = CrossModalLoader(image_loader, text_loader, self.node.EPOCH_STEPS)
-        return task
+        return CrossModalLoader(image_loader, text_loader, self.node.EPOCH_STEPS)
 
     def fit(self) -> None:
         """After the epochs: WiSE-FT."""

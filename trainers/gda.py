@@ -63,8 +63,7 @@ class GDAHead(SearchableHead):
 
     Args:
         text: unit text classifier, (C, D).
-        rows: unit support features, (N, D).
-        labels: (N,) int64, any order.
+        weights, biases: of `gda_classifier`, (C, D) and (C,).
         logit_scale: s.
         alpha: the initial weight of the discriminant.
     """
@@ -74,11 +73,11 @@ class GDAHead(SearchableHead):
     biases: Tensor
 
     STAGE = ()
+    TERMS = {"gda": "discriminant"}
 
-    def __init__(self, *, text: Tensor, rows: Tensor, labels: Tensor, logit_scale: float, alpha: float):
+    def __init__(self, *, text: Tensor, weights: Tensor, biases: Tensor, logit_scale: float, alpha: float):
         super().__init__(alpha=alpha)
         self.logit_scale, self.search_width = logit_scale, len(text)
-        weights, biases = gda_classifier(rows, labels, len(text))
         for name, tensor in (("text", text), ("weights", weights), ("biases", biases)):
             self.frozen_buffer(name, tensor)
 
@@ -115,10 +114,7 @@ class GDA(VLTrainer):
     def build_head(self, task: FewShotTask, cfg: CN) -> GDAHead:
         """Hand the head its tensors and numbers."""
         views = task.support_features.to(task.device)
-        return GDAHead(
-            text=task.text_features("template"),
-            rows=F.normalize(views, dim=-1).flatten(0, 1),
-            labels=task.support_labels.repeat(len(views)),
-            logit_scale=task.logit_scale,
-            alpha=cfg.ALPHA,
-        )
+        rows, labels = F.normalize(views, dim=-1).flatten(0, 1), task.support_labels.repeat(len(views))
+        text = task.text_features("template")
+        weights, biases = gda_classifier(rows, labels, len(text))
+        return GDAHead(text=text, weights=weights, biases=biases, logit_scale=task.logit_scale, alpha=cfg.ALPHA)

@@ -60,7 +60,7 @@ class ProKeRHead(CacheHead):
         key = (beta, lam, self.cache_keys.device)
         if self._solved is None or self._solved[0] != key:
             keys = self.cache_keys.double()
-            gram = torch.exp(-beta * (1 - keys @ keys.T))
+            gram = self.kernel(keys @ keys.T, beta)
             gram.diagonal().add_(lam)
             solution = torch.cholesky_solve(self.targets.double(), torch.linalg.cholesky(gram))
             self._solved = (key, solution)
@@ -71,12 +71,28 @@ class ProKeRHead(CacheHead):
         f = F.normalize(features, dim=-1)
         return {"text": f @ self.text.T, "affinity": f @ self.cache_keys.T}
 
+    def kernel(self, affinity: Tensor, beta: float) -> Tensor:
+        """exp(-beta (1 - x.z)) in float64, from x.z of any shape."""
+        return torch.exp(-beta * (1 - affinity.double()))
+
     def stage(self, terms: Mapping[str, Tensor], *, beta: float, lam: float) -> Mapping[str, Tensor]:
         """The smoothed f_zs and Y of the support images, k(x, X) (K + lambda I)^-1 [f_zs(X), Y], both (B, C)."""
-        kernel = torch.exp(-beta * (1 - terms["affinity"].double()))
-        smoothed = (kernel @ self.coefficients(beta, lam)).to(terms["text"].dtype)
+        smoothed = (self.kernel(terms["affinity"], beta) @ self.coefficients(beta, lam)).to(terms["text"].dtype)
         zeroshot, labels = smoothed.chunk(2, dim=1)
         return {"text": terms["text"], "zeroshot": zeroshot, "labels": labels}
+
+    @property
+    def support_terms(self) -> tuple[str, ...]:
+        """All that is smoothed over the support images."""
+        return ("zeroshot", "labels")
+
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
+        """As in the base: k(x, x_n) times the row n of the coefficients, of the class."""
+        h, terms = self.hparams, self.terms(features)
+        kernel = self.kernel(terms["affinity"], h["beta"])
+        zeroshot, labels = self.coefficients(h["beta"], h["lam"]).chunk(2, dim=1)
+        rows = h["alpha"] * labels.T[classes] - zeroshot.T[classes]  # (B, N)
+        return (self.logit_scale * kernel * rows).to(terms["text"].dtype)
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """logits = s [f_zs(x) - smoothed f_zs] + alpha s [smoothed labels]."""

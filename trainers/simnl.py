@@ -24,7 +24,7 @@ out; the quirks that move numbers are named switches in configs/trainers/SimNL.y
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.clip.recipe import Rebuildable
 from simnl.fewshot import adapters
 from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.head import SearchableHead, Terms
@@ -51,7 +52,7 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class SimNLOptions:
+class SimNLOptions(Rebuildable):
     """Constants of the method. Each is documented, with its source, in configs/trainers/SimNL.yaml."""
 
     cupl_weight: float = 0.55
@@ -99,6 +100,7 @@ class SimNLHead(SearchableHead):
 
     MIXING = ("lam",)
     LINEAR = "lam"
+    TERMS = {"R": "positive text", "P": "positive cache", "Q": "negative text", "N": "negative cache"}
 
     def __init__(
         self,
@@ -166,6 +168,17 @@ class SimNLHead(SearchableHead):
         base = lam * stage["R"] + (1 - lam) * stage["Q"]
         return base, lam * stage["P"] + (1 - lam) * stage["N"]
 
+    @property
+    def support_terms(self) -> tuple[str, ...]:
+        """The positive cache; the keys of the negative one are of no single image."""
+        return (self.TERMS["P"],)
+
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
+        """As in the base: alpha lambda times what each row adds to P."""
+        h, rows = self.hparams, self.positive_cache.row_logits(self.terms(features)["P"], self.hparams["beta"])
+        own = self.positive_cache.rows.speakers.classes == classes[:, None]
+        return h["alpha"] * h["lam"] * rows * own
+
     # ------------------------------------------------------------------ losses
 
     def losses(self, features: Tensor, labels: Tensor, products: Tensor | None = None) -> dict[str, Tensor]:
@@ -195,7 +208,7 @@ class SimNL(VLTrainer):
     @classmethod
     def default_cfg(cls) -> CN:
         """Initial hyper-parameters and every constant of `SimNLOptions`."""
-        node = CN({name.upper(): value for name, value in SimNLOptions().__dict__.items()})
+        node = CN({name.upper(): value for name, value in asdict(SimNLOptions()).items()})
         node.BETA, node.ALPHA, node.LAM = 1.0, 1.0, 0.75
         node.GRID = CN({"BETA": [0.0, 7.0, 200], "ALPHA": [0.0, 7.0, 40], "LAM": [0.6, 1.0, 20]})
         return node

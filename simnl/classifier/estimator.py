@@ -18,6 +18,7 @@ from yacs.config import CfgNode as CN
 from simnl.classifier import inputs, training
 from simnl.classifier.examples import Examples, dataset_of, divide, read_examples
 from simnl.classifier.prediction import PREFIX, Fitted
+from simnl.fewshot.head_file import load as load_head_file
 from simnl.fewshot.memory import Memory
 from simnl.runs.backbones import TINY_BACKBONE
 
@@ -120,7 +121,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             memory = self._memory(reads_names, train, val, names)
             trainer, swept, tried = training.train(cfg, memory, int(self.verbose))
         self.classes_, self.classnames_, self.n_features_in_ = classes, names, trainer.clip.embed_dim
-        self._fitted = Fitted.of(trainer)
+        self._fitted = Fitted.of(trainer, classes.tolist())
         self.record_ = training.record(cfg, trainer, swept, tried)
         return self
 
@@ -140,12 +141,47 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X) -> np.ndarray:
         """Softmax of the logits, (N, C) float64."""
-        return torch.from_numpy(self.logits(X)).double().softmax(1).numpy()
+        logits = torch.from_numpy(self.logits(X)).double()
+        return (logits / self._fitted.about.temperature).softmax(1).numpy()
 
     def predict(self, X) -> np.ndarray:
         """The label with the highest logit, (N,)."""
         best = self.logits(X).argmax(1)
         return self.classes_[best]
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | Path) -> None:
+        """Write what was learned to one file, which needs no training picture; `tools/predict.py` reads it, too.
+
+        Raises:
+            ValueError: labels that are neither words nor numbers; OSError: the file cannot be written.
+        """
+        check_is_fitted(self)
+        self._fitted.save(Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, *, weights: str = "", device: str = "auto", **parameters) -> FewShotClassifier:
+        """A classifier from a file of `save`, or of a run (`head.safetensors`, or the folder that holds it).
+
+        Args:
+            path: the file.
+            weights: where the weights of its backbone are, if not at the place that the file names.
+            device: as of the class.
+            parameters: others of the class, such as cache, num_workers and verbose.
+
+        Raises:
+            FileNotFoundError: no such file; ValueError: another kind of file, damaged, or of another release.
+        """
+        place = "cuda" if training.uses_cuda(device) else "cpu"
+        loaded = load_head_file(path, weights=weights, device=place)
+        about = loaded.about
+        made = cls(about.method, backbone=about.backbone.name, random_state=about.seed, device=device, **parameters)
+        made.classes_ = np.array(about.labels or about.classnames)
+        made.classnames_, made.n_features_in_ = list(about.classnames), about.backbone.width
+        made._fitted = Fitted(loaded, weights=weights)
+        made.record_ = training.record_of_file(about)
+        return made
 
     # ------------------------------------------------------------------ what parameters mean
 

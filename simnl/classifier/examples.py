@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import Tensor
@@ -98,7 +98,7 @@ def divide(
         return examples.part(~out), examples.part(out), "fewshot-val"
     if not (isinstance(validation, tuple | list) and len(validation) == 2):
         raise ValueError("validation must be None, a pair (X, y), or a share between 0 and 1.")
-    return examples, _given(examples, *validation, classes, folder), "full-val"
+    return examples, _given(examples, validation[0], validation[1], classes, folder), "full-val"
 
 
 def _given(examples: Examples, x: Any, y: Any, classes: np.ndarray, folder: Path) -> Examples:

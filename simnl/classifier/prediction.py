@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from yacs.config import CfgNode as CN
 
 from simnl.bars import bar
 from simnl.classifier.inputs import Picture, in_files
@@ -22,9 +21,11 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.data.images import read_image
-from simnl.fewshot.head import Head
+from simnl.fewshot import head_file
+from simnl.fewshot.description import PIXELS, HeadDescription, describe
+from simnl.fewshot.encoder import clip_of
+from simnl.fewshot.head_file import LoadedHead
 from simnl.fewshot.memory import GIVEN, NO_TOWER
-from simnl.fewshot.sources import Sources
 
 ROWS = 256  # features that a head sees at once, always as many, so that a row is the same bits whatever the others are
 PICTURES = 256  # held at once
@@ -36,31 +37,40 @@ class Fitted:
     """A head, and the model whose features it takes.
 
     Attributes:
-        cfg: of the training, frozen.
-        head: in evaluation mode.
-        device: where it lives.
-        takes_pixels: whether the method changes the image tower.
-        clip: the frozen model, which is left out of a pickle and loaded again where it is needed.
-        arch: its architecture.
+        loaded: the head, as if it came from a file.
+        clip: the frozen model; None: it is loaded where it is needed. A pickle leaves it out.
+        weights: a tag or path of its weights in the place of the one that the head's description has.
     """
 
-    cfg: CN
-    head: Head
-    device: torch.device
-    takes_pixels: bool
-    arch: str
-    clip: FrozenCLIP | None
+    loaded: LoadedHead
+    clip: FrozenCLIP | None = None
+    weights: str = ""
 
     @classmethod
-    def of(cls, trainer: Any) -> Fitted:
-        """What a trainer has trained."""
-        head = trainer.head.eval().requires_grad_(False)
-        return cls(
-            trainer.cfg, head, trainer.device, not trainer.image_encoder_frozen, trainer.clip.arch, trainer.clip
-        )
+    def of(cls, trainer: Any, labels: Sequence[Any]) -> Fitted:
+        """What a trainer has trained. labels: of the classes, as a program calls them."""
+        head = trainer.head.deployed().to(trainer.device).eval().requires_grad_(False)
+        about = replace(describe(trainer), labels=tuple(labels))
+        return cls(LoadedHead(head, about, Path("The classifier"), trainer.device), trainer.clip)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"clip": None}
+
+    @property
+    def about(self) -> HeadDescription:
+        """What is known of the head."""
+        return self.loaded.about
+
+    def save(self, path: Path) -> None:
+        """Write a head file.
+
+        Raises:
+            ValueError: labels that a file cannot hold; OSError: the file cannot be written.
+        """
+        odd = [label for label in self.about.labels if not isinstance(label, str | int | float)]
+        if odd:
+            raise ValueError(f"The label {odd[0]!r} is neither a word nor a number, so that no file can hold it.")
+        head_file.save(path, self.loaded.head, self.about)
 
     def of_features(self, features: Tensor) -> np.ndarray:
         """Logits (N, C) of raw features (N, D).
@@ -68,9 +78,9 @@ class Fitted:
         Raises:
             ValueError: the head takes pictures.
         """
-        if self.takes_pixels:
-            raise ValueError(f"{self.cfg.TRAINER.NAME} changes the image tower: give pictures, not their features.")
-        return self._logits(features, ROWS)
+        if self.about.takes == PIXELS:
+            raise ValueError(f"{self.about.method} changes the image tower: give pictures, not their features.")
+        return self._logits(features)
 
     def of_pictures(self, pictures: Sequence[Picture], cache: Any, workers: int, shown: bool) -> np.ndarray:
         """Logits (N, C) of pictures.
@@ -78,7 +88,7 @@ class Fitted:
         Raises:
             ValueError: the head was trained on features of an unknown model.
         """
-        if self.arch == GIVEN:
+        if self.about.backbone.arch == GIVEN:
             raise ValueError(f"Pictures cannot be encoded: the features {NO_TOWER}")
         parts = [pictures[start : start + PICTURES] for start in range(0, len(pictures), PICTURES)]
         found = []
@@ -93,19 +103,17 @@ class Fitted:
     def _of_files(self, paths: list[str], root: Path, workers: int) -> np.ndarray:
         clip = self._model()
         view = ViewSpec.test(clip.preprocess)
-        if self.takes_pixels:
+        if self.about.takes == PIXELS:
             transform = view.build()
-            return self._logits(torch.stack([transform(read_image(path)) for path in paths]), clip.batch_rows)
-        store = FeatureStore(root, clip, workers, progress=False)
-        return self._logits(store.images(paths, view)[0], ROWS)
+            return self._logits(torch.stack([transform(read_image(path)) for path in paths]))
+        return self._logits(FeatureStore(root, clip, workers, progress=False).images(paths, view)[0])
 
     def _model(self) -> FrozenCLIP:
         if self.clip is None:
-            self.clip = Sources().clip(self.cfg, self.device)
+            self.clip = clip_of(self.about.backbone, None, self.weights, str(self.loaded.device), str(self.loaded.path))
         return self.clip
 
-    @torch.no_grad()
-    def _logits(self, rows: Tensor, size: int) -> np.ndarray:
-        logits = in_fixed_batches(lambda part: self.head(part.to(self.device)).float().cpu(), rows, size)
-        check_logits(logits, self.cfg.TRAINER.NAME)
+    def _logits(self, rows: Tensor) -> np.ndarray:
+        logits = in_fixed_batches(self.loaded.logits, rows, ROWS)
+        check_logits(logits, self.about.method)
         return logits.numpy()

@@ -15,8 +15,9 @@ from simnl.bars import bar
 from simnl.classifier.isolation import quiet, undisturbed
 from simnl.clip.text import readable
 from simnl.config_names import check_name
-from simnl.files import make_cache
+from simnl.fewshot.description import HeadDescription
 from simnl.fewshot.memory import Memory
+from simnl.files import make_cache
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.backbones import backbone_settings, check_early
@@ -189,4 +190,17 @@ def record(cfg: CN, trainer: Any, swept: dict[str, Any], tried: int) -> dict[str
         "best_epoch": selection.best_epoch + 1 if selection and selection.scores else None,
         "trainable_parameters": trainer.num_parameters,
         "seconds": dict(trainer.stopwatch.seconds),
+    }
+
+
+def record_of_file(about: HeadDescription) -> dict[str, Any]:
+    """What a head file says of the training, under the same keys."""
+    return {
+        "method": about.method,
+        "backbone": about.backbone.arch,
+        "seed": about.seed,
+        "shots": about.num_shots,
+        "protocol": about.protocol,
+        "preset": about.preset,
+        "hparams": dict(about.hparams),
     }

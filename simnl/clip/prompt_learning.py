@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from simnl.clip.model import FrozenCLIP
+from simnl.clip.recipe import Rebuildable
 from simnl.clip.text import readable, text_ends
 
 POSITIONS = ("end", "middle", "front")
 
 
-class TextTower:
+class TextTower(Rebuildable):
     """The frozen text tower: token embeddings (P, L, W) to raw text features (P, D), differentiable.
 
     Where attention is causal, tokens after the last prompt's end change nothing, so L may be shorter than the context
@@ -92,7 +93,7 @@ class TextTower:
         return x.float()
 
 
-class LearnedPrompts:
+class LearnedPrompts(Rebuildable):
     """The prompts of all classes, with M places for context vectors.
 
     Args:

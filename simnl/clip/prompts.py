@@ -45,6 +45,20 @@ def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Seq
     log.warning("%s Text says nothing about which is which.", message)
 
 
+def check_class_prompts(
+    cfg, dataset, clip: FrozenCLIP, classnames: Sequence[str], *, learned: bool, used: bool
+) -> None:
+    """As `check_told_apart`, for the prompts that a run has of its classes.
+
+    Args:
+        learned: the method learns its prompts, so that names alone tell classes apart.
+        used: the method reads the templates of the config.
+    """
+    templates = ["{}"] if learned else cfg.PROMPTS.POSITIVE if used else []
+    own_names = getattr(dataset, "own_names", False) or bool(cfg.DATASET.CLASSNAMES_FILE)
+    check_told_apart(clip, templates, classnames, own_names)
+
+
 def _of_equal_tokens(clip: FrozenCLIP, template: str, classnames: Sequence[str], labels: Sequence[int]):
     """Those of some classes whose prompts are the same tokens, in groups of two and more."""
     prompts = PromptSet.from_templates([template], [classnames[label] for label in labels]).prompts

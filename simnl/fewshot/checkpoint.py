@@ -1,22 +1,31 @@
-"""Learned parameters on disk: safetensors, written as a whole, with what is needed to use them."""
+"""Learned parameters on disk: safetensors, written as a whole, with what is needed to use them; and the engine's
+checkpoints, from which a run resumes."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dassl.utils import load_checkpoint
+from simnl.fewshot.head import SearchableHead
 from simnl.files import replacing
 from simnl.sealed import KEY as SEAL
 from simnl.sealed import WRONG_SUM, parse_json, tensors_checksum
 
 log = logging.getLogger(__name__)
 
+HEAD = "head.safetensors"  # the deployed head, in the folder of its run
+MODEL = "head"  # the name under which the engine knows the head, and of its folder of checkpoints
 ABOUT = "about"
+DEPLOYED = "deployed/"  # names of tensors that a prediction needs beside what was learned begin with it
+LEARNED = "learned"  # key of the description: False where what was learned is left out
 RETRAIN = "Delete it and train again."
 DAMAGE = (SafetensorError, ValueError, TypeError, RuntimeError)  # what reading a broken file can raise
 
@@ -27,44 +36,66 @@ def save_head(path: Path, head: nn.Module, about: dict) -> None:
     Raises:
         OSError: it cannot be written, e.g. for want of space; the message names the file.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    write_tensors(path, head.state_dict(), about)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict) -> None:
+    """Write named tensors and a json description, with a check sum over both, whole or not at all.
+
+    Raises:
+        OSError: as of `save_head`.
+    """
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about, allow_nan=False)
     try:
         with replacing(path) as temporary:
-            save_file(state, temporary, metadata={ABOUT: text, SEAL: tensors_checksum(state, text)})
+            save_file(stored, temporary, metadata={ABOUT: text, SEAL: tensors_checksum(stored, text)})
     except SafetensorError as error:  # what safetensors makes of the system's errors
         raise OSError(f"{path} cannot be written ({error}). Make room there and run the same command again.") from error
 
 
 def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Read what `save_head` wrote: the state dict and the description.
+    """What a head learned, from a file of `save_head` or `simnl.fewshot.head_file.save`: state dict and description.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a file of `save_head`, or damaged.
+        ValueError: not such a file, or damaged.
+    """
+    tensors, about = read_tensors(path)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(DEPLOYED)}, about
+
+
+def read_tensors(path: Path, advice: str = RETRAIN) -> tuple[dict[str, Tensor], dict]:
+    """Read what `write_tensors` wrote: all tensors by name, and the description.
+
+    advice: what to do about a file that is none, or damaged: a sentence for the end of the message.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or damaged.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No trained head at {path}. Train first, or point --model-dir at a finished run.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         about = parse_json(metadata[ABOUT].encode(), path)
         if not isinstance(about, dict):
             raise ValueError(f"its {ABOUT} is no json object")
         if set(metadata) == {ABOUT}:
             log.warning("%s is of an earlier version, without a check sum: damage in it cannot be found.", path)
-        elif set(metadata) != {ABOUT, SEAL} or metadata[SEAL] != tensors_checksum(state, metadata[ABOUT]):
+        elif set(metadata) != {ABOUT, SEAL} or metadata[SEAL] != tensors_checksum(tensors, metadata[ABOUT]):
             raise ValueError(WRONG_SUM)
     except KeyError as error:
-        raise ValueError(f"{path} is no trained head of this program: it has no {error}. {RETRAIN}") from error
+        raise ValueError(f"{path} is no trained head of this program: it has no {error}. {advice}") from error
     except DAMAGE as error:
-        raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). {RETRAIN}") from error
-    return state, about
+        raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). {advice}") from error
+    return tensors, about
 
 
 def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
-    """Load what `save_head` wrote into a head, if it fits; returns the description.
+    """Load what a head learned into another one, if it fits; returns the description.
 
     Args:
         about: the description of this run; all but the hyper-parameters must be equal.
@@ -76,8 +107,55 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
     for key, ours in about.items():
         if key != "hparams" and found.get(key) != ours:
             raise ValueError(f"{path} does not fit this run: its {key} is {found.get(key)}, here it is {ours}.")
+    if found.get(LEARNED) is False:
+        raise ValueError(
+            f"{path} holds what a prediction needs, and not what the method learned. Point --model-dir at the run's "
+            "folder."
+        )
     try:
         head.load_state_dict(state)
     except RuntimeError as error:  # names or shapes, one per line
         raise ValueError(f"{path} does not fit this run: {' '.join(str(error).split())}") from error
     return found
+
+
+def epoch_file(folder: str | Path, epoch: int) -> Path:
+    """The engine's checkpoint of an epoch, which counts from 1, in the folder of a run."""
+    return Path(folder) / MODEL / f"model.pth.tar-{epoch}"
+
+
+def load_trained(folder: str | Path, head: nn.Module, about: dict, epoch: int | None = None) -> None:
+    """Load what a run has learned into a head: its deployed head, or the engine's checkpoint of an epoch.
+
+    A head that learns nothing and has nothing to search stays as it is.
+
+    Args:
+        folder: of the run.
+        head: what is loaded into.
+        about: the description of this run, see `restore_head`.
+        epoch: from 1; None or 0: the deployed head.
+
+    Raises:
+        FileNotFoundError: nothing there; ValueError: damaged, another method's, or of other classes.
+    """
+    if not (head.state_dict() or isinstance(head, SearchableHead)):
+        log.info("%s learns nothing: there is no model to load.", about["method"])
+    elif epoch:
+        head.load_state_dict(load_checkpoint(str(epoch_file(folder, epoch)))["state_dict"])
+    else:
+        found = restore_head(Path(folder) / HEAD, head, about)
+        if isinstance(head, SearchableHead):
+            head.hparams.update(found["hparams"])
+
+
+@contextmanager
+def resuming(folder: str | Path) -> Iterator[None]:
+    """Say which checkpoints to delete where a run in `folder` cannot resume from them.
+
+    Raises:
+        ValueError: in place of what reading a damaged checkpoint raised.
+    """
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{error} To train from the start, delete {Path(folder) / MODEL} and run again.") from error

@@ -10,10 +10,18 @@ from collections.abc import Sequence
 
 import torch
 
+from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.store import FeatureStore
+from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.fewshot.loaders import LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
 from simnl.fewshot.support import SupportSet, gather_support, train_views
+
+
+def load_backbone(backbone, device: torch.device) -> FrozenCLIP:
+    """The frozen model of a config's node MODEL.BACKBONE, loaded once per process."""
+    transform = Transform.from_keys(backbone.TRANSFORM)
+    return load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
 
 
 class FeatureInputs:

@@ -98,7 +98,9 @@ class GivenFeatures(FrozenCLIP):
         raise ValueError(f"Texts cannot be encoded: the features {NO_TOWER}")
 
 
-NO_TOWER = "were given together with text_features, so that no CLIP was loaded. Name the backbone they come from instead."
+NO_TOWER = (
+    "were given together with text_features, so that no CLIP was loaded. Name the backbone they come from instead."
+)
 
 
 class MemoryStore(FeatureStore):
@@ -178,30 +180,29 @@ class Memory(Sources):
             return super().store(cfg, clip)
         return MemoryStore(self._features, cfg.STORE.ROOT, clip, progress=cfg.VERBOSE)
 
-    def check_names(self, clip: FrozenCLIP, templates: Sequence[str], names: Sequence[str], own_names: bool) -> None:
+    def check_prompts(self, trainer: Any) -> None:
         """As in a run; given text features need no names."""
         if self._texts is None:
-            super().check_names(clip, templates, names, own_names)
+            super().check_prompts(trainer)
 
-    def prompts(
-        self, cfg: CN, dataset, names: Sequence[str], store: FeatureStore, needed: Sequence[str], optional: Sequence[str]
-    ) -> dict[str, PromptFeatures]:
+    def prompts(self, trainer: Any, dataset, classnames: Sequence[str]) -> dict[str, PromptFeatures]:
         """The given text features, else those of prompts.
 
         Raises:
             ValueError: the method needs a set that is not given.
         """
         if self._texts is None:
-            return super().prompts(cfg, dataset, names, store, needed, optional)
+            return super().prompts(trainer, dataset, classnames)
+        needed = trainer.prompt_sets_of(trainer.node)
         missing = [name for name in needed if name not in self._texts]
         if missing:
             raise ValueError(
-                f"{cfg.TRAINER.NAME} needs text features of {' and '.join(missing)} prompts, and text_features has "
-                f"{', '.join(self._texts) or 'none'}: give {{'{missing[0]}': array (C, D), ...}}."
+                f"{trainer.cfg.TRAINER.NAME} needs text features of {' and '.join(missing)} prompts, and text_features "
+                f"has {', '.join(self._texts) or 'none'}: give {{'{missing[0]}': array (C, D), ...}}."
             )
-        return {name: self._texts[name] for name in (*needed, *optional) if name in self._texts}
+        return {name: self._texts[name] for name in (*needed, *trainer.optional_prompt_sets) if name in self._texts}
 
-    def epoch_done(self, epoch: int, max_epoch: int) -> None:
+    def epoch_done(self) -> None:
         """Move the bar, if there is one."""
         if self.bar is not None:
             self.bar.update()

@@ -1,25 +1,50 @@
-"""Learning-rate schedules that count epochs or optimisation steps."""
+"""What the optimiser is given, and learning-rate schedules that count epochs or optimisation steps."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
 from yacs.config import CfgNode as CN
 
 from dassl.optim import build_lr_scheduler
+from simnl.fewshot.head import Head
+
+
+def learned_groups(head: Head, optim_cfg: CN) -> list[dict]:
+    """The parameter groups of a head for an optimiser, each with its own learning rate; empty where nothing is learned.
+
+    Args:
+        head: its `parameter_groups` give the factors on the learning rate.
+        optim_cfg: the node OPTIM.
+    """
+    groups = [(factor, params) for factor, params in head.parameter_groups() if params]
+    return [{"params": params, "lr": optim_cfg.LR * factor, "eps": optim_cfg.EPS} for factor, params in groups]
 
 
 def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int) -> LRScheduler:
     """The schedule that OPTIM names, in the unit in which OPTIM.STEP says it is counted.
 
-    The engine's schedules count the calls of `step()`, which their config calls epochs. Where OPTIM.STEP is `batch`,
-    `step()` is called after every batch, so the schedule is as long as all batches of all epochs.
+    The engine's schedules count the calls of `step()`, and those that last for the whole training are as long as there
+    are epochs. Where OPTIM.STEP is `batch`, `step()` is called after every batch, so these schedules are told that they
+    are as long as all batches of all epochs. STEPSIZE and WARMUP_EPOCH are numbers of calls in either case.
 
     Args:
         optim: the optimiser whose rates are scheduled.
         optim_cfg: the node OPTIM.
-        steps_per_epoch: batches in an epoch.
+        steps_per_epoch: the number of batches of an epoch.
     """
-    if optim_cfg.STEP == "epoch":
-        return build_lr_scheduler(optim, optim_cfg)
-    return build_lr_scheduler(optim, CN({**optim_cfg, "MAX_EPOCH": optim_cfg.MAX_EPOCH * steps_per_epoch}))
+    schedule = build_lr_scheduler(optim, optim_cfg)
+    if optim_cfg.STEP == "batch":
+        main: Any = getattr(schedule, "successor", schedule)  # what follows the warm-up, where there is one
+        if isinstance(main, CosineAnnealingLR):
+            main.T_max *= steps_per_epoch
+        elif isinstance(main, StepLR) and not _is_positive(optim_cfg.STEPSIZE):
+            main.step_size *= steps_per_epoch
+    return schedule
+
+
+def _is_positive(stepsize: int | list[int] | tuple[int, ...]) -> bool:
+    """False where STEPSIZE names no number of steps, so that the engine takes the whole training."""
+    return (stepsize[-1] if isinstance(stepsize, list | tuple) else stepsize) > 0

@@ -15,6 +15,7 @@ the rounding of leads that are zero within float precision. Memory is bounded by
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,10 @@ from torch import Tensor
 from simnl.bars import bar as progress_bar
 from simnl.fewshot.cache import GPU_NUMBERS
 from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.loaders import LabelledFeatures
+from simnl.fewshot.selection import accuracy_over
+
+log = logging.getLogger(__name__)
 
 CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) or (pair, mixing value) tensor
 EDGE = 1e-5  # a lead is taken for decided where it is beyond this share of the largest logit
@@ -235,3 +240,26 @@ def choose(counts: Tensor, grid: Grid, initial: Mapping[str, float], ties: str) 
     else:
         raise ValueError(f"Unknown rule for ties '{ties}' (SEARCH.TIES). Choose 'first' or 'nearest'.")
     return {name: float(grid.axes[name][i]) for name, i in zip(grid.axes, winner.tolist(), strict=True)}
+
+
+def search(
+    head: SearchableHead, validation: LabelledFeatures, grid: Grid, *, mode: str, ties: str, progress: bool = False
+) -> int:
+    """Give a head the best setting of a grid on validation images, and return the number of settings that were tried.
+
+    With `ties` nearest, the setting before the search stays unless another one is better.
+
+    Args:
+        head: its hyper-parameters are set; what it has learned is used as it is.
+        validation: raw features (M, D) with labels.
+        mode, progress: of `count_grid`; ties: of `choose`.
+    """
+    features, labels = validation.features, validation.labels
+    initial = accuracy_over(head, validation, features.device)
+    counts = count_grid(head, features, labels, grid, progress, mode)
+    tried = int((counts >= 0).sum())  # all of them, unless the search is coarse to fine
+    best = 100.0 * counts.max().item() / len(labels)
+    if ties == "first" or best > initial:
+        head.hparams.update(choose(counts, grid, head.hparams, ties))
+    log.info("Searched %d settings: %.2f %% -> %.2f %%, %s", tried, initial, best, head.hparams)
+    return tried

@@ -14,11 +14,11 @@ from torchvision import transforms as T
 from yacs.config import CfgNode as CN
 
 from dassl.data import DataManager
-from simnl.clip.model import FrozenCLIP, load_clip
-from simnl.clip.prompts import check_told_apart, encode_prompt_sets
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.text import PromptFeatures
-from simnl.clip.transforms import Transform
+from simnl.fewshot.inputs import load_backbone
 
 
 class Sources:
@@ -36,29 +36,24 @@ class Sources:
 
     def clip(self, cfg: CN, device: torch.device) -> FrozenCLIP:
         """The frozen model."""
-        b = cfg.MODEL.BACKBONE
-        return load_clip(b.ARCH, b.WEIGHTS, b.PRECISION, str(device), Transform.from_keys(b.TRANSFORM))
+        return load_backbone(cfg.MODEL.BACKBONE, device)
 
     def store(self, cfg: CN, clip: FrozenCLIP) -> FeatureStore:
         """What gives the features of images and of texts."""
         workers, size = cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE
         return FeatureStore(cfg.STORE.ROOT, clip, workers, size, progress=cfg.VERBOSE)
 
-    def check_names(self, clip: FrozenCLIP, templates: Sequence[str], names: Sequence[str], own_names: bool) -> None:
-        """Classes that no prompt tells apart are told, or refused, before anything is encoded."""
-        check_told_apart(clip, templates, names, own_names)
+    def check_prompts(self, trainer: Any) -> None:
+        """Classes that no prompt tells apart are told, or refused; see `check_class_prompts`."""
+        learned, used = not trainer.text_features_cached, "template" in trainer.prompt_sets_of(trainer.node)
+        names, dataset = trainer.classnames, trainer.dm.dataset
+        check_class_prompts(trainer.cfg, dataset, trainer.clip, names, learned=learned, used=used)
 
-    def prompts(
-        self,
-        cfg: CN,
-        dataset,
-        names: Sequence[str],
-        store: FeatureStore,
-        needed: Sequence[str],
-        optional: Sequence[str],
-    ) -> dict[str, PromptFeatures]:
-        """Raw text features of the prompt sets that a method needs, and of optional ones that are at hand."""
-        return encode_prompt_sets(cfg, dataset, names, store, needed, optional)
+    def prompts(self, trainer: Any, dataset, classnames: Sequence[str]) -> dict[str, PromptFeatures]:
+        """Raw text features of the prompt sets that a method needs, and of optional ones that are at hand, for the
+        classes of a data set."""
+        needed, optional = trainer.prompt_sets_of(trainer.node), trainer.optional_prompt_sets
+        return encode_prompt_sets(trainer.cfg, dataset, classnames, trainer.store, needed, optional)
 
-    def epoch_done(self, epoch: int, max_epoch: int) -> None:
-        """Called after each epoch of training; epochs count from 1."""
+    def epoch_done(self) -> None:
+        """Called after each epoch of training."""

@@ -16,8 +16,8 @@ SECOND_DRAW = 3406  # the authors cache the draw of seed 1 and train on that of 
 
 @dataclass(frozen=True)
 class SupportSet:
-    """features (A, N, D), labels (N,), classes (N,) sorted: for the cache. train_features (V, M, D), train_labels
-    (M,): for the loss, of the images train_items."""
+    """features (A, N, D), labels (N,), classes (N,) sorted: for the cache, of the images items. train_features
+    (V, M, D), train_labels (M,): for the loss, of the images train_items."""
 
     features: Tensor
     labels: Tensor
@@ -25,6 +25,7 @@ class SupportSet:
     train_features: Tensor
     train_labels: Tensor
     train_items: tuple = ()
+    items: tuple = ()
 
     @classmethod
     def empty(cls, width: int) -> SupportSet:
@@ -47,14 +48,14 @@ def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec],
     labels = _labels(items), torch.tensor(classes)
     if not encode:
         none = torch.zeros(1, len(items), 0)
-        return SupportSet(none, *labels, none, _labels(train_items), tuple(train_items))
+        return SupportSet(none, *labels, none, _labels(train_items), tuple(train_items), tuple(items))
     features = _views(store, items, specs, range(cfg.VIEWS.CACHE))
     fixed = all(spec.crop_scale is None for spec in specs)
     if train_items is items and (fixed or train_views(cfg) == range(cfg.VIEWS.CACHE)):
         train_features = features
     else:
         train_features = _views(store, train_items, specs, train_views(cfg))
-    return SupportSet(features, *labels, train_features, _labels(train_items), tuple(train_items))
+    return SupportSet(features, *labels, train_features, _labels(train_items), tuple(train_items), tuple(items))
 
 
 def _views(store: FeatureStore, items: list, specs: Sequence[ViewSpec], views: range) -> Tensor:

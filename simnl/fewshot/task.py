@@ -12,6 +12,7 @@ from torch import Tensor
 
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.text import PromptFeatures, class_weights
+from simnl.fewshot.support import SupportSet
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,29 @@ class FewShotTask:
     logit_scale: float
     clip: FrozenCLIP
     device: torch.device
+
+    @classmethod
+    def of(
+        cls,
+        support: SupportSet,
+        prompts: Mapping[str, PromptFeatures],
+        classnames: tuple[str, ...],
+        num_shots: int,
+        clip: FrozenCLIP,
+        device: torch.device,
+    ) -> FewShotTask:
+        """The task of a support set and of prompts; labels are moved to the device."""
+        return cls(
+            support_features=support.features,
+            support_labels=support.labels.to(device),
+            support_classes=support.classes.to(device),
+            prompts=prompts,
+            classnames=classnames,
+            num_shots=num_shots,
+            logit_scale=clip.logit_scale,
+            clip=clip,
+            device=device,
+        )
 
     @property
     def num_classes(self) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Stopwatch:
@@ -23,3 +27,17 @@ class Stopwatch:
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def timed(phase: str) -> Callable[[F], F]:
+    """Let a method of an object that has a `stopwatch` count its seconds under the name of a phase."""
+
+    def decorate(method: F) -> F:
+        @functools.wraps(method)
+        def wrapper(self, *args, **kwargs):
+            with self.stopwatch.phase(phase):
+                return method(self, *args, **kwargs)
+
+        return wrapper  # type: ignore[return-value]  # mypy cannot see that the signature is kept
+
+    return decorate

@@ -46,7 +46,7 @@ def runs_at_hand(folders: Sequence[Path], targets: Sequence[str] = ()) -> str:
 
 def closing_table(cells: Sequence[Cell], layout: str) -> str:
     """The table of a layout from the records of these cells alone; the plain one where there is no such layout."""
-    folders = [cell.folder for cell in cells if cell.cfg is not None and is_finished(cell.cfg)]
+    folders = [cell.folder for cell in cells if is_finished(cell)]
     if layout and folders:
         with contextlib.suppress(ValueError):  # too few runs for the layout
             tables = build(layout, find_records(folders), Request())
@@ -74,7 +74,7 @@ def _entry(cells: Sequence[Cell]) -> TableCell:
     """Mean, half width of the 95 % interval, and how many seeds where some are missing."""
     if cells and all(cell.refusal for cell in cells):
         return text(NOT_APPLICABLE)
-    finished = [cell for cell in cells if cell.cfg is not None and is_finished(cell.cfg)]
+    finished = [cell for cell in cells if is_finished(cell)]
     found = {cell.seed: read_record(f"{cell.folder}/{FILE}")["accuracy"] for cell in finished}
     if not cells or len(found) == len(cells):
         return figure(Stat(found) if found else None)

@@ -30,7 +30,6 @@ NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
 )  # fmt: skip
-UNSET_WHERE_EMPTY = "MODEL.BACKBONE.TRANSFORM."  # keys that are younger than the hash: empty, they leave it as it was
 # Keys that a run record names anyway: they are no `options` of a run.
 TOLD_ELSEWHERE = (
     "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",

@@ -1,14 +1,19 @@
-"""What names a run: a hash of everything that can change its figures.
+"""What names a run: a hash of everything that can change its figures, and the folder that follows from it.
 
 The hash covers the values of the config and the contents of the files that the config names. The path of a file says
 little, since the file can change, and the same file can be in a different place. The data set, the prompts and the
 weights each know their own files.
+
+The identity is computed once, when the config of a run is complete (`RunIdentity.of`), and is handed on from there: to
+the folder, to `run.json` in it, and to the record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from yacs.config import CfgNode as CN
 
@@ -16,7 +21,51 @@ from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip import prompts
 from simnl.clip.weights import weights_identity
+from simnl.data.own_images import folder_of
 from simnl.runs.config import is_hashed, relevant
+from simnl.runs.record import OWN_IMAGES, own_images_name
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """Which run it is.
+
+    Attributes:
+        method: the registered name of the trainer.
+        dataset: the name of the data set in records and tables, see `dataset_name`.
+        backbone: the name of the backbone in records and tables.
+        shots: K as asked for.
+        config_hash: eight hex digits, the same for all seeds.
+        seed: of the run.
+    """
+
+    method: str
+    dataset: str
+    backbone: str
+    shots: int
+    config_hash: str
+    seed: int
+
+    @classmethod
+    def of(cls, cfg: CN) -> RunIdentity:
+        """The identity of a config. Files that the config names are read, so ask once and hand the value on."""
+        return cls(
+            method=cfg.TRAINER.NAME,
+            dataset=dataset_name(cfg),
+            backbone=cfg.MODEL.BACKBONE.NAME,
+            shots=cfg.DATASET.NUM_SHOTS,
+            config_hash=config_hash(cfg),
+            seed=cfg.SEED,
+        )
+
+    def with_seed(self, seed: int) -> RunIdentity:
+        """The same run with another seed, which the hash does not cover."""
+        return replace(self, seed=seed)
+
+    def folder(self, output: str | Path) -> Path:
+        """output/<dataset>/<Trainer>/<backbone>_<K>shots/<config hash>/seed<S>."""
+        shots = f"{self.backbone}_{self.shots}shots"
+        return Path(output) / self.dataset / self.method / shots / self.config_hash / f"seed{self.seed}"
 
 
 def config_hash(cfg: CN) -> str:
@@ -28,3 +77,11 @@ def config_hash(cfg: CN) -> str:
         kept |= dataset.identity(cfg) | prompts.identity(cfg, dataset.prompt_folders(cfg))
     kept["REVISION"] = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).revision
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()[:8]
+
+
+def dataset_name(cfg: CN) -> str:
+    """The name under which the data set stands in records and tables: its config's (CoOp's, e.g. `oxford_pets`), or
+    `imagefolder-<folder>` for one's own images."""
+    name = cfg.DATASET.CONFIG or cfg.DATASET.NAME
+    is_own = name.lower() == OWN_IMAGES and cfg.DATASET.FOLDER
+    return own_images_name(folder_of(cfg)) if is_own else name

@@ -15,7 +15,7 @@ from yacs.config import CfgNode as CN
 from simnl.files import write_text_atomically
 from simnl.runs.config import assemble, is_hashed
 from simnl.runs.folder import CONFIG, IDENTITY, check_folder
-from simnl.runs.identity import config_hash
+from simnl.runs.identity import RunIdentity
 from simnl.runs.record import FILE as RECORD
 from simnl.runs.record import read_record
 from simnl.runs.sweep import combinations
@@ -31,7 +31,7 @@ FIRST = ("TRAINER.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "SEED")  # of th
 SHOWN = 6
 
 
-def take_folder(cfg: CN) -> None:
+def take_folder(cfg: CN, identity: RunIdentity) -> None:
     """Write OUTPUT_DIR/run.json, {"config_hash", "seed"} and a check sum, and config.yaml, unless the folder is
     another run's.
 
@@ -43,25 +43,25 @@ def take_folder(cfg: CN) -> None:
     """
     folder = Path(cfg.OUTPUT_DIR)
     check_folder(folder)
-    other = _other_run(folder, cfg)
+    other = _other_run(folder, cfg, identity)
     if other:
         left = [name for name in (IDENTITY, FILE, *LEFT) if (folder / name).exists()]
         raise ValueError(
             f"{folder} holds another run: {other}. Choose another folder (--output-dir), or, if that run is not wanted "
             f"any more, delete what it left there: {', '.join(left)}."
         )
-    if cfg.RESUME and (other := _other_run(Path(cfg.RESUME), cfg)):
+    if cfg.RESUME and (other := _other_run(Path(cfg.RESUME), cfg, identity)):
         log.warning("RESUME: %s holds another run (%s); its checkpoint is used as you asked.", cfg.RESUME, other)
-    write_sealed(folder / IDENTITY, _identity(cfg))
+    write_sealed(folder / IDENTITY, _known(identity))
     if not (folder / RECORD).is_file():
         write_config(cfg)  # again once its sweep, if any, has chosen
 
 
-def _identity(cfg: CN) -> dict:
-    return {"config_hash": config_hash(cfg), "seed": cfg.SEED}
+def _known(identity: RunIdentity) -> dict:
+    return {key: getattr(identity, key) for key in KNOWN}
 
 
-def _other_run(folder: Path, cfg: CN) -> str:
+def _other_run(folder: Path, cfg: CN, identity: RunIdentity) -> str:
     """How the run in a folder differs from a config's; empty where it is the same, or where it left nothing.
 
     A folder from before run.json was written tells by its record, else by its config.
@@ -71,11 +71,11 @@ def _other_run(folder: Path, cfg: CN) -> str:
     known, stored = _known_identity(folder), stored_keys(folder)
     if known is None:
         return _differences(stored, cfg) if stored else "nothing in it says which one"
-    if known == _identity(cfg):
+    if known == _known(identity):
         return ""
     return _differences(stored, cfg) or (
-        f"its config hash is {known['config_hash']} and its seed {known['seed']}, here they are {config_hash(cfg)} and "
-        f"{cfg.SEED} (where no key differs, a file that the config names or the method has changed)"
+        f"its config hash is {known['config_hash']} and its seed {known['seed']}, here they are {identity.config_hash} "
+        f"and {identity.seed} (where no key differs, a file that the config names or the method has changed)"
     )
 
 

@@ -10,6 +10,7 @@ from yacs.config import CfgNode as CN
 from dassl.data.datasets import build_dataset
 from simnl.config_names import check_name
 from simnl.data.listing import some
+from simnl.fewshot.head import Head
 from simnl.fewshot.selection import percent_right, predict
 from simnl.locations import CONFIGS
 from simnl.runs.capabilities import refusal
@@ -111,7 +112,7 @@ def test_on(trainer, name: str, dataset) -> float:
     """
     head, columns = trainer.head, dataset.class_indices
     if name == NEW_CLASSES:
-        head, columns = trainer.head_for(dataset), None
+        head, columns = head_for(trainer, dataset), None
     with trainer.stopwatch.phase("targets"):
         batches = trainer.inputs.stream(dataset.test)
         predicted, labels = predict(head, batches, trainer.device, columns, method=type(trainer).__name__)
@@ -123,3 +124,12 @@ def test_on(trainer, name: str, dataset) -> float:
             if mine.any():
                 log.info("  %s (%s): %.2f %%", classname, label, percent_right(predicted[mine], labels[mine]))
     return accuracy
+
+
+def head_for(trainer, dataset) -> Head:
+    """What was learned, in a head for the classes of another data set; for methods that are `base_to_new`."""
+    classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
+    task = trainer.build_task(dataset, classnames, None)
+    head = trainer.build_head(task, trainer.node).to(trainer.device).eval()
+    head.load_state_dict(trainer.head.state_dict())
+    return head

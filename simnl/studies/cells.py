@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode as CN
 
@@ -21,9 +22,8 @@ from simnl.plugins import load_plugins
 from simnl.runs.backbones import PAPER_BACKBONE, backbone_settings, check_early, resolve_auto
 from simnl.runs.capabilities import refusal
 from simnl.runs.config import assemble
-from simnl.runs.identity import config_hash
+from simnl.runs.identity import RunIdentity
 from simnl.runs.record import is_done
-from simnl.runs.run import run_folder
 
 PAPER_DATASETS = (  # in the order of the paper's Table A1
     "caltech101", "dtd", "eurosat", "fgvc_aircraft", "oxford_flowers", "food101", "imagenet", "oxford_pets",
@@ -106,6 +106,7 @@ class Cell:
         cfg: its config; None where it cannot be run.
         refusal: why the method cannot do it; empty if it can.
         error: what is wrong with its config or data; empty if nothing is.
+        identity: of the run; None where it cannot be run.
     """
 
     plan: Plan
@@ -113,6 +114,7 @@ class Cell:
     cfg: CN | None = None
     refusal: str = ""
     error: str = ""
+    identity: RunIdentity | None = None
 
     def __str__(self) -> str:
         return f"{self.plan} seed {self.seed}"
@@ -123,9 +125,11 @@ class Cell:
         return self.cfg.OUTPUT_DIR if self.cfg is not None else ""
 
 
-def is_finished(cfg: CN) -> bool:
-    """True when the run's folder holds a valid record of this config, with all its targets."""
-    return is_done(cfg.OUTPUT_DIR, config_hash(cfg), cfg.TEST.TARGETS)
+def is_finished(cell: Cell) -> bool:
+    """True when the run's folder holds a valid record of its config, with all its targets."""
+    if cell.cfg is None or cell.identity is None:
+        return False
+    return is_done(cell.folder, cell.identity.config_hash, cell.cfg.TEST.TARGETS)
 
 
 # ---------------------------------------------------------------------- configs
@@ -158,8 +162,8 @@ def automatic_backbone(dataset: str) -> str:
     return resolve_auto(dataset)
 
 
-def build_configs(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[CN]:
-    """One frozen config per seed.
+def build_config(setup: Setup, plan: Plan) -> CN:
+    """The frozen config of a plan, without a seed and a folder.
 
     Raises:
         ValueError: unknown names or keys, wrong values; all that is wrong in one message.
@@ -178,18 +182,29 @@ def build_configs(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[CN]:
         "TEST.TARGETS": list(plan.variant.targets),
     }
     files += [CONFIGS / "datasets" / f"{dataset}.yaml", CONFIGS / "trainers" / f"{method}.yaml"]
-    first = assemble(files, options, settings)
-    check_early(first)
-    return [_of_seed(first, seed, setup.output) for seed in seeds]
+    cfg = assemble(files, options, settings)
+    check_early(cfg)
+    return cfg
 
 
-def _of_seed(cfg: CN, seed: int, output: str) -> CN:
+def plan_cells(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[Cell]:
+    """One cell per seed. The hash that names all of these runs is computed once.
+
+    Raises:
+        ValueError, FileNotFoundError: as of `build_config`.
+    """
+    cfg = build_config(setup, plan)
+    identity = RunIdentity.of(cfg)
+    return [_of_seed(setup, plan, cfg, identity.with_seed(seed)) for seed in seeds]
+
+
+def _of_seed(setup: Setup, plan: Plan, cfg: CN, identity: RunIdentity) -> Cell:
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.SEED = seed
-    cfg.OUTPUT_DIR = str(run_folder(output, cfg))
+    cfg.SEED = identity.seed
+    cfg.OUTPUT_DIR = str(identity.folder(setup.output))
     cfg.freeze()
-    return cfg
+    return Cell(plan, identity.seed, cfg, identity=identity)
 
 
 # What is wrong with a cell rather than with the whole matrix.
@@ -210,15 +225,15 @@ def build_cells(setup: Setup, plans: Sequence[Plan], seeds: Sequence[int], task:
 def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list[Cell]:
     try:
         check_data(setup, plan.dataset, plan.variant.options)
-        configs = build_configs(setup, plan, seeds)
+        cells = plan_cells(setup, plan, seeds)
     except CELL_ERRORS as error:
         return cells_that_fail(plan, seeds, error)  # a defect is raised again
-    one = configs[0]
+    one: Any = cells[0].cfg
     eval_only = getattr(DATASET_REGISTRY.get(one.DATASET.NAME), "eval_only", False)
     reason = refusal(plan.method, task=task, arch=one.MODEL.BACKBONE.ARCH, eval_only=eval_only)
     if reason:
         return [Cell(plan, seed, refusal=reason) for seed in seeds]
-    return [Cell(plan, seed, cfg) for seed, cfg in zip(seeds, configs, strict=True)]
+    return cells
 
 
 def cells_that_fail(plan: Plan, seeds: Sequence[int], error: Exception) -> list[Cell]:

@@ -17,7 +17,7 @@ from simnl.studies.cells import (
     Setup,
     Variant,
     build_cells,
-    build_configs,
+    build_config,
     cells_that_fail,
     default_datasets,
     default_methods,
@@ -124,7 +124,7 @@ def sensitivity(setup: Setup, plan: Plan) -> Iterator[Variant]:
 
     Every run names all of them, so that a run at the standard value belongs to each parameter's curve.
     """
-    cfg = build_configs(setup, plan, [1])[0]
+    cfg = build_config(setup, plan)
     node = cfg.TRAINER[plan.method.upper()]
     standard = {name: node[name] for name in (*FACTORS, *VALUES) if name in node}
     if not standard:

@@ -10,13 +10,13 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-
-from yacs.config import CfgNode as CN
+from typing import Any
 
 from simnl import interrupts
 from simnl.errors import describe, summary
 from simnl.runs.folder import claimed
-from simnl.runs.run import run_log, run_one
+from simnl.runs.logs import run_log
+from simnl.runs.run import run_one
 from simnl.studies.cells import Cell, is_finished
 
 BUSY_PAUSE = 1.0  # seconds between two looks at cells that other processes run
@@ -24,10 +24,11 @@ BUSY_PAUSE = 1.0  # seconds between two looks at cells that other processes run
 Report = Callable[[int, dict], None]  # number of the cell, what became of it
 
 
-def execute(cfg: CN) -> dict | None:
-    """Run a config with its output in its folder's log.txt; the record, or None where nothing was tested."""
-    with run_log(cfg.OUTPUT_DIR, quiet=True):
-        return run_one(cfg)
+def execute(cell: Cell) -> dict | None:
+    """Run a cell with its output in its folder's log.txt; the record, or None where nothing was tested."""
+    cfg: Any = cell.cfg  # of a cell that can be run
+    with run_log(cell.folder, quiet=True):
+        return run_one(cfg, cell.identity)
 
 
 def attempt(cell: Cell) -> dict | None:
@@ -40,13 +41,13 @@ def attempt(cell: Cell) -> dict | None:
         return {"state": "n/a", "reason": cell.refusal}
     if cell.error:
         return {"state": "failed", "error": cell.error, "log": ""}
-    if is_finished(cell.cfg):
+    if is_finished(cell):
         return {"state": "skipped"}
     try:
         with claimed(cell.folder, wait=False) as mine:
             if not mine:
                 return None
-            if is_finished(cell.cfg):  # since the look above, by another process
+            if is_finished(cell):  # since the look above, by another process
                 return {"state": "skipped"}
             return _run(cell)
     except OSError as error:  # the folder is of no use
@@ -57,7 +58,7 @@ def _run(cell: Cell) -> dict:
     start = time.perf_counter()
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # progress bars of single runs
-            record = execute(cell.cfg)
+            record = execute(cell)
     except Exception as error:  # whatever it is, it is reported and the other cells go on
         interrupts.raise_received()  # a worker that was stopped with this process ends in an error here
         return {"state": "failed", "error": summary(error), "log": f"{cell.folder}/log.txt"}

@@ -80,7 +80,7 @@ def describe_cell(cell: Cell) -> str:
         return f"{cell}: n/a: {cell.refusal}"
     if cell.error:
         return f"{cell}: cannot run: {cell.error.splitlines()[0]}"
-    return printable(f"{cell}: {'done' if is_finished(cell.cfg) else 'to run'} ({cell.folder})")
+    return printable(f"{cell}: {'done' if is_finished(cell) else 'to run'} ({cell.folder})")
 
 
 def run(request: Request, cells: Sequence[Cell], workers: Workers) -> dict[int, dict]:

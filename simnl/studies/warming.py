@@ -17,13 +17,12 @@ from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.clip.model import FrozenCLIP
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
-from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.errors import describe, is_for_people
-from simnl.fewshot.inputs import FeatureInputs
+from simnl.fewshot.inputs import FeatureInputs, load_backbone
 from simnl.fewshot.selection import selection_images
 from simnl.runs.targets import build_targets
 from simnl.studies.cells import CELL_ERRORS, Cell
@@ -52,10 +51,8 @@ class NoteTaker:
 
 def clip_of(cfg) -> FrozenCLIP:
     """The frozen model of a config, loaded once per process."""
-    backbone = cfg.MODEL.BACKBONE
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-    transform = Transform.from_keys(backbone.TRANSFORM)
-    return load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, device, transform)
+    return load_backbone(cfg.MODEL.BACKBONE, torch.device(device))
 
 
 def needs_of(cfg) -> Needs:

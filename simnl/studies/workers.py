@@ -112,7 +112,7 @@ class Worker:
             os.environ[VISIBLE] = self.gpus[number]  # read when CUDA is first used
         import torch
 
-        from simnl.runs.run import configure_logging
+        from simnl.runs.logs import configure_logging
         from simnl.studies.definitions import Request, cells_of
         from simnl.studies.executor import work
 

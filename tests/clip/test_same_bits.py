@@ -19,7 +19,7 @@ from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.projection import unprojected_texts
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
-from simnl.studies.cells import Plan, Setup, Variant, build_configs
+from simnl.studies.cells import Plan, Setup, Variant, plan_cells
 from simnl.studies.executor import execute
 from simnl.studies.warming import share
 
@@ -153,10 +153,10 @@ def figures(root: Path, folder: Path, plans: list[tuple[str, int]], *options: st
     setup = Setup(output=str(root / "output"), cache=str(root / "cache"), backbone="tiny")
     records = {}
     for method, shots in plans:
-        (cfg,) = build_configs(setup, Plan(method, "imagefolder", shots, Variant("", given)), [1])
-        record = execute(cfg)
+        (cell,) = plan_cells(setup, Plan(method, "imagefolder", shots, Variant("", given)), [1])
+        record = execute(cell)
         records[method, shots] = {key: value for key, value in record.items() if key not in ELSEWHERE}
-        learned = load_file(Path(cfg.OUTPUT_DIR) / "head.safetensors")
+        learned = load_file(Path(cell.folder) / "head.safetensors")
         records[method, shots]["learned"] = {name: tensor.tolist() for name, tensor in learned.items()}
     return records
 

@@ -20,8 +20,8 @@ from simnl.results.tables import (
     summarise,
 )  # fmt: skip
 from simnl.runs.config import assemble
+from simnl.runs.identity import dataset_name
 from simnl.runs.record import config_of
-from simnl.runs.run import dataset_name
 
 OWN = {"dataset": "imagefolder", "split_origin": "generated"}
 

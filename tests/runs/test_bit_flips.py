@@ -26,7 +26,7 @@ from simnl.fewshot.selection import EpochSelection
 from simnl.locations import CONFIGS
 from simnl.results.tables import find_records
 from simnl.runs.config import assemble
-from simnl.runs.identity import config_hash
+from simnl.runs.identity import RunIdentity, config_hash
 from simnl.runs.record import FILE, is_done, read_record
 from simnl.runs.run import run_one
 from simnl.runs.stored import IDENTITY, read_config, stored_keys, take_folder
@@ -161,7 +161,7 @@ def test_a_damaged_identity_is_told_and_written_anew(config, finished, tmp_path,
     for text in ((finished / IDENTITY).read_text().replace('"seed": 3', '"seed": 1'), "[" * 100_000, '{"seed": 1}'):
         caplog.clear()
         (folder / IDENTITY).write_text(text)
-        take_folder(config(folder))
+        take_folder(config(folder), RunIdentity.of(config(folder)))
         assert f"{folder / IDENTITY} is" in caplog.text
         assert (folder / IDENTITY).read_text() == (finished / IDENTITY).read_text()
 

@@ -22,8 +22,9 @@ from simnl.results.tables import find_records
 from simnl.runs.config import assemble, relevant
 from simnl.runs.hparams import settings_of, write_hparams
 from simnl.runs.identity import config_hash
+from simnl.runs.logs import run_log
 from simnl.runs.record import FILE
-from simnl.runs.run import run_log, run_one
+from simnl.runs.run import run_one
 from simnl.runs.stored import read_config, stored_keys
 
 NAMES = ("cat", "dog $1 $2", "fish")  # dollar signs start no formula

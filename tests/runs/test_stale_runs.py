@@ -12,8 +12,9 @@ import pytest
 from helpers.images import make_images
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
-from simnl.runs.identity import config_hash
-from simnl.runs.run import run_log, run_one
+from simnl.runs.identity import RunIdentity, config_hash
+from simnl.runs.logs import run_log
+from simnl.runs.run import run_one
 from simnl.runs.stored import IDENTITY, take_folder, write_config
 from simnl.sealed import read_sealed
 
@@ -44,6 +45,10 @@ def config(images, store, tmp_path):
         return assemble(files, typed, {"TRAINER.NAME": method, "SEED": seed})
 
     return make
+
+
+def take(cfg):
+    take_folder(cfg, RunIdentity.of(cfg))
 
 
 def test_another_run_is_refused_and_the_same_goes_on(config, tmp_path):
@@ -104,29 +109,29 @@ def test_folders_from_before_tell_by_record_or_config(config, tmp_path):
     cfg, folder = config(), tmp_path / "run"
     run_one(cfg)
     (folder / IDENTITY).unlink()
-    take_folder(cfg)  # the record's hash and seed are the same
+    take(cfg)  # the record's hash and seed are the same
     (folder / IDENTITY).write_text("{")  # damaged: the record tells
     with pytest.raises(ValueError, match="SEED is 1 there"):
-        take_folder(config(seed=2))
+        take(config(seed=2))
     for name in (IDENTITY, "result.json"):
         (folder / name).unlink()
     with pytest.raises(ValueError, match="OPTIM.LR"):
-        take_folder(config("OPTIM.LR", "0.1"))
-    take_folder(cfg)  # by config.yaml
+        take(config("OPTIM.LR", "0.1"))
+    take(cfg)  # by config.yaml
     for name in (IDENTITY, "config.yaml"):
         (folder / name).unlink()
     with pytest.raises(ValueError, match=r"nothing in it says which one.* delete what it left there: .*head"):
-        take_folder(cfg)
+        take(cfg)
     shutil.rmtree(folder / "head")
     (folder / "head.safetensors").unlink()
-    take_folder(cfg)
+    take(cfg)
 
 
 def test_the_stored_config_of_a_swept_run_is_that_of_its_choice(config, tmp_path):
     cfg = config("SWEEP", f"[['{RATIO}', [0.2, 0.4]]]")
     write_config(config(RATIO, "0.4"))  # as runs from before left it
     (tmp_path / "run" / "head").mkdir()
-    take_folder(cfg)
+    take(cfg)
     assert json.loads((tmp_path / "run" / IDENTITY).read_text())["config_hash"] == config_hash(cfg)
 
 
@@ -134,15 +139,15 @@ def test_changed_files_are_another_run_though_no_key_differs(config, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("cat, cat\ndog, dog\nowl, owl\n")
     options = ["DATASET.CLASSNAMES_FILE", str(names)]
-    take_folder(config(*options))
+    take(config(*options))
     (tmp_path / "run" / "head").mkdir()
     names.write_text("cat, Katze\ndog, Hund\nowl, Eule\n")
     with pytest.raises(ValueError, match="a file that the config names or the method has changed"):
-        take_folder(config(*options))
+        take(config(*options))
 
 
 def test_a_run_that_failed_before_it_left_anything_holds_no_folder(config, tmp_path):
-    take_folder(config(seed=2))
+    take(config(seed=2))
     run_one(config())
     assert "SEED: 1" in (tmp_path / "run" / "config.yaml").read_text()
 

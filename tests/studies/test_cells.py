@@ -240,10 +240,10 @@ def test_a_cell_that_another_process_has_is_waited_for(cells, monkeypatch):
 
 
 def test_a_failure_is_reported_and_the_rest_goes_on(cells, monkeypatch):
-    def execute(cfg):
-        if cfg.SEED == 2:
+    def execute(cell):
+        if cell.seed == 2:
             raise ZeroDivisionError("by zero")
-        return {"accuracy": 10.0 * cfg.SEED}
+        return {"accuracy": 10.0 * cell.seed}
 
     monkeypatch.setattr(executor, "execute", execute)
     outcomes = {}

@@ -17,8 +17,7 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.config_names import known
-from simnl.fewshot.trainer import VLTrainer
-from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_configs
+from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_config, plan_cells
 from simnl.studies.executor import execute
 from simnl.studies.warming import encode_prompts, needs_of, share, total_needs, union, warm
 
@@ -65,13 +64,13 @@ def test_a_warmed_run_encodes_nothing(tmp_path, cache, monkeypatch):
     """The authors' way, with two draws and new views; of the model only the number of encoded views matters."""
     variant = Variant("", ("PRESET", "official", "OPTIM.MAX_EPOCH", "2"))
     setup = Setup(output=str(tmp_path / "output"), cache=str(cache))
-    (cfg,) = build_configs(setup, Plan("SimNL", "shapes", 1, variant), [1])
-    specs = needs_of(cfg)
+    (cell,) = plan_cells(setup, Plan("SimNL", "shapes", 1, variant), [1])
+    specs = needs_of(cell.cfg)
     assert len(specs) == 2  # the test transform and the random one
     monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, pixels: torch.ones(len(pixels), self.embed_dim))
     wanted = sum(len(views) for images in specs.values() for views in images.values())
-    assert warm([Cell(Plan("SimNL", "shapes", 1), 1, cfg)]) == wanted
-    record = execute(cfg)
+    assert warm([cell]) == wanted
+    record = execute(cell)
     assert record["encoded_images"] == 0
     assert np.isfinite(record["accuracy"])
 
@@ -97,7 +96,7 @@ OPTIONS = [
 @pytest.mark.parametrize(("method", "options"), OPTIONS, ids=lambda value: value if isinstance(value, str) else "")
 def test_prompts_that_are_warmed_are_those_of_the_run(method, options, monkeypatch, tmp_path):
     """What warming encodes is what the trainer asks the store for when it builds its task."""
-    (cfg,) = build_configs(Setup(backbone="tiny"), Plan(method, "shapes", 1, Variant("", options)), [1])
+    cfg = build_config(Setup(backbone="tiny"), Plan(method, "shapes", 1, Variant("", options)))
     names = tuple(json.loads((Shapes.bundled_dir / cfg.PROMPTS.CUPL).read_text()))
     dataset = SimpleNamespace(
         lab2cname=dict(enumerate(names)), num_classes=len(names), root=tmp_path, prompt_folders=Shapes.prompt_folders
@@ -108,7 +107,7 @@ def test_prompts_that_are_warmed_are_those_of_the_run(method, options, monkeypat
     trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
     trainer.cfg, trainer.store, trainer.device = cfg, read, torch.device("cpu")
     trainer.clip = SimpleNamespace(embed_dim=1, logit_scale=1.0)
-    VLTrainer._build_task(trainer, dataset, names, None)  # CrossModalLP joins images to it afterwards
+    trainer.build_task(dataset, names, None)
     assert warmed.asked == read.asked
     negative = {template.format(name) for template in cfg.PROMPTS.NEGATIVE for name in names}
     assert negative.issubset(warmed.asked) == (method == "SimNL" or "ENABLED" in "".join(options))

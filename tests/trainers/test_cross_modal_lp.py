@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from simnl.clip.text import PromptFeatures
 from simnl.fewshot.loaders import SupportLoader
 from simnl.fewshot.support import SupportSet
-from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
 from simnl.runs.sweep import combinations
@@ -113,15 +112,14 @@ def test_an_epoch_of_short_last_batches():
     assert sizes == [8, 6, 8, 6, 8, 6]
 
 
-def test_every_view_and_every_sentence_is_a_sample(monkeypatch):
+def test_every_view_and_every_sentence_is_a_sample():
     views, labels = torch.arange(6.0).view(2, 3, 1), torch.tensor([0, 1, 2])
     prompts = {"template": PromptFeatures(100 + torch.arange(6.0).view(6, 1), torch.arange(3).repeat_interleave(2))}
-    monkeypatch.setattr(VLTrainer, "_build_task", lambda *_: SimpleNamespace(prompts=prompts))
     trainer = CrossModalLP.__new__(CrossModalLP)
     trainer.cfg = official_cfg("dtd", "DATALOADER.TRAIN_X.BATCH_SIZE", "50", "SEED", "1")
     trainer.device = torch.device("cpu")
-    trainer._build_task(None, (), SupportSet(views, labels, labels, views, labels))
-    batch = next(iter(trainer.train_loader_x))
+    trainer.support = SupportSet(views, labels, labels, views, labels)
+    batch = next(iter(trainer.build_train_loader(SimpleNamespace(prompts=prompts))))
     samples = dict(zip(batch["img"].flatten().tolist(), batch["label"].tolist(), strict=True))
     assert samples == {0: 0, 1: 1, 2: 2, 3: 0, 4: 1, 5: 2, 100: 0, 101: 0, 102: 1, 103: 1, 104: 2, 105: 2}
 

@@ -18,7 +18,8 @@ from trainers.gda import GDA, GDAHead, gda_classifier
 
 def make_head(labels: list[int], alpha: float = 0.3) -> GDAHead:
     given = support(labels)
-    return GDAHead(rows=given.pop("cache_keys"), **given, alpha=alpha)
+    weights, biases = gda_classifier(given.pop("cache_keys"), given.pop("labels"), len(given["text"]))
+    return GDAHead(weights=weights, biases=biases, **given, alpha=alpha)
 
 
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)

@@ -1,0 +1,265 @@
+"""A head in one file: all that a prediction needs, and nothing else is looked at when it is loaded.
+
+The file is safetensors with a check sum (`simnl.fewshot.checkpoint`). Its tensors are what the method learned, by the
+names of the trained head's state dict, and under `deployed/` what the head for predictions is made of (`Head.deployed`,
+`simnl.clip.recipe`). Its description is json: a `HeadDescription`, the recipe, and the version of the format.
+
+    version 1 (release 0.2 and before): what was learned, and no more; `--eval-only` reads it, a prediction cannot
+    version 2: complete
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dassl.engine import TRAINER_REGISTRY
+from simnl.clip.batches import in_fixed_batches
+from simnl.clip.model import BATCH_ROWS, FrozenCLIP
+from simnl.clip.recipe import ARGUMENTS, MADE, NotRebuildable, name_of, packed, rebuilt
+from simnl.escaping import shortened
+from simnl.fewshot.checkpoint import DEPLOYED, LEARNED, read_tensors, save_head, write_tensors
+from simnl.fewshot.checkpoint import HEAD as FILE
+from simnl.fewshot.description import PIXELS, HeadDescription, describe
+from simnl.fewshot.encoder import ImageEncoder, clip_of
+from simnl.fewshot.head import Head, SearchableHead
+from simnl.plugins import load_plugins
+
+log = logging.getLogger(__name__)
+
+FORMAT, VERSION = "simnl-head", 2
+STATE = f"{DEPLOYED}state/"  # learned parameters of a deployed head that is not the trained one
+RECIPE, OWN_STATE, DTYPES = "recipe", "own_state", "dtypes"
+GIVE = "Give the head.safetensors of a finished run, or the run's folder."
+AGAIN = "Run the command that trained it again, in a new folder."
+BROKEN = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a recipe that fits nothing can raise
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def save(path: Path, head: Head, about: HeadDescription, *, half: bool = False) -> None:
+    """Write a complete head file.
+
+    Args:
+        path: of the file, which is replaced where it exists.
+        head: the trained one.
+        about: its description.
+        half: keep what is frozen in float16, and leave out what the method learned where a prediction does not need
+            it. A loaded head computes in float32 as ever, from rounded numbers.
+
+    Raises:
+        OSError: it cannot be written.
+        NotRebuildable: the head is given something that a file cannot hold; see `simnl.clip.recipe`.
+    """
+    deployed = head.deployed()
+    own = deployed is head
+    learned = {} if half and not own else {name: value.cpu() for name, value in head.state_dict().items()}
+    tensors = dict(learned)
+    arguments = {key: packed(value, tensors, DEPLOYED + key) for key, value in deployed.arguments().items()}
+    frozen = {name: value for name, value in tensors.items() if name not in learned}
+    dtypes = {name: str(value.dtype).removeprefix("torch.") for name, value in frozen.items()}
+    if half:
+        frozen = {name: value.half() if value.is_floating_point() else value for name, value in frozen.items()}
+    state = {} if own else {STATE + name: value for name, value in deployed.state_dict().items()}
+    made = {MADE: name_of(type(deployed)), ARGUMENTS: arguments}
+    hparams = deployed.hparams if isinstance(deployed, SearchableHead) else {}
+    recipe = {**made, OWN_STATE: own, DTYPES: dtypes, "hparams": hparams}
+    content = {"format": FORMAT, "version": VERSION, **about.to_json(), LEARNED: own or not half, RECIPE: recipe}
+    write_tensors(path, {**learned, **frozen, **state}, content)
+
+
+def save_trained(folder: Path, trainer) -> None:
+    """Write what a trainer (a `VLTrainer`) has trained to `folder`/head.safetensors.
+
+    Of a head that no file can hold, what it learned is kept alone, with a warning: the run goes on, and can be tested.
+    """
+    about = describe(trainer)
+    try:
+        save(folder / FILE, trainer.head, about)
+    except NotRebuildable as error:
+        log.warning("%s keeps what was learned alone, which is of no use for predictions: %s", folder / FILE, error)
+        save_head(folder / FILE, trainer.head, about.to_json())
+
+
+# ---------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class LoadedHead:
+    """A head that predicts, on one device, with its description.
+
+    Attributes:
+        head: the module, in evaluation mode.
+        about: its description.
+        path: of the file.
+        device: where the head lives; results are given on the CPU.
+    """
+
+    head: Head
+    about: HeadDescription
+    path: Path
+    device: torch.device
+
+    @property
+    def classnames(self) -> tuple[str, ...]:
+        """C names."""
+        return self.about.classnames
+
+    @torch.no_grad()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Logits (B, C) float32 of raw image features (B, D), or of pixels (B, 3, H, W) where the head takes those."""
+        if not len(inputs):
+            return torch.zeros(0, len(self.classnames))
+        if self.about.takes == PIXELS:
+            return in_fixed_batches(lambda part: self.head(part.to(self.device)).cpu(), inputs, BATCH_ROWS)
+        return self.head(self._checked(inputs)).float().cpu()
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """softmax(logits / temperature), (B, C)."""
+        return (self.logits(inputs) / self.about.temperature).softmax(-1)
+
+    @torch.no_grad()
+    def evidence(self, features: Tensor) -> dict[str, Tensor]:
+        """Terms (B, C) by name, whose sum are the logits. features: as of `logits`."""
+        inputs = features if self.about.takes == PIXELS else self._checked(features)
+        return {name: term.float().cpu() for name, term in self.head.evidence(inputs.to(self.device)).items()}
+
+    @torch.no_grad()
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor | None:
+        """What each support image adds to the logit of a class, (B, N); None where no image has a part of its own.
+
+        Args:
+            features: (B, D).
+            classes: (B,) int64.
+        """
+        if not self.head.support_terms:
+            return None
+        return self.head.support_evidence(self._checked(features), classes.to(self.device)).float().cpu()
+
+    def encoder(self, clip: FrozenCLIP | None = None, weights: str = "") -> ImageEncoder:
+        """What turns images into the head's inputs, on the head's device; arguments as of `ImageEncoder`."""
+        return ImageEncoder(self.about, clip=clip, weights=weights, device=str(self.device), where=str(self.path))
+
+    def _checked(self, features: Tensor) -> Tensor:
+        width = self.about.backbone.width
+        if features.ndim != 2 or features.shape[1] != width:
+            raise ValueError(
+                f"{self.path} takes features of shape (images, {width}), as {self.about.backbone.name} gives them, and "
+                f"not of shape {tuple(features.shape)}."
+            )
+        return features.to(self.device)
+
+
+def load(
+    path: str | Path, *, clip: FrozenCLIP | None = None, weights: str = "", device: str | torch.device = "cpu"
+) -> LoadedHead:
+    """Load a head from a file of `save`; no image, data set, config or trainer is needed.
+
+    Args:
+        path: the file, or the folder of a run.
+        clip: the frozen CLIP, where it is loaded already; only a head that needs a tower itself looks at it.
+        weights: a tag or a path of the same weights, where they are not at the place that the file names.
+        device: where the head shall live.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file of something else, of an earlier or later format, damaged or edited, of a method that is not
+            registered; or weights with another fingerprint.
+    """
+    file = file_of(path)
+    tensors, content = read_tensors(file, GIVE)
+    about = _description(file, content)
+
+    def towers() -> FrozenCLIP:
+        return clip_of(about.backbone, clip, weights, str(device), where=str(file))
+
+    head = _rebuilt(file, content[RECIPE], tensors, towers, about).to(device).eval().requires_grad_(False)
+    return LoadedHead(head, about, file, torch.device(device))
+
+
+def file_of(path: str | Path) -> Path:
+    """The head file that is meant by a path, which may be that of a run's folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    given = Path(path)
+    file = given / FILE if given.is_dir() else given
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no head file {file}. {GIVE}")
+    return file
+
+
+def read_about(path: str | Path) -> HeadDescription:
+    """The description alone. Raises as `load`."""
+    file = file_of(path)
+    return _description(file, read_tensors(file, GIVE)[1])
+
+
+def _description(file: Path, content: dict[str, Any]) -> HeadDescription:
+    found, version = content.get("format"), content.get("version")
+    if found is None and "classnames" in content:
+        raise ValueError(
+            f"{file} holds what {content.get('method')} learned, as files of release 0.2 do, but not the frozen "
+            f"tensors (text classifiers, cache keys) that a prediction needs too. {AGAIN}"
+        )
+    if found != FORMAT:
+        what = "no format" if found is None else f"the format '{shortened(str(found))}'"
+        raise ValueError(f"{file} has {what}, where a head for predictions has '{FORMAT}'. {GIVE}")
+    if type(version) is not int or version > VERSION:
+        raise ValueError(
+            f"{file} has version {shortened(str(version))} of the format, and this release reads versions up to "
+            f"{VERSION}. Install release {shortened(str(content.get('package_version')))}, which wrote it, or a later "
+            "one."
+        )
+    try:
+        about = HeadDescription.from_json(content)
+    except BROKEN as error:
+        raise ValueError(f"{file} has a description that misses something ({error}). {AGAIN}") from error
+    load_plugins()
+    known = TRAINER_REGISTRY.registered_names()
+    if about.method not in known:
+        raise ValueError(
+            f"{file} is a head of the method '{shortened(about.method)}', which is not registered here. Put its module "
+            f"into trainers/, or install its plugin. Registered: {', '.join(sorted(known))}."
+        )
+    return about
+
+
+def _rebuilt(file: Path, recipe: dict, tensors: dict[str, Tensor], towers, about: HeadDescription) -> Head:
+    """The head of a recipe. What the towers raise is told as it is; all else means that the recipe does not fit."""
+    failed: list[BaseException] = []
+
+    def clip() -> FrozenCLIP:
+        try:
+            return towers()
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    try:
+        dtypes = {name: getattr(torch, dtype) for name, dtype in recipe[DTYPES].items()}
+        wide = {name: value.to(dtypes[name]) if name in dtypes else value for name, value in tensors.items()}
+        head = rebuilt({MADE: recipe[MADE], ARGUMENTS: recipe[ARGUMENTS]}, wide, clip)
+        if not isinstance(head, Head):
+            raise TypeError(f"{recipe[MADE]} is no head")
+        own = {name: value for name, value in tensors.items() if not name.startswith(DEPLOYED)}
+        other = {name.removeprefix(STATE): value for name, value in tensors.items() if name.startswith(STATE)}
+        head.load_state_dict(own if recipe[OWN_STATE] else other)
+        if isinstance(head, SearchableHead):
+            head.hparams.update(recipe["hparams"])
+    except BROKEN as error:
+        if failed:
+            raise
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{file} does not fit {about.method} of this release: {shortened(reason)} ({type(error).__name__}). It was "
+            f"written by release {about.package_version or 'unknown'}. {AGAIN}"
+        ) from error
+    return head
