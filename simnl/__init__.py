@@ -6,6 +6,9 @@ parts and which of them may import which. Programs and notebooks start at `FewSh
 
 from __future__ import annotations
 
+import sys
+from importlib import util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["FewShotClassifier"]
 __version__ = "0.2.0"
+
+
+def _find_engine() -> None:
+    """Where no `dassl` is installed, take the copy that comes along: in a wheel `_engine`, in a clone `toolbox`."""
+    package = Path(__file__).resolve().parent
+    if util.find_spec("dassl") is None:
+        places = (package / "_engine", package.parent / "toolbox")
+        sys.path += [str(place) for place in places if (place / "dassl").is_dir()][:1]
+
+
+_find_engine()
 
 
 def __getattr__(name: str) -> Any:

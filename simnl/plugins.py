@@ -13,9 +13,9 @@ from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
 
-from simnl.locations import ROOT
+from simnl.locations import INSTALLED, ROOT
 
-PACKAGES = ("trainers", "datasets")
+PACKAGES = ("trainers",) if INSTALLED else ("trainers", "datasets")  # a wheel has no data sets
 GROUP = "simnl.plugins"
 
 
