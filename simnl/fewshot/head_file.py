@@ -57,6 +57,11 @@ def save(path: Path, head: Head, about: HeadDescription, *, half: bool = False) 
         OSError: it cannot be written.
         NotRebuildable: the head is given something that a file cannot hold; see `simnl.clip.recipe`.
     """
+    _write(path, head, about, half=half, trained=True)
+
+
+def _write(path: Path, head: Head, about: HeadDescription, *, half: bool, trained: bool) -> None:
+    """trained: False for a deployed head, whose trained one is not there any more."""
     deployed = head.deployed()
     own = deployed is head
     learned = {} if half and not own else {name: value.cpu() for name, value in head.state_dict().items()}
@@ -70,8 +75,36 @@ def save(path: Path, head: Head, about: HeadDescription, *, half: bool = False) 
     made = {MADE: name_of(type(deployed)), ARGUMENTS: arguments}
     hparams = deployed.hparams if isinstance(deployed, SearchableHead) else {}
     recipe = {**made, OWN_STATE: own, DTYPES: dtypes, "hparams": hparams}
-    content = {"format": FORMAT, "version": VERSION, **about.to_json(), LEARNED: own or not half, RECIPE: recipe}
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        **about.to_json(),
+        LEARNED: trained and (own or not half),
+        RECIPE: recipe,
+    }
     write_tensors(path, {**learned, **frozen, **state}, content)
+
+
+def halve(path: str | Path, to: Path, *, weights: str = "") -> tuple[int, int]:
+    """Write a smaller copy of a head file; see `save`. Returns the sizes of both in bytes.
+
+    Args:
+        path: the head file, or the folder of a run.
+        to: the copy.
+        weights: as of `load`.
+
+    Raises:
+        ValueError: `to` is the file itself; else as `load` and `save`.
+    """
+    file = file_of(path)
+    if to.exists() and to.samefile(file):
+        raise ValueError(
+            f"{to} is the head file itself, and what float16 rounds off is lost. Give the copy a new name."
+        )
+    loaded = load(file, weights=weights)
+    own = read_tensors(file, GIVE)[1][RECIPE][OWN_STATE]
+    _write(to, loaded.head, loaded.about, half=True, trained=own)
+    return file.stat().st_size, to.stat().st_size
 
 
 def save_trained(folder: Path, trainer) -> None:
