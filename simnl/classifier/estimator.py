@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from yacs.config import CfgNode as CN
 
 from simnl.classifier import inputs, training
 from simnl.classifier.examples import Examples, dataset_of, divide, read_examples
+from simnl.classifier.isolation import undisturbed
 from simnl.classifier.prediction import PREFIX, Fitted
 from simnl.fewshot.head_file import load as load_head_file
 from simnl.fewshot.memory import Memory
@@ -127,12 +129,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def logits(self, X) -> np.ndarray:
         """Logits of pictures or features, (N, C) float32, in the order of `classes_`."""
-        check_is_fitted(self)
-        if inputs.is_pictures(X):
-            pictures = inputs.as_pictures(X)
-            return self._fitted.of_pictures(pictures, self.cache, int(self.num_workers), bool(self.verbose))
-        X = validate_data(self, inputs.as_array(X), reset=False, dtype=np.float32, copy=True)
-        return self._fitted.of_features(torch.from_numpy(X))
+        return np.concatenate([self._fitted.logits(rows) for rows in self._read(X)])
+
+    def evidence(self, X) -> dict[str, np.ndarray]:
+        """The terms of the method's formula, whose sum are the logits: name -> (N, C)."""
+        parts = [self._fitted.evidence(rows) for rows in self._read(X)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def decision_function(self, X) -> np.ndarray:
         """As `logits`; of two classes (N,), the second's logit less the first's, as scikit-learn has it."""
@@ -174,7 +176,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             FileNotFoundError: no such file; ValueError: another kind of file, damaged, or of another release.
         """
         place = "cuda" if training.uses_cuda(device) else "cpu"
-        loaded = load_head_file(path, weights=weights, device=place)
+        with undisturbed():
+            loaded = load_head_file(path, weights=weights, device=place)
         about = loaded.about
         made = cls(about.method, backbone=about.backbone.name, random_state=about.seed, device=device, **parameters)
         made.classes_ = np.array(about.labels or about.classnames)
@@ -183,7 +186,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         made.record_ = training.record_of_file(about)
         return made
 
-    # ------------------------------------------------------------------ what parameters mean
+    # ------------------------------------------------------------------ what X and the parameters mean
+
+    def _read(self, X) -> Iterator[torch.Tensor]:
+        """What the head takes, part by part."""
+        check_is_fitted(self)
+        if inputs.is_pictures(X):
+            pictures = inputs.as_pictures(X)
+            yield from self._fitted.of_pictures(pictures, self.cache, int(self.num_workers), bool(self.verbose))
+        else:
+            X = validate_data(self, inputs.as_array(X), reset=False, dtype=np.float32, copy=True)
+            yield self._fitted.of_features(torch.from_numpy(X))
 
     def _check_kind(self, method: Any, name: str, examples: Examples) -> None:
         """Refuse what a method cannot learn from, and parameters that mean nothing for such examples."""

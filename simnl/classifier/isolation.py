@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
@@ -18,10 +19,11 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put the global generators of Python, numpy and torch, and torch's switches of arithmetic, back after a block."""
+    """Put the global generators of Python, numpy and torch, torch's switches of arithmetic, and the root logger's
+    handlers (libraries that log through `logging.info` add one) back after a block."""
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    switches, cublas = _switches(), os.environ.get(CUBLAS)
+    switches, cublas, handlers = _switches(), os.environ.get(CUBLAS), logging.root.handlers[:]
     try:
         yield
     finally:
@@ -31,6 +33,7 @@ def undisturbed() -> Iterator[None]:
         if gpus is not None:
             torch.cuda.set_rng_state_all(gpus)
         _set_switches(switches)
+        logging.root.handlers[:] = handlers
         if cublas is None:
             os.environ.pop(CUBLAS, None)
 

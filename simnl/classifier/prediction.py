@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simnl.bars import bar
 from simnl.classifier.inputs import Picture, in_files
+from simnl.classifier.isolation import undisturbed
 from simnl.classifier.training import cache_root
 from simnl.clip.batches import in_fixed_batches
 from simnl.clip.finite import check_logits
@@ -72,48 +73,53 @@ class Fitted:
             raise ValueError(f"The label {odd[0]!r} is neither a word nor a number, so that no file can hold it.")
         head_file.save(path, self.loaded.head, self.about)
 
-    def of_features(self, features: Tensor) -> np.ndarray:
-        """Logits (N, C) of raw features (N, D).
+    def of_features(self, features: Tensor) -> Tensor:
+        """Raw features (N, D) as the head takes them.
 
         Raises:
             ValueError: the head takes pictures.
         """
         if self.about.takes == PIXELS:
             raise ValueError(f"{self.about.method} changes the image tower: give pictures, not their features.")
-        return self._logits(features)
+        return features
 
-    def of_pictures(self, pictures: Sequence[Picture], cache: Any, workers: int, shown: bool) -> np.ndarray:
-        """Logits (N, C) of pictures.
+    def of_pictures(self, pictures: Sequence[Picture], cache: Any, workers: int, shown: bool) -> Iterator[Tensor]:
+        """Pictures as the head takes them, (n, D) or (n, 3, H, W), part by part.
 
         Raises:
             ValueError: the head was trained on features of an unknown model.
         """
         if self.about.backbone.arch == GIVEN:
             raise ValueError(f"Pictures cannot be encoded: the features {NO_TOWER}")
-        parts = [pictures[start : start + PICTURES] for start in range(0, len(pictures), PICTURES)]
-        found = []
         with bar("Predicting", len(pictures), "picture", shown=shown, delay=0.5) as progress:
-            for number, part in enumerate(parts):
+            for start in range(0, len(pictures), PICTURES):
+                part = pictures[start : start + PICTURES]
                 with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-                    paths = in_files(part, Path(folder), number * PICTURES)
-                    found.append(self._of_files(paths, cache_root(cache, Path(folder)), workers))
+                    paths = in_files(part, Path(folder), start)
+                    yield self._of_files(paths, cache_root(cache, Path(folder)), workers)
                 progress.update(len(part))
-        return np.concatenate(found)
 
-    def _of_files(self, paths: list[str], root: Path, workers: int) -> np.ndarray:
+    def _of_files(self, paths: list[str], root: Path, workers: int) -> Tensor:
         clip = self._model()
         view = ViewSpec.test(clip.preprocess)
         if self.about.takes == PIXELS:
             transform = view.build()
-            return self._logits(torch.stack([transform(read_image(path)) for path in paths]))
-        return self._logits(FeatureStore(root, clip, workers, progress=False).images(paths, view)[0])
+            return torch.stack([transform(read_image(path)) for path in paths])
+        return FeatureStore(root, clip, workers, progress=False).images(paths, view)[0]
 
     def _model(self) -> FrozenCLIP:
         if self.clip is None:
-            self.clip = clip_of(self.about.backbone, None, self.weights, str(self.loaded.device), str(self.loaded.path))
+            about, place = self.about.backbone, str(self.loaded.device)
+            with undisturbed():
+                self.clip = clip_of(about, None, self.weights, place, str(self.loaded.path))
         return self.clip
 
-    def _logits(self, rows: Tensor) -> np.ndarray:
+    def logits(self, rows: Tensor) -> np.ndarray:
+        """Logits (n, C) of what the head takes."""
         logits = in_fixed_batches(self.loaded.logits, rows, ROWS)
         check_logits(logits, self.about.method)
         return logits.numpy()
+
+    def evidence(self, rows: Tensor) -> dict[str, np.ndarray]:
+        """The terms of the logits by name, (n, C) each."""
+        return {name: term.numpy() for name, term in self.loaded.evidence(rows).items()}

@@ -18,6 +18,7 @@ from yacs.config import CfgNode as CN
 from dassl.data.datasets import DatasetBase
 from simnl.bars import Bar
 from simnl.clip.model import FrozenCLIP
+from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.text import PromptFeatures
 from simnl.clip.views import ViewSpec
@@ -191,9 +192,10 @@ class Memory(Sources):
         Raises:
             ValueError: the method needs a set that is not given.
         """
-        if self._texts is None:
-            return super().prompts(trainer, dataset, classnames)
         needed = trainer.prompt_sets_of(trainer.node)
+        if self._texts is None:
+            optional = trainer.optional_prompt_sets if trainer.cfg.PROMPTS.CUPL else ()  # none given: nothing to tell
+            return encode_prompt_sets(trainer.cfg, dataset, classnames, trainer.store, needed, optional)
         missing = [name for name in needed if name not in self._texts]
         if missing:
             raise ValueError(

@@ -54,6 +54,7 @@ def test_every_method_on_features(method, data):
     assert classifier.score(x, y) > 0.9
     assert classifier.classes_.tolist() == WORDS.tolist()
     assert classifier.n_features_in_ == WIDTH
+    np.testing.assert_allclose(sum(classifier.evidence(x).values()), classifier.logits(x), atol=2e-3, rtol=1e-4)
     probabilities = classifier.predict_proba(torch.from_numpy(x))
     np.testing.assert_allclose(probabilities.sum(1), 1.0)
     assert (WORDS[probabilities.argmax(1)] == classifier.predict(x)).all()
