@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from simnl import FewShotClassifier
 
@@ -58,3 +59,27 @@ def test_what_cannot_be_loaded_or_saved(tmp_path):
     with pytest.raises(ValueError, match="not fitted yet"):
         FewShotClassifier().save(tmp_path / "head.safetensors")
     assert (tmp_path / "head.safetensors").read_bytes() == b"not this"
+
+
+def test_a_method_that_changes_the_image_tower(clip_checkpoints, pictures, tmp_path):
+    """Its head takes pixels, and its file says where the weights of the backbone were."""
+    weights = clip_checkpoints["test-vit"]
+    options = {"STEPS_PER_SHOT": 1, "OPTIM.MAX_EPOCH": 1}
+    classifier = FewShotClassifier(
+        "CLIPLoRA", backbone="test-vit", weights=str(weights), options=options, cache=tmp_path / "cache", device="cpu"
+    )
+    paths, labels = pictures["train"]
+    logits = classifier.fit(paths, labels).logits(paths)
+    assert logits.shape == (6, 3)
+    classifier.save(tmp_path / "head.safetensors")
+    moved = weights.rename(tmp_path / "moved.safetensors")
+    try:
+        loaded = FewShotClassifier.load(tmp_path / "head.safetensors", weights=str(moved), device="cpu", cache=False)
+        np.testing.assert_allclose(loaded.logits(paths), logits, atol=1e-5)
+        np.testing.assert_allclose(loaded.logits([Image.open(path) for path in paths]), logits, atol=1e-5)
+        with pytest.raises(ValueError, match="CLIPLoRA changes the image tower: give pictures, not their features"):
+            loaded.predict(np.zeros((2, loaded.n_features_in_)))
+        with pytest.raises(ValueError, match="CLIPLoRA changes the image tower: X must hold pictures"):
+            classifier.fit(np.zeros((4, 16)), [0, 1, 0, 1])
+    finally:
+        moved.rename(weights)
