@@ -1,7 +1,8 @@
 """Methods and data sets are plugins: this module finds and imports them, and no list names them.
 
 It imports the modules of the packages `trainers` and `datasets` of this repository, and whatever other distributions
-announce under the entry-point group `simnl.plugins`, so that a method can live in a repository of its own.
+announce under the entry-point group `simnl.plugins`, so that a method can live in a repository of its own. The yaml of
+such a method lies in `configs/trainers/` inside its package, where `simnl.config_names` finds it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
 
+from simnl.config_names import GROUP
 from simnl.locations import INSTALLED, ROOT
 
 PACKAGES = ("trainers",) if INSTALLED else ("trainers", "datasets")  # a wheel has no data sets
-GROUP = "simnl.plugins"
 
 
 @functools.cache

@@ -18,9 +18,8 @@ import _path  # noqa: F401 - makes the packages importable
 
 from simnl.clip.model import TINY as TINY_ARCH
 from simnl.commands import as_typed
-from simnl.config_names import known
+from simnl.config_names import config_file, known
 from simnl.errors import fail_politely
-from simnl.locations import CONFIGS
 from simnl.numbers import argument
 from simnl.runs.backbones import check_early, is_for_tiny, warn_of_tiny
 from simnl.runs.config import assemble
@@ -29,7 +28,7 @@ from simnl.runs.folder import check_folder, claimed
 from simnl.runs.logs import configure_logging, run_log
 from simnl.runs.run import run_one
 
-TINY = CONFIGS / "backbones" / "tiny.yaml"
+TINY = config_file("backbones", "tiny")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,7 +59,7 @@ def config_from(args: argparse.Namespace):
     """The run's config."""
     if not args.trainer and not args.config_file:
         raise ValueError(f"Name a method with --trainer: {', '.join(known('trainers'))}.")
-    method = args.config_file or CONFIGS / "trainers" / f"{args.trainer}.yaml"
+    method = args.config_file or config_file("trainers", args.trainer)
     settings = {
         "TRAINER.NAME": args.trainer or Path(method).stem,
         "DATASET.CONFIG": Path(args.dataset_config_file).stem,

@@ -15,12 +15,11 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import _path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor
 
 from datasets.shapes.captions import TRAITS, caption, plain_captions
@@ -31,8 +30,10 @@ from simnl.bars import bar as progress_bar
 from simnl.clip import tiny_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
 from simnl.commands import as_typed
+from simnl.config_names import config_file
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
+from simnl.runs.yaml_files import read_yaml
 
 PLAIN_CAPTIONS, RICH_CAPTIONS = 2, 4  # of each image
 PLAIN_EPOCHS = 0.4  # share of the epochs that see the plain captions: names come before sentences, or come slowly
@@ -165,7 +166,8 @@ def train(model, images: Tensor, captions: Captions, args: argparse.Namespace) -
 
 def benchmark_prompts() -> dict[str, PromptSet]:
     """The benchmark's own templates and CuPL sentences."""
-    body = yaml.safe_load((_path.ROOT / "configs" / "datasets" / "shapes.yaml").read_text())["PROMPTS"]
+    shapes: Any = read_yaml(config_file("datasets", "shapes"))
+    body = shapes["PROMPTS"]
     names = [entry.name for entry in CLASSES]
     cupl = read_cupl(Shapes.bundled_dir / body["CUPL"], names)
     return {"template": PromptSet.from_templates(body["POSITIVE"], names), "cupl": cupl}

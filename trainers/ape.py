@@ -1,31 +1,36 @@
-"""APE and APE-T: a cache on selected feature channels (APE), and residuals learned on such channels (APE-T).
+"""APE and APE-T: a cache on selected feature channels (APE), and residuals that are learned on such channels (APE-T).
 
-Channels. J_d = -w1 S_d + w2 Var_c(W_cd); the Q channels with the largest J are kept. S_d is the mean product, in
-channel d, of two unit vectors of different classes. The vectors of a class are its text and its cache keys (APE) or its
-text alone (APE-T). With A_i the sum of the M_i vectors of class i,
+Channels. The Q channels with the largest J_d = -w1 S_d + w2 Var_c(W_cd) are kept. S_d is the mean product, in channel
+d, of two unit vectors of different classes. The vectors of a class are its text and its cache keys in APE, and its text
+alone in APE-T. Where A_i is the sum of the M_i vectors of class i,
 
     S = ((sum_i A_i)^2 - sum_i A_i^2) / ((sum_i M_i)^2 - sum_i M_i^2)     elementwise: O(C M D), not O(C^2 M^2 D)
 
-APE. f', k', W': restricted to the Q channels, then of unit length again. Learns nothing.
+APE learns nothing. f', k' and W' are restricted to the Q channels and brought to unit length again.
 
     logits = s f W^T + alpha sum_n exp(-beta (1 - f'.k'_n)) exp(gamma KL_n) onehot(y_n)
-    KL_n   = log2((1 + eps) / (p_n + eps)),   p_n = softmax(k'_n W'^T)[y_n]: a support image that its text does not
-             explain weighs more;  eps = 1e-6
+    KL_n   = log2((1 + eps) / (p_n + eps)),   p_n = softmax(k'_n W'^T)[y_n],   eps = 1e-6
 
-APE-T. Learned: one residual r_c (C, Q) per class, shared by its text and keys, zero at the start, and one weight o_n
-(N,) per key, one at the start. Products are taken over all D channels (r_c is zero outside the Q), and nothing is
-normalised again.
+So a support image weighs more if its text does not explain it.
+
+APE-T learns one residual r_c (C, Q) per class, which its text and its keys share and which starts at zero, and one
+weight o_n (N,) per key, which starts at one. Products are taken over all D channels (r_c is zero outside the Q
+channels), and nothing is brought to unit length again.
 
     logits = s f.(W_c + r_c) + alpha sum_n o_n exp(-beta (1 - f.(k_n + r_{y_n}))) onehot(y_n),   loss: cross-entropy
 
-f, W, k_n: unit image feature, text classifier (templates and CuPL sentences in one pool), cache keys.
+f is the unit image feature, W the text classifier (templates and CuPL sentences in one pool), and k_n are the cache
+keys.
+
 Source: Zhu et al., "Not All Features Matter: Enhancing Few-shot CLIP with Adaptive Prior Refinement", ICCV 2023,
 arXiv:2304.01195, and the authors' released code.
-Differences from the official code: rows are paired with classes by label (theirs by block, in order of first
-appearance, which on Flowers102 and StanfordCars pairs a class's text and residual with another class's keys); classes
-may have unequal numbers of rows; APE-T's number of channels is the one of training (theirs mixes the two and runs only
-where they are equal); ImageNet is selected on the protocol's images (theirs: on test); parameters are in fp32. What
-moves numbers beside these is the preset `official` of configs/trainers/APET.yaml. Parity: tests/parity/test_ape.py.
+Differences from the authors' code: rows are paired with classes by their label; the authors' code pairs them by block,
+in order of first appearance, so that on Flowers102 and StanfordCars the text and the residual of a class meet the keys
+of another class. Classes may have unequal numbers of rows. The number of channels of APE-T is that of training; the
+authors' code mixes two numbers and runs only where they are equal. ImageNet is selected on the images of the protocol,
+and not on the test images. Parameters are in float32. The preset `official` of configs/trainers/APET.yaml has what else
+moves figures.
+Parity: tests/parity/test_ape.py.
 """
 
 from __future__ import annotations
@@ -95,11 +100,11 @@ class APEHead(CacheHead):
     """Training-free: text classifier plus a cache on refined channels.
 
     Args:
-        text, cache_keys, labels: of `CacheHead`, on all channels; the keys that it holds are refined, (N, Q).
+        text, cache_keys, labels: as for `CacheHead`, on all channels. The keys that the head holds are refined, (N, Q).
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
-        channels: (Q,) int64, where they are selected already; else the head selects them.
-        inputs: the rest of `CacheHead`'s; beta, alpha, gamma.
+        channels: (Q,) int64, where they are selected already. Without them the head selects its own.
+        inputs: the other arguments of `CacheHead`, with beta, alpha and gamma.
     """
 
     similarity: Tensor
@@ -163,8 +168,8 @@ class APETHead(CacheHead):
     Args:
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
-        channels: (Q,) int64, where they are selected already; else the head selects them.
-        inputs: of `CacheHead`; beta, alpha.
+        channels: (Q,) int64, where they are selected already. Without them the head selects its own.
+        inputs: the arguments of `CacheHead`, with beta and alpha.
     """
 
     similarity: Tensor
@@ -231,14 +236,19 @@ def shared_arguments(task: FewShotTask, cfg: CN) -> dict[str, Any]:
     return inputs | {
         "num_channels": round(cfg.CHANNELS * inputs["text"].shape[1] / WIDTH),
         "weights": tuple(cfg.WEIGHTS),
-        "beta": cfg.BETA,
-        "alpha": cfg.ALPHA,
     }
 
 
 @TRAINER_REGISTRY.register()
 class APE(VLTrainer):
-    """The training-free method. Prompts: templates and CuPL (optional) in one pool."""
+    """The training-free method.
+
+    Table row:
+        prediction: Tip-Adapter on Q channels, keys weighed by how little their text explains
+        learned: nothing
+        parameters: 0
+        checked: authors' code, K = 1, 2, 4
+    """
 
     training_free = True
     optional_prompt_sets = ("cupl",)
@@ -251,12 +261,19 @@ class APE(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> APEHead:
         """Hand the head its tensors and numbers."""
-        return APEHead(**shared_arguments(task, cfg), gamma=cfg.GAMMA)
+        return APEHead(**shared_arguments(task, cfg), **APEHead.hparams_of(cfg))
 
 
 @TRAINER_REGISTRY.register()
 class APET(VLTrainer):
-    """The trained method. Prompts as for APE."""
+    """The trained method.
+
+    Table row:
+        prediction: s f·(t_c + r_c) + α Σ_n o_n exp(-β (1 - f·(k_n + r_y)))
+        learned: residuals r_c on Q channels, weights o_n
+        parameters: C*Q + C*K
+        checked: authors' code, K = 1 … 16
+    """
 
     optional_prompt_sets = ("cupl",)
 
@@ -268,4 +285,4 @@ class APET(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> APETHead:
         """Hand the head its tensors and numbers."""
-        return APETHead(**shared_arguments(task, cfg))
+        return APETHead(**shared_arguments(task, cfg), **APETHead.hparams_of(cfg))

@@ -4,14 +4,17 @@
     loss   = CE                                    ZSLP
     loss   = CE + mean_c lambda_c |w_c - b_c|^2    CLAP
 
-Learned: the prototypes w (C, D), which start at b. Frozen: b, the mean of the raw text features of a class (not brought
-to unit length), and lambda, which says how far zero-shot CLIP is to be trusted: the mean probability that it gives to
-the true class of a class's support images. Without a constraint (ZSLP) few shots let w drift from what the text knew.
+The prototypes w (C, D) are learned, and start at b. Frozen are b, which is the mean of the raw text features of a class
+(not brought to unit length), and lambda. lambda says how far zero-shot CLIP is to be trusted: it is the mean
+probability that zero-shot CLIP gives to the true class, over the support images of the class. Without a constraint
+(ZSLP), w drifts away from what the text knew where there are few shots.
 
 Source: Silva-Rodriguez et al., "A Closer Look at the Few-Shot Adaptation of Large Vision-Language Models", CVPR 2024,
 arXiv:2312.12730, and the authors' released code.
-Differences from the authors' code: lambda is never updated (their option, off in the paper's setting); a label that has
-no support image gets lambda 1; underscores of class names are spaces in prompts. Parity: tests/parity/test_clap.py.
+Differences from the authors' code: lambda is never updated, which is an option of the authors' code that the paper's
+setting does not use. A label without a support image gets a lambda of 1. Underscores of class names are spaces in
+prompts.
+Parity: tests/parity/test_clap.py.
 """
 
 from __future__ import annotations
@@ -106,7 +109,14 @@ class CLAPHead(ZSLPHead):
 
 @TRAINER_REGISTRY.register()
 class ZSLP(VLTrainer):
-    """The unconstrained probe as a trainer, on templates."""
+    """The unconstrained probe as a trainer.
+
+    Table row:
+        prediction: s f·norm(w_c), w_c starts at b_c
+        learned: a classifier
+        parameters: C*D
+        checked: authors' code, K = 1 … 16
+    """
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ZSLPHead:
         """Prototypes at the raw text base."""
@@ -115,7 +125,14 @@ class ZSLP(VLTrainer):
 
 @TRAINER_REGISTRY.register()
 class CLAP(VLTrainer):
-    """The constrained probe as a trainer, on templates."""
+    """The constrained probe as a trainer.
+
+    Table row:
+        prediction: s f·norm(w_c); CE + mean_c λ_c |w_c - b_c|²
+        learned: a classifier that starts at b_c
+        parameters: C*D
+        checked: authors' code, K = 1 … 16
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -1,18 +1,18 @@
-"""CLIP-Adapter: a small bottleneck network on the image feature, blended with the feature itself.
+"""CLIP-Adapter: a small bottleneck network on the image feature, whose output is blended with the feature itself.
 
     a(x)   = ReLU(W2 ReLU(W1 x))            x the raw image feature, W1 (D/4, D), W2 (D, D/4), no bias
     logits = s norm(r a(x) + (1 - r) x) . t_c
     loss   = CE
 
-Frozen: the unit text classifier t. Learned: W1 and W2, D^2 / 2 numbers, whatever the number of classes. They start at
-random, as torch's linear layers do, from a generator seeded with the run's seed.
+The unit text classifier t is frozen. W1 and W2 are learned, which are D^2 / 2 numbers for any number of classes. They
+start at random as torch's linear layers do, from a generator that is seeded with the run's seed.
 
 Source: Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Adapters", IJCV 2024, arXiv:2110.04544,
 and the module in the authors' released code, which takes its training recipe from CoOp.
-Differences from the authors' code: the width is the model's (theirs is fixed at 1024); the text classifier is computed
-once, not in each step.
-Parity: equal to the authors' code in a comparison that is not in this repository; formulas in
-tests/trainers/test_clip_adapter.py.
+Differences from the authors' code: the width is that of the model, where the authors' code has 1024. The text
+classifier is computed once, and not in each step.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results. The formulas
+are checked in tests/trainers/test_clip_adapter.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CLIPAdapterHead(Head):
         logit_scale: s.
         ratio: r, the share of the adapter's output, in [0, 1].
         reduction: how many times narrower than D the hidden layer is.
-        seed: of the initial weights.
+        seed: the seed of the initial weights.
     """
 
     text: Tensor
@@ -74,7 +74,14 @@ def _linear_weight(rows: int, columns: int, seed: int, name: str) -> Tensor:
 
 @TRAINER_REGISTRY.register()
 class CLIPAdapter(VLTrainer):
-    """The method as a trainer, on templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s norm(r a(x) + (1 - r) x)·t_c, a a bottleneck
+        learned: the bottleneck
+        parameters: D*D//2
+        checked: authors' code, once; formula
+    """
 
     base_to_new = True
 

@@ -1,24 +1,26 @@
 """CLIPLoRA: low-rank changes of the attention of both towers, trained from pixels.
 
-    W' = W + (alpha / sqrt(r)) B A     of the queries, keys and values in every block of both towers
-    logits = s norm(f'(image)) . t'_c  f', t'_c by the changed towers; t'_c the unit mean of the unit features of the
-                                       templates of class c, encoded anew in every step
+    W' = W + (alpha / sqrt(r)) B A     for queries, keys and values in every block of both towers
+    logits = s norm(f'(image)) . t'_c
     loss   = CE
 
-Frozen: CLIP. Learned: A (r, D), Kaiming-uniform, and B (D, r), zeros, so that training starts at zero-shot CLIP. In
-training, each projection's change has dropout on its input. What is learned belongs to no class.
+f' and t' come from the changed towers. t'_c is the unit mean of the unit features of the templates of class c, which
+are encoded anew in every step. CLIP itself is frozen. A (r, D) and B (D, r) are learned. A starts at Kaiming-uniform
+numbers and B at zeros, so that training starts at zero-shot CLIP. In training, dropout acts on the input of each
+change. What is learned belongs to no class.
 
-An epoch is STEPS_PER_SHOT * K batches, so MAX_EPOCH 10 and STEPS_PER_SHOT 50 are the authors' 500 K steps.
+An epoch is STEPS_PER_SHOT * K batches, so MAX_EPOCH 10 and STEPS_PER_SHOT 50 give the authors' 500 K steps.
 
 Source: Zanella and Ben Ayed, "Low-Rank Few-Shot Adaptation of Vision-Language Models", CVPR Workshops 2024,
 arXiv:2405.18541, and the authors' released code.
-Differences from that code: the scale is the model's (theirs: 100); the towers' numerical type is MODEL.BACKBONE.
-PRECISION (theirs: half precision with a scaled loss); order, views and dropout are functions of (seed, pass or epoch);
-text is cut after the longest prompt, which changes nothing under a causal mask. `official` has their template for
-every data set, and new views of random crops from 8 % of an image in every pass; `repaired` has the data set's
-templates and the views that all methods share.
-Parity: equal to the authors' code in a comparison that is not in this repository; references in
-tests/trainers/test_clip_lora.py.
+Differences from the authors' code: the scale is that of the model, where the authors' code has 100.
+MODEL.BACKBONE.PRECISION is the numerical type of the towers, where the authors' code has half precision with a scaled
+loss. Order, views and dropout are functions of the seed and of the pass or epoch. Text is cut after the longest prompt,
+which changes nothing under a causal mask. `official` has the authors' template for every data set, and in every pass
+new random crops of at least 8 % of an image; `repaired` has the templates of the data set and the views that all
+methods share.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results.
+tests/trainers/test_clip_lora.py compares with references.
 """
 
 from __future__ import annotations
@@ -82,7 +84,14 @@ class CLIPLoRAHead(Head):
 
 @TRAINER_REGISTRY.register()
 class CLIPLoRA(VLTrainer):
-    """CLIP-LoRA as a trainer, on pixels and templates; a vision transformer is needed."""
+    """CLIP-LoRA as a trainer.
+
+    Table row:
+        prediction: s norm(f'(image))·t'_c by changed towers
+        learned: rank-r changes of the attention of both towers
+        parameters: see its docstring
+        checked: authors' code, once; formula
+    """
 
     image_encoder_frozen = False
     needs_vit = True

@@ -1,19 +1,19 @@
-"""CoCoOp: CoOp whose context is moved by each image.
+"""CoCoOp: CoOp with a context that each image moves.
 
     pi(f)   = W2 ReLU(W1 f + b1) + b2       a small network, W1 (D/16, D), W2 (W, D/16)
     t_c(f)  = norm(text([v_1 + pi(f)] ... [v_M + pi(f)] [class c] .))
     logits  = s f . t_c(f)                  f the unit image feature, s the model's logit scale
     loss    = CE
 
-Frozen: both towers. Learned: M context vectors of the text tower's width W, which start at given words, and pi: M W +
-D (D/16) + D/16 + W (D/16) + W numbers, whatever the number of classes. Every image needs its own C prompts, which is
-what the method costs: B C prompts go through the text tower in a step.
+Both towers are frozen. M context vectors of the text tower's width W, which start at given words, and the network pi
+are learned. These are M W + D (D/16) + D/16 + W (D/16) + W numbers for any number of classes. The cost of the method is
+that every image needs C prompts of its own, so that B C prompts go through the text tower in a step.
 
 Source: Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, arXiv:2203.05557, and the
 authors' released code.
-Differences from the authors' code: float32 where theirs is half precision.
-Parity: equal to the authors' code in a comparison that is not in this repository; tests/trainers/test_coop.py compares
-with the text tower itself.
+Differences from the authors' code: numbers are in float32, where the authors' code has half precision.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results.
+tests/trainers/test_coop.py compares with the text tower itself.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CoCoOpHead(Head):
         width: D.
         reduction: D over the hidden width of pi.
         chunk: prompts encoded at once (memory).
-        seed: of the initial weights of pi.
+        seed: the seed of the initial weights of pi.
     """
 
     def __init__(
@@ -94,7 +94,14 @@ class CoCoOpHead(Head):
 
 @TRAINER_REGISTRY.register()
 class CoCoOp(VLTrainer):
-    """The method as a trainer. Prompts: its own."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(text([v_1 + π(f) … v_M + π(f)] class c))
+        learned: context vectors, a network on the image feature
+        parameters: M*W + D*(D//16) + D//16 + W*(D//16) + W
+        checked: authors' code, once; the text tower written out
+    """
 
     prompt_sets = ()
     text_features_cached = False

@@ -4,18 +4,20 @@
     logits = s f . t_c                     f the unit image feature, s the model's logit scale
     loss   = CE
 
-Frozen: both towers. Learned: M context vectors of the text tower's width W, one set for all classes (M W numbers) or
-one per class (CSC, C M W). They start at N(0, 0.02^2), each set at a draw of its own; or at the embeddings of given
-words, which are one set for all classes: CSC has no effect then. In each step the text tower runs once for all classes;
-image features come from the store. CoOp can carry SimNL's negative branch (`NEGATIVE` in its config node,
-simnl/fewshot/negative.py): prompt learning beside what speaks against a class.
+Both towers are frozen. M context vectors of the text tower's width W are learned: one set for all classes (M W
+numbers), or with CSC one set per class (C M W numbers). The vectors start at N(0, 0.02^2), where each set has a draw of
+its own. They can also start at the embeddings of given words; these are one set for all classes, so that CSC has no
+effect. In each step the text tower runs once for all classes; image features come from the store. CoOp can carry
+SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py), which adds what speaks against a
+class.
 
 Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, arXiv:2109.01134, and the authors'
 released code.
-Differences from the authors' code: the vectors are float32 (theirs: half precision); there are as many as the initial
-words have tokens (theirs: as many as there are words; further tokens stay as they are).
-Parity: equal to the authors' code in a comparison that is not in this repository; tests/trainers/test_coop.py compares
-with the text tower itself.
+Differences from the authors' code: the vectors are in float32, where the authors' code has half precision. There are as
+many vectors as the initial words have tokens; the authors' code learns as many as there are words and leaves further
+tokens as they are.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results.
+tests/trainers/test_coop.py compares with the text tower itself.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def initial_context(
         tower: the text tower.
         words: empty: random vectors. Else the vectors of their tokens, for all classes in common.
         num_context: M, of random vectors.
-        seed: of the run.
+        seed: the seed of the run.
         num_classes: C, for random vectors with a draw of its own for each class; None: one draw for all.
 
     Returns:
@@ -115,7 +117,14 @@ class CoOpHead(Head):
 
 @TRAINER_REGISTRY.register()
 class CoOp(VLTrainer):
-    """The method as a trainer. Prompts: its own, and negative templates where NEGATIVE is on."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(text([v_1 … v_M] class c))
+        learned: context vectors of the prompt
+        parameters: M*W
+        checked: authors' code, once; the text tower written out
+    """
 
     prompt_sets = ()
     text_features_cached = False

@@ -3,19 +3,20 @@
     logits = s norm(x) . w_c       x a raw image or sentence feature, s the model's logit scale
     loss   = CE over a batch, one half image features, one half features of prompts
 
-Frozen: both towers. Learned: w (C, D), from the unit mean of the raw prompt features of a class, where the method is
-zero-shot CLIP; its length is free. Every view of a support image, and every sentence of a class, is a training sample.
-An epoch is EPOCH_STEPS steps: the authors count steps, and look at the validation images after each hundred. WISE_FT
-mixes the start into the result: w <- (1 - WISE_FT) w + WISE_FT w_0.
+Both towers are frozen. The weights w (C, D) are learned. They start at the unit mean of the raw prompt features of a
+class, where the method is zero-shot CLIP, and their length is free. Every view of a support image, and every sentence
+of a class, is a training sample. An epoch has EPOCH_STEPS steps, because the authors count steps and look at the
+validation images after each hundred. WISE_FT mixes the start into the result: w <- (1 - WISE_FT) w + WISE_FT w_0.
 
 Source: Lin et al., "Multimodality Helps Unimodality: Cross-Modal Few-Shot Learning with Multimodal Models", CVPR 2023,
-arXiv:2301.06267, and the authors' released code: its linear probe that starts at the text classifier.
-Differences from that code: the scale is the model's (theirs: 100); batches of images and of sentences are drawn by
-generators that are functions of the run's seed; a half that has fewer samples than its batch size is used whole (theirs
-leaves that batch size out); the start itself is no candidate of the selection. `repaired` has a shorter schedule and
-the views that all methods share; `official` has theirs, the centre crop and its mirror image.
-Parity: equal to the authors' code in a comparison that is not in this repository;
-tests/trainers/test_cross_modal_lp.py has references.
+arXiv:2301.06267, and the authors' released code, of which this is the linear probe that starts at the text classifier.
+Differences from the authors' code: the scale is that of the model, where the authors' code has 100. Batches of images
+and of sentences are drawn by generators that are functions of the run's seed. A half that has fewer samples than its
+batch size is used whole; the authors' code leaves such a batch size out. The start itself cannot be selected.
+`repaired` has a shorter schedule and the views that all methods share; `official` has the authors' views, which are the
+centre crop and its mirror image.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results.
+tests/trainers/test_cross_modal_lp.py compares with references.
 """
 
 from __future__ import annotations
@@ -101,7 +102,14 @@ class CrossModalHead(Head):
 
 @TRAINER_REGISTRY.register()
 class CrossModalLP(VLTrainer):
-    """The probe as a trainer, on templates."""
+    """The probe as a trainer.
+
+    Table row:
+        prediction: s f·w_c, trained on images and sentences
+        learned: a classifier that starts at the text's
+        parameters: C*D
+        checked: authors' code, once; formula
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -1,17 +1,18 @@
-"""GDA: Gaussian discriminant analysis of the support features beside the zero-shot classifier. Training-free.
+"""GDA: Gaussian discriminant analysis of the support features beside the zero-shot classifier. It needs no training.
 
     logits = s f W^T + alpha (f P mu_c + log pi_c - mu_c' P mu_c / 2)
     P      = D ((N - 1) S + tr(S) I)^-1,   S = sum_n (x_n - mu_{y_n})(x_n - mu_{y_n})' / (N - 1)
 
-x_n: the unit features of all augmented views of all support images, N = views x images rows; mu_c: class means; S: the
-covariance that all classes share; P: its shrunk inverse; pi_c = 1/C; f, W, s: unit image feature, text classifier of
-the templates, logit scale. Nothing is learned; alpha is searched.
+x_n are the unit features of all augmented views of all support images, which are N = views x images rows. mu_c are the
+means of the classes, S is the covariance that all classes share, P its shrunk inverse, and pi_c = 1/C. f is the unit
+image feature, W the text classifier of the templates, and s the model's logit scale. Nothing is learned; alpha is
+searched.
 
 Source: Wang et al., "A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation", ICLR 2024, arXiv:2402.04087.
-Differences from the authors' code: a class without rows (noisy labels) gets the mean of all rows instead of NaN; the
-inverse is taken in float64 instead of a pseudo-inverse in float32.
-Parity: equal to the authors' code in a comparison that is not in this repository; formulas in
-tests/trainers/test_gda.py.
+Differences from the authors' code: a class without rows, which noisy labels can leave, gets the mean of all rows
+instead of NaN. The inverse is taken in float64, where the authors' code takes a pseudo-inverse in float32.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results. The formulas
+are checked in tests/trainers/test_gda.py.
 """
 
 from __future__ import annotations
@@ -97,7 +98,14 @@ class GDAHead(SearchableHead):
 
 @TRAINER_REGISTRY.register()
 class GDA(VLTrainer):
-    """The method as a trainer. Prompts: templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·t_c + α (f·P μ_c - μ_c·P μ_c / 2), P a shrunk inverse covariance
+        learned: nothing
+        parameters: 0
+        checked: authors' code, once; formula
+    """
 
     training_free = True
 

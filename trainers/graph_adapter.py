@@ -6,18 +6,19 @@
     logits = s f . norm(beta t_c + (1 - beta) g_c)
     loss   = CE
 
-Group q holds the classes with index q modulo 4. The graph of (c, q) has the nodes t_c and, for each class j of q, its
-text feature t_j or its visual mean v_j. Frozen: t and v, raw (not brought to unit length), hence nodes and edges.
-Learned: Theta (D, D) and bias (C, D), for either graph. Only row 0 is used and it has no learned part before Theta, so
-(A^ X)_0 is computed once: the same numbers as of the full graph convolution, without C * 4 graphs in each step.
+Group q holds the classes whose index is q modulo 4. The graph of (c, q) has the node t_c and a node for each class j of
+q, which is the text feature t_j in one graph and the visual mean v_j in the other. t and v are frozen and raw (not
+brought to unit length), and so are nodes and edges. Theta (D, D) and bias (C, D) are learned, for either graph. Only
+row 0 is used, and nothing learned comes before Theta, so (A^ X)_0 is computed once. This gives the same numbers as the
+full graph convolution without C * 4 graphs in each step.
 
 Source: Li et al., "GraphAdapter: Tuning Vision-Language Models With Dual Knowledge Graph", NeurIPS 2023,
 arXiv:2309.13625, and the single file that its authors released, which does not run as it is.
-Differences from it: any width (theirs: 512) and any number of classes (theirs: multiples of 4), so groups may differ by
-one class; v_c is the mean of the rows labelled c (theirs cuts a sorted list into equal parts). Optimiser, epochs and
-beta are ours: none was released.
-Parity: equal to the authors' code in a comparison that is not in this repository; the full graph convolution in
-tests/trainers/test_graph_adapter.py.
+Differences from that file: the width is free, where the file has 512. The number of classes is free, where the file
+needs a multiple of 4, so that groups may differ by one class. v_c is the mean of the rows with the label c, where the
+file cuts a sorted list into equal parts. Optimiser, epochs and beta are ours, because none was released.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results.
+tests/trainers/test_graph_adapter.py compares with the full graph convolution.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class GraphAdapterHead(SearchableHead):
         beta: weight of t beside g, in [0, 1].
         text_share: a, weight of the text graph beside that of images, in [0, 1].
         groups: Q, at most C of them are made.
-        seed: of the initial Theta.
+        seed: the seed of the initial Theta.
     """
 
     text: Tensor
@@ -144,7 +145,14 @@ class GraphAdapterHead(SearchableHead):
 
 @TRAINER_REGISTRY.register()
 class GraphAdapter(VLTrainer):
-    """The method as a trainer, on templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(β b_c + (1 - β) g_c), g_c a graph convolution over texts and images
+        learned: the convolutions
+        parameters: 2*D*D + 2*C*D
+        checked: authors' code, once; formula; the full graph
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

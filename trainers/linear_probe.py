@@ -3,16 +3,17 @@
     logits = x W^T + b                      x the raw image feature (not brought to unit length)
     loss   = sum_n CE + |W|^2 / (2 C)       b is not penalised
 
-Learned: W (C, D) and b (C,), by scikit-learn's L-BFGS. The text tower is not used. C, the inverse strength of the
-penalty, is searched on the selection images: powers of ten first, then eight halvings (in log C) of the interval around
-the best of them.
+W (C, D) and b (C,) are learned by scikit-learn's L-BFGS. The text tower is not used. C, the inverse strength of the
+penalty, is searched on the selection images: first among powers of ten, then by eight halvings (in log C) of the
+interval around the best of them.
 
-Source: Radford et al., ICML 2021, arXiv:2103.00020; the search is that of CoOp's released code (Zhou et al., IJCV
-2022, arXiv:2109.01134).
-Differences from that code: the few-shot draw is the one that all methods here share (theirs is another, by numpy); a
-value of C that comes up twice is fitted once; a class without images (noisy labels) keeps weight 0 and never wins.
-`repaired` takes the best C of all that were tried, `official` the end of the interval that survives the last halving.
-Parity: equal to the authors' code in a comparison that is not in this repository;
+Source: Radford et al., ICML 2021, arXiv:2103.00020; the search is that of CoOp's released code (Zhou et al., IJCV 2022,
+arXiv:2109.01134).
+Differences from that code: the few-shot draw is the one that all methods here share, where that code has another, by
+numpy. A value of C that comes up twice is fitted once. A class without images, which noisy labels can leave, keeps the
+weight 0 and never wins. `repaired` takes the best C of all that were tried; `official` takes the end of the interval
+that survives the last halving.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results.
 tests/trainers/test_linear_probe.py compares objective, optimum and search with references.
 """
 
@@ -55,7 +56,7 @@ class LinearProbeHead(Head):
         Args:
             features: raw, (N, D); labels: (N,) int64.
             c: C, above 0.
-            max_iter: of L-BFGS; a large C may stop there, as in the source.
+            max_iter: the largest number of iterations of L-BFGS, where a large C may stop, as in the source.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -102,7 +103,14 @@ def search_c(score: Callable[[float], float], coarse: list[float], halvings: int
 
 @TRAINER_REGISTRY.register()
 class LinearProbe(VLTrainer):
-    """The probe as a trainer. Prompts: none."""
+    """The probe as a trainer.
+
+    Table row:
+        prediction: x·w_c + bias_c; CE + squared norm of w, L-BFGS
+        learned: a classifier on image features
+        parameters: C*(D + 1)
+        checked: authors' code, once; formula
+    """
 
     prompt_sets = ()
 
@@ -113,7 +121,7 @@ class LinearProbe(VLTrainer):
         return CN({"C": 1.0, "COARSE": coarse, "HALVINGS": 8, "RULE": "best", "MAX_ITER": 1000})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LinearProbeHead:
-        """An empty probe."""
+        """A probe of zeros, which `fit` fills."""
         if cfg.RULE not in RULES:
             raise ValueError(f"TRAINER.LINEARPROBE.RULE is '{cfg.RULE}'. Choose one of {', '.join(RULES)}.")
         if cfg.C <= 0 or min(cfg.COARSE, default=1) <= 0:

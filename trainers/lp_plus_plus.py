@@ -1,27 +1,30 @@
-"""LP++: a linear probe whose class weights are blended with text, with step sizes taken from the data.
+"""LP++: a linear probe whose class weights are blended with text, with step sizes that are taken from the data.
 
     logits = f . w_c + bias_c + alpha_c (f . t_c)      f the unit image feature; no logit scale
     loss   = CE
 
-Frozen: the unit text classifier t. Learned: w (C, D), bias (C,) and one blending factor per class, alpha (C,).
-At the start w_c is the sum of the class's unit support features, alpha_c = 250 mean_i (f_i . t_yi), and bias is 0, or
+The unit text classifier t is frozen. w (C, D), bias (C,) and one blending factor per class, alpha (C,), are learned. At
+the start w_c is the sum of the unit support features of the class, alpha_c = 250 mean_i (f_i . t_yi), and bias is 0, or
 random (INIT_BIAS).
-Block descent on the full batch of N features F: w and bias move in each iteration (momentum 0.9), alpha in each tenth,
-by a plain step. Step sizes follow from bounds on the curvature, so none is tuned:
+
+Training is block descent on the full batch of N features F: w and bias move in each iteration (with momentum 0.9), and
+alpha moves in each tenth, by a plain step. Step sizes follow from bounds on the curvature, so that none is tuned:
 
     eta_w = 4 N / eigmax(F^T F),    eta_alpha = N / (4 max_c sum_i (f_i . t_c)^2)      i over the rows of all classes
 
-With V views of each image, sums over i are means over views. Training reads one view of all images per iteration.
+Where there are V views of each image, sums over i are means over views. Training reads one view of all images per
+iteration.
 
 Source: Huang et al., "LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP", CVPR 2024, arXiv:2404.02285, and the
 authors' released code.
-Three quirks of that code are switches, kept under preset `official`: it never clears alpha's gradient, so that its step
-at iteration 10 m sums the gradients of all 10 m iterations (ALPHA_GRADIENT); bias starts at uniform numbers within
-1 / sqrt(D) (INIT_BIAS); of equally good iterations the last is taken (SELECTION.TIES).
-Differences from the authors' code: float32 (theirs: half); the random bias follows from the run's seed; the iteration
-is selected on the images of the run's protocol, min(K, 4) per class by default (theirs: K per class).
-Parity: equal to the authors' code in a comparison that is not in this repository; formulas and steps in
-tests/trainers/test_lp_plus_plus.py.
+Differences from the authors' code: three quirks of that code are switches, which the preset `official` turns on. The
+code never clears the gradient of alpha, so that its step at iteration 10 m sums the gradients of all 10 m iterations
+(ALPHA_GRADIENT). The bias starts at uniform numbers within 1 / sqrt(D) (INIT_BIAS). Of equally good iterations the last
+one is taken (SELECTION.TIES). Under both presets numbers are in float32, where the authors' code has half precision,
+the random bias follows from the run's seed, and the iteration is selected on the images of the run's protocol, which
+are min(K, 4) per class by default, where the authors have K per class.
+Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results. Formulas and
+steps are checked in tests/trainers/test_lp_plus_plus.py.
 """
 
 from __future__ import annotations
@@ -81,6 +84,7 @@ class LPPlusPlusHead(Head):
         curvature = torch.linalg.eigvalsh(rows.T @ rows)[-1].item() / views
         squares = sum((view @ text.T).square().sum(0) for view in unit).max().item() / views
         self.step_sizes = 4 * len(labels) / curvature, len(labels) / (4 * squares)
+        self.forget_arguments()  # the features of all views; see `deployed`
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
@@ -125,7 +129,14 @@ class BlockDescent(torch.optim.Optimizer):
 
 @TRAINER_REGISTRY.register()
 class LPPlusPlus(VLTrainer):
-    """The method as a trainer, on templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: f·(w_c + α_c t_c) + bias_c
+        learned: a classifier, a text weight per class
+        parameters: C*D + 2*C
+        checked: authors' code, once; formula
+    """
 
     revision = 2  # 1: the step size of alpha was too large by a factor of about half the classes
 

@@ -1,20 +1,23 @@
-"""ProKeR: kernel ridge regression of the labels, drawn towards the zero-shot function. Training-free.
+"""ProKeR: kernel ridge regression of the labels, drawn towards the zero-shot function. It needs no training.
 
-Of all functions f the one that minimises |f(X) - alpha Y|^2 + lambda |f - f_zs|_H^2, H the kernel's space:
+Of all functions f, this is the one that minimises |f(X) - alpha Y|^2 + lambda |f - f_zs|_H^2, where H is the space of
+the kernel:
 
     f(x)   = f_zs(x) + k(x, X) (K + lambda I)^-1 (alpha Y - f_zs(X)),   logits = s f
     k(x,z) = exp(-beta |x - z|^2 / 2) = exp(-beta (1 - x.z)),           K = k(X, X)
 
-x: unit image feature; X: cache keys (unit means over the augmented views of each support image), (N, D); Y: one-hot
-labels, (N, C); f_zs(x) = x W^T: cosines with the text classifier of the templates; s: the model's logit scale.
-Tip-Adapter is the same with the identity for (K + lambda I)^-1 and nothing for f_zs(X); where a query is like no
-support image, f is f_zs. alpha, the target of the right class, is 1 unless TRAINER.PROKER.GRID.ALPHA has more values.
-beta and lambda are searched, both as parts of the stage: each pair costs a Cholesky factorisation, O(N^3), in float64.
+x is the unit image feature. X are the cache keys (N, D), which are unit means over the augmented views of each support
+image, and Y are their one-hot labels (N, C). f_zs(x) = x W^T are the cosines with the text classifier of the templates,
+and s is the model's logit scale. Tip-Adapter is the same with the identity in the place of (K + lambda I)^-1 and
+without f_zs(X). Where a query is like no support image, f is f_zs. alpha, the target of the right class, is 1 unless
+TRAINER.PROKER.GRID.ALPHA has more values. beta and lambda are searched, both as parts of the stage; each pair costs a
+Cholesky factorisation, O(N^3), in float64.
 
 Source: Bendou et al., "ProKeR: A Kernel Perspective on Few-Shot Adaptation of Large Vision-Language Models", CVPR 2025,
 arXiv:2501.11175.
-Differences from the official code: not compared. This is written from the formula alone; the scale of f_zs (cosines)
-and the grid are ours. tests/trainers/test_proker.py checks the formulas.
+Differences from the authors' code: none is known, because this is written from the formula alone and was not compared.
+The scale of f_zs (cosines) and the grid are ours.
+Parity: the formulas are checked in tests/trainers/test_proker.py.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class ProKeRHead(CacheHead):
     """Zero-shot function plus a kernel regression of what it lacks on the support images.
 
     Args:
-        inputs: of `CacheHead`; beta, lam > 0, alpha.
+        inputs: the arguments of `CacheHead`, with beta, lam > 0 and alpha.
     """
 
     targets: Tensor
@@ -101,7 +104,14 @@ class ProKeRHead(CacheHead):
 
 @TRAINER_REGISTRY.register()
 class ProKeR(VLTrainer):
-    """The method as a trainer. Prompts: templates."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: f_zs(x) + k(x, S)(K + λ I)⁻¹(Y - f_zs(S))
+        learned: nothing; kernel ridge regression
+        parameters: 0
+        checked: formula
+    """
 
     training_free = True
 
@@ -119,4 +129,4 @@ class ProKeR(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ProKeRHead:
         """Hand the head its tensors and numbers."""
-        return ProKeRHead(**task.cache_inputs("template"), beta=cfg.BETA, lam=cfg.LAM, alpha=cfg.ALPHA)
+        return ProKeRHead(**task.cache_inputs("template"), **ProKeRHead.hparams_of(cfg))

@@ -1,30 +1,33 @@
 """SimNL: positive and negative learning on both modalities of a frozen CLIP.
 
-Four adapters (simnl/fewshot/adapters.py), each a residual on a frozen tensor: positive and negative text classifiers,
-positive and negative cache keys. A negative classifier scores the absence of a class, so one minus its cosine speaks
-for the class.
+There are four adapters (simnl/fewshot/adapters.py). Each is a learned residual on a frozen tensor: on the positive and
+the negative text classifier, and on the positive and the negative cache keys. A negative classifier scores the absence
+of a class, so that one minus its cosine speaks for the class.
 
-    R = s f.m                        positive text      m_c = (1 - w) norm(T_c + rho_T) + w norm(U_c + rho_U)
+    R = s f.m                               positive text      m_c = (1 - w) norm(T_c + rho_T) + w norm(U_c + rho_U)
     P = sum_n w_n exp(-beta (1 - f.k_n))    positive cache     k_n = norm(F_n + r_pos), rows of class c
-    Q = g s (1 - f.v)                negative text      v_c = norm(V_c + rho_V)
-    N = sum_n w_n exp(-beta f.q_n)   negative cache     q_n = norm(F-_n + r_neg)
+    Q = g s (1 - f.v)                       negative text      v_c = norm(V_c + rho_V)
+    N = sum_n w_n exp(-beta f.q_n)          negative cache     q_n = norm(F-_n + r_neg)
     logits = lambda (R + alpha P) + (1 - lambda) (Q + alpha N)
     loss   = CE + L_rank + 8 L_cons  (+ L_neg, Eq. 14/18 of the paper, an option)
 
-T, U, V: classifiers of the templates, the CuPL sentences and the negative templates; F: cache keys; F-: their negative
-counterparts; w_n: instance weights (label refinement); s: the model's logit scale.
+T, U and V are the classifiers of the templates, of the CuPL sentences and of the negative templates. F are the cache
+keys, and F- are their negative counterparts. w_n are instance weights (label refinement), and s is the model's logit
+scale.
 
 Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
 arXiv:2403.12964, and the authors' released code.
-Differences from the authors' code: one shot gives weight 1 (theirs divides 0 by 0); parameters of no effect are left
-out; the quirks that move numbers are named switches in configs/trainers/SimNL.yaml (preset `official` turns them on,
-`repaired` off). Parity: tests/parity/test_simnl.py.
+Differences from the authors' code: one shot gives the weight 1, where the authors' code divides 0 by 0. Parameters
+without effect are left out. The quirks that move figures are named switches in configs/trainers/SimNL.yaml: the preset
+`official` turns them on, and `repaired` turns them off.
+Parity: tests/parity/test_simnl.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -32,53 +35,43 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.recipe import Rebuildable
 from simnl.fewshot import adapters
 from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.head import SearchableHead, Terms
 from simnl.fewshot.losses import consistency_loss, negative_risk, rerank_loss
+from simnl.fewshot.options import Options
+from simnl.fewshot.schedule import in_one_pass
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
-ADAPTERS = ("positive-text", "positive-cache", "negative-text", "negative-cache")
+Adapter = Literal["positive-text", "positive-cache", "negative-text", "negative-cache"]
+ADAPTERS: tuple[Adapter, ...] = get_args(Adapter)
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
-CHOICES = {
-    "reweight_size": ("rows", "shots"),
-    "negative_keys": tuple(adapters.NEGATIVE_KEYS),
-    "consistency_axis": ("class", "channel"),
-    "negative_loss": ("none", "eq18"),
-    "precision": tuple(PRECISIONS),
-}
 
 
 @dataclass(frozen=True)
-class SimNLOptions(Rebuildable):
+class SimNLOptions(Options):
     """Constants of the method. Each is documented, with its source, in configs/trainers/SimNL.yaml."""
+
+    NODE = "TRAINER.SIMNL"
 
     cupl_weight: float = 0.55
     negative_text_scale: float = 0.15
     tau: float = 1.0
     reweight_positive: bool = True
     reweight_negative: bool = True
-    reweight_size: str = "rows"  # rows | shots
-    negative_keys: str = "class"  # class | slot
+    reweight_size: Literal["rows", "shots"] = "rows"
+    negative_keys: Literal["class", "slot"] = "class"
     rerank_weight: float = 1.0
     rerank_scale: float = 4.0
     rerank_neighbours: int = 3
     consistency_weight: float = 8.0
-    consistency_axis: str = "class"  # class | channel
-    negative_loss: str = "none"  # none | eq18
+    consistency_axis: Literal["class", "channel"] = "class"
+    negative_loss: Literal["none", "eq18"] = "none"
     negative_loss_weight: float = 1.0
     negative_lr_factor: float = 5.0
-    precision: str = "fp32"  # fp32 | fp16: type of the learned parameters and of the optimiser's state
-    adapters: tuple[str, ...] = ADAPTERS  # those that learn; the residuals of the others stay zero
-
-    def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"TRAINER.SIMNL.{name.upper()} is '{getattr(self, name)}'. Choose one of {allowed}.")
-        if not set(self.adapters) <= set(ADAPTERS):
-            raise ValueError(f"TRAINER.SIMNL.ADAPTERS is {list(self.adapters)}. Choose from {', '.join(ADAPTERS)}.")
+    precision: Literal["fp32", "fp16"] = "fp32"  # of the learned parameters and of the optimiser's state
+    adapters: tuple[Adapter, ...] = ADAPTERS  # those that learn; the residuals of the others stay zero
 
 
 class SimNLHead(SearchableHead):
@@ -200,7 +193,14 @@ class SimNLHead(SearchableHead):
 
 @TRAINER_REGISTRY.register()
 class SimNL(VLTrainer):
-    """The paper's method as a trainer. Prompts: templates, CuPL (optional), negative templates."""
+    """The paper's method as a trainer.
+
+    Table row:
+        prediction: λ (s f·m_c + α P_c) + (1 - λ)(Q_c + α N_c): positive and negative text and caches
+        learned: residuals on all of them
+        parameters: 5*C*D
+        checked: authors' code, K = 2 … 16
+    """
 
     prompt_sets = ("template", "negative")
     optional_prompt_sets = ("cupl",)
@@ -208,7 +208,7 @@ class SimNL(VLTrainer):
     @classmethod
     def default_cfg(cls) -> CN:
         """Initial hyper-parameters and every constant of `SimNLOptions`."""
-        node = CN({name.upper(): value for name, value in asdict(SimNLOptions()).items()})
+        node = CN(SimNLOptions.defaults())
         node.BETA, node.ALPHA, node.LAM = 1.0, 1.0, 0.75
         node.GRID = CN({"BETA": [0.0, 7.0, 200], "ALPHA": [0.0, 7.0, 40], "LAM": [0.6, 1.0, 20]})
         return node
@@ -217,10 +217,7 @@ class SimNL(VLTrainer):
         """AdamW in one pass over parameters and state, else a tenth of a step. Not in half precision, where the
         rounding between its passes is what the official preset is about."""
         optim = super().build_optim(groups)
-        for group in optim.param_groups:
-            if "fused" in group and self.head.options.precision == "fp32":
-                group["fused"] = True
-        return optim
+        return in_one_pass(optim) if self.head.options.precision == "fp32" else optim
 
     def build_head(self, task: FewShotTask, cfg: CN) -> SimNLHead:
         """Hand the head its tensors and numbers."""
@@ -228,13 +225,9 @@ class SimNL(VLTrainer):
             template=task.text_features("template"),
             cupl=task.text_features("cupl") if "cupl" in task.prompts else None,
             negative=task.text_features("negative"),
-            cache_keys=task.cache_keys(),
-            labels=task.support_labels,
+            **task.support_inputs(),
             classes=task.support_classes,
-            logit_scale=task.logit_scale,
             num_shots=task.num_shots,
-            options=SimNLOptions(**{name: cfg[name.upper()] for name in SimNLOptions.__dataclass_fields__}),
-            beta=cfg.BETA,
-            alpha=cfg.ALPHA,
-            lam=cfg.LAM,
+            options=SimNLOptions.of(cfg),
+            **SimNLHead.hparams_of(cfg),
         )

@@ -1,20 +1,23 @@
-"""TaskRes: one learned residual per class, added to a frozen text classifier.
+"""TaskRes: one learned residual per class, which is added to a frozen text classifier.
 
     logits = s f . norm(b_c + a x_c)        f the unit image feature, s the model's logit scale
     loss   = CE
 
-Frozen: b, the mean of the raw text features of a class (not brought to unit length, so that `a` and the step size act
-on CLIP's own scale). Learned: x (C, D), zero at the start, where the method is zero-shot CLIP.
+The base b is frozen. It is the mean of the raw text features of a class, not brought to unit length, so that `a` and
+the step size act on CLIP's own scale. The residual x (C, D) is learned. It starts at zero, where the method is
+zero-shot CLIP.
 
-Enhanced base (BASE: enhanced-ours): b_c = h_c P, h_c the mean of what enters the text projection, and P (H, D),
-CLIP's own at the start, learned before x and then frozen, with logits = s f . norm(h_c P) and loss = CE. The authors
-published such bases, not how they were made: the recipe here (STAGE1) is our own, and its figures are not theirs.
+The enhanced base (BASE: enhanced-ours) is b_c = h_c P, where h_c is the mean of what enters the text projection. P (H,
+D) starts at CLIP's own projection, is learned before x with logits = s f . norm(h_c P) and loss = CE, and is then
+frozen. The authors published such bases, but not how they were made: the recipe here (STAGE1) is our own, and its
+figures are not theirs.
 
 TaskRes can carry SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py).
 
 Source: Yu et al., "Task Residual for Tuning Vision-Language Models", CVPR 2023, arXiv:2211.10277, and the authors'
 released code.
-Differences from the authors' code: it keeps the underscores of class names in prompts, which are spaces here.
+Differences from the authors' code: underscores of class names are spaces in prompts, where the authors' code keeps
+them.
 Parity, on the regular base: tests/parity/test_task_res.py.
 """
 
@@ -117,7 +120,14 @@ class ProjectionHead(Head):
 
 @TRAINER_REGISTRY.register()
 class TaskRes(VLTrainer):
-    """The method as a trainer, on templates, and negative ones where NEGATIVE is on."""
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(b_c + a x_c)
+        learned: a residual x_c per class
+        parameters: C*D
+        checked: authors' code, K = 1 … 16
+    """
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -2,18 +2,19 @@
 
     logits = s f W^T + alpha sum_n exp(-beta (1 - f.k_n)) onehot(y_n)
 
-f: unit image feature; W: text classifier of the templates; k_n: unit mean over the augmented views of support image n;
-s: the model's logit scale. Tip-Adapter learns nothing. Tip-Adapter-F learns the keys, (N, D), from the cache's own
-(later they need not have unit length), with cross-entropy at the initial alpha and beta. Both search alpha and beta
-afterwards. Tip-Adapter-F can carry SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py),
-whose negative cache then has the same alpha and beta.
+f is the unit image feature, W the text classifier of the templates, and s the model's logit scale. k_n is the unit mean
+over the augmented views of support image n. Tip-Adapter learns nothing. Tip-Adapter-F learns the keys (N, D) with
+cross-entropy at the initial alpha and beta; they start at the keys of the cache, and need not keep unit length. Both
+methods search alpha and beta afterwards. Tip-Adapter-F can carry SimNL's negative branch (`NEGATIVE` in its config
+node, simnl/fewshot/negative.py), whose negative cache then has the same alpha and beta.
 
 Source: Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022,
 arXiv:2207.09519 (arXiv:2111.03930), and the authors' released code.
-Differences from the official code: Tip-Adapter-F's epoch is chosen on the protocol's images (theirs: on the test
-images, and the better of the accuracies before and after the search is reported; PROTOCOL oracle-test comes nearest);
-ImageNet is searched on the protocol's images (theirs: on test); keys are learned in fp32. alpha and beta are named as
-in their code. Parity: tests/parity/test_tip_adapter.py.
+Differences from the authors' code: the epoch of Tip-Adapter-F is chosen on the images of the protocol. The authors'
+code chooses it on the test images, and reports the better of the accuracies before and after the search; PROTOCOL
+oracle-test comes nearest to this. ImageNet is searched on the images of the protocol, and not on the test images. Keys
+are learned in float32. alpha and beta have the names of the authors' code.
+Parity: tests/parity/test_tip_adapter.py.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class TipAdapterHead(CacheHead):
 
     Args:
         negative: what speaks against a class; None: the plain method.
-        inputs: of `CacheHead`; learn_keys for Tip-Adapter-F, beta and alpha.
+        inputs: the arguments of `CacheHead`, with learn_keys for Tip-Adapter-F, beta and alpha.
     """
 
     def __init__(self, *, negative: NegativeBranch | None = None, **inputs):
@@ -101,7 +102,14 @@ class TipAdapterHead(CacheHead):
 
 @TRAINER_REGISTRY.register()
 class TipAdapter(VLTrainer):
-    """The training-free cache. Prompts: templates."""
+    """The training-free cache.
+
+    Table row:
+        prediction: s f·t_c + α Σ_n exp(-β (1 - f·k_n)) onehot(y_n)
+        learned: nothing; a cache of support features
+        parameters: 0
+        checked: authors' code, K = 1 … 16
+    """
 
     training_free = True
     learn_keys = False
@@ -117,15 +125,21 @@ class TipAdapter(VLTrainer):
         return TipAdapterHead(
             **task.cache_inputs("template"),
             learn_keys=self.learn_keys,
-            beta=cfg.BETA,
-            alpha=cfg.ALPHA,
+            **TipAdapterHead.hparams_of(cfg),
             negative=NegativeBranch.of(task, cfg.NEGATIVE) if self.learn_keys else None,
         )
 
 
 @TRAINER_REGISTRY.register()
 class TipAdapterF(TipAdapter):
-    """The same with learned keys. Prompts: templates, and negative ones where NEGATIVE is on."""
+    """The same cache with learned keys.
+
+    Table row:
+        prediction: s f·t_c + α Σ_n exp(-β (1 - f·k_n)) onehot(y_n)
+        learned: the cache's keys k_n
+        parameters: C*K*D
+        checked: authors' code, K = 1 … 16
+    """
 
     training_free = False
     learn_keys = True

@@ -2,13 +2,15 @@
 
     logits = s f W^T,   f the unit image feature, W the unit text classifier, s the model's logit scale
 
-Nothing is learned and no training image is looked at. PROMPTS says which text classifier: `template` (CoOp's
-templates; the ImageNet ensemble of seven for ImageNet), `cupl` (CuPL sentences alone), `pool` (both in one list, as in
-CuPL's "both" and APE), `mixture` (0.45 template + 0.55 CuPL, not normalised again: SimNL's classifier before training).
+Nothing is learned, and no training image is looked at. PROMPTS names the text classifier: `template` (CoOp's templates,
+which for ImageNet are the ensemble of seven), `cupl` (CuPL sentences alone), `pool` (both in one list, as in CuPL's
+"both" and in APE), or `mixture` (0.45 template + 0.55 CuPL, not brought to unit length again, which is SimNL's
+classifier before training).
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
 arXiv:2103.00020; Pratt et al., "What does a platypus look like?", ICCV 2023, arXiv:2209.03320 (CuPL).
-Differences from the official code: none known. Parity: tests/trainers/test_zeroshot.py.
+Differences from the authors' code: none is known.
+Parity: tests/trainers/test_zeroshot.py.
 """
 
 from __future__ import annotations
@@ -29,7 +31,14 @@ class ZeroshotHead(ClassifierHead):
 
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP(VLTrainer):
-    """Zero-shot CLIP as a trainer without training."""
+    """Zero-shot CLIP as a trainer without training.
+
+    Table row:
+        prediction: s f·t_c
+        learned: nothing
+        parameters: 0
+        checked: formula
+    """
 
     uses_support = False
     training_free = True

@@ -14,11 +14,10 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.bars import bar
 from simnl.classifier.isolation import quiet, undisturbed
 from simnl.clip.text import readable
-from simnl.config_names import check_name
+from simnl.config_names import check_name, config_file
 from simnl.fewshot.description import HeadDescription
 from simnl.fewshot.memory import Memory
 from simnl.files import make_cache
-from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.backbones import backbone_settings, check_early
 from simnl.runs.cli import top_level_keys
@@ -84,8 +83,8 @@ def make_config(
     files, more = backbone_settings(backbone, weights or "")
     check_name("datasets", constants_of)
     settings = {**more, **settings, "TRAINER.NAME": method} | option_keys(options, method)
-    yaml = [CONFIGS / "datasets" / f"{constants_of}.yaml", CONFIGS / "trainers" / f"{method}.yaml"]
-    cfg = assemble([*files, *yaml], (), settings, where="options")
+    files = [*files, config_file("datasets", constants_of), config_file("trainers", method)]
+    cfg = assemble(files, (), settings, where="options")
     check_early(cfg)
     return cfg
 

@@ -33,7 +33,7 @@ class NotRebuildable(TypeError):
 class Rebuildable:
     """An object that remembers the arguments of its constructor. See `packed` for what they may be."""
 
-    _made_of: tuple[tuple, dict[str, Any]]
+    _made_of: tuple[tuple, dict[str, Any]] | None
 
     def __new__(cls, *args: Any, **kwargs: Any):
         """Remember what the constructor of the class itself is given, not that of a class above it."""
@@ -47,6 +47,10 @@ class Rebuildable:
         super().__init_subclass__(**kwargs)
         KNOWN[name_of(cls)] = cls
 
+    def forget_arguments(self) -> None:
+        """Let them go: for a class of which files never hold an object, where they are large."""
+        self.__dict__["_made_of"] = None
+
     def arguments(self) -> dict[str, Any]:
         """What `remade` is called with: by default the arguments of the constructor, by name.
 
@@ -55,6 +59,8 @@ class Rebuildable:
         """
         if is_dataclass(self):
             return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
+        if self._made_of is None:
+            raise NotRebuildable(f"{name_of(type(self))} has let go of its arguments: it is not for files.")
         args, kwargs = self._made_of
         signature = inspect.signature(type(self).__init__)
         given = dict(signature.bind(self, *args, **kwargs).arguments)
@@ -94,7 +100,7 @@ def packed(value: object, tensors: dict[str, Tensor], name: str) -> object:
     if type(value) in PLAIN:
         return value
     if isinstance(value, Tensor):
-        return {TENSOR: _named(value, tensors, name)}
+        return {TENSOR: named(value, tensors, name)}
     if isinstance(value, torch.dtype):
         return {DTYPE: str(value).removeprefix("torch.")}
     if isinstance(value, FrozenCLIP):
@@ -116,8 +122,8 @@ def _packed_dict(values: Mapping[str, object], tensors: dict[str, Tensor], name:
     return {key: packed(value, tensors, f"{name}.{key}") for key, value in values.items()}
 
 
-def _named(tensor: Tensor, tensors: dict[str, Tensor], name: str) -> str:
-    """The name of a tensor; the one that it has where an equal one was named before."""
+def named(tensor: Tensor, tensors: dict[str, Tensor], name: str) -> str:
+    """Name a tensor, or find the name of an equal one in `tensors`."""
     plain = tensor.detach().cpu()
     for known, other in tensors.items():
         if other.dtype == plain.dtype and other.shape == plain.shape and torch.equal(other, plain):

@@ -46,7 +46,7 @@ class MovedText(Rebuildable, nn.Module):
 
     Args:
         text: unit rows, (C, D).
-        dtype: of the residual.
+        dtype: the type of the residual.
     """
 
     text: Tensor
@@ -65,9 +65,10 @@ class TextMixture(nn.Module):
     """Two moved text classifiers in one: (1 - w) template + w cupl.
 
     Args:
-        template: unit rows, (C, D); cupl: the same, or None: templates alone.
+        template: unit rows, (C, D).
+        cupl: the same of the CuPL sentences; None leaves the templates alone.
         weight: w, the share of cupl.
-        dtype: of the residuals.
+        dtype: the type of the residuals.
     """
 
     def __init__(self, template: Tensor, cupl: Tensor | None, weight: float, dtype: torch.dtype = torch.float32):
@@ -95,8 +96,8 @@ class NegativeText(MovedText):
 
     Args:
         text: unit rows, (C, D).
-        scale: of the logits.
-        dtype: of the residual.
+        scale: the factor of the logits.
+        dtype: the type of the residual.
     """
 
     def __init__(self, text: Tensor, scale: float, dtype: torch.dtype = torch.float32):
@@ -117,8 +118,8 @@ class SupportRows(Rebuildable, nn.Module):
     Args:
         keys: unit rows, (N, D).
         classes: (N,) int64, sorted: the class whose residual moves a row.
-        labels: (N,) int64: the class that a row speaks for. Equal to `classes` unless wrong labels are treated as the
-            authors do.
+        labels: (N,) int64: the class that a row speaks for. They equal `classes` unless wrong labels are treated as
+            the authors treat them.
         num_classes: C.
     """
 
@@ -139,7 +140,7 @@ class MovedKeys(Rebuildable, nn.Module):
     Args:
         rows: the keys and their classes.
         weights: w >= 0, of each row, (N,).
-        dtype: of the residual.
+        dtype: the type of the residual.
         against: True for keys of "not c": sum_n w_n exp(-beta f.k_n).
     """
 
@@ -193,8 +194,8 @@ class ClassNegativeKeys(MovedKeys):
 
     Args:
         rows: the support rows.
-        weights: w of each support row, (N,); a class's key has the sum of its rows'.
-        dtype: of the residual.
+        weights: w of each support row, (N,); the key of a class has the sum of the weights of its rows.
+        dtype: the type of the residual.
     """
 
     def __init__(self, rows: SupportRows, weights: Tensor, dtype: torch.dtype = torch.float32):
@@ -202,6 +203,7 @@ class ClassNegativeKeys(MovedKeys):
         keys = class_negative_keys(rows.keys, rows.movers.classes, count)
         each = torch.arange(count, device=keys.device)
         super().__init__(SupportRows(keys, each, each, count), rows.speakers.sum(weights), dtype, against=True)
+        self.forget_arguments()  # the support rows; see `deployed`
 
     def deployed(self) -> MovedKeys:
         """The same cache without the support rows of which its keys were made."""
@@ -219,7 +221,7 @@ class SlotNegativeKeys(MovedKeys):
     Args:
         rows: the support rows.
         weights: w of each row, (N,).
-        dtype: of the residual.
+        dtype: the type of the residual.
 
     Raises:
         ValueError: classes with different numbers of rows.
@@ -270,7 +272,7 @@ def cache_terms(caches: Sequence[MovedKeys], f: Tensor, products: Tensor | None 
     Args:
         caches: the first one's rows are the support rows.
         f: unit image features, (B, D).
-        products: those of `cache_products` side by side, where they are known.
+        products: what `cache_products` gives, side by side, where it is known.
 
     Returns:
         For each cache f with its keys (B, N), f with its residual (B, C), and 1 / |k_n + r_c| (N,): see `cache_logits`.

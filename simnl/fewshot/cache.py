@@ -25,7 +25,7 @@ def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
 
 
 class Groups(nn.Module):
-    """Which class each of N rows belongs to. Nothing is learned; a module, so that it moves with what it is part of.
+    """Which class each of N rows belongs to. It learns nothing, and is a module to move with what it is part of.
 
     Args:
         classes: (N,) int64.
@@ -83,7 +83,7 @@ def class_expand(values: Tensor, classes: Tensor, shots: int | None) -> Tensor:
 def inverse_norms(overlap: Tensor, residual: Tensor, movers: Groups) -> Tensor:
     """1 / |k_n + r_c| of unit keys moved by a residual of their class, (N,), without forming the moved keys.
 
-    Computed as (1 + 2 k.r + |r|^2)^(-1/2); differentiable in overlap and residual.
+    They are computed as (1 + 2 k.r + |r|^2)^(-1/2), and are differentiable in overlap and residual.
 
     Args:
         overlap: k_n . r_c, (N,), e.g. of `key_overlaps`.
@@ -96,7 +96,7 @@ def inverse_norms(overlap: Tensor, residual: Tensor, movers: Groups) -> Tensor:
 def key_overlaps(keys: Tensor, residuals: Sequence[Tensor], movers: Groups) -> list[Tensor]:
     """Products k_n . r_c of keys (N, D) with residuals of their class, for several (C, D) residuals: (N,) each.
 
-    All residuals in one pass over the keys, which are the largest tensor of a cache.
+    All residuals are taken in one pass over the keys, which are the largest tensor of a cache.
     """
     if movers.shots == 1:
         return [(keys * r).sum(-1) for r in residuals]
@@ -139,8 +139,8 @@ def cache_logits(
 class _CacheLogits(torch.autograd.Function):
     """`cache_logits` in blocks of rows that stay in the processor's cache, in buffers that are used again.
 
-    Keeps nothing of size (B, N) but its input: evaluating the exponentials anew for the gradient is cheaper than
-    writing and reading them. w exp(x) is evaluated as exp(x + log w), a pass less.
+    It keeps nothing of size (B, N) but its input, because evaluating the exponentials anew for the gradient is cheaper
+    than writing and reading them. w exp(x) is evaluated as exp(x + log w), which saves a pass.
     """
 
     @staticmethod
@@ -185,14 +185,14 @@ def instance_weights(keys: Tensor, labels: Tensor, num_classes: int, tau: float,
 
         a_n = mean cosine to the other rows of the same label,   w_n = K softmax(a_n / tau) over the label's rows
 
-    A label with a single row gives it the weight 1 (its authors' code divides 0 by 0 there).
+    The only row of a label has the weight 1, where the authors' code divides 0 by 0.
 
     Args:
         keys: unit rows, (N, D).
         labels: (N,) int64, any order.
         tau: temperature, > 0; large values give weights near 1.
-        shots: K for all labels, as the authors' code has it also where noise makes the groups unequal; None: each
-            label's own number of rows.
+        shots: K for all labels, as in the authors' code, also where noise makes the groups unequal; None takes the
+            number of rows of each label.
 
     Returns:
         (N,); the weights of a label sum to K.

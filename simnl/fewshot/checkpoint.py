@@ -58,8 +58,8 @@ def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
     """What a head learned, from a file of `save_head` or `simnl.fewshot.head_file.save`: state dict and description.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, or damaged.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or is none of these.
     """
     tensors, about = read_tensors(path)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(DEPLOYED)}, about
@@ -71,8 +71,8 @@ def read_tensors(path: Path, advice: str = RETRAIN) -> tuple[dict[str, Tensor], 
     advice: what to do about a file that is none, or damaged: a sentence for the end of the message.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file, or damaged.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or is none of these.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No trained head at {path}. Train first, or point --model-dir at a finished run.")
@@ -101,7 +101,8 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
         about: the description of this run; all but the hyper-parameters must be equal.
 
     Raises:
-        FileNotFoundError: no such file; ValueError: damaged, another method's, or of other classes.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, of another method or of other classes.
     """
     state, found = load_head(path)
     for key, ours in about.items():
@@ -130,13 +131,14 @@ def load_trained(folder: str | Path, head: nn.Module, about: dict, epoch: int | 
     A head that learns nothing and has nothing to search stays as it is.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         head: what is loaded into.
         about: the description of this run, see `restore_head`.
-        epoch: from 1; None or 0: the deployed head.
+        epoch: counts from 1; None and 0 stand for the deployed head.
 
     Raises:
-        FileNotFoundError: nothing there; ValueError: damaged, another method's, or of other classes.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, of another method or of other classes.
     """
     if not (head.state_dict() or isinstance(head, SearchableHead)):
         log.info("%s learns nothing: there is no model to load.", about["method"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from simnl.clip.finite import check_rows
-from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.clip.model import WEIGHTS_ENDINGS, FrozenCLIP, load_clip
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.data.images import read_image, to_rgb
@@ -38,7 +39,7 @@ def clip_of(
         t = backbone.transform
         transform = Transform(tuple(t["mean"]), tuple(t["std"]), t["interpolation"], t["resize_mode"])
         is_file = Path(given).is_file()
-        if not is_file and (Path(given).parent.name or Path(given).suffix):
+        if not is_file and (os.path.dirname(given) or given.endswith(WEIGHTS_ENDINGS)):
             raise ValueError(
                 f"{where} needs the weights of {backbone.name} ({backbone.arch}), and there is no file {given}. Say "
                 "with --weights where they are."

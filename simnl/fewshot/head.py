@@ -44,7 +44,7 @@ class Head(Rebuildable, nn.Module):
         return {"ce": F.cross_entropy(self(features, **given), labels)}
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """(factor on the learning rate, parameters); one group with factor 1 unless a method says otherwise."""
+        """Pairs of a factor on the learning rate and the parameters; by default one group with the factor 1."""
         return [(1.0, [p for p in self.parameters() if p.requires_grad])]
 
     def deployed(self) -> Head:
@@ -162,9 +162,14 @@ class SearchableHead(Head):
             raise ValueError(f"{type(self).__name__}'s hyper-parameters are {sorted(expected)}, got {sorted(hparams)}.")
         self.hparams = dict(hparams)
 
+    @classmethod
+    def hparams_of(cls, node: Mapping[str, Any]) -> dict[str, Any]:
+        """The initial hyper-parameters that a config node holds, by the names that the constructor has for them."""
+        return {name: node[name.upper()] for name in (*cls.STAGE, *cls.MIXING, "alpha")}
+
     @abstractmethod
     def terms(self, features: Tensor, **given: Tensor) -> Terms:
-        """What does not depend on hyper-parameters; first dimension B. given: as of `losses`."""
+        """What does not depend on hyper-parameters, with B as the first dimension. `given` is as for `losses`."""
 
     @abstractmethod
     def stage(self, terms: Terms, **sharpness: float) -> Mapping[str, Tensor]:
@@ -183,7 +188,7 @@ class SearchableHead(Head):
         return base + self.hparams["alpha"] * slope
 
     def forward(self, features: Tensor, **given: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C). given: as of `losses`."""
+        """Raw image features (B, D) to logits (B, C). `given` is as for `losses`."""
         return self.combine(self.terms(features, **given))
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
@@ -230,7 +235,7 @@ class CacheHead(SearchableHead):
             self.frozen_buffer("cache_keys", cache_keys)
 
     def class_sum(self, weights: Tensor) -> Tensor:
-        """Evidence of rows (B, N) to that of their labels (B, C)."""
+        """Add up the evidence of rows (B, N) for each label, (B, C)."""
         return class_sum(weights, self.labels, self.num_classes, self.shots)
 
     @property

@@ -4,7 +4,7 @@ The file is safetensors with a check sum (`simnl.fewshot.checkpoint`). Its tenso
 names of the trained head's state dict, and under `deployed/` what the head for predictions is made of (`Head.deployed`,
 `simnl.clip.recipe`). Its description is json: a `HeadDescription`, the recipe, and the version of the format.
 
-    version 1 (release 0.2 and before): what was learned, and no more; `--eval-only` reads it, a prediction cannot
+    version 1: what was learned, and no more; `--eval-only` reads it, a prediction cannot
     version 2: complete
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.batches import in_fixed_batches
 from simnl.clip.model import BATCH_ROWS, FrozenCLIP
-from simnl.clip.recipe import ARGUMENTS, MADE, NotRebuildable, name_of, packed, rebuilt
+from simnl.clip.recipe import ARGUMENTS, MADE, NotRebuildable, name_of, named, packed, rebuilt
 from simnl.escaping import shortened
 from simnl.fewshot.checkpoint import DEPLOYED, LEARNED, read_tensors, save_head, write_tensors
 from simnl.fewshot.checkpoint import HEAD as FILE
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 FORMAT, VERSION = "simnl-head", 2
 STATE = f"{DEPLOYED}state/"  # learned parameters of a deployed head that is not the trained one
-RECIPE, OWN_STATE, DTYPES = "recipe", "own_state", "dtypes"
+RECIPE, DTYPES = "recipe", "dtypes"
 GIVE = "Give the head.safetensors of a finished run, or the run's folder."
 AGAIN = "Run the command that trained it again, in a new folder."
 BROKEN = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a recipe that fits nothing can raise
@@ -66,15 +66,16 @@ def _write(path: Path, head: Head, about: HeadDescription, *, half: bool, traine
     own = deployed is head
     learned = {} if half and not own else {name: value.cpu() for name, value in head.state_dict().items()}
     tensors = dict(learned)
+    state = {name: named(value, tensors, STATE + name) for name, value in deployed.state_dict().items()}
+    before = set(tensors)
     arguments = {key: packed(value, tensors, DEPLOYED + key) for key, value in deployed.arguments().items()}
-    frozen = {name: value for name, value in tensors.items() if name not in learned}
+    frozen = {name: value for name, value in tensors.items() if name not in before}
     dtypes = {name: str(value.dtype).removeprefix("torch.") for name, value in frozen.items()}
     if half:
-        frozen = {name: value.half() if value.is_floating_point() else value for name, value in frozen.items()}
-    state = {} if own else {STATE + name: value for name, value in deployed.state_dict().items()}
+        tensors |= {name: value.half() for name, value in frozen.items() if value.is_floating_point()}
     made = {MADE: name_of(type(deployed)), ARGUMENTS: arguments}
     hparams = deployed.hparams if isinstance(deployed, SearchableHead) else {}
-    recipe = {**made, OWN_STATE: own, DTYPES: dtypes, "hparams": hparams}
+    recipe = {**made, "state": state, DTYPES: dtypes, "hparams": hparams}
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -82,7 +83,7 @@ def _write(path: Path, head: Head, about: HeadDescription, *, half: bool, traine
         LEARNED: trained and (own or not half),
         RECIPE: recipe,
     }
-    write_tensors(path, {**learned, **frozen, **state}, content)
+    write_tensors(path, tensors, content)
 
 
 def halve(path: str | Path, to: Path, *, weights: str = "") -> tuple[int, int]:
@@ -102,8 +103,10 @@ def halve(path: str | Path, to: Path, *, weights: str = "") -> tuple[int, int]:
             f"{to} is the head file itself, and what float16 rounds off is lost. Give the copy a new name."
         )
     loaded = load(file, weights=weights)
-    own = read_tensors(file, GIVE)[1][RECIPE][OWN_STATE]
-    _write(to, loaded.head, loaded.about, half=True, trained=own)
+    tensors, content = read_tensors(file, GIVE)
+    learned = {name for name in tensors if not name.startswith(DEPLOYED)}
+    whole = content[LEARNED] and learned <= set(content[RECIPE]["state"].values())
+    _write(to, loaded.head, loaded.about, half=True, trained=whole)
     return file.stat().st_size, to.stat().st_size
 
 
@@ -239,7 +242,7 @@ def _description(file: Path, content: dict[str, Any]) -> HeadDescription:
     found, version = content.get("format"), content.get("version")
     if found is None and "classnames" in content:
         raise ValueError(
-            f"{file} holds what {content.get('method')} learned, as files of release 0.2 do, but not the frozen "
+            f"{file} holds what {content.get('method')} learned, as files of earlier releases do, but not the frozen "
             f"tensors (text classifiers, cache keys) that a prediction needs too. {AGAIN}"
         )
     if found != FORMAT:
@@ -282,9 +285,7 @@ def _rebuilt(file: Path, recipe: dict, tensors: dict[str, Tensor], towers, about
         head = rebuilt({MADE: recipe[MADE], ARGUMENTS: recipe[ARGUMENTS]}, wide, clip)
         if not isinstance(head, Head):
             raise TypeError(f"{recipe[MADE]} is no head")
-        own = {name: value for name, value in tensors.items() if not name.startswith(DEPLOYED)}
-        other = {name.removeprefix(STATE): value for name, value in tensors.items() if name.startswith(STATE)}
-        head.load_state_dict(own if recipe[OWN_STATE] else other)
+        head.load_state_dict({name: tensors[stored] for name, stored in recipe["state"].items()})
         if isinstance(head, SearchableHead):
             head.hparams.update(recipe["hparams"])
     except BROKEN as error:

@@ -110,5 +110,23 @@ class PixelInputs(FeatureInputs):
         )
 
 
+def open_store(cfg, clip: FrozenCLIP) -> FeatureStore:
+    """The feature store that a config names."""
+    loader, store = cfg.DATALOADER, cfg.STORE
+    return FeatureStore(store.ROOT, clip, loader.NUM_WORKERS, store.BATCH_SIZE, progress=cfg.VERBOSE)
+
+
+def open_inputs(cfg, store: FeatureStore, device: torch.device, *, pixels: bool) -> FeatureInputs:
+    """The inputs of a run.
+
+    Args:
+        cfg: the run's config.
+        store: what gives the features.
+        device: where heads live.
+        pixels: True for a method that changes the image tower.
+    """
+    return (PixelInputs if pixels else FeatureInputs)(cfg, store, store.clip.preprocess, device)
+
+
 def _labels(items: Sequence) -> torch.Tensor:
     return torch.tensor([item.label for item in items], dtype=torch.int64)

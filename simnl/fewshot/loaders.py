@@ -87,7 +87,7 @@ class SupportLoader:
         features: (V, N, D), on the device where training runs.
         labels: (N,) int64, same device.
         batch_size: B; the last batch of an epoch is short, or dropped.
-        seed: of the run.
+        seed: the seed of the run.
         drop_last: Dassl's rule: drop a short last batch, unless it is the only one.
         order: `cycle`: an epoch is a permutation of one view. `pool`: an epoch has as many batches, filled with the
             first rows of a permutation of all V * N (CLAP): no batch is short unless V * N rows do not fill it.
@@ -179,7 +179,7 @@ class PixelLoader:
         spec: the transform.
         batch_size: B.
         num_workers: processes that decode images.
-        seed: of the order; None: in order.
+        seed: the seed of the order; None reads images in order.
         drop_last: Dassl's rule: drop a short last batch of a pass, unless it is the only one.
         first_view, num_views: pass p reads view first_view + p mod num_views; 0: a new view in every pass.
 

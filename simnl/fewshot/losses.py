@@ -16,7 +16,7 @@ def rerank_loss(similarity: Tensor, text: Tensor, labels: Tensor, neighbours: in
         text: m, (C, D), rows of any length.
         labels: (B,) int64.
         neighbours: how many; all classes where there are fewer.
-        scale: of the margin.
+        scale: the number by which the margin is divided.
     """
     distance = (1 + text.square().sum(-1) - 2 * similarity).clamp(min=1e-12).sqrt()
     near = distance.topk(min(neighbours, len(text)), largest=False)

@@ -16,7 +16,7 @@ arXiv:2403.12964; formulas as in trainers/simnl.py, with negative keys per class
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -25,24 +25,27 @@ from torch import Tensor, nn
 from simnl.clip.recipe import Rebuildable
 from simnl.fewshot.adapters import ClassNegativeKeys, MovedKeys, NegativeText, SupportRows, cache_terms
 from simnl.fewshot.cache import instance_weights
+from simnl.fewshot.options import Options
 from simnl.fewshot.task import FewShotTask
 
 PROMPTS = "negative"  # the prompt set that the branch needs
 
 
 @dataclass(frozen=True)
-class NegativeOptions(Rebuildable):
+class NegativeOptions(Options):
     """Constants of the branch: a method's `NEGATIVE` node in the config, keys in capitals.
 
     Attributes:
-        enabled: off by default: the method is then the plain one, bit for bit.
-        weight: of the branch beside the method's own logits, above 0.
-        lr_factor: on the learning rate.
-        text_scale: g, of the negative text logits.
-        cache: False: the negative text alone.
-        tau: temperature of the instance weights.
+        enabled: False, the default, leaves the method as it is, bit for bit.
+        weight: the weight of the branch beside the method's own logits, above 0.
+        lr_factor: the factor of the branch on the learning rate.
+        text_scale: g, the scale of the negative text logits.
+        cache: False leaves the negative text alone.
+        tau: the temperature of the instance weights.
         alpha, beta: weight and sharpness of the negative cache; absent where the method has them for its own cache.
     """
+
+    NODE = "NEGATIVE"
 
     enabled: bool = False
     weight: float = 0.33
@@ -54,26 +57,13 @@ class NegativeOptions(Rebuildable):
     beta: float = 1.0
 
     def __post_init__(self):
+        super().__post_init__()
         for name in ("weight", "lr_factor", "text_scale"):
             if getattr(self, name) <= 0:
                 raise ValueError(
                     f"NEGATIVE.{name.upper()} (in the method's config node) is {getattr(self, name)}: it must be "
                     "above 0. NEGATIVE.ENABLED switches the branch off."
                 )
-
-    @classmethod
-    def defaults(cls, without: tuple[str, ...] = ()) -> dict[str, object]:
-        """The config node's keys and values; `without`: names that the method has for itself."""
-        return {name.upper(): value for name, value in asdict(cls()).items() if name not in without}
-
-    @classmethod
-    def of(cls, node: Mapping[str, Any]) -> NegativeOptions:
-        """The options that a config node holds.
-
-        Raises:
-            ValueError: a value out of range; the message names the key.
-        """
-        return cls(**{name.lower(): value for name, value in node.items()})
 
 
 class NegativeBranch(Rebuildable, nn.Module):

@@ -23,6 +23,14 @@ def learned_groups(head: Head, optim_cfg: CN) -> list[dict]:
     return [{"params": params, "lr": optim_cfg.LR * factor, "eps": optim_cfg.EPS} for factor, params in groups]
 
 
+def in_one_pass(optim: Optimizer) -> Optimizer:
+    """The same optimiser, which is told to update parameters and state in one pass over memory, where it can."""
+    for group in optim.param_groups:
+        if "fused" in group:
+            group["fused"] = True
+    return optim
+
+
 def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int) -> LRScheduler:
     """The schedule that OPTIM names, in the unit in which OPTIM.STEP says it is counted.
 

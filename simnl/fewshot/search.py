@@ -223,7 +223,7 @@ def choose(counts: Tensor, grid: Grid, initial: Mapping[str, float], ties: str) 
     """The best setting.
 
     Args:
-        counts: of `count_grid`.
+        counts: what `count_grid` gives.
         initial: the setting before the search.
         ties: among equally good settings, `first`: the first in loop order (the authors' rule), or `nearest`: the
             one nearest to the initial setting, by the sum of grid steps, each as a share of its axis's length (small
@@ -252,7 +252,8 @@ def search(
     Args:
         head: its hyper-parameters are set; what it has learned is used as it is.
         validation: raw features (M, D) with labels.
-        mode, progress: of `count_grid`; ties: of `choose`.
+        mode, progress: see `count_grid`.
+        ties: see `choose`.
     """
     features, labels = validation.features, validation.labels
     initial = accuracy_over(head, validation, features.device)

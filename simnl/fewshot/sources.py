@@ -18,7 +18,7 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.text import PromptFeatures
-from simnl.fewshot.inputs import load_backbone
+from simnl.fewshot.inputs import load_backbone, open_store
 
 
 class Sources:
@@ -40,8 +40,7 @@ class Sources:
 
     def store(self, cfg: CN, clip: FrozenCLIP) -> FeatureStore:
         """What gives the features of images and of texts."""
-        workers, size = cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE
-        return FeatureStore(cfg.STORE.ROOT, clip, workers, size, progress=cfg.VERBOSE)
+        return open_store(cfg, clip)
 
     def check_prompts(self, trainer: Any) -> None:
         """Classes that no prompt tells apart are told, or refused; see `check_class_prompts`."""

@@ -85,11 +85,10 @@ class FewShotTask:
         """Unit mean over the views of each support image, (N, D) on `device`: the keys of a cache (Tip-Adapter)."""
         return F.normalize(self.support_features.mean(dim=0), dim=-1).to(self.device)
 
+    def support_inputs(self) -> dict[str, Any]:
+        """What heads with a cache are given of the support images: keys, labels, and the logit scale."""
+        return {"cache_keys": self.cache_keys(), "labels": self.support_labels, "logit_scale": self.logit_scale}
+
     def cache_inputs(self, *names: str) -> dict[str, Any]:
-        """What a `CacheHead` is given: text classifier of the prompt sets in one pool, keys, labels, logit scale."""
-        return {
-            "text": self.text_features(*names),
-            "cache_keys": self.cache_keys(),
-            "labels": self.support_labels,
-            "logit_scale": self.logit_scale,
-        }
+        """What a `CacheHead` is given: the text classifier of the prompt sets in one pool, and `support_inputs`."""
+        return {"text": self.text_features(*names), **self.support_inputs()}

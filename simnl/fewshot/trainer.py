@@ -23,7 +23,7 @@ from simnl.fewshot.capabilities import check_choices, refusal
 from simnl.fewshot.checkpoint import MODEL, epoch_file, load_trained, resuming
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.head_file import save_trained
-from simnl.fewshot.inputs import FeatureInputs, PixelInputs
+from simnl.fewshot.inputs import open_inputs
 from simnl.fewshot.loaders import given, keep_products
 from simnl.fewshot.schedule import build_schedule, learned_groups
 from simnl.fewshot.search import Grid, axis, search
@@ -40,15 +40,15 @@ class VLTrainer(TrainerX):
     """Base of all methods. A subclass gives `default_cfg` and `build_head`, and declares what it uses.
 
     Attributes set by a subclass:
-        prompt_sets: names of the prompt sets that the method needs (`template`, `negative`, `cupl`).
-        optional_prompt_sets: used where available; the run says so where they are not.
+        prompt_sets: the names of the prompt sets that the method needs (`template`, `negative`, `cupl`).
+        optional_prompt_sets: prompt sets that the method uses where they are at hand; the log says where one is not.
         uses_support: False for a method that looks at no training image.
-        training_free: nothing is optimised.
-        image_encoder_frozen: False for a method that changes the image tower: its head gets pixels.
-        text_features_cached: False for a method that runs the text tower in training (learned prompts).
-        needs_vit: the image tower must be a vision transformer.
-        base_to_new: what is learned depends on no class, so that it works for classes not seen in training.
-        revision: raised with a correction that changes the method's figures, so that older runs do not count as done.
+        training_free: True for a method that optimises nothing.
+        image_encoder_frozen: False for a method that changes the image tower; its head gets pixels.
+        text_features_cached: False for a method that runs the text tower in training, because it learns prompts.
+        needs_vit: True for a method whose image tower must be a vision transformer.
+        base_to_new: True where what is learned depends on no class, so that it works for classes not seen in training.
+        revision: a number that a correction of the method's figures raises, so that older runs do not count as done.
 
     simnl/fewshot/capabilities.py turns these into reasons why a method cannot do something.
     """
@@ -100,7 +100,7 @@ class VLTrainer(TrainerX):
         return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x))
 
     def fit(self) -> None:
-        """Called once after the epochs, before the search: for methods with a solver of their own."""
+        """Called once after the epochs and before the search; for methods that have a solver of their own."""
 
     def search_space(self, cfg: CN) -> Grid | None:
         """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
@@ -123,11 +123,11 @@ class VLTrainer(TrainerX):
         return self.cfg.TRAINER[type(self).__name__.upper()]
 
     def check_cfg(self, cfg: CN) -> None:
-        """Called first by the engine: the values of the keys that this class reads."""
+        """Check the values of the keys that this class reads; the engine calls this first."""
         check_choices(cfg)
 
     def build_data_loader(self) -> None:
-        """Data set, frozen CLIP, features; loaders that yield features under Dassl's batch keys."""
+        """Make the data set, the frozen CLIP, and the loaders, which yield features under Dassl's batch keys."""
         cfg = self.cfg
         self.dm = self.sources.data(cfg)  # missing data is told before weights are fetched
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
@@ -138,13 +138,12 @@ class VLTrainer(TrainerX):
         self.classnames = tuple(self.lab2cname[label] for label in range(self.num_classes))
         self.sources.check_prompts(self)
         self.store = self.sources.store(cfg, self.clip)
-        inputs = FeatureInputs if self.image_encoder_frozen else PixelInputs
-        self.inputs = inputs(cfg, self.store, self.clip.preprocess, self.device)
+        self.inputs = open_inputs(cfg, self.store, self.device, pixels=not self.image_encoder_frozen)
         self.gather_features(dataset)
 
     @timed("features")
     def gather_features(self, dataset) -> None:
-        """The images of the test, of training and of selection, encoded where they are not in the store."""
+        """Encode the images of the test, of training and of selection that are not in the store."""
         self.val_loader = self.train_loader_x = self.train_loader_u = None  # names of the engine
         self.test_loader = self.inputs.stream(dataset.test)
         self.support = self.inputs.support(dataset) if self.uses_support else None
@@ -153,7 +152,7 @@ class VLTrainer(TrainerX):
         self.num_val = len(images)
 
     def build_model(self) -> None:
-        """Task, head, optimiser and schedule; the head is registered with the engine."""
+        """Make the task, the head, its optimiser and its schedule, and register the head with the engine."""
         self.task = self.build_task(self.dm.dataset, self.classnames, self.support)
         if self.support is not None:
             self.train_loader_x = self.build_train_loader(self.task)
@@ -283,10 +282,6 @@ class VLTrainer(TrainerX):
         result = super().test(split)
         self.accuracy[split or self.cfg.TEST.SPLIT] = float(result)
         return result
-
-    def parse_batch_test(self, batch: dict) -> tuple[Tensor, Tensor]:
-        """As in training."""
-        return self.parse_batch_train(batch)
 
     def model_inference(self, features: Tensor) -> Tensor:
         """Logits (B, C).

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import logging
 from pathlib import Path
+from typing import Any
 
 import open_clip
-import yaml
 from yacs.config import CfgNode as CN
 
 from simnl.clip.model import WeightsUnavailable, check_known, fetch_weights
+from simnl.config_names import config_file, known
 from simnl.fewshot.capabilities import check_choices
-from simnl.locations import CONFIGS
 from simnl.runs.config import ConfigError
+from simnl.runs.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ TINY_BACKBONE = "tiny"
 
 def backbone_names() -> list[str]:
     """Config names of the backbones."""
-    return sorted(path.stem for path in (CONFIGS / "backbones").glob("*.yaml"))
+    return known("backbones")
 
 
 def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
@@ -40,7 +41,7 @@ def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
     slug = name.lower().replace("/", "").replace("-", "_")
     by_slug = {stem.replace("_", ""): stem for stem in backbone_names()}
     if slug.replace("_", "") in by_slug:
-        return [CONFIGS / "backbones" / f"{by_slug[slug.replace('_', '')]}.yaml"], settings
+        return [config_file("backbones", by_slug[slug.replace("_", "")])], settings
     arch = name.replace("/", "-")
     if arch in open_clip.list_models():
         if not weights:
@@ -88,9 +89,10 @@ def resolve_auto(dataset: str) -> str:
     """
     if is_for_tiny(dataset):
         return TINY_BACKBONE
-    body = yaml.safe_load((CONFIGS / "backbones" / f"{PAPER_BACKBONE}.yaml").read_text())["MODEL"]["BACKBONE"]
+    body: Any = read_yaml(config_file("backbones", PAPER_BACKBONE))
+    backbone = body["MODEL"]["BACKBONE"]
     try:
-        fetch_weights(body["ARCH"], body["WEIGHTS"])
+        fetch_weights(backbone["ARCH"], backbone["WEIGHTS"])
     except WeightsUnavailable as error:
         warn_of_tiny(
             str(error).splitlines()[0],

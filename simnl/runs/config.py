@@ -129,7 +129,7 @@ def assemble(
     Args:
         files: yaml files in merge order.
         options: KEY, VALUE, KEY, VALUE, ... from the command line.
-        settings: the same as a dict of dotted keys; applied before `options`.
+        settings: values by dotted key, which are applied before `options`.
         where: how messages call the place of options and settings.
 
     Raises:

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from torchvision.datasets.utils import calculate_md5
 
 from simnl.commands import as_typed
+from simnl.config_names import config_file
 from simnl.data.base import FewShotDataset, Sizes
 from simnl.data.duplicates import PAIRS, WORDS, Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import list_folders, some
@@ -22,7 +23,6 @@ from simnl.data.preparation.layout import can_link, elsewhere, present
 from simnl.data.preparation.sources import Source
 from simnl.errors import describe
 from simnl.escaping import printable
-from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
 
 RIGHT = "right"
@@ -67,7 +67,7 @@ def check(name: str, root: Path, deep: bool = False, workers: int = 0, cache: Pa
     for, which reads every file once; digests are remembered there.
     """
     cfg = assemble(
-        [CONFIGS / "datasets" / f"{name}.yaml"],
+        [config_file("datasets", name)],
         settings={"DATASET.ROOT": str(root), "DATASET.NUM_SHOTS": -1, "DATASET.CONFIG": name},
     )
     from dassl.data.datasets import DATASET_REGISTRY
@@ -112,7 +112,7 @@ def check_folder(folder: Path, cache: Path, deep: bool = False, workers: int = 0
         if folder.is_dir() and not kept.exists() and not has_parts(list_folders(folder)):
             settings["DATASET.SPLIT_FILE"] = str(Path(temporary, kept.name))  # the one that a run will make
         try:
-            cfg = assemble([CONFIGS / "datasets" / "imagefolder.yaml"], settings=settings)
+            cfg = assemble([config_file("datasets", "imagefolder")], settings=settings)
             dataset = ImageFolder(cfg)
             found = sizes_of(dataset)
         except (OSError, ValueError) as error:

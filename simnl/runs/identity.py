@@ -36,7 +36,7 @@ class RunIdentity:
         backbone: the name of the backbone in records and tables.
         shots: K as asked for.
         config_hash: eight hex digits, the same for all seeds.
-        seed: of the run.
+        seed: the seed of the run.
     """
 
     method: str
@@ -69,7 +69,7 @@ class RunIdentity:
 
 
 def config_hash(cfg: CN) -> str:
-    """Eight hex digits that change with everything that can change a run's figures, but for the seed."""
+    """Eight hex digits, which change with everything but the seed that can change the figures of a run."""
     kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key)}
     kept["MODEL.BACKBONE.WEIGHTS"] = weights_identity(cfg.MODEL.BACKBONE.WEIGHTS)
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME) if cfg.DATASET.NAME else None

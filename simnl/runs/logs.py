@@ -31,7 +31,7 @@ class CurrentStdout:
 
 
 class Once(logging.Filter):
-    """Lets each message through once: the runs of several seeds warn of the same things."""
+    """A filter that lets each message through once, because the runs of several seeds warn of the same things."""
 
     def __init__(self):
         super().__init__()
@@ -46,10 +46,10 @@ class Once(logging.Filter):
 
 
 def configure_logging(quiet: bool = False) -> None:
-    """Plain log lines of this program on standard output (and so in log.txt); of others only warnings.
+    """Show plain log lines of this program on standard output (and so in log.txt), and of other programs only warnings.
 
     Args:
-        quiet: standard output goes to log.txt alone, so warnings are shown on standard error too, each once.
+        quiet: True where standard output goes to log.txt alone; warnings are then shown on standard error too, once.
     """
     keep_logs_printable()
     threading.excepthook = thread_failed
@@ -66,14 +66,14 @@ def configure_logging(quiet: bool = False) -> None:
 
 
 def thread_failed(args) -> None:
-    """Show what ended a thread, but for a full disk: TensorBoard's writer raises it again where the run goes on."""
+    """Show what ended a thread, but for a full disk, which TensorBoard's writer raises again where the run goes on."""
     if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in DISK_FULL):
         threading.__excepthook__(args)
 
 
 @contextmanager
 def run_log(folder: str, quiet: bool) -> Iterator[None]:
-    """Tee standard output to the run's log.txt; `quiet`: to the file only, as the traceback of a failure always is."""
+    """Copy standard output to the run's log.txt. With `quiet` it goes to the file only, as a traceback always does."""
     console = sys.stdout
     tee: Any = None  # the engine's logger
     with open(os.devnull, "w") as nowhere:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from simnl.locations import CONFIGS
+from simnl.config_names import config_files
 from simnl.runs.yaml_files import read_yaml
 
 KEY = "DISPLAY_NAME"
@@ -28,7 +28,7 @@ def _of_split(dataset: str) -> str:
 
 @cache
 def _declared(kind: str, name: str) -> str:
-    files = {path.stem: path for path in (CONFIGS / kind).glob("*.yaml")}
+    files = config_files(kind)
     if name not in files:
         return name
     try:

@@ -40,11 +40,12 @@ def write_record(folder: str | Path, record: dict) -> Path:
 
 
 def read_record(path: str | Path) -> dict:
-    """Read one record; a record of schema 1, from before there were check sums, too.
+    """Read one record. Records of schema 1, from before there were check sums, can be read, too.
 
     Raises:
-        FileNotFoundError: there is none; OSError: it cannot be read.
-        ValueError: not json, damaged, of another schema, incomplete, or with a number out of its range; the message
+        FileNotFoundError: there is no record.
+        OSError: the record cannot be read.
+        ValueError: it is not json, damaged, of another schema or incomplete, or has a number out of range. The message
             names the file and the reason.
     """
     advice = "Delete it and run again."
@@ -60,13 +61,13 @@ def _is_unsealed(content: object) -> bool:
 
 
 def with_earlier(folder: str | Path, record: dict, *, resumed: bool) -> dict:
-    """A run's record, with what the one that lies in its folder knows beyond it: figures of other targets.
+    """The record of a run, to which figures of other targets are added from the record that lies in its folder.
 
     A finished run is carried out again where figures of a target are missing. Its head is then the one of before, which
     the same accuracy confirms. Where nothing was learned anew (`resumed`), what learning cost is in the earlier record.
 
     Returns:
-        A new record; the same where there is no earlier one, or one of another config, seed or head.
+        A new record. It equals `record` where there is no earlier one, or one of another config, seed or head.
     """
     try:
         earlier = read_record(Path(folder) / FILE)
@@ -102,7 +103,7 @@ def config_of(dataset: str) -> str:
 def is_done(folder: str | Path, config_hash: str, targets: Sequence[str] = ()) -> bool:
     """True when the folder holds a valid record of this config, with figures of these shifted data sets.
 
-    A record that is not valid is named in a warning: its run does not count as done.
+    A record that is not valid is named in a warning, and its run does not count as done.
     """
     path = Path(folder) / FILE
     try:

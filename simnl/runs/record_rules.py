@@ -35,7 +35,7 @@ def problems(record: object, schemas: Sequence[int]) -> list[str]:
 
     Args:
         record: what was read, or is about to be written.
-        schemas: those that are known; the first is the one that is written.
+        schemas: the schemas that are known, of which the first one is written.
     """
     if not isinstance(record, dict):
         return ["it is not a json object"]

@@ -18,8 +18,8 @@ def make_record(cfg: CN, identity: RunIdentity, trainer, seconds: float) -> dict
 
     Args:
         cfg: the run's config.
-        identity: of the run.
-        trainer: has trained, selected and tested.
+        identity: the identity of the run.
+        trainer: a trainer that has trained, selected and tested.
         seconds: how long the whole run took.
     """
     dataset, selection = trainer.dm.dataset, getattr(trainer, "selection", None)
@@ -63,7 +63,7 @@ def make_record(cfg: CN, identity: RunIdentity, trainer, seconds: float) -> dict
 
 
 def images_per_class(dataset) -> list[int]:
-    """Training images of the class with the fewest, and of that with the most, by their true labels."""
+    """How many training images the smallest and the largest class have, by their true labels."""
     counts = Counter(getattr(dataset, "clean_labels", None) or [item.label for item in dataset.train_x]).values()
     return [min(counts), max(counts)]
 

@@ -51,16 +51,17 @@ def run_one(
 
     Args:
         cfg: frozen, with OUTPUT_DIR, SEED and TRAINER.NAME set.
-        identity: of the run, where the caller knows it; else it is computed here.
-        eval_only: test the head in `model_dir` (the engine's checkpoint of `load_epoch` if given); nothing is learned.
-        train: False: build everything, then stop.
+        identity: the identity of the run, where the caller knows it; else it is computed here.
+        eval_only: learn nothing, and test the head in `model_dir`, or the engine's checkpoint of `load_epoch` there.
+        train: False builds everything and then stops.
 
     Returns:
         The run record (also written to OUTPUT_DIR/result.json unless eval_only), or None if nothing was
         tested (`train` False, or TEST.NO_TEST).
 
     Raises:
-        ValueError: OUTPUT_DIR holds what another run left, or a target does not fit; before anything is trained.
+        ValueError: OUTPUT_DIR holds what another run left, or a target does not fit. This is found before anything is
+            trained.
     """
     start = time.perf_counter()
     identity = identity or RunIdentity.of(cfg)
@@ -97,8 +98,11 @@ def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], A
     """The trainer of a config, with the arithmetic that it asks for and the global generators set to its seed.
 
     Args:
-        targets: data sets on which it will be tested too; ValueError where they do not fit its classes.
+        targets: data sets on which it will be tested too.
         build: makes the trainer; by default the engine does, from the registry.
+
+    Raises:
+        ValueError: a target does not fit the classes of the run.
     """
     set_arithmetic(cfg.MATMUL, cfg.USE_CUDA and torch.cuda.is_available())
     if cfg.SEED >= 0:
@@ -110,7 +114,7 @@ def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], A
 
 
 def validation_score(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_trainer) -> tuple[float | None, int]:
-    """Train without a test; (accuracy in percent on the selection images, number of settings that were tried)."""
+    """Train without a test; returns the percentage right on the selection images, and how many settings were tried."""
     trainer = seeded_trainer(with_settings(cfg, {"TEST.NO_TEST": True}, cfg.OUTPUT_DIR), targets, build)
     if not trainer.num_val:
         return None, 0

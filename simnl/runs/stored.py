@@ -32,13 +32,14 @@ SHOWN = 6
 
 
 def take_folder(cfg: CN, identity: RunIdentity) -> None:
-    """Write OUTPUT_DIR/run.json, {"config_hash", "seed"} and a check sum, and config.yaml, unless the folder is
-    another run's.
+    """Write run.json and config.yaml into OUTPUT_DIR, unless another run has the folder.
 
-    A run goes on from what lies in its folder, so what another left there would come out under its name.
+    A run goes on from what lies in its folder, so what another run left there would come out under the name of this
+    one. run.json holds {"config_hash", "seed"} and a check sum.
 
     Raises:
-        ValueError: the folder holds another run, or what a run left that nothing tells; with what to do.
+        ValueError: the folder holds another run, or holds what a run left without saying which run it was. The message
+            says what to do.
         OSError: the run could not write there what it will write.
     """
     folder = Path(cfg.OUTPUT_DIR)
@@ -64,7 +65,7 @@ def _known(identity: RunIdentity) -> dict:
 def _other_run(folder: Path, cfg: CN, identity: RunIdentity) -> str:
     """How the run in a folder differs from a config's; empty where it is the same, or where it left nothing.
 
-    A folder from before run.json was written tells by its record, else by its config.
+    Where there is no run.json, as in folders of earlier versions, the record says which run it was, or else the config.
     """
     if not any((folder / name).exists() for name in LEFT):
         return ""
@@ -102,7 +103,7 @@ def _is_unsealed(content: object) -> bool:
 def _differences(stored: dict[str, str], cfg: CN) -> str:
     """`KEY is OLD there and NEW here` for keys that change figures; empty where there are none.
 
-    Swept keys do not count: the stored config has the values that the sweep chose.
+    Swept keys do not count, because the stored config has the values that the sweep chose.
     """
     swept = {"SWEEP", *(key for settings in combinations(cfg) for key in settings)}
     ours = dict(_flat(yaml.load(_text(cfg), Loader=YAML_LOADER)))
@@ -136,7 +137,8 @@ def read_config(folder: str | Path, settings: dict | None = None) -> CN:
         settings: dotted keys to change, e.g. where data moved.
 
     Raises:
-        FileNotFoundError: the run left no config; ValueError: it is damaged or of another version.
+        FileNotFoundError: the run left no config.
+        ValueError: the config is damaged or of another version.
     """
     path = Path(folder) / FILE
     if not path.is_file():

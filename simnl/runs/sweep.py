@@ -58,12 +58,13 @@ def with_settings(cfg: CN, settings: dict[str, object], folder: str) -> CN:
 def sweep(cfg: CN, score: Callable[[CN], tuple[float | None, int]]) -> tuple[CN, dict, int]:
     """Train every combination and choose.
 
-    What is done is kept in `sweep.json`, so an interrupted sweep goes on where it was.
+    What is done is kept in `sweep.json`, so that an interrupted sweep goes on where it was.
 
     Args:
-        cfg: the run's config, with OUTPUT_DIR.
-        score: trains a config; returns its accuracy on the selection images in percent, or None where the protocol
-            gives none (then nothing is swept and the config stays as it is), and the number of settings it tried.
+        cfg: the config of the run, with OUTPUT_DIR.
+        score: a function that trains a config. It returns the accuracy on the selection images in percent, or None
+            where the protocol gives no such images (then nothing is swept and the config stays as it is), and the
+            number of settings that it tried.
 
     Returns:
         The config to run, the settings chosen, and how many settings were tried in all.

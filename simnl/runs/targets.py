@@ -8,11 +8,10 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
-from simnl.config_names import check_name
+from simnl.config_names import check_name, config_file
 from simnl.data.listing import some
 from simnl.fewshot.head import Head
 from simnl.fewshot.selection import percent_right, predict
-from simnl.locations import CONFIGS
 from simnl.runs.capabilities import refusal
 from simnl.runs.record import NEW_CLASSES
 from simnl.runs.yaml_files import read_yaml
@@ -21,18 +20,18 @@ log = logging.getLogger(__name__)
 
 
 def build_targets(cfg: CN) -> dict:
-    """The data sets of TEST.TARGETS by name; what is missing or makes no sense is told before anything is trained.
+    """The data sets of TEST.TARGETS by name. What is missing or makes no sense is told before anything is trained.
 
     Raises:
-        ValueError: an unknown name, shifted data for a run on a part of the classes, or new classes for a method or run
-            that has none.
+        ValueError: a name is unknown, a run on a part of the classes asks for shifted data, or a method or run that has
+            no new classes asks for them.
         FileNotFoundError: a data set is not there.
     """
     return {name: build_dataset(_target(cfg, name)) for name in cfg.TEST.TARGETS}
 
 
 def checked_targets(cfg: CN) -> dict:
-    """As `build_targets`, and each of them is seen to fit the run's own data; before anything is encoded.
+    """As `build_targets`; each of them is also compared with the data of the run, before anything is encoded.
 
     Raises:
         ValueError, FileNotFoundError: see `build_targets` and `check_targets`.
@@ -55,7 +54,7 @@ def _target(cfg: CN, name: str) -> CN:
             f"The target {name} has all classes, and the run only some (DATASET.SUBSAMPLE_CLASSES is "
             f"{cfg.DATASET.SUBSAMPLE_CLASSES}): set it to all, or leave {name} out of the targets."
         )
-    body: Any = read_yaml(CONFIGS / "datasets" / f"{check_name('datasets', name)}.yaml")
+    body: Any = read_yaml(config_file("datasets", check_name("datasets", name)))
     target.DATASET.NAME = body["DATASET"]["NAME"]
     if target.DATASET.SPLIT_FILE:  # the source's; names are then given for the classes of that file
         target.DATASET.SPLIT_FILE = target.DATASET.CLASSNAMES_FILE = ""
@@ -74,10 +73,10 @@ def _check_new_classes(cfg: CN) -> None:
 
 
 def check_targets(source, targets: dict) -> None:
-    """See that labels of the shifted data sets among `targets` stand for columns of a head for the classes of `source`.
+    """Check that labels of the shifted data sets among `targets` are columns of a head for the classes of `source`.
 
     Raises:
-        ValueError: there are more or fewer, or most of them have other names.
+        ValueError: there are more or fewer classes, or most of them have other names.
     """
     for name, dataset in targets.items():
         reason = "" if name == NEW_CLASSES else _misfit(source, dataset)
@@ -108,7 +107,7 @@ def test_on(trainer, name: str, dataset) -> float:
     is put into a head that is built from their names.
 
     Raises:
-        NotFinite: NaN or infinite logits, of which an accuracy would mean nothing.
+        NotFinite: logits are NaN or infinite, so that an accuracy would mean nothing.
     """
     head, columns = trainer.head, dataset.class_indices
     if name == NEW_CLASSES:

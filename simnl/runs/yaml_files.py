@@ -1,4 +1,4 @@
-"""Read yaml that a person wrote; one sentence, with the file and the key, says what cannot be a config.
+"""Read yaml that a person wrote. One sentence, with the file and the key, says what cannot be a config.
 
 Yaml can hold more than a config: aliases that contain themselves or stand for a billion values, tags that name Python
 objects, keys that are numbers or dates, and the same key twice. `read_yaml` accepts none of these.
@@ -41,8 +41,9 @@ def read_yaml(path: Path) -> object:
     """What a yaml file holds: plain dicts with text as keys, lists and scalars; {} for an empty file.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        ValueError: it is no file, cannot be read, or holds something else; with the file and the key, if there is one.
+        FileNotFoundError: there is no file.
+        ValueError: it is no file, cannot be read, or holds something else. The message names the file, and the key if
+            there is one.
     """
     text = _text(path)
     try:
@@ -82,13 +83,14 @@ def _require_sane(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
         if depth > DEPTH:
-            raise ValueError(f"it is nested more than {DEPTH} deep, in line {event.start_mark.line + 1}")
+            line = event.start_mark.line + 1 if event.start_mark else "?"
+            raise ValueError(f"it is nested more than {DEPTH} deep, in line {line}")
         if aliases > ALIASES:
             raise ValueError(f"it has more than {ALIASES} aliases (*name)")
 
 
 def _problems(value: object, key: str, depth: int) -> Iterator[str]:
-    """For each value what is wrong with it, "" where nothing is."""
+    """What is wrong with each value; "" where nothing is wrong."""
     if depth > DEPTH:
         yield f"{key[:60]}: an alias (*name) contains itself"
     elif isinstance(value, dict):

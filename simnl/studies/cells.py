@@ -15,9 +15,8 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
-from simnl.config_names import check_name, known
+from simnl.config_names import check_name, config_file, known
 from simnl.errors import describe, is_for_people
-from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.backbones import PAPER_BACKBONE, backbone_settings, check_early, resolve_auto
 from simnl.runs.capabilities import refusal
@@ -153,7 +152,7 @@ def _look_for_data(setup: Setup, dataset: str, options: tuple[str, ...]) -> None
     settings = setup.settings() | {"VERBOSE": False, "TRAINER.NAME": "ZeroshotCLIP", "USE_CUDA": False}
     del settings["PRESET"], settings["PROTOCOL"]
     with contextlib.redirect_stdout(None):
-        build_dataset(assemble([CONFIGS / "datasets" / f"{dataset}.yaml"], options, settings))
+        build_dataset(assemble([config_file("datasets", dataset)], options, settings))
 
 
 @functools.cache
@@ -181,7 +180,7 @@ def build_config(setup: Setup, plan: Plan) -> CN:
         "DATASET.NUM_SHOTS": plan.shots,
         "TEST.TARGETS": list(plan.variant.targets),
     }
-    files += [CONFIGS / "datasets" / f"{dataset}.yaml", CONFIGS / "trainers" / f"{method}.yaml"]
+    files += [config_file("datasets", dataset), config_file("trainers", method)]
     cfg = assemble(files, options, settings)
     check_early(cfg)
     return cfg

@@ -1,15 +1,3 @@
-"""Every data set in its own layout, small (`helpers/miniatures.py`)."""
+"""Every data set in its own layout, small."""
 
-from helpers.miniatures import (  # noqa: F401 - fixtures
-    build,
-    evaluated,
-    flat,
-    json_name,
-    load,
-    root,
-    sampler,
-    shared,
-    small_split,
-    store,
-    trained,
-)
+from helpers.miniatures import *  # noqa: F403 - fixtures

@@ -16,6 +16,11 @@ from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
 from simnl.data.splits import Item, Split
 from simnl.plugins import load_plugins
 
+# The fixtures, for the conftest.py of folders whose tests use them.
+__all__ = [
+    "build", "evaluated", "flat", "json_name", "load", "root", "sampler", "shared", "small_split", "store", "trained",
+]  # fmt: skip
+
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PER_CLASS = {"train": 6, "val": 5, "test": 2}
 WNIDS = {"n01440764": "tench", "n04008634": "missile", "n03773504": "missile", "n01443537": "goldfish"}

@@ -33,7 +33,7 @@ def test_a_new_method_is_named_by_its_yaml_and_nothing_else(tmp_path, monkeypatc
     (tmp_path / "trainers" / "NearestMean.yaml").write_text("DISPLAY_NAME: Nearest mean\n")
     (tmp_path / "trainers" / "Plain.yaml").write_text("OPTIM: {MAX_EPOCH: 0}\n")
     (tmp_path / "trainers" / "Broken.yaml").write_text("OPTIM: {\n")
-    monkeypatch.setattr(names, "CONFIGS", tmp_path)
+    monkeypatch.setattr("simnl.config_names.folders", lambda: (tmp_path,))
     names._declared.cache_clear()
     assert [display_name(name) for name in ("NearestMean", "Plain", "Broken")] == ["Nearest mean", "Plain", "Broken"]
     names._declared.cache_clear()

@@ -223,8 +223,13 @@ def test_negative_learning_risk():
 
 
 def test_unknown_options_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"TRAINER\.SIMNL\.NEGATIVE_KEYS"):
+    with pytest.raises(ValueError, match=r"TRAINER\.SIMNL\.NEGATIVE_KEYS is 'slots'. Choose one of class, slot\."):
         SimNLOptions(negative_keys="slots")
+    with pytest.raises(ValueError, match=r"TRAINER\.SIMNL\.ADAPTERS is \['text'\]. Choose from .*-cache\."):
+        SimNLOptions.of({"ADAPTERS": ["text"]})
+    assert SimNLOptions.of({"ADAPTERS": ["negative-text"], "TAU": 0.5, "BETA": 2.0}) == SimNLOptions(
+        adapters=["negative-text"], tau=0.5
+    )
 
 
 def test_parameter_count_and_groups():

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from yacs.config import CfgNode as CN
 
-from simnl.config_names import known
-from simnl.locations import CONFIGS
+from simnl.config_names import config_file, known
 from simnl.results.plots import style
 from simnl.results.plots.series import nothing, panel_name, panel_of, stats, titled_settings
 from simnl.results.tables.common import shots_title
@@ -150,6 +149,6 @@ def _known(kind: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1024)
 def _config(names: tuple[tuple[str, str], ...], shots: int, preset: str, protocol: str) -> CN:
-    files = [CONFIGS / kind / f"{name}.yaml" for kind, name in names if name in _known(kind)]
+    files = [config_file(kind, name) for kind, name in names if name in _known(kind)]
     settings = {"DATASET.NUM_SHOTS": shots, "PRESET": preset, "PROTOCOL": protocol, "TRAINER.NAME": names[-1][1]}
     return assemble(files, settings=settings)

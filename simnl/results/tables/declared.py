@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import yaml
-
-from simnl.locations import CONFIGS
+from simnl.config_names import config_file, known
 from simnl.plugins import load_plugins
 from simnl.results.published import read
 from simnl.results.tables.common import ELEVEN, PRESETS, SHIFTED, Request, in_order
@@ -14,6 +13,7 @@ from simnl.results.tables.lists import listed, number
 from simnl.results.tables.model import MISSING, Cell, Table, text
 from simnl.runs.names import dataset_name
 from simnl.runs.record import OWN_IMAGES, config_of
+from simnl.runs.yaml_files import read_yaml
 
 SIZES = ("classes", "train", "val", "test")
 KINDS = ("positive", "negative")
@@ -26,11 +26,11 @@ def dataset_names(request: Request) -> list[str]:
     Raises:
         ValueError: an unknown name.
     """
-    known = [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")]
-    unknown = [name for name in request.datasets if config_of(name) not in known]
+    names = known("datasets")
+    unknown = [name for name in request.datasets if config_of(name) not in names]
     if unknown:
-        raise ValueError(f"Unknown data set '{unknown[0]}'. Valid: {', '.join(sorted(known))}.")
-    return in_order(request.datasets or [name for name in known if name != OWN_IMAGES], [*ELEVEN, *SHIFTED])
+        raise ValueError(f"Unknown data set '{unknown[0]}'. Valid: {', '.join(names)}.")
+    return in_order(request.datasets or [name for name in names if name != OWN_IMAGES], [*ELEVEN, *SHIFTED])
 
 
 def datasets_tables(records: Sequence[dict], request: Request) -> list[Table]:
@@ -71,7 +71,7 @@ def _declared(name: str) -> dict[str, int]:
     from dassl.data.datasets import DATASET_REGISTRY
 
     load_plugins()
-    body = yaml.safe_load((CONFIGS / "datasets" / f"{config_of(name)}.yaml").read_text(encoding="utf-8"))
+    body: Any = read_yaml(config_file("datasets", config_of(name)))
     sizes = DATASET_REGISTRY.get(body["DATASET"]["NAME"]).published
     return {part: getattr(sizes, part) for part in SIZES} if sizes else {}
 
@@ -149,7 +149,7 @@ def _names_with_templates(request: Request) -> list[str]:
 def _templates(dataset: str, preset: str) -> dict[str, list[str]]:
     from simnl.runs.config import assemble
 
-    files = [CONFIGS / "datasets" / f"{dataset}.yaml", CONFIGS / "trainers" / "SimNL.yaml"]
+    files = [config_file("datasets", dataset), config_file("trainers", "SimNL")]
     cfg = assemble(files, settings={"PRESET": preset, "TRAINER.NAME": "SimNL"})
     return {"positive": list(cfg.PROMPTS.POSITIVE), "negative": list(cfg.PROMPTS.NEGATIVE)}
 
