@@ -44,16 +44,24 @@ def of(items) -> tuple[list[str], list[str]]:
     return [item.impath for item in items], [item.classname for item in items]
 
 
-@pytest.mark.parametrize("method", ["SimNL", "TipAdapterF", "CrossModalLP", "LinearProbe", "CoOp"])
+SETTINGS = {
+    "SimNL": {},
+    "TipAdapterF": {"OPTIM.MAX_EPOCH": 3},
+    "CrossModalLP": {"OPTIM.MAX_EPOCH": 1, "TRAINER.CROSSMODALLP.EPOCH_STEPS": 5},
+    "LinearProbe": {},
+    "CoOp": {"OPTIM.MAX_EPOCH": 3},
+}
+
+
+@pytest.mark.parametrize("method", SETTINGS)
 def test_the_same_logits(method, pictures, features_cache, tmp_path, monkeypatch):
     """SimNL searches its hyper-parameters, CrossModalLP sweeps, LinearProbe has a solver, CoOp runs the text tower."""
-    epochs = [] if method in ("LinearProbe", "SimNL") else ["OPTIM.MAX_EPOCH", "3"]
+    epochs = [str(word) for pair in SETTINGS[method].items() for word in pair]
     trainer = trained(method, pictures, features_cache, tmp_path / "run", monkeypatch, *epochs)
     dataset = trainer.dm.dataset
-    options = {"OPTIM.MAX_EPOCH": 3} if epochs else None
     classifier = FewShotClassifier(
-        method, backbone="tiny", random_state=2, validation=of(dataset.val), options=options, cache=features_cache,
-        device="cpu",
+        method, backbone="tiny", random_state=2, validation=of(dataset.val), options=SETTINGS[method],
+        cache=features_cache, device="cpu",
     )  # fmt: skip
     classifier.fit(*of(dataset.train_x))
     paths, _ = of(dataset.test)

@@ -1,4 +1,6 @@
-"""A program that uses the classifier is as it was before: no file, no random number, no setting, no output."""
+"""A program that uses the classifier is as it was before: no file, no random number, no setting, no output.
+
+tests/e2e/test_wheel.py has the same of the import, in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +8,6 @@ import logging
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.e2e_tools import REPO
 from simnl import FewShotClassifier
 from simnl.classifier.isolation import quiet
 
@@ -92,25 +92,6 @@ def test_features_of_pictures_stay_in_the_cache_alone(empty, pictures):
     kept = FewShotClassifier("TipAdapter", backbone="tiny", cache=False, device="cpu").fit(paths, labels)
     np.testing.assert_array_equal(kept.logits(paths), classifier.logits(paths))
     assert files(empty) == before
-
-
-def test_importing_changes_nothing():
-    script = """
-import logging, pickle, signal, sys, os, threading
-def state():
-    return [logging.root.level, logging.root.handlers[:], signal.getsignal(2), signal.getsignal(15), dict(os.environ),
-            threading.excepthook, sys.excepthook, sys.path[:]]
-import numpy, sklearn.base, torch  # what these change is not ours
-from PIL import Image
-before = state()
-from simnl import FewShotClassifier
-X = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
-classifier = FewShotClassifier("TipAdapter", backbone="tiny", cache=False, device="cpu").fit(X, ["red", "blue"])
-pickle.loads(pickle.dumps(classifier)).predict(X)
-assert state() == before, (before, state())
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=REPO, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_other_threads_may_print(capsys):

@@ -22,7 +22,7 @@ load_plugins()
 WIDTH, WORDS = 16, np.array(["ant", "bee", "cat"])
 METHODS = {name: TRAINER_REGISTRY.get(name) for name in known("trainers")}
 ON_FEATURES = [name for name, method in METHODS.items() if method.image_encoder_frozen and method.text_features_cached]
-FAST = {"OPTIM.MAX_EPOCH": 2, "SWEEP": []}
+FAST = {"OPTIM.MAX_EPOCH": 2, "SWEEP": [], "SEARCH.MODE": "coarse-to-fine"}
 CHECKED = FewShotClassifier("TipAdapter", text_features="class-means", device="cpu")
 
 
@@ -38,7 +38,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("estimator", "check"),
-    estimator_checks_generator(CHECKED),
+    list(estimator_checks_generator(CHECKED)),
     ids=lambda x: getattr(getattr(x, "func", x), "__name__", ""),
 )
 def test_scikit_learns_checks(estimator, check):

@@ -20,8 +20,21 @@ EXAMPLE = re.search(r"```python\n(.*?)```", (REPO / "README.md").read_text(encod
 USE = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]  # that of the clone
+import logging, os, signal, threading
+import open_clip, sklearn.base, torch  # what these change is not ours
+def state():
+    return {
+        "log": [logging.root.level, logging.root.handlers[:], logging.getLogger("simnl").level],
+        "signals": [signal.getsignal(2), signal.getsignal(15)],
+        "hooks": [threading.excepthook, sys.excepthook],
+        "environment": dict(os.environ),
+        "generator": torch.get_rng_state().tolist(),
+    }
+before = state()
 """
 COMMANDS = """
+after = state()
+assert after == before, [(key, after[key], before[key]) for key in before if after[key] != before[key]]
 import dassl, simnl, trainers
 from simnl.__main__ import main
 print("PLACES", simnl.__file__, dassl.__file__, trainers.__file__, sep="|")
