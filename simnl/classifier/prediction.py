@@ -18,7 +18,7 @@ from simnl.classifier.isolation import undisturbed
 from simnl.classifier.training import cache_root
 from simnl.clip.batches import in_fixed_batches
 from simnl.clip.finite import check_logits
-from simnl.clip.model import FrozenCLIP
+from simnl.clip.model import BATCH_ROWS, FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.data.images import read_image
@@ -28,7 +28,6 @@ from simnl.fewshot.encoder import clip_of
 from simnl.fewshot.head_file import LoadedHead
 from simnl.fewshot.memory import GIVEN, NO_TOWER
 
-ROWS = 256  # features that a head sees at once, always as many, so that a row is the same bits whatever the others are
 PICTURES = 256  # held at once
 PREFIX = "simnl-"  # of temporary folders
 
@@ -116,7 +115,7 @@ class Fitted:
 
     def logits(self, rows: Tensor) -> np.ndarray:
         """Logits (n, C) of what the head takes."""
-        logits = in_fixed_batches(self.loaded.logits, rows, ROWS)
+        logits = in_fixed_batches(self.loaded.logits, rows, BATCH_ROWS)  # so a row's bits do not depend on the others
         check_logits(logits, self.about.method)
         return logits.numpy()
 
