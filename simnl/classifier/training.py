@@ -18,10 +18,11 @@ from simnl.config_names import check_name, config_file
 from simnl.fewshot.description import HeadDescription
 from simnl.fewshot.memory import Memory
 from simnl.files import make_cache
+from simnl.locations import default_cache
 from simnl.plugins import load_plugins
 from simnl.runs.backbones import backbone_settings, check_early
 from simnl.runs.cli import top_level_keys
-from simnl.runs.config import assemble, default_cache
+from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
 from simnl.runs.methods import method_of
 from simnl.runs.run import seeded_trainer, validation_score
