@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from simnl.data.images import UnreadableImage, read_image
 from simnl.escaping import printable
@@ -38,13 +37,13 @@ def explanation_page(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: printable(value, lines=True) if type(value) is str else value,  # Markup stays
+        finalize=lambda value: printable(value, lines=True) if type(value) is str else value,  # what macros give stays
     )
-    shown: dict[str, Markup] = {}
+    shown: dict[str, str] = {}
 
-    def picture(path: str, name: str) -> Markup:
+    def picture(path: str) -> str:
         if path not in shown:
-            shown[path] = _picture(path, name)
+            shown[path] = _picture(path)
         return shown[path]
 
     def support_path(name: str) -> str:
@@ -64,16 +63,15 @@ def _inside(folder: str, name: str) -> str:
     return path if Path(path).is_relative_to(os.path.normpath(folder)) else ""
 
 
-def _picture(path: str, name: str) -> Markup:
-    text = escape(printable(name))
+def _picture(path: str) -> str:
+    """A small copy of an image as the address of its data; empty where there is none."""
     try:
         image = read_image(path) if path else None
     except UnreadableImage:
         image = None
     if image is None:
-        return Markup('<span class="missing">no picture: {}</span>').format(text)
+        return ""
     image.thumbnail((SIZE, SIZE))
     file = io.BytesIO()
     image.save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    return Markup('<img class="picture" alt="{}" src="data:image/png;base64,{}">').format(text, data)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

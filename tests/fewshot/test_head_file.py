@@ -243,6 +243,19 @@ def test_a_head_that_no_file_can_hold_does_not_end_its_run(tmp_path, monkeypatch
     assert "but not the frozen tensors" in refusal(tmp_path / "head.safetensors")
 
 
+def test_what_float16_cannot_hold_stays_as_it_is(tmp_path):
+    about = replace(trained("ZSLP")[1], classnames=("a", "b"))
+    for classifier in (torch.eye(2, 128), 1e5 * torch.eye(2, 128)):
+        head = ClassifierHead(classifier, 1.0, torch.tensor([1000.1, 0.0]))
+        head_file.save(tmp_path / "head", head, about, half=True)
+        small = classifier.max() < 2
+        dtypes = {name: value.dtype for name, value in load_file(tmp_path / "head").items()}
+        assert dtypes["deployed/classifier"] is (torch.float16 if small else torch.float32)
+        assert dtypes["deployed/bias"] is torch.float32
+        features = torch.ones(1, 128)
+        torch.testing.assert_close(head_file.load(tmp_path / "head").logits(features), head(features))
+
+
 def test_a_small_copy_is_no_head_to_go_on_from(saved, tmp_path):
     path, _, _ = saved("GraphAdapter")
     before, after = head_file.halve(path, tmp_path / "half")

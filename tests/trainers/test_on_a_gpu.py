@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from helpers import tiny_vit
 from helpers.make_believe_gpu import make_believe
 from simnl.config_names import known
+from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.selection import predict
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
@@ -184,7 +185,7 @@ def test_towers_in_half_precision(config, tmp_path, method, options):
     """On a CPU text towers stay in single precision, so results differ there."""
     with make_believe():
         run_one(config(method, True, "MODEL.BACKBONE.PRECISION", "bf16", *options))
-    learned = load_file(tmp_path / "gpu" / "head.safetensors")
+    learned, _ = load_head(tmp_path / "gpu" / "head.safetensors")
     assert learned
     assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in learned.values())
 
