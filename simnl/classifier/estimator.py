@@ -50,7 +50,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         `constants_of`.
     cupl : sentences about each class: {name: [sentence, ...]}, or the path of such a json file. None: none.
     validation : what epoch and hyper-parameters are chosen on. None: nothing is chosen. (X, y): these examples. A
-        number between 0 and 1: this share of each class, which is then not learned from.
+        number between 0 and 1: this share of each class, which is then not learned from. `held-shot`: a first training
+        holds out the last example of each class and chooses hyper-parameters, and a second one learns from all.
     text_features : text features for X of raw features: an array (C, D) in the order of `classes_`, or (C, P, D) with P
         prompts per class; a dict of such under `template`, `negative` and `cupl`; or `class-means`: the mean features
         of each class take the place of its text. No CLIP is loaded then. None: `backbone` encodes the prompts, and X
@@ -72,7 +73,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     classnames_ : their names, in the same order.
     n_features_in_ : D.
     record_ : how it was trained, under the keys of run records: method, seed, shots, protocol (`no-val`, `full-val`
-        for validation=(X, y), `fewshot-val` for a share), num_train, num_val, hparams, num_settings, best_epoch,
+        for validation=(X, y), `fewshot-val` for a share, `held-shot`), num_train, num_val, hparams, num_settings, best_epoch,
         val_accuracy_per_epoch, swept, trainable_parameters, seconds.
     """
 
@@ -121,10 +122,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             if reads_names:
                 inputs.require_words(self.classnames, classes, name)
             memory = self._memory(reads_names, train, val, names)
-            trainer, swept, tried = training.train(cfg, memory, int(self.verbose))
-        self.classes_, self.classnames_, self.n_features_in_ = classes, names, trainer.clip.embed_dim
+            trainer, choice = training.train(cfg, memory, int(self.verbose))
+        self.classes_, self.classnames_, self.n_features_in_ = classes, names, trainer.clip.image_dim
         self._fitted = Fitted.of(trainer, classes.tolist())
-        self.record_ = training.record(cfg, trainer, swept, tried)
+        self.record_ = training.record(cfg, trainer, choice)
         return self
 
     def logits(self, X) -> np.ndarray:
@@ -209,6 +210,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 warnings.warn(TINY_WARNING, stacklevel=3)
         elif not method.image_encoder_frozen:
             raise ValueError(f"{name} changes the image tower: X must hold pictures, not their features.")
+        elif method.before_projection:
+            raise ValueError(f"{name} changes the image tower's projection: X must hold pictures, not their features.")
         if is_given and not method.text_features_cached:
             raise ValueError(f"{name} needs a text tower, as it learns prompts: give backbone, not text_features.")
         if self.logit_scale is not None and not (np.isfinite(self.logit_scale) and self.logit_scale > 0):

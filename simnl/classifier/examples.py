@@ -18,6 +18,9 @@ from simnl.classifier import inputs
 from simnl.fewshot.memory import Item, MemoryDataset
 
 
+HELD_SHOT = "held-shot"  # a protocol of runs: a first training chooses on the last example of each class
+
+
 @dataclass(frozen=True)
 class Examples:
     """Pictures or features with labels.
@@ -93,11 +96,13 @@ def divide(
     """
     if validation is None:
         return examples, None, "no-val"
+    if isinstance(validation, str) and validation == HELD_SHOT:
+        return examples, None, HELD_SHOT
     if isinstance(validation, float | int) and not isinstance(validation, bool):
         out = inputs.held_out(examples.labels, validation, names, seed)
         return examples.part(~out), examples.part(out), "fewshot-val"
     if not (isinstance(validation, tuple | list) and len(validation) == 2):
-        raise ValueError("validation must be None, a pair (X, y), or a share between 0 and 1.")
+        raise ValueError(f"validation must be None, a pair (X, y), a share between 0 and 1, or '{HELD_SHOT}'.")
     return examples, _given(examples, validation[0], validation[1], classes, folder), "full-val"
 
 

@@ -23,8 +23,7 @@ from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.data.images import read_image
 from simnl.fewshot import head_file
-from simnl.fewshot.description import PIXELS, HeadDescription, describe
-from simnl.fewshot.encoder import clip_of
+from simnl.fewshot.description import FEATURES, PIXELS, HeadDescription, describe
 from simnl.fewshot.head_file import LoadedHead
 from simnl.fewshot.memory import GIVEN, NO_TOWER
 
@@ -78,7 +77,7 @@ class Fitted:
         Raises:
             ValueError: the head takes pictures.
         """
-        if self.about.takes == PIXELS:
+        if self.about.takes != FEATURES:
             raise ValueError(f"{self.about.method} changes the image tower: give pictures, not their features.")
         return features
 
@@ -108,9 +107,8 @@ class Fitted:
 
     def _model(self) -> FrozenCLIP:
         if self.clip is None:
-            about, place = self.about.backbone, str(self.loaded.device)
             with undisturbed():
-                self.clip = clip_of(about, None, self.weights, place, str(self.loaded.path))
+                self.clip = self.loaded.encoder(weights=self.weights).clip
         return self.clip
 
     def logits(self, rows: Tensor) -> np.ndarray:

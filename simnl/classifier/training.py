@@ -25,8 +25,8 @@ from simnl.runs.cli import top_level_keys
 from simnl.runs.config import assemble
 from simnl.runs.devices import pick_device
 from simnl.runs.methods import method_of
-from simnl.runs.run import seeded_trainer, validation_score
-from simnl.runs.sweep import combinations, sweep
+from simnl.runs.run import chosen_by_trainings, seeded_trainer
+from simnl.runs.sweep import combinations
 
 # Config keys that parameters of the classifier stand for.
 PARAMETERS = {
@@ -138,11 +138,11 @@ def uses_cuda(device: str) -> bool:
     return pick_device(device)
 
 
-def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any], int]:
+def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any]]:
     """Sweep and train as a run does, in the temporary folder OUTPUT_DIR.
 
     Returns:
-        The trainer, with the deployed head; the settings that a sweep chose; and how many settings were tried.
+        The trainer, with the deployed head; and what the record says of the choice of settings.
 
     Raises:
         FloatingPointError: training diverged.
@@ -157,8 +157,9 @@ def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any], i
         memory.bar = progress
         make_cache(cfg.STORE.ROOT)
         try:
-            chosen, swept, tried = sweep(cfg, lambda one: validation_score(one, {}, build))
+            chosen, hparams, choice = chosen_by_trainings(cfg, {}, build)
             trainer = seeded_trainer(chosen, build=build)
+            trainer.settled = hparams
             trainer.train()
         except FloatingPointError as error:
             raise FloatingPointError(
@@ -167,10 +168,10 @@ def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any], i
             ) from error
         finally:
             memory.bar = None
-    return trainer, swept, max(tried, trainer.num_settings)
+    return trainer, choice | {"num_settings": max(choice["num_settings"], trainer.num_settings)}
 
 
-def record(cfg: CN, trainer: Any, swept: dict[str, Any], tried: int) -> dict[str, Any]:
+def record(cfg: CN, trainer: Any, choice: dict[str, Any]) -> dict[str, Any]:
     """How a head was trained, under the keys that run records have."""
     selection = trainer.selection if trainer.trains else None
     return {
@@ -184,12 +185,11 @@ def record(cfg: CN, trainer: Any, swept: dict[str, Any], tried: int) -> dict[str
         "num_train": len(trainer.support.labels) if trainer.support else 0,
         "num_val": trainer.num_val,
         "hparams": dict(getattr(trainer.head, "hparams", {})),
-        "num_settings": tried,
-        "swept": swept,
         "val_accuracy_per_epoch": list(selection.scores) if selection else [],
         "best_epoch": selection.best_epoch + 1 if selection and selection.scores else None,
         "trainable_parameters": trainer.num_parameters,
         "seconds": dict(trainer.stopwatch.seconds),
+        **choice,
     }
 
 

@@ -114,7 +114,7 @@ class LearnedPrompts(Rebuildable):
             raise ValueError(f"At least one context vector is needed, got {num_context}.")
         self.tower, self.num_context = tower, num_context
         names = [readable(name) for name in classnames]
-        lengths = [_num_tokens(tower.clip, name) for name in names]
+        lengths = [num_tokens(tower.clip, name) for name in names]
         longest = max(range(len(names)), key=lambda i: lengths[i])
         room = tower.clip.context_length - num_context - 3  # start, end, full stop
         if lengths[longest] > room:
@@ -160,12 +160,12 @@ def context_from_words(tower: TextTower, words: str) -> Tensor:
     Raises:
         ValueError: no words.
     """
-    count = _num_tokens(tower.clip, readable(words))
+    count = num_tokens(tower.clip, readable(words))
     if not count:
         raise ValueError("Context vectors are to start from words, and there are none.")
     return tower.embed(tower.clip.tokenize([readable(words)]))[0, 1 : 1 + count].clone()
 
 
-def _num_tokens(clip: FrozenCLIP, text: str) -> int:
+def num_tokens(clip: FrozenCLIP, text: str) -> int:
     """Tokens of a text without start and end."""
     return int(text_ends(clip.tokenize([text]))) - 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from simnl.clip.model import FrozenCLIP
 
-FEATURES, PIXELS = "features", "pixels"  # what heads take
+FEATURES, HIDDEN, PIXELS = "features", "features before the projection", "pixels"  # what heads take
 DISTRIBUTION = "simnl"
 
 
@@ -31,7 +31,7 @@ class BackboneDescription:
         arch, weights, precision: as of `simnl.clip.model.load_clip`.
         fingerprint: of the weights.
         transform: open_clip's preprocessing config of the model: size, mean, std, interpolation, resize_mode.
-        width: D.
+        width: of image features as the head takes them.
     """
 
     name: str
@@ -47,7 +47,7 @@ class BackboneDescription:
         """That of a loaded model."""
         transform = {key: list(v) if isinstance(v, tuple) else v for key, v in clip.preprocess.items()}
         return cls(
-            name or clip.arch, clip.arch, clip.weights, clip.precision, clip.fingerprint, transform, clip.embed_dim
+            name or clip.arch, clip.arch, clip.weights, clip.precision, clip.fingerprint, transform, clip.image_dim
         )
 
 
@@ -63,7 +63,7 @@ class HeadDescription:
         num_shots, protocol, preset, dataset, seed: of the run.
         logit_scale: of the model, exp'd.
         temperature: by which logits are divided before the softmax that makes probabilities of them.
-        takes: `features`, or `pixels` where the method changes the image tower.
+        takes: `features`, those before the image tower's projection, or `pixels` where the method changes the tower.
         support: file names of the support images, relative, in the order of the cache's rows; empty where unknown.
         labels: what a program calls the classes, in the order of the names: numbers or words; empty: by their names.
         package_version: of the program that wrote the file.
@@ -118,7 +118,7 @@ def describe(trainer) -> HeadDescription:
         dataset=cfg.DATASET.CONFIG or cfg.DATASET.NAME,
         seed=cfg.SEED,
         logit_scale=trainer.task.logit_scale,
-        takes=FEATURES if trainer.image_encoder_frozen else PIXELS,
+        takes=PIXELS if not trainer.image_encoder_frozen else HIDDEN if trainer.before_projection else FEATURES,
         support=relative_names([item.impath for item in items]),
     )
 

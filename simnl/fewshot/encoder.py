@@ -12,10 +12,11 @@ from torch import Tensor
 
 from simnl.clip.finite import check_rows
 from simnl.clip.model import WEIGHTS_ENDINGS, FrozenCLIP, load_clip
+from simnl.clip.projection import before_projection
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.data.images import read_image, to_rgb
-from simnl.fewshot.description import PIXELS, BackboneDescription, HeadDescription
+from simnl.fewshot.description import HIDDEN, PIXELS, BackboneDescription, HeadDescription
 
 
 def clip_of(
@@ -80,7 +81,9 @@ class ImageEncoder:
         device: str = "cpu",
         where: str = "The head",
     ):
-        self.clip = clip_of(about.backbone, clip, weights, device, where)
+        whole = clip_of(about.backbone, clip, weights, device, where)
+        hidden = about.takes == HIDDEN and whole.image_projection is None
+        self.clip = before_projection(whole) if hidden else whole
         self.takes_pixels = about.takes == PIXELS
         self._transform = ViewSpec.test(about.backbone.transform).build()
 

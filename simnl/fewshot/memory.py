@@ -159,7 +159,7 @@ class Memory(Sources):
         d = self._dataset
         return SimpleNamespace(dataset=d, num_classes=d.num_classes, lab2cname=d.lab2cname)
 
-    def clip(self, cfg: CN, device: torch.device) -> FrozenCLIP:
+    def clip(self, cfg: CN, device: torch.device, early: bool = False) -> FrozenCLIP:
         """The config's, or what takes its place.
 
         Raises:
@@ -167,7 +167,7 @@ class Memory(Sources):
         """
         if self._features is not None and self._logit_scale is not None:
             return GivenFeatures.of(self._features.shape[1], self._logit_scale, device)
-        clip = super().clip(cfg, device)
+        clip = super().clip(cfg, device, early)
         if self._features is not None and self._features.shape[1] != clip.embed_dim:
             raise ValueError(
                 f"X has {self._features.shape[1]} columns, and the features of {cfg.MODEL.BACKBONE.NAME} have "

@@ -13,6 +13,7 @@ from simnl.clip.finite import check_logits
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import LabelledFeatures, given
+from simnl.fewshot.support import held_out
 from simnl.sealed import DamagedError, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ def selection_images(cfg, dataset) -> list:
     """
     if cfg.PROTOCOL == "no-val":
         return []
+    if cfg.PROTOCOL == "held-shot":  # two trainings: one chooses on what it holds out, the other has all images
+        return held_out(dataset.train_x) if cfg.SELECTION.HOLD_OUT else []
     if cfg.PROTOCOL == "oracle-test":
         return list(dataset.test)
     if cfg.PROTOCOL == "full-val":

@@ -34,13 +34,13 @@ class Sources:
         """What holds the data set (`dataset`), `num_classes` and `lab2cname`, as the engine's `DataManager` does."""
         return DataManager(cfg, T.ToTensor(), T.ToTensor())
 
-    def clip(self, cfg: CN, device: torch.device) -> FrozenCLIP:
-        """The frozen model."""
-        return load_backbone(cfg.MODEL.BACKBONE, device)
+    def clip(self, cfg: CN, device: torch.device, early: bool = False) -> FrozenCLIP:
+        """The frozen model. early: as of `load_backbone`."""
+        return load_backbone(cfg.MODEL.BACKBONE, device, early)
 
     def store(self, cfg: CN, clip: FrozenCLIP) -> FeatureStore:
         """What gives the features of images and of texts."""
-        return open_store(cfg, clip)
+        return open_store(cfg, clip, progress=cfg.VERBOSE)
 
     def check_prompts(self, trainer: Any) -> None:
         """Classes that no prompt tells apart are told, or refused; see `check_class_prompts`."""

@@ -47,6 +47,7 @@ class VLTrainer(TrainerX):
         image_encoder_frozen: False for a method that changes the image tower; its head gets pixels.
         text_features_cached: False for a method that runs the text tower in training, because it learns prompts.
         needs_vit: True for a method whose image tower must be a vision transformer.
+        before_projection: True for a method whose image features are those before the image tower's projection.
         base_to_new: True where what is learned depends on no class, so that it works for classes not seen in training.
         revision: a number that a correction of the method's figures raises, so that older runs do not count as done.
 
@@ -60,6 +61,7 @@ class VLTrainer(TrainerX):
     image_encoder_frozen: bool = True
     text_features_cached: bool = True
     needs_vit: bool = False
+    before_projection: bool = False
     base_to_new: bool = False
     revision: int = 1
 
@@ -104,9 +106,8 @@ class VLTrainer(TrainerX):
 
     def search_space(self, cfg: CN) -> Grid | None:
         """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
-        if "GRID" not in cfg:
-            return None
-        return Grid({name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.GRID.items()})
+        axes = {name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.get("GRID", {}).items()}
+        return Grid(axes) if axes else None
 
     # ------------------------------------------------------------------ set-up (called by the engine, in this order)
 
@@ -115,6 +116,7 @@ class VLTrainer(TrainerX):
         self.stopwatch = Stopwatch("features", "train", "select", "test")
         self.accuracy: dict[str, float] = {}  # in percent, by split
         self.num_settings = 1  # of hyper-parameters that were tried
+        self.settled: dict[str, float] = {}  # hyper-parameters that another training chose (PROTOCOL held-shot)
         super().__init__(cfg)
 
     @property
@@ -133,7 +135,7 @@ class VLTrainer(TrainerX):
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
         if reason := refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only):
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        self.clip = self.sources.clip(cfg, self.device)
+        self.clip = self.sources.clip(cfg, self.device, self.before_projection)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self.classnames = tuple(self.lab2cname[label] for label in range(self.num_classes))
         self.sources.check_prompts(self)
@@ -164,14 +166,15 @@ class VLTrainer(TrainerX):
         sched = self.build_schedule(optim) if optim is not None else None
         self.register_model(MODEL, self.head, optim, sched)
         if self.trains and self.head.num_products:
-            limit = self.cfg.STORE.PRODUCTS_MB * 2**20
-            keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, limit)
+            most = self.cfg.STORE.PRODUCTS_MB * 2**20
+            keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, most)
 
     def build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         """What the head may look at, for the classes of a data set; without support images where there are none."""
         prompts = self.sources.prompts(self, dataset, classnames)
-        support = support or SupportSet.empty(self.clip.embed_dim)
-        return FewShotTask.of(support, prompts, classnames, self.cfg.DATASET.NUM_SHOTS, self.clip, self.device)
+        support = support or SupportSet.empty(self.clip.image_dim)
+        shots = self.cfg.DATASET.NUM_SHOTS - self.cfg.SELECTION.HOLD_OUT
+        return FewShotTask.of(support, prompts, classnames, shots, self.clip, self.device)
 
     # ------------------------------------------------------------------ one step (hooks of the engine)
 
@@ -181,7 +184,7 @@ class VLTrainer(TrainerX):
             self.max_epoch = 0
         super().before_train()
         rule, folder = self.cfg.SELECTION, Path(self.output_dir)
-        selects = self.trains and self.num_val > 0 and rule.EPOCH == "best"
+        selects = self.trains and self.num_val > 0 and rule.EPOCH == "best" and not rule.HOLD_OUT
         self.selection = EpochSelection(folder, self.start_epoch, rule.TIES) if selects else None
 
     def init_writer(self, log_dir: str) -> None:
@@ -250,6 +253,8 @@ class VLTrainer(TrainerX):
             self.selection.restore(self.head)
             log.info("Best epoch on the %s images: %s", self.cfg.PROTOCOL, self.selection)
         self.fit()
+        if self.settled and isinstance(self.head, SearchableHead):
+            self.head.hparams.update(self.settled)
         rule, grid = self.cfg.SEARCH, self.search_space(self.node)
         if grid is not None and rule.ENABLED and isinstance(self.head, SearchableHead) and self.num_val:
             self.num_settings = search(

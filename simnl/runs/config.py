@@ -30,6 +30,7 @@ from simnl.runs.yaml_files import read_yaml
 NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
+    "SELECTION.HOLD_OUT",
 )  # fmt: skip
 # Keys that a run record names anyway: they are no `options` of a run.
 TOLD_ELSEWHERE = (
@@ -50,7 +51,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.OPTIONS = []  # [KEY, value] of the command line; filled by `assemble`
     cfg.PRESET = "repaired"  # repaired | official: the authors' quirks mended, or kept
     cfg.MATMUL = "highest"  # highest | high | medium: fp32 products in heads; less than the highest is an approximation
-    cfg.PROTOCOL = "fewshot-val"  # no-val | fewshot-val | full-val | oracle-test: what a method may select on
+    cfg.PROTOCOL = "fewshot-val"  # no-val | held-shot | fewshot-val | full-val | oracle-test: what may be selected on
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
     cfg.MODEL.BACKBONE.PRECISION = "fp32"  # of the frozen towers: fp32 | bf16 | fp16
@@ -90,6 +91,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last
     cfg.SELECTION.TIES = "first"  # first | last: among equally good epochs
+    cfg.SELECTION.HOLD_OUT = False  # set by the program: True in the training of PROTOCOL held-shot that chooses
     cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
     cfg.SEARCH = CN()
     cfg.SEARCH.ENABLED = True

@@ -134,3 +134,15 @@ def test_validation_examples_are_selected_on(data):
     classifier.fit(x[:40], y[:40])
     assert (classifier.record_["protocol"], classifier.record_["num_val"]) == ("full-val", 20)
     assert classifier.record_["num_settings"] > 1
+
+
+def test_a_held_shot_chooses_and_is_learned_from(data):
+    x, y = data
+    settings = {"text_features": "class-means", "device": "cpu"}
+    classifier = FewShotClassifier("TipAdapter", validation="held-shot", **settings).fit(x, y)
+    record = classifier.record_
+    assert (record["protocol"], record["num_val"], record["num_train"]) == ("held-shot", 3, 60)
+    assert record["num_settings"] > 1
+    given = {name.upper(): value for name, value in record["hparams"].items()}
+    by_hand = FewShotClassifier("TipAdapter", options=given, **settings).fit(x, y)
+    np.testing.assert_array_equal(by_hand.logits(x), classifier.logits(x))

@@ -48,7 +48,10 @@ QUICK = {
     "TRAINER.CROSSMODALLP.EPOCH_STEPS": 4,
     "TRAINER.CLIPLORA.STEPS_PER_SHOT": 1,
     "TRAINER.TASKRES.STAGE1.MAX_EPOCH": 2,
+    "TRAINER.CCA.MIXING_STEPS": 3,
+    "TRAINER.CCAFT.MIXING_STEPS": 3,
 }
+BASE_TO_NEW = ("CoOp", "CoCoOp", "CLIPAdapter", "KgCoOp", "ProGrad", "ProLIP")
 OPTIONS = [  # those that take paths of their own
     ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
     ("SimNL", "PRESET", "official", "DATASET.LABEL_NOISE", "0.4"),
@@ -66,11 +69,13 @@ OPTIONS = [  # those that take paths of their own
     ("CoOp", "TRAINER.COOP.NEGATIVE.ENABLED", "True", "TRAINER.COOP.CTX_INIT", "a photo of a"),
     ("CoOp", "TRAINER.COOP.CSC", "True", "TRAINER.COOP.POSITION", "middle", "TRAINER.COOP.CHUNK", "3"),
     ("CoCoOp", "TRAINER.COCOOP.CHUNK", "3", "TRAINER.COCOOP.CTX_INIT", ""),
+    ("ProGrad", "TRAINER.PROGRAD.CHUNK", "3", "TRAINER.PROGRAD.CTX_INIT", ""),
     ("CLIPLoRA", "TRAINER.CLIPLORA.RECOMPUTE_FROM", "1", "SELECTION.EPOCH", "best"),
     ("CLAP", "TRAINER.CLAP.MULTIPLIERS", "balanced"),
     ("CLIPAdapter", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"),
+    *((method, "PROTOCOL", "held-shot") for method in ("TipAdapterF", "LinearProbe", "CCA")),
     *(("TaskRes", "OPTIM.NAME", name) for name in ("sgd", "adamw", "amsgrad", "rmsprop", "radam")),
-    *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in ("CoOp", "CoCoOp", "CLIPAdapter")),
+    *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in BASE_TO_NEW),
 ]
 
 

@@ -28,18 +28,19 @@ _TABLE, _IDS, _ROWS = "token_embedding.weight", "token_ids", "token_rows"
 _UNUSED_SEED = 0
 
 
-def _config() -> dict:
+def config() -> dict:
+    """What open_clip builds the model from."""
     return json.loads(MODEL_CONFIG.read_text(encoding="utf-8"))
 
 
 def new_model() -> CLIP:
     """Return the untrained model."""
-    return CLIP(**_config())
+    return CLIP(**config())
 
 
 def tokenizer() -> SimpleTokenizer:
     """Return CLIP's own byte-pair encoding, with the model's context length."""
-    return SimpleTokenizer(context_length=_config()["text_cfg"]["context_length"])
+    return SimpleTokenizer(context_length=config()["text_cfg"]["context_length"])
 
 
 def load_state_dict(path: Path | str = WEIGHTS) -> dict[str, torch.Tensor]:
@@ -66,7 +67,7 @@ def load_state_dict(path: Path | str = WEIGHTS) -> dict[str, torch.Tensor]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: it is no weights file of the tiny CLIP.")
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    vocabulary = _config()["text_cfg"]["vocab_size"]
+    vocabulary = config()["text_cfg"]["vocab_size"]
     state[_TABLE] = full_token_table(state.pop(_IDS).long(), state.pop(_ROWS), vocabulary)
     return state
 
