@@ -240,8 +240,8 @@ class CacheHead(SearchableHead):
 
     @property
     def support_terms(self) -> tuple[str, ...]:
-        """The cache."""
-        return ("cache",)
+        """The cache, of a head that says what its rows weigh."""
+        return () if type(self).row_weights is CacheHead.row_weights else ("cache",)
 
     def row_weights(self, features: Tensor) -> Tensor:
         """What each row of the cache weighs for its label before alpha, (B, N), at the hyper-parameters in use."""
