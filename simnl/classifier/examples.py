@@ -17,7 +17,6 @@ from torch import Tensor
 from simnl.classifier import inputs
 from simnl.fewshot.memory import Item, MemoryDataset
 
-
 HELD_SHOT = "held-shot"  # a protocol of runs: a first training chooses on the last example of each class
 
 

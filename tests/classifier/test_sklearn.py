@@ -21,7 +21,11 @@ from simnl.plugins import load_plugins
 load_plugins()
 WIDTH, WORDS = 16, np.array(["ant", "bee", "cat"])
 METHODS = {name: TRAINER_REGISTRY.get(name) for name in known("trainers")}
-ON_FEATURES = [name for name, method in METHODS.items() if method.image_encoder_frozen and method.text_features_cached]
+ON_FEATURES = [
+    name
+    for name, method in METHODS.items()
+    if method.image_encoder_frozen and method.text_features_cached and not method.before_projection
+]
 FAST = {"OPTIM.MAX_EPOCH": 2, "SWEEP": [], "SEARCH.MODE": "coarse-to-fine"}
 CHECKED = FewShotClassifier("TipAdapter", text_features="class-means", device="cpu")
 
