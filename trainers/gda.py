@@ -17,46 +17,18 @@ are checked in tests/trainers/test_gda.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.fewshot.discriminant import gda_classifier
 from simnl.fewshot.head import SearchableHead
 from simnl.fewshot.search import Grid, axis
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
-
-
-def gda_classifier(rows: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Weights P mu_c (C, D) and biases log pi_c - mu_c' P mu_c / 2 (C,), computed in float64.
-
-    Args:
-        rows: (N, D).
-        labels: (N,) int64, any order; a class without rows gets the mean of all rows.
-
-    Raises:
-        ValueError: every class has one row (or equal rows), so there is no covariance.
-    """
-    x = rows.double()
-    counts = torch.bincount(labels, minlength=num_classes)
-    means = x.new_zeros(num_classes, x.shape[1]).index_add(0, labels, x) / counts.clamp(min=1)[:, None]
-    means[counts == 0] = x.mean(0)
-    centred = x - means[labels]
-    scatter = centred.T @ centred
-    if scatter.trace() <= 1e-12 * len(x):
-        raise ValueError(
-            "GDA needs rows that differ within a class, and here each class has a single one. Give it more shots, or "
-            "more augmented views (VIEWS.CACHE)."
-        )
-    shrunk = scatter + scatter.trace() / (len(x) - 1) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    weights = x.shape[1] * torch.linalg.solve(shrunk, means.T).T
-    biases = -math.log(num_classes) - (weights * means).sum(-1) / 2
-    return weights.to(rows.dtype), biases.to(rows.dtype)
 
 
 class GDAHead(SearchableHead):

@@ -31,6 +31,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import CacheHead
+from simnl.fewshot.ridge import ridge_coefficients
 from simnl.fewshot.search import Grid, axis
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -45,6 +46,7 @@ class ProKeRHead(CacheHead):
 
     targets: Tensor
     STAGE = ("beta", "lam")
+    TERMS = {"zeroshot": "smoothed zero-shot", "labels": "smoothed labels"}
 
     def __init__(self, **inputs):
         super().__init__(**inputs)
@@ -64,9 +66,7 @@ class ProKeRHead(CacheHead):
         if self._solved is None or self._solved[0] != key:
             keys = self.cache_keys.double()
             gram = self.kernel(keys @ keys.T, beta)
-            gram.diagonal().add_(lam)
-            solution = torch.cholesky_solve(self.targets.double(), torch.linalg.cholesky(gram))
-            self._solved = (key, solution)
+            self._solved = (key, ridge_coefficients(gram, self.targets, lam))
         return self._solved[1]
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
@@ -87,7 +87,7 @@ class ProKeRHead(CacheHead):
     @property
     def support_terms(self) -> tuple[str, ...]:
         """All that is smoothed over the support images."""
-        return ("zeroshot", "labels")
+        return tuple(self.TERMS.values())
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
         """As in the base: k(x, x_n) times the row n of the coefficients, of the class."""

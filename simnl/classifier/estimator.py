@@ -118,6 +118,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             train, val, protocol = divide(examples, self.validation, classes, names, seed, folder)
             settings = {"SEED": seed, "PROTOCOL": protocol}
             cfg = self._config(name, train, names, settings, folder)
+            training.check_inductive(method, cfg)
             reads_names = self.text_features is None and training.reads_names(method, cfg)
             if reads_names:
                 inputs.require_words(self.classnames, classes, name)

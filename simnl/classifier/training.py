@@ -16,6 +16,7 @@ from simnl.classifier.isolation import quiet, undisturbed
 from simnl.clip.text import readable
 from simnl.config_names import check_name, config_file
 from simnl.fewshot.description import HeadDescription
+from simnl.fewshot.inference import INFERENCE
 from simnl.fewshot.memory import Memory
 from simnl.files import make_cache
 from simnl.locations import default_cache
@@ -122,9 +123,23 @@ def cache_root(cache: Any, folder: Path) -> Path:
     return Path(default_cache() if cache is None else cache).expanduser()
 
 
+def check_inductive(method: Any, cfg: CN) -> None:
+    """See that a method (a `VLTrainer` class) answers for each example by itself, as `predict` does.
+
+    Raises:
+        ValueError: it does not; says what it does.
+    """
+    seen = method.inference_of(method.node_of(cfg))
+    if seen != "inductive":
+        raise ValueError(
+            f"{cfg.TRAINER.NAME} {INFERENCE[seen]}, and a classifier predicts each example by itself: "
+            "use tools/train.py."
+        )
+
+
 def reads_names(method: Any, cfg: CN) -> bool:
     """Whether a method (a `VLTrainer` class) has prompts with the names of classes encoded."""
-    return bool(method.prompt_sets_of(cfg.TRAINER[cfg.TRAINER.NAME.upper()])) or not method.text_features_cached
+    return bool(method.prompt_sets_of(method.node_of(cfg))) or not method.text_features_cached
 
 
 def uses_cuda(device: str) -> bool:

@@ -28,10 +28,24 @@ class Head(Rebuildable, nn.Module):
     """
 
     num_products: int = 0  # numbers per image that `products` gives; 0: there are none
+    transduction: nn.Module | None  # (features, logits) of a whole set -> logits: a plug-in on any method
+
+    def __init__(self):
+        super().__init__()
+        self.transduction = None
 
     def products(self, features: Tensor) -> Tensor:
         """What follows from raw image features (B, D) and from nothing that is learned, (B, num_products)."""
         raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
+
+    def transduce(self, features: Tensor) -> Tensor:
+        """Logits (M, C) of a whole set of images, raw (M, D), as an evaluation asks for them.
+
+        By default those of `forward`, in which no image looks at another one. A head that makes more of the whole set,
+        at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
+        """
+        logits = self(features)
+        return logits if self.transduction is None else self.transduction(features, logits)
 
     def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
         """Weighted terms of the training loss, which is their sum.

@@ -66,6 +66,7 @@ def predict(
     device: torch.device,
     columns: Sequence[int] | None = None,
     method: str = "",
+    transduce: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true labels over batches of `img` (features or pixels) and `label`.
 
@@ -75,6 +76,7 @@ def predict(
         device: where the head lives.
         columns: the classes whose logits are kept, by index; None: all.
         method: whose logits must be finite, by name; empty: they are not looked at, as a look makes the CPU wait.
+        transduce: as in an evaluation: a batch may look at all of its images (`Head.transduce`).
 
     Returns:
         Two int64 tensors (M,) on the device.
@@ -86,7 +88,8 @@ def predict(
     head.eval()
     predicted, labels = [], []
     for batch in batches:
-        logits = head(batch["img"].to(device), **given(batch))
+        features = batch["img"].to(device)
+        logits = head.transduce(features) if transduce else head(features, **given(batch))
         if method:
             check_logits(logits, method)
         predicted.append((logits if columns is None else logits[:, list(columns)]).argmax(1))

@@ -23,6 +23,7 @@ from simnl.fewshot.capabilities import check_choices, refusal
 from simnl.fewshot.checkpoint import MODEL, epoch_file, load_trained, resuming
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.head_file import save_trained
+from simnl.fewshot.inference import Declarations
 from simnl.fewshot.inputs import open_inputs
 from simnl.fewshot.loaders import given, keep_products
 from simnl.fewshot.schedule import build_schedule, learned_groups
@@ -36,7 +37,7 @@ from simnl.fewshot.timing import Stopwatch, timed
 log = logging.getLogger(__name__)
 
 
-class VLTrainer(TrainerX):
+class VLTrainer(Declarations, TrainerX):
     """Base of all methods. A subclass gives `default_cfg` and `build_head`, and declares what it uses.
 
     Attributes set by a subclass:
@@ -119,11 +120,6 @@ class VLTrainer(TrainerX):
         self.settled: dict[str, float] = {}  # hyper-parameters that another training chose (PROTOCOL held-shot)
         super().__init__(cfg)
 
-    @property
-    def node(self) -> CN:
-        """The method's own config node."""
-        return self.cfg.TRAINER[type(self).__name__.upper()]
-
     def check_cfg(self, cfg: CN) -> None:
         """Check the values of the keys that this class reads; the engine calls this first."""
         check_choices(cfg)
@@ -147,7 +143,7 @@ class VLTrainer(TrainerX):
     def gather_features(self, dataset) -> None:
         """Encode the images of the test, of training and of selection that are not in the store."""
         self.val_loader = self.train_loader_x = self.train_loader_u = None  # names of the engine
-        self.test_loader = self.inputs.stream(dataset.test)
+        self.test_loader = self.seen_by_head(self.inputs.stream(dataset.test))
         self.support = self.inputs.support(dataset) if self.uses_support else None
         images = selection_images(self.cfg, dataset) if self.uses_support else []
         self.validation = self.inputs.validation(images) if images else None
@@ -294,6 +290,6 @@ class VLTrainer(TrainerX):
         Raises:
             NotFinite: NaN or infinite ones, of which an accuracy would mean nothing.
         """
-        logits = self.head(features)
+        logits = self.head.transduce(features)
         check_logits(logits, type(self).__name__)
         return logits

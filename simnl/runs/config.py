@@ -22,6 +22,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
 from simnl.locations import default_cache
 from simnl.plugins import load_plugins
+from simnl.runs.methods import base_file, base_of
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
 from simnl.runs.yaml_files import read_yaml
@@ -143,6 +144,9 @@ def assemble(
         problems += [f"{path}: {key} is there twice, in a block and with dots: leave one out" for key in twice]
         _merge(cfg, pairs, path, problems)
     _merge(cfg, last, where, problems)
+    base = base_file(cfg)
+    if base and base not in map(str, files):
+        return assemble([*files[:-1], base, *files[-1:]], options, settings, where)
     for path, _, overrides in bodies:
         for number, override in enumerate(overrides, 1):
             where = f"{path}, OVERRIDES entry {number}"
@@ -307,7 +311,7 @@ def _nearest(cfg: CN, key: str) -> str:
 
 
 def relevant(cfg: CN) -> dict[str, object]:
-    """Dotted keys and values of a config, without the nodes of other trainers."""
-    mine = f"TRAINER.{cfg.TRAINER.NAME.upper()}."
+    """Dotted keys and values of a config, without the nodes of trainers that have no part in it."""
+    mine = tuple(f"TRAINER.{name.upper()}." for name in (cfg.TRAINER.NAME, base_of(cfg)) if name)
     pairs = _flatten(cfg)
     return {k: v for k, v in pairs if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(mine)}

@@ -34,6 +34,8 @@ ABILITIES: dict[str, Callable[[Any], bool]] = {
     "learns the image tower's projection, and needs a ViT or CLIP's ResNet": lambda trainer: trainer.before_projection,
     "can classify classes not seen in training (base to new)": lambda trainer: trainer.base_to_new,
     "runs on shifted data sets of the same classes": lambda trainer: True,
+    "sees all test images at once (transductive)": lambda trainer: trainer.inference == "transductive",
+    "remembers the test images that it has seen (online)": lambda trainer: trainer.inference == "online",
     "runs where there are test images only": lambda trainer: not trainer.uses_support,
 }
 

@@ -59,7 +59,7 @@ def clip_of(cfg) -> FrozenCLIP:
 
 def needs_of(cfg) -> Needs:
     """The views of images that a run will read: test, training, validation, shifted targets."""
-    trainer, notes = TRAINER_REGISTRY.get(cfg.TRAINER.NAME), NoteTaker()
+    trainer, notes = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg), NoteTaker()
     if not trainer.image_encoder_frozen:
         return {}
     inputs = FeatureInputs(cfg, cast("FeatureStore", notes), clip_of(cfg).preprocess, torch.device("cpu"))
@@ -75,8 +75,8 @@ def needs_of(cfg) -> Needs:
 
 def encode_prompts(cfg, store: FeatureStore) -> None:
     """The fixed prompts of a run; prompts of new classes (base-to-new) too."""
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    needed = trainer.prompt_sets_of(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg)
+    needed = trainer.prompt_sets_of(trainer.node_of(cfg))
     for source in (build_dataset(cfg), *build_targets(cfg).values()):
         names = tuple(source.lab2cname[label] for label in range(source.num_classes))
         encode_prompt_sets(cfg, source, names, store, needed, trainer.optional_prompt_sets)

@@ -21,10 +21,11 @@ from simnl.plugins import load_plugins
 load_plugins()
 WIDTH, WORDS = 16, np.array(["ant", "bee", "cat"])
 METHODS = {name: TRAINER_REGISTRY.get(name) for name in known("trainers")}
+INDUCTIVE = [name for name, method in METHODS.items() if method.inference == "inductive"]
 ON_FEATURES = [
     name
-    for name, method in METHODS.items()
-    if method.image_encoder_frozen and method.text_features_cached and not method.before_projection
+    for name in INDUCTIVE
+    if METHODS[name].image_encoder_frozen and METHODS[name].text_features_cached and not METHODS[name].before_projection
 ]
 FAST = {"OPTIM.MAX_EPOCH": 2, "SWEEP": [], "SEARCH.MODE": "coarse-to-fine"}
 CHECKED = FewShotClassifier("TipAdapter", text_features="class-means", device="cpu")
@@ -70,11 +71,17 @@ def test_every_method_on_features(method, data):
 
 def test_methods_that_features_do_not_do_for(data):
     said = []
-    for method in sorted(set(METHODS) - set(ON_FEATURES)):
+    for method in sorted(set(INDUCTIVE) - set(ON_FEATURES)):
         with pytest.raises(ValueError, match=f"{method} (changes the image tower|needs a text tower)") as error:
             FewShotClassifier(method, text_features="class-means").fit(*data)
         said.append(str(error.value))
     assert len(said) >= 3
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(INDUCTIVE)))
+def test_methods_that_look_at_several_test_examples(method, data):
+    with pytest.raises(ValueError, match=f"{method} sees .*, and a classifier predicts each example by itself"):
+        FewShotClassifier(method, text_features="class-means", device="cpu").fit(*data)
 
 
 def test_it_works_within_scikit_learn(data):

@@ -52,9 +52,11 @@ def make_task(shots: int, pixels: bool = False, hidden: bool = False) -> FewShot
 
 
 def make_trainer(method: str) -> VLTrainer:
-    trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
     files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "dtd.yaml"]
-    trainer.cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], [], {"TRAINER.NAME": method, "SEED": 1})
+    cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], [], {"TRAINER.NAME": method, "SEED": 1})
+    kind = TRAINER_REGISTRY.get(method).of(cfg)
+    trainer = kind.__new__(kind)
+    trainer.cfg = cfg
     return trainer
 
 

@@ -50,6 +50,8 @@ QUICK = {
     "TRAINER.TASKRES.STAGE1.MAX_EPOCH": 2,
     "TRAINER.CCA.MIXING_STEPS": 3,
     "TRAINER.CCAFT.MIXING_STEPS": 3,
+    "TRAINER.REHARK.TRIALS": 3,
+    "TRAINER.TRANSCLIP.OUTER": 2,
 }
 BASE_TO_NEW = ("CoOp", "CoCoOp", "CLIPAdapter", "KgCoOp", "ProGrad", "ProLIP")
 OPTIONS = [  # those that take paths of their own
@@ -74,6 +76,9 @@ OPTIONS = [  # those that take paths of their own
     ("CLAP", "TRAINER.CLAP.MULTIPLIERS", "balanced"),
     ("CLIPAdapter", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"),
     *((method, "PROTOCOL", "held-shot") for method in ("TipAdapterF", "LinearProbe", "CCA")),
+    ("ReHARK", "TRAINER.REHARK.TRANSDUCTIVE", "True", "TRAINER.REHARK.ROWS", "views"),
+    ("TransCLIP", "TRAINER.TRANSCLIP.BASE", "TipAdapterF", "PROTOCOL", "full-val"),
+    ("TransCLIP", "TRAINER.TRANSCLIP.SUPPORT", "False"),
     *(("TaskRes", "OPTIM.NAME", name) for name in ("sgd", "adamw", "amsgrad", "rmsprop", "radam")),
     *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in BASE_TO_NEW),
 ]
