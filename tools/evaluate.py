@@ -20,10 +20,9 @@ import _path  # noqa: F401 - makes the packages importable
 from simnl.commands import as_typed
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
-from simnl.results.evaluation import complete_logits, evaluate_all
+from simnl.metrics.names import CALIBRATORS
 from simnl.results.tables import FORMATS, FULL, find_records, render_tables, terminal_width
 from simnl.results.tables.metrics import evaluation_table
-from simnl.runs.calibration import KINDS
 
 
 @fail_politely
@@ -33,11 +32,16 @@ def main() -> int:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="+", help="run folders, folders above them, or result.json files")
-    parser.add_argument("--calibrator", choices=KINDS, default="temperature", help="what is fitted (none: nothing)")
+    parser.add_argument(
+        "--calibrator", choices=CALIBRATORS, default="temperature", help="what is fitted (none: nothing)"
+    )
     parser.add_argument("--again", action="store_true", help="compute logits that are missing from the heads")
     parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, and markdown elsewhere")
     parser.add_argument("--output", help="write to this file instead of the terminal")
     args = parser.parse_args()
+
+    from simnl.results.evaluation import complete_logits, evaluate_all
+
     logging.basicConfig(level=logging.WARNING, format="Warning: %(message)s")
     records = find_records(args.paths)
     if args.again:

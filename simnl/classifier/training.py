@@ -15,8 +15,8 @@ from simnl.bars import bar
 from simnl.classifier.isolation import quiet, undisturbed
 from simnl.clip.text import readable
 from simnl.config_names import check_name, config_file
+from simnl.fewshot.capabilities import INFERENCE
 from simnl.fewshot.description import HeadDescription
-from simnl.fewshot.inference import INFERENCE
 from simnl.fewshot.memory import Memory
 from simnl.files import make_cache
 from simnl.locations import default_cache

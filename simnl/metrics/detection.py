@@ -134,16 +134,7 @@ def ccr_at_fpr(known: ArrayLike, right: ArrayLike, unknown: ArrayLike, share: fl
     return float((np.asarray(right, bool) & (known > threshold)).mean())
 
 
-DEFINITIONS = {
-    "auroc": "P(known > unknown) + P(equal) / 2",
-    "fpr95_id": "share of unknown images accepted at the largest threshold that accepts 95 % of the known ones",
-    "fpr95_ood": "share of known images rejected at the smallest threshold that rejects 95 % of the unknown ones",
-    "aupr_in": "average precision, known images positive",
-    "aupr_out": "average precision, unknown images positive",
-}
-
-
 def measures(known: ArrayLike, unknown: ArrayLike) -> dict[str, float]:
-    """The five figures of `DEFINITIONS`, as shares from 0 to 1."""
+    """The five figures of `names.DEFINITIONS`, as shares from 0 to 1."""
     functions = {"auroc": auroc, "fpr95_id": fpr95_id, "fpr95_ood": fpr95_ood, "aupr_in": aupr_in, "aupr_out": aupr_out}
     return {name: function(known, unknown) for name, function in functions.items()}

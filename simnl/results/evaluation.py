@@ -9,6 +9,7 @@ from typing import Any
 
 from simnl.metrics import calibration, classification
 from simnl.metrics.classification import Floats, Integers
+from simnl.metrics.names import PREDICTED
 from simnl.runs.calibration import Calibration, calibrate, plain
 from simnl.runs.logits import SELECTION, TARGET, read_logits
 from simnl.runs.restored import restore_logits
@@ -16,14 +17,7 @@ from simnl.runs.restored import restore_logits
 log = logging.getLogger(__name__)
 
 DAC_BINS = 10  # of the published tables of DAC
-PREDICTED = ("accuracy", "balanced_accuracy", "macro_f1")  # in percent; a calibrator that keeps the order keeps them
 CONFIDENCE = ("nll", "brier", "ece", "ece10", "ace", "classwise_ece", "mce", "overconfidence", "failure_auroc")
-UNITS = {  # factor and decimals with which figures are shown; csv has the figures as they are here
-    **dict.fromkeys(PREDICTED, (1.0, 2)),
-    "nll": (1.0, 3),
-    "brier": (1.0, 3),
-    **dict.fromkeys(("ece", "ece10", "ace", "classwise_ece", "mce", "overconfidence", "failure_auroc"), (100.0, 2)),
-}
 
 
 def predicted_figures(probabilities: Floats, labels: Integers) -> dict[str, float]:

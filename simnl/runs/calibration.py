@@ -14,6 +14,7 @@ import numpy as np
 
 from simnl.metrics.calibrators import LOWEST, Temperature, fit_isotonic, fit_temperature, isotonic, scaled
 from simnl.metrics.classification import Floats, Integers
+from simnl.metrics.names import CALIBRATORS
 from simnl.runs.logits import ORACLE, SELECTION, Logits
 
 UNSTEADY = 2.0  # a temperature that differs by more than this factor between two halves of the images is not used
@@ -94,8 +95,5 @@ def _by_isotonic(rows: Floats, labels: Integers, note: str) -> Calibration:
     return Calibration(lambda logits: isotonic(model, scaled(logits, 1.0)), Temperature(), note)
 
 
-KINDS: dict[str, Callable[[Floats, Integers, str], Calibration]] = {
-    "temperature": _by_temperature,
-    "isotonic": _by_isotonic,
-    "none": lambda rows, labels, note: plain(),
-}
+FITS = (_by_temperature, _by_isotonic, lambda rows, labels, note: plain())
+KINDS: dict[str, Callable[[Floats, Integers, str], Calibration]] = dict(zip(CALIBRATORS, FITS, strict=True))

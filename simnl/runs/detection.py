@@ -19,7 +19,8 @@ import torch
 from simnl.data.outliers import Outliers
 from simnl.metrics import published
 from simnl.metrics.classification import accuracy
-from simnl.metrics.detection import DEFINITIONS, auroc, measures, oscr
+from simnl.metrics.detection import auroc, measures, oscr
+from simnl.metrics.names import DEFINITIONS
 from simnl.metrics.scores import maxlogit
 from simnl.runs.open_set import Detectors, Scored, fit_detectors, score
 from simnl.runs.outliers import build_outliers, items_of

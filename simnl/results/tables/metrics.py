@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from simnl.results.evaluation import PREDICTED, evaluate
+from simnl.metrics.names import PREDICTED
 from simnl.results.stats import interval, mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
@@ -51,6 +51,8 @@ def metrics_tables(records: Sequence[dict], request: Request) -> list[Table]:
 
 def _evaluated(records: Sequence[dict]) -> list[tuple[dict, dict[str, Any]]]:
     """Records with the figures of their own test images, those after calibration under names with `/T`."""
+    from simnl.results.evaluation import evaluate  # logits and calibrators, which other layouts do not need
+
     found = []
     for record in records:
         try:

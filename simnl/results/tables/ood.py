@@ -8,8 +8,7 @@ from typing import Any
 
 from simnl.commands import as_typed
 from simnl.data.outliers import FAR
-from simnl.metrics.detection import DEFINITIONS
-from simnl.results.evaluation import evaluate
+from simnl.metrics.names import DEFINITIONS
 from simnl.results.stats import mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
@@ -80,6 +79,8 @@ def _detected(record: dict) -> list[dict]:
 
 
 def _ece(record: dict) -> float | None:
+    from simnl.results.evaluation import evaluate  # logits and calibrators, which other layouts do not need
+
     try:
         return next(iter(evaluate(record, "none")))["ece"]
     except (OSError, ValueError) as error:
