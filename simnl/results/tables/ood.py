@@ -16,7 +16,6 @@ from simnl.results.tables.lists import labelled_runs, listed
 from simnl.results.tables.metrics import column, mean_line, seeds_text
 from simnl.results.tables.model import Cell, Table, text
 from simnl.results.tables.records import by_setting
-from simnl.runs.detection import read_detection
 from simnl.runs.names import dataset_name
 
 log = logging.getLogger(__name__)
@@ -55,6 +54,8 @@ def ood_tables(records: Sequence[dict], request: Request) -> list[Table]:
 
 def _detected(record: dict) -> list[dict]:
     """A record for each set of outliers and for the average, with `outliers` and the figures of each score."""
+    from simnl.runs.detection import read_detection  # what carries it out, which other layouts do not need
+
     try:
         content = read_detection(record)
     except FileNotFoundError:
