@@ -21,6 +21,7 @@ class Capable(Protocol):
     uses_support: bool
     needs_vit: bool
     base_to_new: bool
+    image_encoder_frozen: bool
 
 
 def check_choices(cfg) -> None:
@@ -34,6 +35,25 @@ def check_choices(cfg) -> None:
         value = (cfg[path[0]] if path else cfg)[leaf]
         if value not in allowed:
             raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
+
+
+def check_towers(trainer: type[Capable], cfg) -> None:
+    """Refuse what methods that train from pixels cannot do: half precision, and epochs without a step.
+
+    Raises:
+        ValueError: which key, its value, and what it can be.
+    """
+    if trainer.image_encoder_frozen:
+        return
+    node = cfg.TRAINER[trainer.__name__.upper()]
+    if node.get("STEPS_PER_SHOT", 0) < 0:
+        key = f"TRAINER.{trainer.__name__.upper()}.STEPS_PER_SHOT"
+        raise ValueError(f"{key} is {node.STEPS_PER_SHOT}: 0, where an epoch is a pass over the images, or more.")
+    if cfg.MODEL.BACKBONE.PRECISION == "fp16":
+        raise ValueError(
+            "MODEL.BACKBONE.PRECISION is fp16, in which gradients of the towers vanish (no scaled loss is offered). "
+            "Choose bf16 or fp32."
+        )
 
 
 def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
@@ -67,6 +87,8 @@ def is_vit(arch: str) -> bool:
     """True for an open_clip architecture whose image tower is open_clip's own vision transformer."""
     import open_clip  # late: tables ask what methods can do, and seconds pass until it is there
 
-    config = open_clip.get_model_config(arch) or {}
+    from simnl.clip.tiny_clip import BUNDLED
+
+    config = (BUNDLED[arch].settings() if arch in BUNDLED else open_clip.get_model_config(arch)) or {}
     vision = config.get("vision_cfg", {})
     return isinstance(vision.get("layers"), int) and not vision.get("timm_model_name")

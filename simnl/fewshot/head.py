@@ -44,6 +44,10 @@ class Head(nn.Module):
         """Pairs of a factor on the learning rate and the parameters; by default one group with the factor 1."""
         return [(1.0, [p for p in self.parameters() if p.requires_grad])]
 
+    def adopt(self, trained: Head) -> None:
+        """Take over what a head for other classes has learned; by default all of it, as it depends on no class."""
+        self.load_state_dict(trained.state_dict())
+
     def frozen_buffer(self, name: str, tensor: Tensor) -> None:
         """Register a derived tensor: it moves with the head, but is not part of its checkpoint."""
         self.register_buffer(name, tensor.detach().clone(), persistent=False)

@@ -22,7 +22,7 @@ from dassl.engine import TrainerX
 from dassl.optim import build_optimizer
 from simnl.clip.finite import check_logits
 from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
-from simnl.fewshot.capabilities import check_choices, refusal
+from simnl.fewshot.capabilities import check_choices, check_towers, refusal
 from simnl.fewshot.checkpoint import HEAD, MODEL, epoch_file, load_trained, resuming, save_head
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.inputs import load_backbone, open_inputs
@@ -89,8 +89,14 @@ class VLTrainer(TrainerX):
         """The method, given the task and its own config node."""
 
     def build_train_loader(self, task: FewShotTask) -> Any:
-        """Batches to train on, with an attribute `epoch`; by default the views of the support images."""
-        return self.inputs.train_loader(self.support)
+        """Batches to train on, with an attribute `epoch`; by default the views of the support images.
+
+        From pixels, an epoch is STEPS_PER_SHOT * K batches where the method has that key, and a pass where it is 0.
+        """
+        loader = self.inputs.train_loader(self.support)
+        if steps := self.node.get("STEPS_PER_SHOT", 0):
+            loader.steps = steps * task.num_shots
+        return loader
 
     def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimiser of the head's parameter groups; by default the one that OPTIM names."""
@@ -98,7 +104,7 @@ class VLTrainer(TrainerX):
 
     def build_schedule(self, optim: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule of the learning rate; by default the one that OPTIM names."""
-        return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x))
+        return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x), self.node.get("MIN_LR", 0.0))
 
     def fit(self) -> None:
         """Called once after the epochs and before the search; for methods that have a solver of their own."""
@@ -125,6 +131,7 @@ class VLTrainer(TrainerX):
     def check_cfg(self, cfg: CN) -> None:
         """Check the values of the keys that this class reads; the engine calls this first."""
         check_choices(cfg)
+        check_towers(type(self), cfg)
 
     def build_data_loader(self) -> None:
         """Make the data set, the frozen CLIP, and the loaders, which yield features under Dassl's batch keys."""
