@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from dassl.engine import TRAINER_REGISTRY
 from helpers import tiny_vit
 from helpers.make_believe_gpu import make_believe
 from simnl.config_names import known
@@ -46,8 +47,12 @@ QUICK = {
     "TRAINER.LINEARPROBE.MAX_ITER": 20,
     "TRAINER.CROSSMODALLP.EPOCH_STEPS": 4,
     "TRAINER.CLIPLORA.STEPS_PER_SHOT": 1,
+    "TRAINER.CLIPSVD.STEPS_PER_SHOT": 1,
+    "TRAINER.TWOSTAGE.STEPS_PER_SHOT": 1,
+    "TRAINER.PROMPTSRC.TEMPLATES": ["a photo of a {}.", "a drawing of a {}."],
     "TRAINER.TASKRES.STAGE1.MAX_EPOCH": 2,
 }
+TOWERS = ("MaPLe", "TwoStage", "MMRL")  # whose heads for new classes are built in ways of their own
 OPTIONS = [  # those that take paths of their own
     ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
     ("SimNL", "PRESET", "official", "DATASET.LABEL_NOISE", "0.4"),
@@ -66,10 +71,18 @@ OPTIONS = [  # those that take paths of their own
     ("CoOp", "TRAINER.COOP.CSC", "True", "TRAINER.COOP.POSITION", "middle", "TRAINER.COOP.CHUNK", "3"),
     ("CoCoOp", "TRAINER.COCOOP.CHUNK", "3", "TRAINER.COCOOP.CTX_INIT", ""),
     ("CLIPLoRA", "TRAINER.CLIPLORA.RECOMPUTE_FROM", "1", "SELECTION.EPOCH", "best"),
+    ("MaPLe", "TRAINER.MAPLE.CHUNK", "3", "TRAINER.MAPLE.N_CTX", "5", "TRAINER.MAPLE.DEPTH", "1"),
+    ("IVLP", "TRAINER.IVLP.DEPTH_VISION", "0"),
+    ("TwoStage", "TRAINER.TWOSTAGE.CHUNK", "3", "TRAINER.TWOSTAGE.PARAMETERS", "biases"),
+    ("CLIPSVD", "TRAINER.CLIPSVD.STEPS_PER_SHOT", "0", "TRAINER.CLIPSVD.CHUNK", "3", "TRAINER.CLIPSVD.SWING", "True"),
+    ("TCP", "TRAINER.TCP.CHUNK", "3"),
     ("CLAP", "TRAINER.CLAP.MULTIPLIERS", "balanced"),
     ("CLIPAdapter", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"),
     *(("TaskRes", "OPTIM.NAME", name) for name in ("sgd", "adamw", "amsgrad", "rmsprop", "radam")),
-    *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in ("CoOp", "CoCoOp", "CLIPAdapter")),
+    *(
+        (m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']")
+        for m in ("CoOp", "CoCoOp", "CLIPAdapter", *TOWERS)
+    ),
 ]
 
 
@@ -104,7 +117,7 @@ def config(pictures, stores, weights, tmp_path):
         files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
         files.append(CONFIGS / "trainers" / f"{method}.yaml")
         settings = {**QUICK, "TRAINER.NAME": method, "SEED": 1, "USE_CUDA": cuda, "DATASET.FOLDER": str(pictures)}
-        if method == "CLIPLoRA":
+        if TRAINER_REGISTRY.get(method).needs_vit:
             settings |= {"MODEL.BACKBONE.ARCH": tiny_vit.ARCH, "MODEL.BACKBONE.WEIGHTS": str(weights)}
         settings["STORE.ROOT"] = str(stores[cuda])
         settings["OUTPUT_DIR"] = str(tmp_path / (name or ("gpu" if cuda else "cpu")))
@@ -165,7 +178,7 @@ def test_a_run_gives_what_it_gives_on_a_cpu(config, tmp_path, monkeypatch, metho
     same_on_both(config, tmp_path, monkeypatch, method)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("CLIPLoRA", "ZeroshotCLIP")])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("CLIPLoRA", "ZeroshotCLIP", "VPT", "IVLP")])
 def test_so_does_a_run_in_the_authors_way(config, tmp_path, monkeypatch, method):
     quick = [str(part) for pair in QUICK.items() if pair[0] in ("OPTIM.MAX_EPOCH", "SWEEP") for part in pair]
     same_on_both(config, tmp_path, monkeypatch, method, "PRESET", "official", *quick)
