@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from dassl.engine import TRAINER_REGISTRY
 from helpers import tiny_vit
 from helpers.make_believe_gpu import make_believe
-from simnl.config_names import known
+from helpers.methods import METHODS
 from simnl.fewshot.selection import predict
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
@@ -30,8 +30,9 @@ from simnl.runs.config import assemble
 from simnl.runs.run import run_one, seeded_trainer
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40), "white": (240, 240, 240)}
-METHODS = known("trainers")
+
 EPOCHS = 3
+QUITE_ALIKE = ("CLIPLoRA", "ZeroshotCLIP", "VPT", "IVLP", "MaPLe", "MMRL", "CLIPSVD")  # their presets: views, constants
 QUICK = {
     "OPTIM.MAX_EPOCH": EPOCHS,
     "DATASET.NUM_SHOTS": 2,
@@ -178,7 +179,7 @@ def test_a_run_gives_what_it_gives_on_a_cpu(config, tmp_path, monkeypatch, metho
     same_on_both(config, tmp_path, monkeypatch, method)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("CLIPLoRA", "ZeroshotCLIP", "VPT", "IVLP")])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in QUITE_ALIKE])
 def test_so_does_a_run_in_the_authors_way(config, tmp_path, monkeypatch, method):
     quick = [str(part) for pair in QUICK.items() if pair[0] in ("OPTIM.MAX_EPOCH", "SWEEP") for part in pair]
     same_on_both(config, tmp_path, monkeypatch, method, "PRESET", "official", *quick)
@@ -191,7 +192,10 @@ def test_so_does_a_run_with_options(config, tmp_path, monkeypatch, options):
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("CoOp", ()), ("CoCoOp", ()), ("CLIPLoRA", ()), ("TaskRes", ("TRAINER.TASKRES.BASE", "enhanced-ours"))],
+    [
+        *((m, ()) for m in ("CoOp", "CoCoOp", "CLIPLoRA", *TOWERS, "CLIPSVD", "PromptSRC", "TCP")),
+        ("TaskRes", ("TRAINER.TASKRES.BASE", "enhanced-ours")),
+    ],
 )
 def test_towers_in_half_precision(config, tmp_path, method, options):
     """On a CPU text towers stay in single precision, so results differ there."""

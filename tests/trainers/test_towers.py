@@ -12,11 +12,16 @@ from dassl.engine import TRAINER_REGISTRY
 from helpers import naive_towers as naive
 from helpers import tiny_vit
 from helpers.naive_towers import insert_first, replace_first, replace_last, unit
+from simnl.clip.deep_prompts import TextPrompts, VisionPrompts
+from simnl.clip.model import load_clip
 from simnl.clip.towers import ImageTower, Tokens
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.config import assemble
+from trainers.maple import MaPLeHead
+from trainers.mmrl import MMRLHead
 from trainers.prompt_src import Average, gaussian_weights
+from trainers.tcp import TCPHead
 from trainers.two_stage import two_cosines
 
 load_plugins()
@@ -202,11 +207,6 @@ class Sizes:
 
 
 def test_numbers_of_parameters_of_vit_b16():
-    from simnl.clip.deep_prompts import TextPrompts, VisionPrompts
-    from trainers.maple import MaPLeHead
-    from trainers.mmrl import MMRLHead
-    from trainers.tcp import TCPHead
-
     text, image, g = Sizes(512), Sizes(768), tiny_vit.generator()
     sentences = SimpleNamespace(tower=text)
 
@@ -323,10 +323,8 @@ def test_more_depth_than_a_tower_has_is_refused(method, option):
 
 
 def test_a_residual_network_has_no_tokens():
-    from helpers.methods import CLIP
-
     with pytest.raises(ValueError, match="no plain vision transformer"):
-        ImageTower(CLIP)
+        ImageTower(load_clip("tiny-clip", "bundled"))
 
 
 def test_rounded_tokens():
