@@ -144,7 +144,13 @@ def write_sealed(path: Path, content: Mapping[str, object]) -> None:
     write_text_atomically(path, json.dumps(seal(content), indent=2, sort_keys=True) + "\n")
 
 
-def read_sealed(path: str | Path, advice: str = "", *, older: Callable[[object], bool] = lambda content: False):
+def read_sealed(
+    path: str | Path,
+    advice: str = "",
+    *,
+    older: Callable[[object], bool] = lambda content: False,
+    content: bytes | None = None,
+):
     """Read what `write_sealed` wrote; the object without its check sum.
 
     Args:
@@ -152,15 +158,16 @@ def read_sealed(path: str | Path, advice: str = "", *, older: Callable[[object],
         advice: what to do about a damaged file, for the end of the message.
         older: true for what an earlier version of this program wrote, without a check sum; it is returned as it is.
             No single flipped bit may make it true of a sealed file's content.
+        content: the bytes of the file, where they are known; the file is not opened then.
 
     Raises:
         FileNotFoundError: there is none; OSError: it cannot be read; DamagedError: it is damaged.
     """
-    content = read_json(path, advice)
-    if older(content):
-        return content
+    value = read_json(path, advice) if content is None else parse_json(content, path, advice)
+    if older(value):
+        return value
     try:
-        return unseal(content)
+        return unseal(value)
     except ValueError as error:
         raise DamagedError(path, f"is damaged ({error})", advice) from error
 

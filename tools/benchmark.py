@@ -15,6 +15,7 @@ STUDY
   noise        0, 10, 30 and 50 % of the training labels are wrong, with and without SimNL's reweighting
   sensitivity  SimNL's alpha, beta, lambda and tau, one at a time, without the search (Table A3)
   ablation     SimNL with one adapter frozen at a time, and without its instance weights, losses and prompts
+  audit        every protocol on the same draws: what choosing on the test images is worth
 
   --methods    {methods}
                [all that work on cached features; SimNL for the last three studies]
@@ -57,6 +58,7 @@ from simnl.config_names import check_name, known
 from simnl.errors import fail_politely
 from simnl.numbers import argument, seeds_from, whole_number
 from simnl.runs.cli import check_pairs, is_key
+from simnl.studies import STUDY_NAMES
 
 PROCESSES = 4096  # more than any machine or job array can use
 
@@ -112,10 +114,8 @@ def build_parser() -> Parser:
 
 def matrix_parser() -> Parser:
     """The flags that say what is run."""
-    from simnl.studies.definitions import STUDIES
-
     parser = Parser(allow_abbrev=False)
-    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("study", choices=STUDY_NAMES)
     parser.add_argument("words", nargs="*", help="names of methods and data sets, and numbers of shots, without flags")
     for name, kind in (("methods", str), ("datasets", str), ("shots", argument(1)), ("seeds", argument())):
         parser.add_argument(f"--{name}", nargs="+", type=kind, default=())

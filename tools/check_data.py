@@ -2,6 +2,7 @@
 
 python tools/check_data.py caltech101 oxford_pets --root data
 python tools/check_data.py --all --root data --deep --duplicates  # also decodes every image, and compares parts
+python tools/check_data.py --paper --root data                    # all data and weights of the paper's tables
 python tools/check_data.py --folder /path/to/mine                 # your own images: what a run would read
 """
 
@@ -17,6 +18,7 @@ import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
 from simnl.errors import fail_politely
+from simnl.locations import default_cache
 
 
 @fail_politely
@@ -27,6 +29,9 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
     parser.add_argument("--all", action="store_true", help="check all fifteen data sets")
+    parser.add_argument(
+        "--paper", action="store_true", help="check all data sets, and the weights of the paper's tables"
+    )
     parser.add_argument("--root", help="the folder that holds the data sets' folders")
     parser.add_argument("--folder", help="a folder of your own images, as in docs/your_own_data.md")
     parser.add_argument("--deep", action="store_true", help="decode every image, on all cores")
@@ -40,19 +45,25 @@ def main() -> int:
     args = parser.parse_args()
     if not args.folder and not args.root:
         parser.error("give --root, the folder that holds the data sets' folders, or --folder, one of your own images")
-    if args.folder and (args.names or args.all):
+    if args.folder and (args.names or args.all or args.paper):
         parser.error("--folder is a check of its own: leave the names out")
     from simnl.runs.data_check import render
 
     found = reports(args)
     print(render(found))
-    return int(not all(report.right for report in found))
+    right = all(report.right for report in found)
+    if args.paper:
+        from simnl.runs import weights_check
+
+        weights = [weights_check.check_weights(name, tables) for name, tables in weights_check.PAPER.items()]
+        print(f"\n{weights_check.render(weights)}")
+        right = right and all(report.right for report in weights)
+    return int(not right)
 
 
 def reports(args: argparse.Namespace) -> list:
     """What is asked for, checked."""
     from simnl.data.preparation.names import chosen, data_root
-    from simnl.runs.config import default_cache
     from simnl.runs.data_check import check, check_folder
 
     cache = Path(args.cache or os.environ.get("CACHE") or default_cache()).expanduser()
@@ -60,7 +71,7 @@ def reports(args: argparse.Namespace) -> list:
         logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
         return [check_folder(Path(args.folder).expanduser().absolute(), cache, args.deep)]
     logging.getLogger("simnl.data.base").setLevel(logging.ERROR)  # the table says what its warnings say
-    names = chosen(args.names, args.all)
+    names = chosen(args.names, args.all or args.paper)
     root = data_root(args.root, names)
     return [check(name, root, args.deep, cache=cache if args.duplicates else None) for name in names]
 

@@ -8,6 +8,7 @@ fewshot      accuracy over shots, with a panel for each data set and one for the
 sensitivity  accuracy over alpha, beta, lambda, tau (scripts/simnl/sensitivity.sh)
 noise        accuracy over label noise (scripts/noise.sh)
 cost         accuracy over seconds and learned parameters
+audit        each method under every protocol (tools/audit.py)
 confusion    the confusion matrix of one run
 features     a map of one run's test features, with positive and negative prototypes
 

@@ -16,7 +16,6 @@ import _path  # noqa: F401 - makes the packages importable
 from simnl.commands import as_typed
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
-from simnl.results.report import make_report
 from simnl.results.stats import CI_METHODS
 
 
@@ -35,6 +34,8 @@ def main() -> int:
     )
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
+    from simnl.results.report import make_report
+
     text = make_report(args.path, args.ci, args.show)
     write_text_atomically(Path(args.output), text)
     print(f"{args.output}: {len(text.encode()) / 1e6:.1f} MB")

@@ -47,6 +47,7 @@ from simnl.commands import as_typed
 from simnl.config_names import check_name, known
 from simnl.errors import fail_politely
 from simnl.escaping import printable
+from simnl.locations import default_cache
 from simnl.numbers import seeds_from, whole_number
 from simnl.runs.cli import check_pairs
 from simnl.runs.devices import pick_device
@@ -57,8 +58,6 @@ log = logging.getLogger("run")
 
 def usage(method: str = "") -> str:
     """The help text, on one method or on any."""
-    from simnl.runs.config import default_cache
-
     text = __doc__.format(
         command=f"bash {script_of(method or 'METHOD')}",
         method=method or "METHOD",

@@ -6,7 +6,7 @@ python tools/table.py output --layout dg --format latex --output table.tex
 python tools/table.py output --layout fewshot --against TipAdapterF --ci normal
 python tools/table.py --layout prompts
 
-Layouts: runs (the plain list), fewshot (Table A1), dg (A2), base2new, sensitivity (A3), noise, ablation, cost,
+Layouts: runs (the plain list), fewshot (Table A1), dg (A2), base2new, sensitivity (A3), noise, ablation, audit, cost,
 datasets (C4), prompts (C5). docs/results.md says how cells are filled, marked and averaged.
 """
 
@@ -24,7 +24,7 @@ from simnl.config_names import known
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
 from simnl.numbers import argument
-from simnl.results.published import ORDER, SOURCES, published_names, sources_of
+from simnl.results.published import ORDER, published_names, source_keys, sources_of
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import (
     DEFAULT_LAYOUT,
@@ -37,10 +37,8 @@ from simnl.results.tables import (
     build,
     build_paired,
     find_records,
-    render,
     render_tables,
     select,
-    summarise,
     terminal_width,
 )
 
@@ -54,7 +52,7 @@ def arguments() -> argparse.Namespace:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="*", help="run folders, folders above them, or result.json files")
-    parser.add_argument("--layout", choices=[DEFAULT_LAYOUT, *LAYOUTS], default=DEFAULT_LAYOUT)
+    parser.add_argument("--layout", choices=LAYOUTS, default=DEFAULT_LAYOUT)
     parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, and markdown elsewhere")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
@@ -69,9 +67,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--published",
         nargs="*",
-        choices=SOURCES,
+        choices=source_keys(),
         default=ORDER,
-        help="sources of published figures, the preferred one first (default: paper tip ape); without a name, none",
+        help="sources of published figures, the preferred one first (default: all with tables); without a name, none",
+    )
+    parser.add_argument(
+        "--comparable", action="store_true", help="published figures whose protocol equals ours alone (docs/audit.md)"
     )
     parser.add_argument("--width", type=width_from, help="columns of a terminal table (default: those of the terminal)")
     parser.add_argument("--output", help="write to this file instead of the terminal")
@@ -108,16 +109,16 @@ def table(args: argparse.Namespace) -> str:
         methods=tuple(args.methods),
         datasets=tuple(args.datasets),
         sources=sources_of(args.published),
+        comparable=args.comparable,
         all_runs=args.all_runs,
         preset=args.preset[0] if args.preset else "repaired",
     )
-    tables = [] if args.layout == DEFAULT_LAYOUT else build(args.layout, records, request)
+    tables = build(args.layout, records, request)
     if args.against:
         tables += build_paired(args.layout, records, args.against, request)
-    parts = [render(summarise(records, args.ci), args.format, args.width)] if args.layout == DEFAULT_LAYOUT else []
-    if args.format == "csv" and parts and tables:
-        raise ValueError("A csv file holds one kind of table: give --layout fewshot with --against.")
-    return "\n\n\n".join([*parts, *([render_tables(tables, args.format, args.width)] if tables else [])])
+        if args.format == "csv" and args.layout == DEFAULT_LAYOUT:
+            raise ValueError("A csv file holds one kind of table: give --layout fewshot with --against.")
+    return render_tables(tables, args.format, args.width)
 
 
 @fail_politely

@@ -16,17 +16,10 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.clip.model import TINY as TINY_ARCH
 from simnl.commands import as_typed
 from simnl.config_names import config_file, known
 from simnl.errors import fail_politely
 from simnl.numbers import argument
-from simnl.runs.backbones import check_early, is_for_tiny, warn_of_tiny
-from simnl.runs.config import assemble
-from simnl.runs.devices import pick_device
-from simnl.runs.folder import check_folder, claimed
-from simnl.runs.logs import configure_logging, run_log
-from simnl.runs.run import run_one
 
 TINY = config_file("backbones", "tiny")
 
@@ -57,6 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def config_from(args: argparse.Namespace):
     """The run's config."""
+    from simnl.runs.backbones import check_early
+    from simnl.runs.config import assemble
+    from simnl.runs.devices import pick_device
+
     if not args.trainer and not args.config_file:
         raise ValueError(f"Name a method with --trainer: {', '.join(known('trainers'))}.")
     method = args.config_file or config_file("trainers", args.trainer)
@@ -77,6 +74,9 @@ def config_from(args: argparse.Namespace):
 
 def check_backbone(args: argparse.Namespace, cfg) -> None:
     """Warn where the tiny CLIP, which is the default here, meets data that it knows nothing of."""
+    from simnl.clip.model import TINY as TINY_ARCH
+    from simnl.runs.backbones import is_for_tiny, warn_of_tiny
+
     if args.backbone_config_file or cfg.MODEL.BACKBONE.ARCH != TINY_ARCH or is_for_tiny(cfg.DATASET.NAME):
         return
     warn_of_tiny(
@@ -90,6 +90,11 @@ def check_backbone(args: argparse.Namespace, cfg) -> None:
 def main() -> int:
     """Entry point."""
     args = build_parser().parse_args()
+
+    from simnl.runs.folder import check_folder, claimed
+    from simnl.runs.logs import configure_logging, run_log
+    from simnl.runs.run import run_one
+
     configure_logging()
     cfg = config_from(args)
     is_run = not (args.eval_only or args.no_train)  # the others leave the folder as it is, but for a log

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy.stats import t as student_t
-
 CI_METHODS = {
     "t": "Student t, two-sided 95 %: t(0.975, n-1) s / sqrt(n), s with n-1",
     "normal": "CoOp's convention: 1.96 s / sqrt(n), s with n",
@@ -30,7 +28,9 @@ def interval(values: Sequence[float], method: str = "t") -> float | None:
     squares = math.fsum((v - centre) ** 2 for v in values)
     if method == "normal":
         return 1.96 * math.sqrt(squares / n) / math.sqrt(n)
-    return float(student_t.ppf(0.975, n - 1)) * math.sqrt(squares / (n - 1)) / math.sqrt(n)
+    from scipy.special import stdtrit  # the quantile of Student's t; a table without intervals needs no scipy
+
+    return float(stdtrit(n - 1, 0.975)) * math.sqrt(squares / (n - 1)) / math.sqrt(n)
 
 
 def paired_difference(

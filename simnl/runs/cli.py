@@ -6,10 +6,6 @@ import functools
 import re
 from collections.abc import Sequence
 
-from yacs.config import CfgNode as CN
-
-from simnl.runs.config import base_config
-
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
 
 # What looks like a config key on the command line, and how the scripts are told it.
@@ -33,6 +29,10 @@ def is_key(word: str) -> bool:
 @functools.cache
 def top_level_keys() -> frozenset[str]:
     """The config keys without a dot, such as PRESET, SWEEP and MATMUL."""
+    from yacs.config import CfgNode as CN
+
+    from simnl.runs.config import base_config  # imports every method, which help and most words do not need
+
     return frozenset(key for key, value in base_config().items() if not isinstance(value, CN))
 
 

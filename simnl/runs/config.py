@@ -20,6 +20,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
+from simnl.locations import default_cache
 from simnl.plugins import load_plugins
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
@@ -98,12 +99,6 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.OPTIM.STEP = "epoch"  # epoch | batch: what the learning-rate schedule counts
     cfg.DATALOADER.TRAIN_X.DROP_LAST = False
     cfg.DATALOADER.NUM_WORKERS = min(8, os.cpu_count() or 1)
-
-
-def default_cache() -> str:
-    """Where features, draws and rendered images are kept unless CACHE says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "simnl")
 
 
 def base_config() -> CN:

@@ -39,8 +39,12 @@ def write_record(folder: str | Path, record: dict) -> Path:
     return path
 
 
-def read_record(path: str | Path) -> dict:
+def read_record(path: str | Path, content: bytes | None = None) -> dict:
     """Read one record. Records of schema 1, from before there were check sums, can be read, too.
+
+    Args:
+        path: the file.
+        content: what was read from it, where it does not lie on the disk by itself.
 
     Raises:
         FileNotFoundError: there is no record.
@@ -49,7 +53,7 @@ def read_record(path: str | Path) -> dict:
             names the file and the reason.
     """
     advice = "Delete it and run again."
-    record = read_sealed(path, advice, older=_is_unsealed)
+    record = read_sealed(path, advice, older=_is_unsealed, content=content)
     wrong = problems(record, (SCHEMA, UNSEALED))
     if wrong:
         raise ValueError(f"{path} is not a run record of this version: {'; '.join(wrong)}. {advice}")

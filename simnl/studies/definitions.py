@@ -6,9 +6,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from simnl.config_names import check_name
+from simnl.fewshot.capabilities import CHOICES
+from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
+from simnl.runs.config import assemble
 from simnl.runs.record import is_reweighting
 from simnl.studies.cells import (
     CELL_ERRORS,
@@ -99,6 +103,17 @@ def label_noise(setup: Setup, plan: Plan) -> Iterator[Variant]:
             yield Variant(f"{share:.0%} noise, no reweighting", options + without)
 
 
+def protocols(setup: Setup, plan: Plan) -> Iterator[Variant]:
+    """Each protocol that the data set and the number of shots allow: the same draws, other images to choose on."""
+    load_plugins()
+    cfg = assemble([CONFIGS / "datasets" / f"{plan.dataset}.yaml"])
+    has_val = DATASET_REGISTRY.get(cfg.DATASET.NAME).has_val
+    for name in CHOICES["PROTOCOL"]:
+        if name == "full-val" and not has_val:
+            continue
+        yield Variant(name, ("PROTOCOL", name))
+
+
 def ablation(setup: Setup, plan: Plan) -> Iterator[Variant]:
     """SimNL with one adapter frozen at zero at a time (its branch stays in the logits), and without its other parts."""
     node = f"TRAINER.{plan.method.upper()}."
@@ -164,6 +179,7 @@ STUDIES = {
     "noise": Study(label_noise, methods=("SimNL",), layout="noise"),
     "sensitivity": Study(sensitivity, methods=("SimNL",), layout="sensitivity"),
     "ablation": Study(ablation, methods=("SimNL",), layout="ablation"),
+    "audit": Study(protocols, layout="audit"),
 }
 
 

@@ -10,11 +10,10 @@ from helpers.images import make_images
 from helpers.table_records import csv_rows, damaged, record, sealed_text, three, write
 from simnl.locations import CONFIGS
 from simnl.results.plots.fewshot import fewshot
-from simnl.results.tables import find_records, render, summarise
+from simnl.results.tables import find_records, render_tables, runs_table, summarise
 from simnl.results.tables.common import Request, fewer_images
 from simnl.results.tables.grids import FEWSHOT
 from simnl.results.tables.records import images_text, no_class_has_enough
-from simnl.results.tables.render import render_tables
 from simnl.runs.config import assemble
 from simnl.runs.run import run_one
 
@@ -49,7 +48,7 @@ def test_tables_mark_it():
     assert "Fewer training images than shots: shapes at 1000 shots: 32 per class." in text
     by_method = {row["method"]: row for row in csv_rows(render_tables([table], "csv"))}
     assert (by_method["SimNL"]["images"], by_method["ZeroshotCLIP"]["images"]) == ("32 per class", "")
-    assert "32 images per class" in render(summarise(records), "terminal")
+    assert "32 images per class" in render_tables([runs_table(summarise(records))], "terminal")
     assert {row["variant"] for row in summarise(records)} == {"", "32 images per class"}
 
 

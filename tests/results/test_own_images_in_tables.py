@@ -15,8 +15,8 @@ from simnl.results.tables import (
     comparable,
     find_records,
     paired_tables,
-    render,
     render_tables,
+    runs_table,
     summarise,
 )  # fmt: skip
 from simnl.runs.config import assemble
@@ -105,7 +105,7 @@ def test_options_of_method_and_prompts_stay_options(tmp_path):
     assert (one["dataset"], one["options"]) == ("imagefolder-mine", {"PROMPTS.POSITIVE": ["{}"]})
     (other,) = found(tmp_path / "dtd", [record(options={"DATASET.SPLIT_FILE": "x.json"})])
     assert other["options"]
-    assert "imagefolder-mine" in render(summarise([one]), "markdown")
+    assert "imagefolder-mine" in render_tables([runs_table(summarise([one]))], "markdown")
 
 
 def test_layouts_datasets_and_prompts(tmp_path):

@@ -271,6 +271,7 @@ def everything() -> list[dict]:
         records += three(60.0 + n, dataset=dataset, method=method, shots=shots)
         if shots == 16 and n < 3:
             records += three(50.0, dataset=dataset, method=method, label_noise=0.5)
+            records += three(60.5 + n, dataset=dataset, method=method, protocol="oracle-test")
     return records + sweep()
 
 

@@ -10,7 +10,16 @@ import pytest
 
 from helpers.table_records import sealed_text
 from simnl.results.stats import interval, mean
-from simnl.results.tables import Request, build, comparable, find_records, render, select, summarise
+from simnl.results.tables import (
+    Request,
+    build,
+    comparable,
+    find_records,
+    render_tables,
+    runs_table,
+    select,
+    summarise,
+)
 from simnl.runs.record import FILE, SCHEMA, is_done, read_record, write_record
 
 BASE = {
@@ -154,7 +163,7 @@ def test_rows_that_look_the_same_say_what_they_differ_in(tmp_path):
         60.0: "config 01234567", 61.0: "config abcdefab", 62.0: "weights ffffffff", 63.0: "", 64.0: "weights eeeeeeee",
         65.0: "split 11111111", 66.0: "split 22222222",
     }  # fmt: skip
-    assert "config 01234567" in render(rows, "markdown")
+    assert "config 01234567" in render_tables([runs_table(rows)], "markdown")
 
 
 def test_the_same_weights_at_two_places_are_one_setting(tmp_path):
@@ -187,21 +196,23 @@ def test_every_format(tmp_path):
     put(tmp_path, seed=2, accuracy=61.0)
     put(tmp_path, seed=1, dataset="oxford_pets", accuracy=80.0)
     rows = summarise(find_records([tmp_path]))
-    markdown = render(rows, "markdown")
+    markdown = render_tables([runs_table(rows)], "markdown")
     assert "| DTD" in markdown
     assert "60.50 ± 6.35" in markdown
     assert "80.00 " in markdown
-    latex = render(rows, "latex")
+    latex = render_tables([runs_table(rows)], "latex")
     assert "OxfordPets" in latex
     assert r"$60.50\,{\scriptstyle\pm6.35}$" in latex
-    parsed = list(csv.DictReader(io.StringIO(render(rows, "csv"))))
+    parsed = list(csv.DictReader(io.StringIO(render_tables([runs_table(rows)], "csv"))))
     assert float(parsed[0]["accuracy"]) == 60.5
     assert parsed[1]["ci95"] == ""
     assert "variant" not in markdown
     put(tmp_path, config_hash="c", options={"TRAINER.SIMNL.ALPHA": 2.0}, label_noise=0.3)
-    assert "ALPHA=2.0; 30 % wrong labels" in render(summarise(find_records([tmp_path])), "markdown")
+    assert "ALPHA=2.0; 30 % wrong labels" in render_tables(
+        [runs_table(summarise(find_records([tmp_path])))], "markdown"
+    )
     with pytest.raises(ValueError, match="markdown"):
-        render(rows, "html")
+        render_tables([runs_table(rows)], "html")
 
 
 def test_nothing_to_show_says_what_to_do(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.table_records import record, three, write
 from simnl.config_names import known
-from simnl.results.tables import LAYOUTS, Request, build, find_records, render, render_tables, summarise
+from simnl.results.tables import LAYOUTS, Request, build, find_records, render_tables
 from simnl.results.tables.common import ELEVEN
 
 DOCUMENT = r"""\documentclass[twocolumn]{article}
@@ -53,11 +53,11 @@ def records(tmp_path_factory):
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"LaTeX is not installed: no {MISSING} (Debian: texlive-latex-extra)")
-@pytest.mark.parametrize("layout", ["runs", *LAYOUTS])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_it_compiles_and_fits(tmp_path, records, layout):
     if layout == "cost":  # as many tables as data sets and shots, all alike
         records = [r for r in records if r["dataset"] in ("dtd", "imagenet")]
-    text = render(summarise(records), "latex") if layout == "runs" else latex(layout, records)
+    text = latex(layout, records)
     (tmp_path / "paper.tex").write_text(DOCUMENT % text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from simnl.results.published import PAPER_A2, published_accuracy
 from simnl.results.stats import interval
 from simnl.results.tables import Request, build, find_records, render_tables
 from simnl.results.tables.comparison import Average, Layout
+from simnl.results.tables.model import figure as figure_cell
 from simnl.results.tables.records import by_setting
 
 TARGETS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
@@ -244,7 +246,7 @@ BY_SHOTS = Layout(
     headers=lambda columns: [str(column) for column in columns],
     block="dataset",
     average=lambda columns: Average("mean", columns, "numbers of shots"),
-    part="part",
+    place=lambda first, block, column: {"dataset": block, "part": column},
     missing="No runs at all.",
 )
 
@@ -262,6 +264,21 @@ def test_a_layout_is_a_declaration():
     assert "Average: over all 2 numbers of shots" in "".join(table.caption)
     with pytest.raises(ValueError, match="No runs at all"):
         BY_SHOTS.tables([], Request())
+
+
+def test_a_layout_shows_figures_in_its_own_way():
+    """Another unit, other decimals, and lower figures that are the better ones."""
+    errors = replace(
+        BY_SHOTS,
+        average=None,
+        unit="error in %",
+        cell=lambda column, stat, usual_n: replace(figure_cell(replace(stat, sign=-1), usual_n), decimals=3),
+    )
+    (table,) = errors.tables(three(60.0, shots=1) + three(40.0, method="APE", shots=1), Request())
+    text = render_tables([table], "markdown")
+    assert "fewshot-val): error in %" in text
+    assert "**40.000** ± " in text
+    assert "<u>60.000</u> ± " in text
 
 
 def test_no_two_modules_of_results_share_a_name():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
@@ -43,6 +43,12 @@ WIDE = (50.0, 60.0, 70.0)  # seeds that differ far more than methods do
         ([seeds(*WIDE), Stat({3: 69.0, 4: 50.0})], ["best", "second"]),
         # over the seeds that both have, the lower mean is the better one
         ([seeds(60.0, 61.0, 90.0), Stat({1: 62.0, 2: 62.5})], ["best", "best"]),
+        # errors, of which the lowest is the best
+        ([seeds(*WIDE, sign=-1), seeds(49.0, 59.1, 69.0, sign=-1)], ["second", "best"]),
+        (
+            [seeds(*WIDE, sign=-1), seeds(49.0, 61.0, 69.5, sign=-1), seeds(80.0, 90.0, 99.0, sign=-1)],
+            ["best", "best", ""],
+        ),
     ],
 )
 def test_marks(figures, expected):
@@ -61,6 +67,7 @@ def test_a_paired_difference_is_the_paired_t_test_of_the_textbook():
     assert paired_difference({}, theirs) is None
 
 
+@settings(deadline=None)  # on a machine that is busy, too
 @given(st.lists(st.tuples(*[st.integers(0, 200)] * 3), min_size=2, max_size=7, unique_by=sum))
 def test_marks_by_a_plain_reading_of_the_rule(columns):
     """Best: the highest mean, and each with p >= 5 % in a paired t-test against it."""

@@ -7,7 +7,17 @@ import re
 import pytest
 
 from helpers.table_records import HALF, csv_rows, three, write
-from simnl.results.tables import FORMATS, LAYOUTS, Request, build, find_records, render, render_tables, summarise
+from simnl.results.tables import (
+    DEFAULT_LAYOUT,
+    FORMATS,
+    LAYOUTS,
+    Request,
+    build,
+    find_records,
+    render_tables,
+    runs_table,
+    summarise,
+)
 from simnl.results.tables.common import ELEVEN
 from simnl.results.tables.model import Block, Cell, Table, text
 from simnl.results.tables.render import escape
@@ -69,6 +79,7 @@ def records(tmp_path):
         options = {"TRAINER.SIMNL.ALPHA": value, "SEARCH.ENABLED": False, "DATASET.FOLDER": "a_b & 50% #1 {x}^~\\"}
         everything += three(66.0, dataset="imagenet", options=options)
     everything += three(80.0, subsample_classes="base", targets={"new": 60.0})
+    everything += three(64.0, dataset="dtd", protocol="oracle-test")
     everything += three(69.0, dataset="dtd", options={"TRAINER.SIMNL.ADAPTERS": ["positive-text"]})
     return find_records([write(tmp_path, everything)])
 
@@ -84,15 +95,16 @@ def test_every_layout_in_every_format(records, layout):
         assert max(map(len, render_tables(tables, "terminal", width).splitlines())) <= width
     rows = [line for line in render_tables(tables, "markdown").splitlines() if line.startswith("|")]
     assert len(rows) >= 3
-    assert csv_rows(render_tables(tables, "csv"))[0]["layout"] == layout
+    assert csv_rows(render_tables(tables, "csv"))[0].get("layout", DEFAULT_LAYOUT) == layout
     with pytest.raises(ValueError, match="markdown"):
         render_tables(tables, "html")
 
 
 def test_the_plain_list_in_latex(records):
-    latex = render(summarise(records), "latex")
+    latex = render_tables([runs_table(summarise(records))], "latex")
     assert "OxfordPets" in latex
-    assert r"imagefolder-a\_b" in render(summarise([{**records[0], "dataset": "imagefolder-a_b"}]), "latex")
+    own = runs_table(summarise([{**records[0], "dataset": "imagefolder-a_b"}]))
+    assert r"imagefolder-a\_b" in render_tables([own], "latex")
     assert not latex_problems(latex)
 
 

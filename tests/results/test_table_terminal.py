@@ -11,7 +11,7 @@ import table as tool
 
 from helpers.table_records import three, write
 from simnl.results.overview import runs_at_hand
-from simnl.results.tables import render, summarise
+from simnl.results.tables import render_tables, runs_table, summarise
 from simnl.results.tables.fit import fit, folded
 from simnl.results.tables.model import Block, Cell, text
 from simnl.results.tables.terminal import FULL, block_text, terminal_width
@@ -116,7 +116,7 @@ def test_the_format_follows_from_where_it_goes(tmp_path, monkeypatch, capsys):
 def test_the_plain_list_of_many_kinds_fits(tmp_path):
     runs = three(60.0) + three(50.0, options={"TRAINER.SIMNL.ALPHA": 2.0, "SEARCH.ENABLED": False}, label_noise=0.3)
     for width in (20, 40, 80, 120):
-        assert max(map(len, render(summarise(runs), "terminal", width).splitlines())) <= width
+        assert max(map(len, render_tables([runs_table(summarise(runs))], "terminal", width).splitlines())) <= width
 
 
 # ------------------------------------------------------------------ the table that a script ends with

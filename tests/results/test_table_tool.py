@@ -9,7 +9,8 @@ import sys
 import pytest
 import table as tool
 
-from helpers.table_records import REPO, csv_rows, damaged, three, write
+from helpers.table_records import REPO, csv_rows, damaged, sealed_text, three, write
+from simnl.results import bundle
 
 COMMANDS = re.findall(r"^python tools/table\.py ([^#\n]*)", (REPO / "docs" / "results.md").read_text(), re.M)
 
@@ -35,12 +36,15 @@ def output(tmp_path):
     runs = [r for method in ("SimNL", "TipAdapterF") for r in three(60.0, method=method)]
     runs += three(66.0, dataset="imagenet", targets={"imagenet_a": 30.0, "imagenet_r": 60.0})
     runs += three(50.0, label_noise=0.3)
+    runs += three(61.0, protocol="oracle-test")
     runs += three(80.0, subsample_classes="base", targets={"new": 60.0})
     for value in (1.0, 2.0):
         runs += three(66.0, dataset="imagenet", options={"TRAINER.SIMNL.ALPHA": value, "SEARCH.ENABLED": False})
     runs += three(58.0, options={"TRAINER.SIMNL.RERANK_WEIGHT": 0.0})
     runs += three(65.0, dataset="imagenet", method="TipAdapterF", targets={"imagenet_a": 25.0, "imagenet_r": 59.0})
     runs += three(70.0, subsample_classes="base", method="ZeroshotCLIP", targets={"new": 62.0})
+    members = {f"runs/{r['seed']}/result.json": sealed_text(r).encode() for r in three(60.0)}
+    bundle.write(tmp_path / "results.zip", members, {})
     return write(tmp_path / "output", runs)
 
 
@@ -55,7 +59,7 @@ def test_commands_of_the_docs(call, output, tmp_path, command):
 def test_the_docs_show_every_layout_and_flag():
     text = " ".join(COMMANDS)
     layouts = set(re.findall(r"--layout (\w+)", text))
-    assert layouts == set(tool.LAYOUTS)
+    assert {*layouts, tool.DEFAULT_LAYOUT} == set(tool.LAYOUTS)
     flags = re.findall(r'"(--[\w-]+)"', (REPO / "tools" / "table.py").read_text())
     documented = (REPO / "docs" / "results.md").read_text()
     assert [flag for flag in flags if f"`{flag}" not in documented and flag not in text] == []

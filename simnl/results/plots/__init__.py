@@ -5,11 +5,12 @@ from __future__ import annotations
 from simnl.results.plots.cost import cost
 from simnl.results.plots.fewshot import fewshot
 from simnl.results.plots.noise import noise
+from simnl.results.plots.optimism import optimism
 from simnl.results.plots.runs import confusion, features
 from simnl.results.plots.sensitivity import sensitivity
 from simnl.results.plots.style import FORMATS, save
 
-RECORD_KINDS = {"fewshot": fewshot, "sensitivity": sensitivity, "noise": noise, "cost": cost}
+RECORD_KINDS = {"fewshot": fewshot, "sensitivity": sensitivity, "noise": noise, "cost": cost, "audit": optimism}
 RUN_KINDS = {"confusion": confusion, "features": features}
 
 __all__ = ["FORMATS", "RECORD_KINDS", "RUN_KINDS", "save"]

@@ -87,14 +87,16 @@ def features(records: Sequence[dict], classes: int = 0, projection: str = "tsne"
     run = reload(one_run(records, "features"))
     if not len(run.features):
         raise ValueError(f"{run.record['method']} changes the image tower: a map of its features is not drawn.")
-    shown = _spread(len(run.classnames), classes or MAP_CLASSES)
+    count = len(run.classnames)
+    wanted = min(count, classes or MAP_CLASSES)
+    shown = [i * count // wanted for i in range(wanted)]
     place = {label: i for i, label in enumerate(shown)}
     keep = torch.tensor([int(label) in place for label in run.labels])
     labels = [place[int(label)] for label in run.labels[keep]]
     kinds = {kind: centred(rows)[shown] for kind, rows in prototypes(run).items()}
     flat = project(torch.cat([centred(run.features)[keep], *kinds.values()]), projection)
     maps = dict(zip(kinds, flat[len(labels) :].reshape(len(kinds), len(shown), 2), strict=True))
-    title = _title(run, f"{len(shown)} of {len(run.classnames)} classes" if len(shown) < len(run.classnames) else "")
+    title = _title(run, f"{wanted} of {count} classes" if wanted < count else "")
     with matplotlib.rc_context(style.RC):
         return {title: _draw_map(flat[: len(labels)], labels, maps, _names(run, shown), title)}
 
@@ -139,12 +141,6 @@ def project(rows: Tensor, projection: str) -> np.ndarray:
     if projection == "tsne":
         return TSNE(2, init="pca", perplexity=min(30, len(data) // 4), random_state=SEED).fit_transform(data)
     raise ValueError(f"Unknown projection '{projection}'. Choose pca or tsne.")
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """`wanted` of `count` numbers, evenly spaced."""
-    wanted = min(count, wanted)
-    return [i * count // wanted for i in range(wanted)]
 
 
 def _names(run: Run, labels: Sequence[int]) -> list[str]:

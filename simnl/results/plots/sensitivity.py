@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from yacs.config import CfgNode as CN
 
@@ -15,7 +14,7 @@ from simnl.config_names import config_file, known
 from simnl.results.plots import style
 from simnl.results.plots.series import nothing, panel_name, panel_of, stats, titled_settings
 from simnl.results.tables.common import shots_title
-from simnl.results.tables.curves import PARAMETERS
+from simnl.results.tables.grids import PARAMETERS
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import name_without_split, node_of
 from simnl.runs.config import assemble, find_key
@@ -87,6 +86,7 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     points = {key: _points(records, key, ci) for key in keys}
     lines = sorted({line for of_key in points.values() for line in of_key}, key=lambda o: (o[0], o[1], str(o[2])))
     looks = [style.line_style(line[0], [o for o in lines if o[0] == line[0]].index(line)) for line in lines]
+    methods = {line[0].upper(): line[0] for line in lines}
     drawn = [cell for of_key in points.values() for of_line in of_key.values() for cell in of_line.values()]
     names = [*_names(lines), "standard value"]
     figure, axes = style.panels(len(keys), names, f"{title}\n{style.statistics(drawn)}")
@@ -101,24 +101,16 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
             standard = standard_value(key, record)
             if standard is not None:
                 ax.axvline(standard, zorder=1, **STANDARD)
-        _logarithmic_if_wide(ax, [value for of_line in points[key].values() for value in of_line])
-        *_, method, name = key.split(".")
-        several = len({line[0] for line in lines}) > 1
-        ax.set_xlabel(name.lower() + (f" of {display_name(_method_of(lines, method))}" if several else ""))
+        values = [value for of_line in points[key].values() for value in of_line]
+        if min(values) > 0 and max(values) / min(values) > WIDE:
+            ax.set_xscale("log")
+        *_, node, name = key.split(".")
+        of_method = f" of {display_name(methods.get(node, node))}" if len(methods) > 1 else ""
+        ax.set_xlabel(name.lower() + of_method)
     style.label_rows(axes)
     handles = [style.handle(**look) for look in looks]
     style.legend_below(figure, [*handles, style.handle(**STANDARD)], names)
     return figure
-
-
-def _method_of(lines: Sequence[tuple], node: str) -> str:
-    """The method whose config node, in capitals, is given."""
-    return next((line[0] for line in lines if line[0].upper() == node), node)
-
-
-def _logarithmic_if_wide(ax: Axes, values: Sequence[float]) -> None:
-    if min(values) > 0 and max(values) / min(values) > WIDE:
-        ax.set_xscale("log")
 
 
 def _names(lines: Sequence[tuple]) -> list[str]:

@@ -42,7 +42,8 @@ def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[st
 def describe_setting(record: dict, but: Sequence[str] = ()) -> str:
     """For a figure's title, e.g. `RN50, preset repaired, protocol fewshot-val`."""
     unlike = unlike_standard({**record, **dict.fromkeys(but)}, "", "{} classes", "{} wrong labels")[::-1]
-    return ", ".join([record["backbone"], f"preset {record['preset']}", f"protocol {record['protocol']}", *unlike])
+    said = [f"{key} {record[key]}" for key in ("preset", "protocol") if key not in but]
+    return ", ".join([record["backbone"], *said, *unlike])
 
 
 def panel_of(record: dict) -> str:

@@ -11,14 +11,12 @@ from typing import NamedTuple
 FOLDER = Path(__file__).resolve().parent
 
 PAPER_A1, PAPER_A2, PAPER_A3 = (f"SimNL paper, Table A{number}" for number in (1, 2, 3))
-SOURCES = {
-    "paper": (PAPER_A1, PAPER_A2, PAPER_A3),
-    "tip": ("Tip-Adapter repository, log",),
-    "ape": ("APE repository, notebook",),
-    "coop": ("CoOp repository, sample in its documentation",),  # one figure
-    "tip-user": ("Tip-Adapter repository, issue 4",),  # one figure
-}
-ORDER = ("paper", "tip", "ape")  # a method's figures are of the first of these that has the method
+# The sources that tables use by default: a method's figures are of the first of these that has the method. Sources of
+# one figure, and figures that a better source replaces, are shown only where a user asks for them.
+ORDER = (
+    "paper", "tip", "ape", "timo", "gda", "cca", "ldc", "clip-svd", "so", "amu-tuning", "rehark", "tda", "prolip",
+    "promptsrc", "kgcoop", "maple",
+)  # fmt: skip
 AVERAGE = "average"
 ZEROSHOT = "ZeroshotCLIP"  # the same at every number of shots; published with 0 shots by some
 
@@ -27,12 +25,17 @@ OPENAI_FILES = {"RN50.pt", "RN101.pt", "ViT-B-32.pt", "ViT-B-16.pt", "ViT-L-14.p
 
 
 class Figure(NamedTuple):
-    """One published accuracy in percent; the half width of its 95 % interval, and single seeds, where published."""
+    """One published accuracy in percent; the half width of its 95 % interval, and single seeds, where published.
+
+    `method` and `dataset` are those of the published files, so that it can be said how the figure came about.
+    """
 
     accuracy: float
     ci: float | None
     source: str
     per_seed: str = ""
+    method: str = ""
+    dataset: str = ""
 
 
 @cache
@@ -46,25 +49,31 @@ def read(name: str) -> tuple[dict, ...]:
         return tuple(csv.DictReader(file))
 
 
-def protocol_of(source: str) -> str:
-    """What is known of how a source's figures came about.
+def source_row(source: str) -> dict:
+    """The row of `sources.csv` of a source.
 
     Raises:
         KeyError: an unknown source.
     """
-    return {row["source"]: row["protocol"] for row in read("sources")}[source]
+    return {row["source"]: row for row in read("sources")}[source]
+
+
+def source_keys() -> tuple[str, ...]:
+    """The short names of all sources, as `--published` takes them."""
+    return tuple(dict.fromkeys(row["key"] for row in read("sources")))
 
 
 def sources_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Full names of sources, in order of preference, for keys of `SOURCES`.
+    """Full names of sources, in order of preference, for short names.
 
     Raises:
         ValueError: an unknown name.
     """
-    unknown = [name for name in names if name not in SOURCES]
+    names, known = list(names), source_keys()
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"Unknown source '{unknown[0]}'. Choose from {', '.join(SOURCES)}.")
-    return tuple(source for name in names for source in SOURCES[name])
+        raise ValueError(f"Unknown source '{unknown[0]}'. Choose from {', '.join(known)}.")
+    return tuple(row["source"] for name in names for row in read("sources") if row["key"] == name)
 
 
 def published_accuracy(method: str, backbone: str, shots: int, sources: Sequence[str]) -> dict[str, Figure]:
@@ -102,7 +111,9 @@ def published_sensitivity(method: str, parameter: str, backbone: str, dataset: s
     wanted = (method, parameter, backbone, dataset, str(shots))
     keys = ("method", "parameter", "backbone", "dataset", "shots")
     rows = [row for row in read("sensitivity") if tuple(row[key] for key in keys) == wanted]
-    return {float(row["value"]): Figure(float(row["accuracy"]), None, row["source"]) for row in rows}
+    return {
+        float(row["value"]): Figure(float(row["accuracy"]), None, row["source"], "", method, dataset) for row in rows
+    }
 
 
 def same_weights(records: Iterable[dict]) -> bool:
@@ -119,6 +130,6 @@ def _accuracies() -> dict[tuple[str, str, str, int], dict[str, Figure]]:
     for row in read("accuracy"):
         key = (row["source"], row["method"], row["backbone"], int(row["shots"]))
         interval = float(row["ci"]) if row["ci"] else None
-        figure = Figure(float(row["accuracy"]), interval, row["source"], row["per_seed"])
+        figure = Figure(float(row["accuracy"]), interval, row["source"], row["per_seed"], row["method"], row["dataset"])
         table.setdefault(key, {})[row["dataset"]] = figure
     return table

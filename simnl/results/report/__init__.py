@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
+from logging.handlers import BufferingHandler
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -23,7 +24,7 @@ from simnl.config_names import known
 from simnl.escaping import printable
 from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
 from simnl.results.stats import CI_METHODS
-from simnl.results.tables import LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
+from simnl.results.tables import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
 from simnl.results.tables.common import PRESETS
 from simnl.results.tables.fit import numeric
 from simnl.results.tables.model import Cell
@@ -54,8 +55,15 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
     Raises:
         FileNotFoundError, ValueError: no folder, no record, or no valid one.
     """
-    with _collected_warnings() as notes:
+    warnings = BufferingHandler(sys.maxsize)
+    warnings.setLevel(logging.WARNING)
+    logger = logging.getLogger("simnl")
+    logger.addHandler(warnings)
+    try:
         content = _content(Path(output), ci, shown)
+    finally:
+        logger.removeHandler(warnings)
+    notes = list(dict.fromkeys(record.getMessage() for record in warnings.buffer))
     loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
         loader=loader,
@@ -67,7 +75,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
     )
     environment.filters["figure"] = cell_text
     environment.globals["of_figures"] = numeric
-    return environment.get_template("report.html.j2").render(content, notes=list(dict.fromkeys(notes)))
+    return environment.get_template("report.html.j2").render(content, notes=notes)
 
 
 def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
@@ -94,36 +102,14 @@ def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
     }
 
 
-class _Collector(logging.Handler):
-    def __init__(self, notes: list[str]):
-        super().__init__(logging.WARNING)
-        self._notes = notes
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message."""
-        self._notes.append(record.getMessage())
-
-
-@contextmanager
-def _collected_warnings() -> Iterator[list[str]]:
-    """Warnings of this program's packages, to be shown in the report."""
-    notes: list[str] = []
-    handler = _Collector(notes)
-    logger = logging.getLogger("simnl")
-    logger.addHandler(handler)
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(handler)
-
-
 def _tables(records: Sequence[dict], ci: str) -> tuple[list[tuple[str, list]], dict[str, str]]:
     """(layout, tables) of all layouts that have something to show, and of the others the reason."""
     found, absent = [], {}
     known_names = known("datasets")
     ours = tuple(sorted(name for name in {r["dataset"] for r in records} if config_of(name) in known_names))
-    with progress_bar("Making tables", len(LAYOUTS), "layout") as bar:
-        for layout in LAYOUTS:
+    shown = [layout for layout in LAYOUTS if layout != DEFAULT_LAYOUT]  # which is the section on settings
+    with progress_bar("Making tables", len(shown), "layout") as bar:
+        for layout in shown:
             try:
                 request = Request(ci=ci, datasets=ours if layout in WITHOUT_RECORDS else ())
                 found.append((layout, build(layout, records, request)))
@@ -148,21 +134,14 @@ def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> Iterator
 
 
 def _entries(figures: Sequence[tuple[str, str, Figure]]) -> list[dict]:
+    """Each figure as SVG in a data URI, the same text for the same figure."""
     entries = []
     with progress_bar("Drawing figures", len(figures), "figure") as bar:
         for kind, title, figure in figures:
-            entries.append(_entry(kind, title, figure))
+            data = "data:image/svg+xml;base64," + base64.b64encode(style.svg(figure)).decode()
+            entries.append({"kind": kind, "title": ", ".join(title.splitlines()), "data": data})
             bar.update()
     return entries
-
-
-def _entry(kind: str, title: str, figure: Figure) -> dict:
-    return {"kind": kind, "title": ", ".join(title.splitlines()), "data": data_uri(figure)}
-
-
-def data_uri(figure: Figure) -> str:
-    """A figure as SVG in a data URI, the same text for the same figure."""
-    return "data:image/svg+xml;base64," + base64.b64encode(style.svg(figure)).decode()
 
 
 def cell_text(cell: Cell) -> str:
@@ -211,25 +190,21 @@ def _pairs(values: dict) -> str:
 
 def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
     """What all configs have in common, and of each what sets it apart."""
-    counts = Counter(record["config_hash"] for record in records)
-    firsts: dict[str, dict] = {}
-    keys: dict[str, dict] = {}
+    groups: dict[str, list[dict]] = {}
     for record in records:
-        name = record["config_hash"]
-        firsts.setdefault(name, record)
-        if not keys.get(name):  # until a run of this config has it stored
-            keys[name] = stored_keys(Path(record["path"]).parent)
-    for of_config in keys.values():
-        for key in NOT_OF_THE_CONFIG:
-            of_config.pop(key, None)
-    stored = [of_config for of_config in keys.values() if of_config]
-    shared = set.intersection(*(set(of_config.items()) for of_config in stored)) if stored else set()
+        groups.setdefault(record["config_hash"], []).append(record)
+    keys: dict[str, dict] = {}
+    for name, runs in groups.items():
+        stored = (stored_keys(Path(record["path"]).parent) for record in runs)  # a run may not have its config stored
+        found = next(filter(None, stored), {})
+        keys[name] = {key: value for key, value in found.items() if key not in NOT_OF_THE_CONFIG}
+    all_stored = [set(of_config.items()) for of_config in keys.values() if of_config]
+    shared = set.intersection(*all_stored) if all_stored else set()
     configs = []
-    for name, record in sorted(
-        firsts.items(), key=lambda pair: (pair[1]["dataset"], pair[1]["method"], pair[1]["shots"])
-    ):
+    for name in sorted(groups, key=lambda name: [groups[name][0][key] for key in ("dataset", "method", "shots")]):
         own = {key: value for key, value in keys[name].items() if (key, value) not in shared}
-        configs.append({"hash": name, "record": record, "runs": counts[name], "stored": bool(keys[name]), "own": own})
+        runs = groups[name]
+        configs.append({"hash": name, "record": runs[0], "runs": len(runs), "stored": bool(keys[name]), "own": own})
     return dict(sorted(shared)), configs
 
 

@@ -3,7 +3,7 @@
 from simnl.results.tables.common import Request
 from simnl.results.tables.find import find_records
 from simnl.results.tables.layouts import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, build, build_paired
-from simnl.results.tables.lists import render, runs_table, summarise
+from simnl.results.tables.lists import runs_table, summarise
 from simnl.results.tables.paired import paired_tables
 from simnl.results.tables.records import comparable, select, with_targets
 from simnl.results.tables.render import FORMATS, render_tables
@@ -11,6 +11,6 @@ from simnl.results.tables.terminal import FULL, NARROWEST, terminal_width
 
 __all__ = [
     "DEFAULT_LAYOUT", "FORMATS", "FULL", "LAYOUTS", "NARROWEST", "WITHOUT_RECORDS", "Request", "build", "build_paired",
-    "comparable", "find_records", "paired_tables", "render", "render_tables", "runs_table", "select", "summarise",
+    "comparable", "find_records", "paired_tables", "render_tables", "runs_table", "select", "summarise",
     "terminal_width", "with_targets",
 ]  # fmt: skip

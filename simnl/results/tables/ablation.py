@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from simnl.results.published import AVERAGE
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Stat, Table, figure, mark_columns, text
-from simnl.results.tables.paired import difference_cell, differences, draw_of, union
+from simnl.results.tables.paired import baseline_by_draw, difference_cell, draw_of, union
 from simnl.results.tables.parts import ADAPTERS, Family, defaults, families, parts_of, switches
-from simnl.results.tables.records import GridRow, by_setting, grid, options_text, prompts_text
+from simnl.results.tables.records import GridRow, by_setting, grid, options_text
 from simnl.runs.names import display_name
 
 ON, OFF, SOME = "✓", "✗", "✓✗"
@@ -58,52 +58,57 @@ def _table(family: Family, request: Request) -> Table:
     rows = _grid(family, family.records, request.ci)
     rows.sort(key=lambda row: (len(family.changed(row.first)), _order(row, family), row.label))
     n = common.usual_n(rows)
-    paired, note = _paired(family, request.ci)
+    paired, difference = _paired(family, request.ci)
     datasets = common.dataset_order({r["dataset"] for r in family.records}, request)
-    several = len(datasets) > 1
-    names = {name: [name] for name in datasets} | ({AVERAGE: datasets} if several else {})
-    lines = {name: _lines(rows, paired, family, over, request.ci) for name, over in names.items()}
-    lines = {name: of_block for name, of_block in lines.items() if of_block}
-    differing = any(None in line.parts.values() for of_block in lines.values() for line in of_block)
+    parts, over = _parts(family), datasets if len(datasets) > 1 else []
     own = () if family.options is not None else switches(first)
     shared = options_text({**first, "options": first["options"] if family.options is None else family.options}, own)
     full = [record for record in family.records if family.is_full(record)]
-    return Table(
-        title=f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])} "
-        f"({common.run_title(first)}): accuracy in %",
-        caption=[
-            ABOUT,
-            *([f"{SOME}: on for some of the data sets, off for the others."] if differing else []),
-            *([f"All runs with {shared}."] if shared else []),
-            *common.common_caption(full or family.records, rows, request),
-            note or _difference_caption(family, len(datasets)),
-            *([common.average_caption(len(datasets), "data sets")] if several else []),
-        ],
-        blocks=[
-            _block(of_block, common.block_title(name, len(datasets)), n, family) for name, of_block in lines.items()
-        ],
-        tidy=[_tidy(line, name, family, request.ci) for name, of_block in lines.items() for line in of_block],
-        marked=True,
-    )
+    title = f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])}"
+    table = Table(f"{title} ({common.run_title(first)}): accuracy in %", marked=True)
+    for name, names in [*((name, [name]) for name in datasets), *([(AVERAGE, datasets)] if over else [])]:
+        found = [_line(row, paired.get(row.label, {}), parts, names, request.ci) for row in rows]
+        if lines := [line for line in found if line]:
+            table.blocks.append(_block(lines, common.block_title(name, len(datasets)), n, family))
+            table.tidy += [_tidy(line, name, family, request.ci) for line in lines]
+    differing = any(cell.text == SOME for block in table.blocks for row in block.rows for cell in row)
+    table.caption = [
+        ABOUT,
+        *([f"{SOME}: on for some of the data sets, off for the others."] if differing else []),
+        *([f"All runs with {shared}."] if shared else []),
+        *common.common_caption(full or family.records, rows, request),
+        difference + (", over all data sets." if over and paired else "." if paired else ""),
+        *([common.average_caption(len(datasets), "data sets")] if over else []),
+    ]
+    return table
 
 
 def _paired(family: Family, ci: str) -> tuple[dict[str, dict[str, Stat]], str]:
-    """Differences to the full method by the label of a row and by data set; and why there are none, else nothing.
+    """Differences to the full method by the label of a row and by data set; and what they are, or why there are none.
 
     They are made from a grid of the same runs, so that the same runs make a row.
     """
+    if family.options is None:
+        return {}, "Difference: none, since the full method was not run with these options."
     try:
-        found = differences(family.records, family.is_full, lambda r: {r["dataset"]: r["accuracy"]})
+        baseline = baseline_by_draw(family.records, family.is_full)
     except ValueError as error:  # two full methods: each has its row
         return {}, f"Difference: none. {error}"
-    of_run = {(r["config_hash"], prompts_text(r), r["seed"]): r["accuracy"] for r in found}
-    draws = [(r, draw_of(r)) for r in family.records]
-    runs = [{**r, "seed": draw, "accuracy": of_run.get((r["config_hash"], prompts_text(r), draw))} for r, draw in draws]
     by_label = {}
-    for row in _grid(family, runs, ci):
-        known = {name: {k: v for k, v in stat.by_seed.items() if v is not None} for name, stat in row.stats.items()}
-        by_label[row.label] = {name: Stat(values, ci) for name, values in known.items() if values}
-    return by_label, ""
+    for row in _grid(family, [{**record, "seed": draw_of(record)} for record in family.records], ci):
+        by_label[row.label] = (
+            {}
+            if family.is_full(row.first)
+            else {
+                name: Stat({d: a - baseline[d]["accuracy"] for d, a in stat.by_seed.items() if d in baseline}, ci)
+                for name, stat in row.stats.items()
+                if stat.by_seed.keys() & baseline.keys()
+            }
+        )
+    return by_label, (
+        "Difference: mean of the accuracy minus that of the full method over the draws (data set, shots, seed, split) "
+        "that both have, with the interval of these differences"
+    )
 
 
 def _grid(family: Family, records: Sequence[dict], ci: str) -> list[GridRow]:
@@ -116,30 +121,30 @@ def _order(row: GridRow, family: Family) -> list[int]:
     return [names.index(name) for name in family.changed(row.first)]
 
 
-def _lines(
-    rows: Sequence[GridRow], paired: dict[str, dict[str, Stat]], family: Family, datasets: Sequence[str], ci: str
-) -> list[_Line]:
-    """Figures of one data set, or the average over several of rows that have all of them."""
-    lines, parts = [], _parts(family)
-    for row in rows:
-        stats, of_row = [row.stats.get(name) for name in datasets], paired.get(row.label, {})
-        stat = stats[0] if len(datasets) == 1 else common.average_of(stats, ci)
-        if stat:
-            found = [of_row[name] for name in datasets if name in of_row]
-            places = [(family.words(row.first), name) for name in datasets]
-            several = [parts.get((*place, row.first["config_hash"])) or parts[place] for place in places]
-            same = {part: on if all(p[part] == on for p in several) else None for part, on in several[0].items()}
-            lines.append(_Line(row, stat, union(found) if len(found) == len(datasets) else None, same))
-    return lines
+def _line(row: GridRow, paired: dict[str, Stat], parts: Callable, datasets: Sequence[str], ci: str) -> _Line | None:
+    """Figures of one data set, or the average over several; None for a row that has not all of them."""
+    stats = [row.stats.get(name) for name in datasets]
+    stat = stats[0] if len(stats) == 1 else common.average_of(stats, ci)
+    if stat is None:
+        return None
+    found = [paired[name] for name in datasets if name in paired]
+    several = [parts(row, name) for name in datasets]
+    same = {part: on if all(p[part] == on for p in several) else None for part, on in several[0].items()}
+    return _Line(row, stat, union(found) if len(found) == len(datasets) else None, same)
 
 
-def _parts(family: Family) -> dict[tuple[str, ...], dict[str, bool]]:
-    """The parts of runs by their words and data set, and by their config, too: a data set may lack CuPL sentences."""
+def _parts(family: Family) -> Callable[[GridRow, str], dict[str, bool]]:
+    """The parts of a row's runs on a data set, which may lack CuPL sentences; of its config where that has runs."""
     found: dict[tuple[str, ...], dict[str, bool]] = {}
     for record in family.records:
         place = (family.words(record), record["dataset"])
         found[place + (record["config_hash"],)] = found[place] = parts_of(record)
-    return found
+
+    def of_row(row: GridRow, dataset: str) -> dict[str, bool]:
+        place = (family.words(row.first), dataset)
+        return found.get(place + (row.first["config_hash"],)) or found[place]
+
+    return of_row
 
 
 def _block(lines: Sequence[_Line], title: str, n: int | None, family: Family) -> Block:
@@ -150,15 +155,6 @@ def _block(lines: Sequence[_Line], title: str, n: int | None, family: Family) ->
         rows.append([text(line.row.shown), *marks, figure(line.stat, n), difference])
     headers = ["method", *(HEADERS.get(name, name) for name in lines[0].parts), "accuracy", "difference"]
     return Block(headers, mark_columns(rows), title)
-
-
-def _difference_caption(family: Family, datasets: int) -> str:
-    if family.options is None:
-        return "Difference: none, since the full method was not run with these options."
-    return (
-        "Difference: mean of the accuracy minus that of the full method over the draws (data set, shots, seed, split) "
-        f"that both have, with the interval of these differences{', over all data sets' if datasets > 1 else ''}."
-    )
 
 
 def _tidy(line: _Line, dataset: str, family: Family, ci: str) -> dict[str, object]:

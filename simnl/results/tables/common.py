@@ -1,13 +1,14 @@
-"""What several layouts share: what was asked for, captions, our row with the published one below it."""
+"""What several layouts share: what was asked for, the order of names, captions, lines of csv, averages."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, Figure, sources_of
+from simnl.results.published.audit import marks_of
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import SETTING, GridRow, images_text, options_text, prompts_text
@@ -34,6 +35,7 @@ class Request:
         ci: name of the interval.
         methods, datasets: in the order given; empty: all.
         sources: full names of published sources, most preferred first.
+        comparable: show published figures alone whose protocol is known to equal that of the runs.
         all_runs: show runs with options of their own, wrong labels or a part of the classes in every layout.
         preset: whose prompts the layout `prompts` shows.
     """
@@ -42,6 +44,7 @@ class Request:
     methods: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     sources: tuple[str, ...] = sources_of(ORDER)
+    comparable: bool = False
     all_runs: bool = False
     preset: str = "repaired"
 
@@ -137,20 +140,16 @@ def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
     return "; ".join(f"{v or 'not recorded'} ({', '.join(sorted(set(m)))})" for v, m in sorted(methods.items()))
 
 
-def _views(record: dict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in sorted(record.get("views", {}).items()))
-
-
 def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Request) -> list[str]:
     """Setting, prompts, views, seeds, interval."""
     seeds = sorted({seed for row in rows for stat in row.stats.values() for seed in stat.by_seed})
-    n = usual_n(rows)
+    views = by_value(records, lambda r: ", ".join(f"{k} {count}" for k, count in sorted(r.get("views", {}).items())))
     return [
         setting_text(records[0]),
         *fewer_images(records),
         f"Prompts: {by_value(records, prompts_text)}.",
-        f"Views of a training image: {by_value(records, _views)}.",
-        f"Mean of n = {n} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
+        f"Views of a training image: {views}.",
+        f"Mean of n = {usual_n(rows)} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
         f"±: half width of the 95 % interval ({CI_METHODS[request.ci]}); none for one seed.",
     ]
 
@@ -180,6 +179,7 @@ def tidy(
         "published_per_seed": published.per_seed if published else "",
         "difference": stat.mean - published.accuracy if published and stat else None,
         "source": published.source if published else "",
+        "published_marks": marks_of(published) if published else "",
     }
 
 
@@ -188,6 +188,7 @@ def tidy_published(layout: str, method: str, published: Figure, **more: object) 
     return {
         "layout": layout, "method": method, "row": method, **more, "published": published.accuracy,
         "published_ci95": published.ci, "published_per_seed": published.per_seed, "source": published.source,
+        "published_marks": marks_of(published),
     }  # fmt: skip
 
 
@@ -203,18 +204,33 @@ def average_caption(n: int, what: str) -> str:
     return f"Average: over all {n} {what} and the seeds that all of them have, of complete rows alone."
 
 
-def average_of(stats: Sequence[Stat | None], ci: str) -> Stat | None:
+def average_of(stats: Sequence[Stat | None], ci: str, how: Callable[[Sequence[float]], float] = mean) -> Stat | None:
     """Each seed's mean over the columns, for the seeds that all columns have; None for an incomplete row."""
     whole = [stat for stat in stats if stat is not None]
     if len(stats) < 2 or len(whole) < len(stats):
         return None
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in whole)))
-    averages = {seed: mean([stat.by_seed[seed] for stat in whole]) for seed in seeds}
+    averages = {seed: how([stat.by_seed[seed] for stat in whole]) for seed in seeds}
     return Stat(averages, ci, " ".join(stat.split for stat in whole)) if seeds else None
 
 
-def add_average(rows: Sequence[GridRow], name: str, over: Sequence[Any], ci: str) -> None:
+def add_average(
+    rows: Sequence[GridRow], name: str, over: Sequence[Any], ci: str, how: Callable[[Sequence[float]], float] = mean
+) -> None:
     """Each complete row with its average over some columns."""
     for row in rows:
-        stat = average_of([row.stats.get(column) for column in over], ci)
+        stat = average_of([row.stats.get(column) for column in over], ci, how)
         row.stats |= {name: stat} if stat else {}
+
+
+def over_data_sets(rows: Sequence[GridRow], datasets: Sequence[str], ci: str) -> dict[str, list[GridRow]]:
+    """Rows with columns (data set, column) as those of each data set, and where there are several, of their average."""
+    blocks = {}
+    for key, names in [*((name, [name]) for name in datasets), *([(AVERAGE, datasets)] if len(datasets) > 1 else [])]:
+        found = []
+        for row in rows:
+            several = {c: [row.stats.get((name, c)) for name in names] for c in dict.fromkeys(c for _, c in row.stats)}
+            stats = {c: s[0] if len(s) == 1 else average_of(s, ci) for c, s in several.items()}
+            found.append(replace(row, stats={column: stat for column, stat in stats.items() if stat}))
+        blocks[key] = [row for row in found if row.stats]
+    return blocks

@@ -9,16 +9,16 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from simnl.config_names import known
-from simnl.results.published import AVERAGE, Figure, protocol_of, published_accuracy, published_methods, same_weights
+from simnl.results.published import AVERAGE, Figure, published_methods, same_weights
+from simnl.results.published.audit import footnotes, has_protocol, marks_of
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Table, figure, mark_columns, text
-from simnl.results.tables.records import ARROW, GridRow, grid, is_clean, is_standard
+from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Stat, Table, figure, mark_columns, text
+from simnl.results.tables.records import ARROW, GridRow, grid, is_clean, is_standard, split_by
 from simnl.runs.names import display_name
 
 COLUMN = "column"
 Rows = dict[Any, list[GridRow]]  # by block
-Place = Callable[[Any], dict[str, object]]
 
 
 class Average(NamedTuple):
@@ -30,6 +30,17 @@ class Average(NamedTuple):
     apart: bool = True
 
 
+class Line(NamedTuple):
+    """A method in a block: our row and its cells (no row: we have no run of it), and published figures by column."""
+
+    block: Any
+    shots: int
+    method: str
+    row: GridRow | None
+    cells: Row
+    published: dict[Any, Figure]
+
+
 @dataclass(frozen=True)
 class Layout:
     """How records become tables, blocks, columns and rows.
@@ -39,20 +50,27 @@ class Layout:
         title: what a table is of, from its first record.
         groups: the records of each table.
         figures: {column: accuracy} of a run.
-        columns: the columns in order, of those that there are.
+        columns: the columns in order, of those that there are; none: each block has the columns of its figures, sorted.
         headers: what stands above the columns.
+        unit: of the figures, for the title.
+        cell: a figure as it is shown, from its column, its runs, and the number of seeds that the caption states.
         block: key of the records that makes the blocks, and how blocks without it are made.
         rows: the rows of each block from the records of a table; None: a grid of each block's records.
+        heading: of a block, from its key and the number of other blocks: a title, and what stands above the methods.
+        label: of a row, which is one of several.
         expected: the columns that are there even without a figure, from those with figures.
         average: one more column, of two or more; None: none.
-        caption: sentences on the columns.
-        part: where a column is no data set, what csv calls it.
+        caption: sentences on the columns; remarks: sentences on the rows.
+        place: where a figure stands, for csv, from the table's first record, the block and the column.
         setting: what a table's records agree in, for its title and caption.
         task: name of the task, for methods that cannot do it; empty: methods without a run are not shown.
         shows_unable: all methods of the records that cannot do the task have a row.
-        paper: the source whose methods are shown even without runs, from the columns; None: nothing is published.
+        published: figures by column from a run's place, the block and the sources; None: nothing is published.
+        compared: whether a run may stand beside published figures, and the same in words.
+        paper: the source whose methods are shown even without runs, from the columns.
         whole: the data sets of a published average.
-        missing: the error where there is no group.
+        marked: the best figures of a column are marked.
+        missing: the error where there is nothing to show.
     """
 
     name: str
@@ -61,206 +79,178 @@ class Layout:
     figures: Callable[[dict], dict[Any, float]]
     columns: Callable[[set, Request], list]
     headers: Callable[[Sequence], list[str]] = lambda columns: list(columns)
+    unit: str = "accuracy in %"
+    cell: Callable[[Any, Stat, int | None], Cell] = lambda column, stat, usual_n: figure(stat, usual_n)
     block: str = "shots"
     rows: Callable[[Sequence[dict], Request], Rows] | None = None
+    heading: Callable[[Any, int], tuple[str, str]] = lambda key, others: (common.block_title(key, others), "method")
+    label: Callable[[GridRow, Sequence[GridRow]], str] = lambda row, rows: row.shown
     expected: Callable[[set, Request], set] = lambda there, request: there
     average: Callable[[Sequence], Average] | None = None
     caption: tuple[str, ...] = ()
-    part: str = ""
+    remarks: Callable[[Rows], list[str]] = lambda rows: []
+    place: Callable[[dict, Any, Any], dict[str, object]] = lambda first, block, column: {"dataset": column}
     setting: Callable[[dict], dict] = lambda record: record
     task: str = ""
     shows_unable: bool = True
-    paper: Callable[[Sequence], str] | None = None
+    published: Callable[[dict, Any, Sequence[str]], dict[Any, Figure]] | None = None
+    compared: tuple[Callable[[dict], bool], str] = (is_standard, "our run is a standard one")
+    paper: Callable[[Sequence], str] = lambda columns: ""
     whole: tuple[str, ...] = ()
+    marked: bool = True
     missing: str = ""
 
     def tables(self, records: Sequence[dict], request: Request) -> list[Table]:
-        """One table per group of records, see `groups_of`."""
-        return [self._table(group, records, request) for group in self.groups_of(records, request)]
-
-    def groups_of(self, records: Sequence[dict], request: Request) -> list[list[dict]]:
-        """The records of each table.
+        """One table per group of records that has a block.
 
         Raises:
             ValueError: there is nothing to show.
         """
-        groups = self.groups(records, request)
-        if self.missing and not groups:
+        tables = [self._table(group, records, request) for group in self.groups_of(records, request)]
+        return self._some([table for table in tables if table.blocks])
+
+    def groups_of(self, records: Sequence[dict], request: Request) -> list[list[dict]]:
+        """The records of each table; a ValueError says that there is nothing to show."""
+        return self._some(self.groups(records, request))
+
+    def _some(self, found: list) -> list:
+        if self.missing and not found:
             raise ValueError(self.missing)
-        return groups
+        return found
 
     def averaged(self, columns: Sequence) -> Average | None:
         """The average over these columns; None where there is none to make."""
         found = self.average(columns) if self.average else None
         return found if found and len(found.over) > 1 else None
 
+    def grids(self, records: Sequence[dict], request: Request) -> Rows:
+        """The rows of each block, from records with their `column`."""
+        there = {record[self.block] for record in records}
+        keys = sorted(there) if self.block == "shots" else common.dataset_order(there, request)
+        of_block = {same[0][self.block]: same for same in split_by(records, lambda r: r[self.block])}
+        return {key: grid(of_block[key], lambda r: r[COLUMN], request.ci) for key in keys}
+
     def _table(self, records: Sequence[dict], everything: Sequence[dict], request: Request) -> Table:
         first = self.setting(records[0])
         found = [{**r, COLUMN: column, "accuracy": a} for r in records for column, a in self.figures(r).items()]
         columns = self.columns(self.expected({r[COLUMN] for r in found}, request), request)
         average = self.averaged(columns)
-        names = [*columns, average.name] if average else columns
-        comparable = self._comparable(columns, average)
-        comparison = Comparison(self.name, records, request, self.task, everything if self.shows_unable else ())
-        blocks = []
         by_block = self.rows(records, request) if self.rows else self.grids(found, request)
-        for key, rows in by_block.items():
-            if average:
+        if average:
+            for rows in by_block.values():
                 common.add_average(rows, average.name, average.over, request.ci)
-            place = self._place(key or records[0]["dataset"])
-            shots = key if self.block == "shots" else records[0]["shots"]
-            body = comparison.block(rows, names, comparable, shots, self.paper(columns) if self.paper else "", place)
-            blocks.append(Block(["method", *self.headers(names)], body, common.block_title(key, len(by_block) - 1)))
+        table = Table(f"{self.title(records[0])} ({common.run_title(first)}): {self.unit}", marked=self.marked)
+        maker = _Lines(self, records, everything, request, columns, average)
+        every: list[Line] = []
+        for key, rows in by_block.items():
+            names, lines = maker.of_block(key, rows)
+            title, corner = self.heading(key, len(by_block) - 1)
+            body = [row for line in lines for row in _with_published(line, names, self._label(line, rows))]
+            table.blocks.append(Block([corner, *self.headers(names)], body, title))
+            table.tidy += [one for line in lines for one in self._tidy(line, names, records[0], request.ci)]
+            every += lines
+        all_rows = [row for rows in by_block.values() for row in rows]
         averaged = average or (Average(AVERAGE, list(by_block)[:-1], "data sets") if AVERAGE in by_block else None)
-        return Table(
-            title=f"{self.title(records[0])} ({common.run_title(first)}): accuracy in %",
-            caption=[
-                *self.caption,
-                *common.common_caption([first, *records[1:]], comparison.rows, request),
-                *([common.average_caption(len(averaged.over), averaged.what)] if averaged else []),
-                *comparison.caption(),
-            ],
-            blocks=blocks,
-            tidy=comparison.tidy,
-            marked=True,
-        )
+        table.caption = [
+            *self.caption,
+            *common.common_caption([first, *records[1:]], all_rows, request),
+            *self.remarks(by_block),
+            *([common.average_caption(len(averaged.over), averaged.what)] if averaged else []),
+            *_published_caption(every, self.compared[1]),
+            *maker.notes,
+        ]
+        return table
 
-    def _comparable(self, columns: Sequence, average: Average | None) -> Sequence:
-        """The columns with published counterparts; an average over other data sets than the published one has none."""
-        if not self.paper:
-            return []
-        if average is None or {column.split(ARROW)[-1] for column in average.over} != set(self.whole):
-            return columns
-        return [*columns, average.name]
+    def _label(self, line: Line, rows: Sequence[GridRow]) -> str:
+        return self.label(line.row, rows) if line.row else display_name(line.method)
 
-    def grids(self, records: Sequence[dict], request: Request) -> Rows:
-        """The rows of each block, from records with their `column`."""
-        there = {record[self.block] for record in records}
-        keys = sorted(there) if self.block == "shots" else common.dataset_order(there, request)
-        of_block = {key: [r for r in records if r[self.block] == key] for key in keys}
-        return {key: grid(same, lambda r: r[COLUMN], request.ci) for key, same in of_block.items()}
-
-    def _place(self, key: Any) -> Place:
-        """Where a figure stands, by its column, for csv."""
-        return lambda column: {"dataset": key, self.part: column} if self.part else {"dataset": column}
+    def _tidy(self, line: Line, names: Sequence, first: dict, ci: str) -> list[dict]:
+        """One dict per figure, for csv."""
+        found = []
+        for column in names:
+            stat, theirs = line.row.stats.get(column) if line.row else None, line.published.get(column)
+            if line.row and (stat or theirs):
+                place = self.place(first, line.block or first["dataset"], column)
+                found.append(common.tidy(self.name, line.row, stat, theirs, ci, **place))
+            elif theirs:
+                place = {"dataset": column, "shots": line.shots, "backbone": first["backbone"]}
+                found.append(common.tidy_published(self.name, line.method, theirs, **place))
+        return found
 
 
-class Comparison:
-    """Builds the rows of one table and gathers captions and tidy rows on the way.
+class _Lines:
+    """Makes the lines of a table's blocks from its records, and gathers why methods cannot do the task.
 
-    Args:
-        layout: its name, for csv.
-        records: all of the table.
-        request: what was asked for.
-        task: for methods that cannot do it; empty: methods without a run are not shown.
-        everything: records whose methods are shown as such if they cannot do the task.
+    Those methods are of `everything`, all records. The columns are those of all blocks; none: each has its own.
     """
 
     def __init__(
-        self, layout: str, records: Sequence[dict], request: Request, task: str = "", everything: Sequence[dict] = ()
-    ):
-        self.layout, self.task, self.request, self.first = layout, task, request, records[0]
-        self.shows_published = same_weights(records) and is_clean(self.first)
-        unable = filter(self._reason_against, {record["method"] for record in everything})
-        self.methods = {record["method"] for record in records} | set(request.methods) | set(unable) if task else set()
-        self.rows: list[GridRow] = []
-        self.tidy: list[dict] = []
-        self.notes: list[str] = []
-        self.used: dict[str, set[str]] = defaultdict(set)
-        self.compared = False
-
-    def block(
-        self, rows: Sequence[GridRow], columns: Sequence, comparable: Sequence, shots: int, source: str, place: Place
-    ) -> list[Row]:
-        """The rows of a block, marked, in order, with methods that have no run here.
-
-        Args:
-            rows: our figures.
-            columns: keys of `rows[...].stats`, and data sets of published figures.
-            comparable: the columns that have published counterparts.
-            shots: of the block.
-            source: the methods of this published table are shown even without runs; empty: none.
-            place: where a figure of a column stands, for csv.
-        """
-        n = common.usual_n(rows)
-        self.rows += rows
-        rows = common.ordered(rows, self.request)
-        marked = mark_columns(
-            [[figure(r.stats[c], n) if c in r.stats else self._missing(r.method) for c in columns] for r in rows]
+        self, layout: Layout, records: Sequence[dict], everything: Sequence[dict], request: Request, columns: list,
+        average: Average | None,
+    ):  # fmt: skip
+        self.layout, self.first, self.request = layout, records[0], request
+        self.columns = [*columns, average.name] if average else columns
+        # an average over other data sets than the published one has no published counterpart
+        is_whole = (
+            layout.whole and average and {column.split(ARROW)[-1] for column in average.over} == set(layout.whole)
         )
-        extra = self._without_runs(shots, source) if comparable else []
-        methods = [*self.methods, *(row.method for row in rows), *extra]
-        body: list[Row] = []
-        for method in common.method_order(methods, self.request.methods):
-            published = self._published(method, shots, columns, comparable)
-            mine = [(row, cells) for row, cells in zip(rows, marked, strict=True) if row.method == method]
-            for row, cells in mine:
-                theirs = published if is_standard(row.first) else [None] * len(columns)
-                body += self.with_published(row, row.shown, cells, theirs, columns, place)
-            if not mine:
-                body += self._absent(method, published, columns, shots)
-        return body
+        self.comparable = self.columns if is_whole else columns
+        self.shows_published = bool(layout.published) and same_weights(records) and is_clean(self.first)
+        self.source = layout.paper(columns)
+        self.notes: list[str] = []
+        unable = {r["method"] for r in everything if self._reason(r["method"])} if layout.shows_unable else set()
+        self.others = {r["method"] for r in records} | set(request.methods) | unable if layout.task else set()
 
-    def with_published(
-        self, row: GridRow, label: str, cells: Row, published: Sequence[Figure | None], columns: Sequence, place: Place
-    ) -> list[Row]:
-        """Our row; below it, where there are any, the published figures and the differences."""
-        for column, theirs in zip(columns, published, strict=True):
-            stat = row.stats.get(column)
-            self.compared |= bool(stat and theirs)
-            if stat or theirs:
-                tidy = common.tidy(self.layout, row, stat, theirs, self.request.ci, **place(column))
-                self.tidy.append(tidy)
-        self._use(row.method, published)
-        return _triple(label, cells, published)
+    def of_block(self, key: Any, rows: Sequence[GridRow]) -> tuple[list, list[Line]]:
+        """The columns of a block, and its lines in order, marked, with methods that have no run here."""
+        rows, shots = common.ordered(rows, self.request), key if self.layout.block == "shots" else self.first["shots"]
+        there = {row.method for row in rows} | self.others | set(self._published_methods(shots))
+        theirs = {method: self._published(method, key, shots) for method in there}
+        beside = [theirs[row.method] if self.layout.compared[0](row.first) else {} for row in rows]
+        there_are = {c for row in rows for c in row.stats} | {c for figures in beside for c in figures}
+        names = self.columns or sorted(there_are)
+        n = common.usual_n(rows)
+        ours = [[self._cell(row, column, n) for column in names] for row in rows]
+        cells = mark_columns(ours) if self.layout.marked else ours
+        lines: list[Line] = []
+        for method in common.method_order(there, self.request.methods):
+            whole = zip(rows, cells, beside, strict=True)
+            mine = [Line(key, shots, method, *of_row) for of_row in whole if of_row[0].method == method]
+            lines += mine or [Line(key, shots, method, None, self._absent(method, len(names)), theirs[method])]
+        return names, lines
 
-    def caption(self, ours: str = "our run is a standard one") -> list[str]:
-        """Sentences on published figures and on methods that do not apply; `ours`: when there is a difference."""
-        sentences = [
-            f"Published: {source} ({', '.join(sorted(map(display_name, methods)))}): {protocol_of(source)}."
-            for source, methods in sorted(self.used.items())
-        ]
-        if sentences:
-            sentences.append(
-                "Difference: ours minus published, in points, only where backbone, weights and shots agree and "
-                f"{ours}{'' if self.compared else '; here there is no such pair'}."
-            )
-        return sentences + self.notes
-
-    def _without_runs(self, shots: int, source: str) -> list[str]:
-        if source not in self.request.sources or self.request.methods or not self.shows_published:
+    def _published_methods(self, shots: int) -> list[str]:
+        """The methods of the paper's table, unless methods were asked for."""
+        if self.source not in self.request.sources or self.request.methods or not self.shows_published:
             return []
-        return published_methods(self.first["backbone"], shots, source)
+        return published_methods(self.first["backbone"], shots, self.source)
 
-    def _published(self, method: str, shots: int, columns: Sequence, comparable: Sequence) -> list[Figure | None]:
+    def _published(self, method: str, key: Any, shots: int) -> dict[Any, Figure]:
         """Published figures by column, where data and weights are those of the published figures."""
-        if not self.shows_published:
-            return [None] * len(columns)
-        found = published_accuracy(method, self.first["backbone"], shots, self.request.sources)
-        return [found.get(column) if column in comparable else None for column in columns]
+        if not self.shows_published or self.layout.published is None:
+            return {}
+        place = {**self.first, "method": method, "shots": shots}
+        found = self.layout.published(place, key, self.request.sources)
+        if self.request.comparable:
+            found = {c: theirs for c, theirs in found.items() if has_protocol(theirs, self.first["protocol"])}
+        return {c: figure for c, figure in found.items() if c in self.comparable} if self.columns else found
 
-    def _absent(self, method: str, published: list[Figure | None], columns: Sequence, shots: int) -> list[Row]:
-        place = {"shots": shots, "backbone": self.first["backbone"]}
-        for column, theirs in zip(columns, published, strict=True):
-            if theirs:
-                self.tidy.append(common.tidy_published(self.layout, method, theirs, dataset=column, **place))
-        self._use(method, published)
-        ours = self._missing(method) if method in known("trainers") else text("")
-        return _triple(display_name(method), [ours] * len(columns), published)
+    def _reason(self, method: str) -> str | None:
+        return reason_against(method, self.layout.task, self.first.get("arch", "")) if self.layout.task else None
 
-    def _reason_against(self, method: str) -> str | None:
-        return reason_against(method, self.task, self.first.get("arch", "")) if self.task else None
+    def _cell(self, row: GridRow, column: Any, usual_n: int | None) -> Cell:
+        stat = row.stats.get(column)
+        return self.layout.cell(column, stat, usual_n) if stat else self._missing(row.method)
+
+    def _absent(self, method: str, count: int) -> Row:
+        return [self._missing(method) if method in known("trainers") else text("")] * count
 
     def _missing(self, method: str) -> Cell:
         """`n/a`, with the reason in the notes, once; or a missing figure."""
-        reason = self._reason_against(method)
+        reason = self._reason(method)
         note = f"n/a ({display_name(method)}): {reason.rstrip('.')}." if reason else ""
         self.notes += [note] if note and note not in self.notes else []
         return text(NOT_APPLICABLE) if reason else Cell()
-
-    def _use(self, method: str, published: Sequence[Figure | None]) -> None:
-        for theirs in filter(None, published):
-            self.used[theirs.source].add(method)
 
 
 @cache
@@ -274,16 +264,38 @@ def reason_against(method: str, task: str, arch: str) -> str | None:
         return None
 
 
-def _triple(label: str, ours: Row, published: Sequence[Figure | None]) -> list[Row]:
-    rows = [[text(label), *ours]]
-    if any(published):
-        rows.append([text("published"), *(Cell(p.accuracy, p.ci) if p else Cell() for p in published)])
-        if any(cell.value is not None and p for cell, p in zip(ours, published, strict=True)):
-            rows.append([text("difference"), *map(_difference, ours, published)])
+def _published_caption(lines: Sequence[Line], standard: str) -> list[str]:
+    """The sources of published figures, and when there is a difference: where our run is as `standard` says."""
+    used: dict[str, set[str]] = defaultdict(set)
+    audited: dict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        for theirs in line.published.values():
+            used[theirs.source].add(display_name(line.method))
+            for letter in marks_of(theirs):
+                audited[letter].add(display_name(line.method))
+    named = "; ".join(f"{source} ({', '.join(sorted(methods))})" for source, methods in sorted(used.items()))
+    sentences = [f"Published: {named}."] if named else []
+    compared = any(line.row and line.row.stats.keys() & line.published.keys() for line in lines)
+    if sentences:
+        sentences.append(
+            "Difference: ours minus published, in points, only where backbone, weights and shots agree and "
+            f"{standard}{'' if compared else '; here there is no such pair'}."
+        )
+    return sentences + footnotes(audited)
+
+
+def _with_published(line: Line, names: Sequence, label: str) -> list[Row]:
+    """Our row; below it, where there are any, the published figures and the differences."""
+    rows = [[text(label), *line.cells]]
+    theirs = [line.published.get(name) for name in names]
+    if line.published:
+        rows.append([text("published"), *(Cell(p.accuracy, p.ci, audit=marks_of(p)) if p else Cell() for p in theirs)])
+    differences = [
+        Cell(text="")
+        if ours.value is None or other is None
+        else Cell(ours.value - other.accuracy, signed=True, audit=marks_of(other))
+        for ours, other in zip(line.cells, theirs, strict=True)
+    ]
+    if any(cell.value is not None for cell in differences):
+        rows.append([text("difference"), *differences])
     return rows
-
-
-def _difference(ours: Cell, published: Figure | None) -> Cell:
-    if ours.value is None or published is None:
-        return Cell(text="")
-    return Cell(ours.value - published.accuracy, signed=True)

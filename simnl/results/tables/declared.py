@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from simnl.config_names import config_file, known
 from simnl.plugins import load_plugins
 from simnl.results.published import read
 from simnl.results.tables.common import ELEVEN, PRESETS, SHIFTED, Request, in_order
-from simnl.results.tables.lists import listed, number
+from simnl.results.tables.lists import Columns, listed, number
 from simnl.results.tables.model import MISSING, Cell, Table, text
 from simnl.runs.names import dataset_name
 from simnl.runs.record import OWN_IMAGES, config_of
 from simnl.runs.yaml_files import read_yaml
 
 SIZES = ("classes", "train", "val", "test")
+FOUND = {"found_classes": "num_classes", "found_test": "num_test"}  # in records
 KINDS = ("positive", "negative")
-LIKE_THE_PAPER, NOT_IN_THE_PAPER = "same", "not in the paper"
 
 
 def dataset_names(request: Request) -> list[str]:
@@ -34,14 +36,17 @@ def dataset_names(request: Request) -> list[str]:
 
 
 def datasets_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """Sizes as declared, the paper's Table C4, and what runs have found."""
-    lines = [_sizes(name, records) for name in dataset_names(request)]
-    columns = {
+    """Sizes as declared, the paper's Table C4, and what runs have found.
+
+    Raises:
+        ValueError: an unknown data set was asked for.
+    """
+    columns: Columns = {
         "data set": lambda line: text(dataset_name(line["dataset"])),
-        **{part: _size_column(part) for part in SIZES},
-        "paper": lambda line: text(_size_note(line)),
-        "classes in runs": lambda line: text(line["found_classes"]),
-        "test images in runs": lambda line: text(line["found_test"]),
+        **{part: partial(_size, part) for part in SIZES},
+        "paper": _size_note,
+        "classes in runs": partial(_words, "found_classes"),
+        "test images in runs": partial(_words, "found_test"),
     }
     caption = [
         "Classes and images of the standard splits, as declared in datasets/*.py; a data set that differs is reported "
@@ -50,41 +55,44 @@ def datasets_tables(records: Sequence[dict], request: Request) -> list[Table]:
         "Runs: numbers of classes and of test images in the run records; more than one where runs used parts of the "
         "classes.",
     ]
-    return [listed(lines, columns, "Data sets", caption)]
+    return [listed([_sizes(name, records) for name in dataset_names(request)], columns, "Data sets", caption)]
+
+
+def _size(part: str, line: dict) -> Cell:
+    return number(line[part] or None)
+
+
+def _words(key: str, line: dict) -> Cell:
+    return text(line[key])
 
 
 def _sizes(name: str, records: Sequence[dict]) -> dict:
-    declared, printed = _declared(name), {row["dataset"]: row for row in read("datasets")}.get(name, {})
+    from dassl.data.datasets import DATASET_REGISTRY
+
+    load_plugins()
+    printed = {row["dataset"]: row for row in read("datasets")}.get(name, {})
+    body: Any = read_yaml(config_file("datasets", config_of(name)))
+    sizes = DATASET_REGISTRY.get(body["DATASET"]["NAME"]).published
+    found = {key: sorted({r[key] for r in records if r["dataset"] == name and key in r}) for key in FOUND.values()}
     return {
         "layout": "datasets",
         "dataset": name,
-        **{part: declared.get(part) or "" for part in SIZES},
+        **{part: (sizes and getattr(sizes, part)) or "" for part in SIZES},
         **{f"paper_{part}": int(printed[part]) if printed.get(part) else "" for part in SIZES},
-        "found_classes": _found(records, name, "num_classes"),
-        "found_test": _found(records, name, "num_test"),
+        **{name: ", ".join(f"{n:,}" for n in found[key]) or MISSING for name, key in FOUND.items()},
         "task": printed.get("task", ""),
         "source": printed.get("source", ""),
     }
 
 
-def _declared(name: str) -> dict[str, int]:
-    from dassl.data.datasets import DATASET_REGISTRY
-
-    load_plugins()
-    body: Any = read_yaml(config_file("datasets", config_of(name)))
-    sizes = DATASET_REGISTRY.get(body["DATASET"]["NAME"]).published
-    return {part: getattr(sizes, part) for part in SIZES} if sizes else {}
+def _size_note(line: dict) -> Cell:
+    differing = [part for part in SIZES if line[f"paper_{part}"] not in ("", line[part])]
+    return _beside_paper(line, ", ".join(f"{part} {line[f'paper_{part}']:,}" for part in differing))
 
 
-def _size_note(line: dict) -> str:
-    differing = {part: line[f"paper_{part}"] for part in SIZES if line[f"paper_{part}"] not in ("", line[part])}
-    same = LIKE_THE_PAPER if line["source"] else NOT_IN_THE_PAPER
-    return ", ".join(f"{part} {size:,}" for part, size in differing.items()) or same
-
-
-def _found(records: Sequence[dict], dataset: str, key: str) -> str:
-    values = sorted({r[key] for r in records if r["dataset"] == dataset and key in r})
-    return ", ".join(f"{value:,}" for value in values) or MISSING
+def _beside_paper(line: dict, differing: str) -> Cell:
+    """What the paper prints otherwise; where there is no such thing, whether it prints anything."""
+    return text(differing or ("same" if line["source"] else "not in the paper"))
 
 
 def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
@@ -93,11 +101,15 @@ def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
     Raises:
         ValueError: an unknown preset, or folders of one's own images alone were asked for.
     """
-    lines = [line for name in _names_with_templates(request) for line in _prompt_lines(name, request.preset)]
-    columns = {
+    if request.preset not in PRESETS:
+        raise ValueError(f"Unknown preset '{request.preset}'. Choose from {', '.join(PRESETS)}.")
+    names = [name for name in dataset_names(request) if config_of(name) != OWN_IMAGES]
+    if not names:
+        raise ValueError("The templates of one's own images stand in their folder, see docs/your_own_data.md.")
+    columns: Columns = {
         "data set": lambda line: text(dataset_name(line["dataset"]) if line["number"] == 1 else ""),
-        **{kind: _kind_column(kind) for kind in KINDS},
-        "paper": lambda line: text(_prompt_note(line)),
+        **{kind: partial(_words, kind) for kind in KINDS},
+        "paper": _prompt_note,
     }
     caption = [
         f"Templates of configs/datasets/*.yaml as SimNL uses them under the preset {request.preset}; other methods use "
@@ -105,62 +117,27 @@ def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
         "Paper: SimNL paper, Table C5, whose data set column is one row off from Caltech101 on and stands here "
         "corrected; `same`, or what is printed there and differs.",
     ]
+    lines = [line for name in names for line in _prompt_lines(name, request.preset)]
     return [listed(lines, columns, f"Prompts, preset {request.preset}", caption)]
 
 
 def _prompt_lines(name: str, preset: str) -> list[dict]:
-    ours, theirs = _templates(name, preset), [row for row in read("prompts") if row["dataset"] == name]
+    from simnl.runs.config import assemble  # imports torch, which most tables do not need
+
+    files = [config_file("datasets", name), config_file("trainers", "SimNL")]
+    prompts = assemble(files, settings={"PRESET": preset, "TRAINER.NAME": "SimNL"}).PROMPTS
+    theirs = [row for row in read("prompts") if row["dataset"] == name]
+    printed = [[row[kind] for row in theirs] for kind in KINDS]
     lines = []
-    for index in range(max(len(theirs), *map(len, ours.values()))):
-        pair = {kind: _nth(ours[kind], index) for kind in KINDS}
-        printed = {kind: _nth([row[kind] for row in theirs], index) for kind in KINDS}
-        lines.append(
-            {
-                "layout": "prompts",
-                "dataset": name,
-                "preset": preset,
-                "number": index + 1,
-                **pair,
-                **{f"paper_{kind}": template for kind, template in printed.items()},
-                "differs": bool(theirs) and pair != printed,
-                "source": theirs[0]["source"] if theirs else "",
-            }
-        )
+    for count, both in enumerate(zip_longest(prompts.POSITIVE, prompts.NEGATIVE, *printed, fillvalue=""), 1):
+        line = {"layout": "prompts", "dataset": name, "preset": preset, "number": count}
+        line |= dict(zip((*KINDS, *(f"paper_{kind}" for kind in KINDS)), both, strict=True))
+        source = theirs[0]["source"] if theirs else ""
+        lines.append(line | {"differs": bool(theirs) and both[:2] != both[2:], "source": source})
     return lines
 
 
-def _prompt_note(line: dict) -> str:
-    if not line["differs"]:
-        return LIKE_THE_PAPER if line["source"] else NOT_IN_THE_PAPER
-    differing = [kind for kind in KINDS if line[kind] != line[f"paper_{kind}"]]
-    return "DIFFERS, " + "; ".join(f"{kind}: {line[f'paper_{kind}'] or 'none'}" for kind in differing)
-
-
-def _names_with_templates(request: Request) -> list[str]:
-    """The data sets asked for, without folders of one's own images."""
-    if request.preset not in PRESETS:
-        raise ValueError(f"Unknown preset '{request.preset}'. Choose from {', '.join(PRESETS)}.")
-    names = [name for name in dataset_names(request) if config_of(name) != OWN_IMAGES]
-    if not names:
-        raise ValueError("The templates of one's own images stand in their folder, see docs/your_own_data.md.")
-    return names
-
-
-def _templates(dataset: str, preset: str) -> dict[str, list[str]]:
-    from simnl.runs.config import assemble
-
-    files = [config_file("datasets", dataset), config_file("trainers", "SimNL")]
-    cfg = assemble(files, settings={"PRESET": preset, "TRAINER.NAME": "SimNL"})
-    return {"positive": list(cfg.PROMPTS.POSITIVE), "negative": list(cfg.PROMPTS.NEGATIVE)}
-
-
-def _nth(values: Sequence[str], number: int) -> str:
-    return values[number] if number < len(values) else ""
-
-
-def _size_column(part: str) -> Callable[[dict], Cell]:
-    return lambda line: number(line[part] or None)
-
-
-def _kind_column(kind: str) -> Callable[[dict], Cell]:
-    return lambda line: text(line[kind])
+def _prompt_note(line: dict) -> Cell:
+    differing = [kind for kind in KINDS if line["differs"] and line[kind] != line[f"paper_{kind}"]]
+    notes = "; ".join(f"{kind}: {line[f'paper_{kind}'] or 'none'}" for kind in differing)
+    return _beside_paper(line, f"DIFFERS, {notes}" if notes else "")

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from simnl.results.bundle import is_bundle
+from simnl.results.bundle import read as read_bundle
 from simnl.results.tables.records import IDENTITY, SETTING, prompts_text, split_suffix, values_of
 from simnl.runs.record import FILE, OWN_IMAGES, UNSEALED, config_of, own_images_name, read_record
 
@@ -20,28 +22,32 @@ OWN_DATA = ("DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "
 
 
 def find_records(paths: Iterable[str | Path]) -> list[dict]:
-    """All valid records at or below the paths, each with the key `path` added.
+    """All valid records at or below the paths, each with the key `path` added. A path may be a bundle of runs.
 
     A damaged or foreign record is named in a warning and left out.
 
     Raises:
         FileNotFoundError: a path that is not there, or no record below any of them.
-        ValueError: there are records, but none is valid; the message names them.
+        ValueError: there are records, but none is valid, or a bundle is not sound; the message names them.
     """
     files: list[Path] = []
+    records: list[dict] = []
     for given in map(Path, paths):
         if not given.exists():
             raise FileNotFoundError(f"No such file or folder: {given}")
-        files += [given] if given.is_file() else sorted(given.rglob(FILE))
-    if not files:
+        if is_bundle(given):
+            records += [{**record, "path": f"{given}/{name}"} for name, record in read_bundle(given).records()]
+        else:
+            files += [given] if given.is_file() else sorted(given.rglob(FILE))
+    if not (files or records):
         raise FileNotFoundError(
             f"No {FILE} below {', '.join(map(str, paths))}. Run something first, e.g.\n"
             "  bash scripts/simnl/main.sh shapes 16"
         )
-    records, problems = [], []
+    problems = []
     for file in dict.fromkeys(files):
         try:
-            records.append({**_own_images(read_record(file)), "path": str(file)})
+            records.append({**read_record(file), "path": str(file)})
         except (OSError, ValueError) as error:
             problems.append(str(error))
     if not records:
@@ -54,7 +60,7 @@ def find_records(paths: Iterable[str | Path]) -> list[dict]:
             "%d of %d records are of an earlier version, without a check sum, so damage in them cannot be found: %s%s.",
             len(unsealed), len(records), ", ".join(unsealed[:SHOWN]), ", ..." * (len(unsealed) > SHOWN),
         )  # fmt: skip
-    return _with_fewest_options(_apart(_once(records)))
+    return _with_fewest_options(_apart(_once(map(_own_images, records))))
 
 
 def _own_images(record: dict) -> dict:
@@ -88,7 +94,7 @@ def _own_split(record: dict) -> bool:
     return config_of(record["dataset"]) == OWN_IMAGES or record.get("split_origin", "standard") != "standard"
 
 
-def _once(records: Sequence[dict]) -> list[dict]:
+def _once(records: Iterable[dict]) -> list[dict]:
     """A run that is found twice, e.g. in a copied folder, counts once: the one with most targets, then by path."""
     kept: dict[tuple, dict] = {}
     for record in sorted(records, key=lambda r: (-len(r.get("targets", {})), r["path"])):

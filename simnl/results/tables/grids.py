@@ -1,4 +1,4 @@
-"""The layouts of methods by columns: `fewshot`, `dg`, `base2new`, `noise`, and how their runs are compared in pairs."""
+"""The layouts of methods by columns: `fewshot`, `dg`, `base2new`, `noise`, `sensitivity`, and how runs are paired."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from simnl.results.published import AVERAGE, PAPER_A1, PAPER_A2
+from simnl.results.published import AVERAGE, PAPER_A1, PAPER_A2, Figure, published_accuracy, published_sensitivity
 from simnl.results.tables import common
 from simnl.results.tables.common import ELEVEN, SHIFTED, Request
 from simnl.results.tables.comparison import Average, Layout, Rows
-from simnl.results.tables.model import Stat
-from simnl.results.tables.records import ARROW, GridRow, by_setting, grid, options_text, prompts_text, with_targets
-from simnl.runs.names import dataset_name
+from simnl.results.tables.records import (
+    ARROW,
+    GridRow,
+    by_setting,
+    grid,
+    node_of,
+    options_text,
+    prompts_text,
+    with_targets,
+)
+from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import NEW_CLASSES, reweighting_off
 
 HARMONIC = "harmonic mean"
 PARTS = ("base", NEW_CLASSES, HARMONIC)
+PARAMETERS = ("ALPHA", "BETA", "LAM", "TAU")
+SEARCH = "SEARCH.ENABLED"
+
+
+def _accuracies(place: dict, block: Any, sources: Sequence[str]) -> dict[Any, Figure]:
+    return published_accuracy(place["method"], place["backbone"], place["shots"], sources)
 
 
 def _by_data_sets(records: Sequence[dict], request: Request) -> list[list[dict]]:
@@ -43,6 +57,7 @@ FEWSHOT = Layout(
     average=lambda columns: Average(AVERAGE, columns, "data sets"),
     task="few-shot",
     shows_unable=False,
+    published=_accuracies,
     paper=lambda columns: PAPER_A1 if set(columns) & set(ELEVEN) else "",
     whole=ELEVEN,
 )
@@ -52,13 +67,9 @@ def _shifted_groups(records: Sequence[dict], request: Request) -> list[list[dict
     """By setting and source, at numbers of shots at which a run has shifted targets."""
     # runs of the same source without targets are missing figures, not missing methods
     groups = by_setting(records, also=["dataset"])
-    shots = [{r["shots"] for r in group if _is_shifted(r)} for group in groups]
+    shots = [{r["shots"] for r in group if set(r.get("targets", {})) - {NEW_CLASSES}} for group in groups]
     kept = [[r for r in group if r["shots"] in of_group] for group, of_group in zip(groups, shots, strict=True)]
     return [group for group in kept if group]
-
-
-def _is_shifted(record: dict) -> bool:
-    return bool(set(record.get("targets", {})) - {NEW_CLASSES})
 
 
 def _source_and_targets(record: dict) -> dict[str, float]:
@@ -91,10 +102,16 @@ DG = Layout(
     ),
     caption=("Trained and selected on the source alone; nothing is selected on a target.",),
     task="dg",
+    published=_accuracies,
     paper=lambda columns: PAPER_A2,
     whole=SHIFTED,
     missing="No run was tested on a shifted data set. Run one first, e.g.\n  bash scripts/simnl/dg.sh shapes 16",
 )
+
+
+def harmonic(values: Sequence[float]) -> float:
+    """Harmonic mean of two numbers from 0; 0 where both are."""
+    return 2 * values[0] * values[1] / sum(values) if any(values) else 0.0
 
 
 def _base_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
@@ -105,42 +122,22 @@ def _base_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
 
 def _base_new_harmonic(record: dict) -> dict[str, float]:
     """A run's accuracy on the base and on the new classes, and their harmonic mean."""
-    base, new = record["accuracy"], record["targets"][NEW_CLASSES]
-    return dict(zip(PARTS, (base, new, harmonic(base, new)), strict=True))
+    pair = (record["accuracy"], record["targets"][NEW_CLASSES])
+    return dict(zip(PARTS, (*pair, harmonic(pair)), strict=True))
 
 
 def _base_new_rows(records: Sequence[dict], request: Request) -> Rows:
-    """Rows of each data set; where there are several, those of their average last."""
+    """Rows of each data set; where there are several, those of their average, whose harmonic mean is of averages."""
     parts = [
         {**record, "part": part, "accuracy": accuracy}
         for record in records
-        for part, accuracy in _base_new_harmonic(record).items()
-        if part != HARMONIC
+        for part, accuracy in zip(PARTS, (record["accuracy"], record["targets"][NEW_CLASSES]), strict=False)
     ]
     rows = grid(parts, lambda r: (r["dataset"], r["part"]), request.ci)
-    datasets = common.dataset_order({r["dataset"] for r in records}, request)
-    blocks = {name: [name] for name in datasets} | ({AVERAGE: datasets} if len(datasets) > 1 else {})
-    found = {key: [_three(row, names, request.ci) for row in rows] for key, names in blocks.items()}
-    return {key: [row for row in of_block if row.stats] for key, of_block in found.items()}
-
-
-def _three(row: GridRow, datasets: Sequence[str], ci: str) -> GridRow:
-    """Base, new and harmonic mean of one data set, or of the average over several."""
-    stats: dict[Any, Stat] = {}
-    for part in ("base", NEW_CLASSES):
-        parts = [row.stats.get((dataset, part)) for dataset in datasets]
-        stat = parts[0] if len(parts) == 1 else common.average_of(parts, ci)
-        stats |= {part: stat} if stat else {}
-    if len(stats) == 2:
-        base, new = stats["base"].by_seed, stats[NEW_CLASSES].by_seed
-        means = {seed: harmonic(base[seed], new[seed]) for seed in base if seed in new}
-        stats[HARMONIC] = Stat(means, ci, stats["base"].split)
-    return GridRow(row.method, row.label, row.first, stats)
-
-
-def harmonic(a: float, b: float) -> float:
-    """Harmonic mean of two numbers from 0; 0 where both are."""
-    return 2 * a * b / (a + b) if a + b else 0.0
+    blocks = common.over_data_sets(rows, common.dataset_order({r["dataset"] for r in records}, request), request.ci)
+    for row in (row for of_block in blocks.values() for row in of_block):
+        common.add_average([row], HARMONIC, PARTS[:2], request.ci, harmonic)
+    return blocks
 
 
 BASE2NEW = Layout(
@@ -155,7 +152,7 @@ BASE2NEW = Layout(
         "Trained on the first half of the classes, tested on that half (base) and on the other (new), each among "
         "the classes of its half; harmonic mean of the two, of each seed.",
     ),
-    part="part",
+    place=lambda first, block, column: {"dataset": block, "part": column},
     task="base2new",
     missing="No run was trained on the base classes and tested on the new ones. Run some first, e.g.\n"
     "  bash scripts/benchmark.sh base2new --datasets shapes",
@@ -170,7 +167,7 @@ def _noise_groups(records: Sequence[dict], request: Request, also: Sequence[str]
     """
     noisy = {(r["dataset"], r["shots"]) for r in records if r.get("label_noise")}
     groups = by_setting(records, without=["label_noise"], also=[*also, "shots"])
-    there = [{_variant(r) for r in group if _noise_of(r)} for group in groups]
+    there = [{_variant(r) for r in group if r.get("label_noise")} for group in groups]
     asked = {_variant(r) for r in records if r["method"] in request.methods and (r["dataset"], r["shots"]) in noisy}
     return [[r for r in g if _variant(r) in rows | asked] for g, rows in zip(groups, there, strict=True) if rows]
 
@@ -215,10 +212,76 @@ NOISE = Layout(
     caption=(
         "Columns: share of the few-shot training labels that are replaced by another class; the test labels are clean.",
     ),
-    part="label_noise",
+    place=lambda first, block, column: {"dataset": block, "label_noise": column},
     missing="No run with wrong training labels. Run some first, e.g.\n"
     "  bash scripts/benchmark.sh noise --datasets shapes",
     setting=lambda record: {**record, "label_noise": 0.0},
+)
+
+
+def _value(record: dict, parameter: str) -> float | None:
+    """A hyper-parameter that a run was given as a number; None where it was not."""
+    try:
+        return float(record.get("options", {})[node_of(record) + parameter])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _swept_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
+    given = [r for r in records if any(_value(r, parameter) is not None for parameter in PARAMETERS)]
+    return by_setting(given, also=["method", "dataset", "shots"])
+
+
+def _curves(records: Sequence[dict], request: Request) -> Rows:
+    """By hyper-parameter one row per setting of the other options, by value; not those with a single value of several
+    options."""
+    curves = {parameter.lower(): _curves_of(parameter, records, request.ci) for parameter in PARAMETERS}
+    return {name: rows for name, rows in curves.items() if rows}
+
+
+def _curves_of(parameter: str, records: Sequence[dict], ci: str) -> list[GridRow]:
+    key = node_of(records[0]) + parameter
+    given = [r for r in records if _value(r, parameter) is not None]
+    rows = grid(given, lambda r: _value(r, parameter), ci, lambda r: options_text(r, [key]))
+    return [row for row in rows if len(row.stats) > 1 or set(row.first["options"]) == {key}]
+
+
+def _beside(curves: Rows) -> list[str]:
+    fixed = {
+        f"{name}: {options_text(row.first, [node_of(row.first) + name.upper()]) or 'nothing'}"
+        for name, rows in curves.items()
+        for row in rows
+    }
+    return [f"Set beside the hyper-parameter that varies: {'; '.join(sorted(fixed))}."]
+
+
+def _is_plain(record: dict) -> bool:
+    """True for a run that sets nothing but hyper-parameters and the search."""
+    return set(record["options"]) <= {SEARCH, *(node_of(record) + parameter for parameter in PARAMETERS)}
+
+
+SENSITIVITY = Layout(  # the paper's Table A3
+    name="sensitivity",
+    title=lambda r: (
+        f"Sensitivity of {display_name(r['method'])} on {dataset_name(r['dataset'])}, {common.shots_title(r['shots'])}"
+    ),
+    groups=_swept_groups,
+    figures=lambda record: {},
+    columns=lambda there, request: [],
+    headers=lambda values: [f"{value:g}" for value in values],
+    block="parameter",
+    rows=_curves,
+    heading=lambda name, others: ("", name),
+    label=lambda row, rows: display_name(row.method) if len(rows) == 1 else row.shown,
+    remarks=_beside,
+    place=lambda first, name, value: {"dataset": first["dataset"], "parameter": name, "value": value},
+    published=lambda r, name, sources: published_sensitivity(
+        r["method"], name, r["backbone"], r["dataset"], r["shots"]
+    ),
+    compared=(_is_plain, "no other option than these parameters and the search is set"),
+    marked=False,
+    missing="No runs that differ in one of alpha, beta, lam or tau alone. Run some first, e.g.\n"
+    "  bash scripts/benchmark.sh sensitivity --datasets shapes",
 )
 
 # How the runs of a layout are cut where pairs of them are compared; of any other layout as those of `fewshot`.
@@ -231,6 +294,5 @@ PAIRS = {
         title=lambda record: f"Wrong training labels, {common.shots_title(record['shots'])}",
         groups=lambda records, request: _noise_groups(records, replace(request, methods=())),
         caption=("Columns: share of the few-shot training labels that are replaced by another class, in both runs.",),
-        part="part",
     ),
 }

@@ -14,10 +14,12 @@ from simnl.results.tables.model import Block, Cell, Row, Table
 Show = Callable[[Cell | str], str]
 DEFAULT_TITLE = "Results"
 PREAMBLE = r"% Needs \usepackage{amssymb,array,booktabs,graphicx}."
-# Points in the class `article`: of a column, of the page; at \footnotesize of a letter of an interval, of a gap.
+# Points in the class `article`: of a column, of the page; at \footnotesize of a letter of an interval, of one above the
+# line, of a gap.
 COLUMN, TEXT = 229.0, 460.0
-SMALL, GAP = 3.3, 6.0
-NARROW = " ijlftrI.,:;|!()[]'-"
+SMALL, TINY, GAP = 3.3, 2.6, 6.0
+RAISED = "ᵗˢᵃᵛᶜᵘˡᵈᵒⁿ"  # letters above the line, as `plain` gives them
+NARROW, WIDE = " ijlftrI.,:;|!()[]'-", "mw%@+−=✓✗"
 SMALLEST = 0.6  # of \footnotesize: what is still too wide continues below
 LONG = 150.0  # points: what is wider is set in lines of this width
 LINES = 50  # of a page, at \footnotesize, without a caption of two lines
@@ -109,14 +111,10 @@ def _widths(block: Block, plain: Show) -> list[float]:
 
 
 def _points(content: str) -> float:
-    value, _, half = content.partition(" ± ")
-    return sum(map(_letter, value)) + (len(half) + 1.5) * SMALL * bool(half)
-
-
-def _letter(letter: str) -> float:
-    if letter in NARROW:
-        return 2.6
-    return 6.0 if letter.isupper() or letter in "mw%@+−=✓✗" else 4.2
+    plain = content.rstrip(RAISED)
+    value, _, half = plain.partition(" ± ")
+    letters = [2.6 if c in NARROW else 6.0 if c.isupper() or c in WIDE else 4.2 for c in value]
+    return sum(letters) + (len(half) + 1.5) * SMALL * bool(half) + (len(content) - len(plain)) * TINY
 
 
 def _float(title: str, label: str, blocks: Sequence[Block], notes: Sequence[str], show: Show, plain: Show) -> str:
@@ -143,10 +141,6 @@ def _float(title: str, label: str, blocks: Sequence[Block], notes: Sequence[str]
     )
 
 
-def _cell(cell: Cell, show: Show, plain: Show) -> str:
-    return _breakable(show(cell)) if _points(plain(cell)) > LONG else show(cell)
-
-
 def _breakable(note: str) -> str:
     """Text in which long names may break behind a dot, a slash or a line."""
     return re.sub(r"(?<=[A-Za-z])(\.|/|=|\+|\\_)(?=\w)", r"\1\\allowbreak{}", note)
@@ -160,7 +154,7 @@ def _tabular(blocks: Sequence[Block], show: Show, plain: Show) -> str:
         lines.append(r"\midrule")
         if block.title:
             lines.append(rf"\multicolumn{{{len(headers)}}}{{l}}{{\emph{{{show(block.title)}}}}} \\")
-        rows = [[_cell(cell, show, plain) for cell in row] for row in block.rows]
+        rows = [[_breakable(show(c)) if _points(plain(c)) > LONG else show(c) for c in row] for row in block.rows]
         lines += [("{}" if row[0][:1] in ("[", "*") else "") + " & ".join(row) + r" \\" for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 

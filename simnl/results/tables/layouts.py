@@ -1,34 +1,53 @@
-"""The layouts by name."""
+"""The layouts by name. A new layout gets a line in `LAYOUTS`; docs/results.md says what else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from simnl.results.tables.ablation import ablation_tables
 from simnl.results.tables.common import Request
-from simnl.results.tables.curves import sensitivity_tables
 from simnl.results.tables.declared import datasets_tables, prompts_tables
-from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE
-from simnl.results.tables.lists import cost_tables
+from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE, SENSITIVITY
+from simnl.results.tables.lists import cost_tables, runs_tables
 from simnl.results.tables.model import Table
+from simnl.results.tables.optimism import optimism_tables
 from simnl.results.tables.paired import paired_tables
 
 DEFAULT_LAYOUT = "runs"
-LAYOUTS: dict[str, Callable[[Sequence[dict], Request], list[Table]]] = {
-    "fewshot": FEWSHOT.tables,
-    "dg": DG.tables,
-    "base2new": BASE2NEW.tables,
-    "sensitivity": sensitivity_tables,
-    "noise": NOISE.tables,
-    "ablation": ablation_tables,
-    "cost": cost_tables,
-    "datasets": datasets_tables,
-    "prompts": prompts_tables,
+STANDARD, STUDY, VARIANTS = "standard", "study", "variants"
+
+
+class Entry(NamedTuple):
+    """What makes the tables of a layout, and of which runs.
+
+    Attributes:
+        tables: from records and what was asked for.
+        runs: `standard`: those of studies (options, wrong labels, half of the classes) only if asked for; `study`: all,
+            and paired differences are of the study's runs; `variants`: all, of one method, while paired differences are
+            of its standard runs; else all.
+        without_records: it says something without any run, too.
+    """
+
+    tables: Callable[[Sequence[dict], Request], list[Table]]
+    runs: str = ""
+    without_records: bool = False
+
+
+LAYOUTS = {
+    DEFAULT_LAYOUT: Entry(runs_tables),
+    "fewshot": Entry(FEWSHOT.tables, STANDARD),
+    "dg": Entry(DG.tables, STANDARD),
+    "base2new": Entry(BASE2NEW.tables, STUDY),
+    "sensitivity": Entry(SENSITIVITY.tables, VARIANTS),
+    "noise": Entry(NOISE.tables, STUDY),
+    "ablation": Entry(ablation_tables, VARIANTS),
+    "cost": Entry(cost_tables, STANDARD),
+    "audit": Entry(optimism_tables, STANDARD),
+    "datasets": Entry(datasets_tables, without_records=True),
+    "prompts": Entry(prompts_tables, without_records=True),
 }
-STANDARD = ("fewshot", "dg", "cost")  # runs of studies (options, wrong labels, half of the classes) only if asked for
-PAIRED_ON_STUDIES = ("base2new", "noise")  # layouts whose paired differences are of their study's runs
-UNPAIRED = ("sensitivity", "ablation")  # layouts of one method's variants: differences are of its standard runs
-WITHOUT_RECORDS = ("datasets", "prompts")  # these say something without any run, too
+WITHOUT_RECORDS = tuple(name for name, entry in LAYOUTS.items() if entry.without_records)
 
 
 def build(layout: str, records: Sequence[dict], request: Request) -> list[Table]:
@@ -38,11 +57,12 @@ def build(layout: str, records: Sequence[dict], request: Request) -> list[Table]
         ValueError: an unknown layout, or records that it has nothing to show of.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"Unknown layout '{layout}'. Choose one of {', '.join([DEFAULT_LAYOUT, *LAYOUTS])}.")
-    kept, note = standard_runs(records, request) if layout in STANDARD else (records, "")
-    tables = LAYOUTS[layout](kept, request)
+        raise ValueError(f"Unknown layout '{layout}'. Choose one of {', '.join(LAYOUTS)}.")
+    entry = LAYOUTS[layout]
+    kept, notes = standard_runs(records, request) if entry.runs == STANDARD else (records, [])
+    tables = entry.tables(kept, request)
     for table in tables:
-        table.caption += [note] if note else []
+        table.caption += notes
     return tables
 
 
@@ -52,27 +72,27 @@ def build_paired(layout: str, records: Sequence[dict], against: str, request: Re
     Raises:
         ValueError: see `paired_tables`.
     """
-    studies = layout in PAIRED_ON_STUDIES
-    kept, note = (records, "") if studies else standard_runs(records, request)
+    runs = LAYOUTS[layout].runs
+    kept, notes = (records, []) if runs == STUDY else standard_runs(records, request)
+    if notes and runs == VARIANTS:
+        notes = [f"Of standard runs alone, not of the rows of {layout}: those runs have options.", *notes]
     tables = paired_tables(kept, against, request, layout)
     for table in tables:
-        if note and layout in UNPAIRED:
-            table.caption.append(f"Of standard runs alone, not of the rows of {layout}: those runs have options.")
-        table.caption += [note] if note else []
+        table.caption += notes
     return tables
 
 
-def standard_runs(records: Sequence[dict], request: Request) -> tuple[Sequence[dict], str]:
+def standard_runs(records: Sequence[dict], request: Request) -> tuple[Sequence[dict], list[str]]:
     """The runs that belong to no study, and a sentence on the others; all runs where there is none such."""
     standard = [
         r
         for r in records
         if not r["options"] and not r.get("label_noise") and r.get("subsample_classes", "all") == "all"
     ]
-    if request.all_runs or len(standard) in (0, len(records)):
-        return records, ""
     left = len(records) - len(standard)
-    return standard, (
+    if request.all_runs or not standard or not left:
+        return records, []
+    return standard, [
         f"Left out: {left} runs with options of their own, wrong labels or a part of the classes; tools/table.py "
         "--all-runs shows them."
-    )
+    ]

@@ -2,59 +2,50 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 
 from simnl.results.stats import interval, mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Cell, Table, text
 from simnl.results.tables.records import (
+    IDENTITY,
     SETTING,
     by_seed,
     by_setting,
     images_text,
     options_text,
     prompts_text,
+    split_by,
     values_of,
     with_targets,
 )
-from simnl.results.tables.render import render_tables
-from simnl.results.tables.terminal import FULL
 from simnl.runs.names import dataset_name, display_name
 
-SAME = (
-    "dataset", "method", "backbone", "weights", "weights_fingerprint", "shots", "preset", "protocol", "split_origin",
-    "split_hash", "subsample_classes", "label_noise", "config_hash",
-)  # fmt: skip
+SAME = ("dataset", "method", "shots", *SETTING, *IDENTITY)  # with prompts and options: what runs of one row agree in
 SUMMARY = (
     "dataset", "method", "backbone", "shots", "preset", "protocol", "prompts", "variant", "accuracy", "ci95", "seeds",
 )  # fmt: skip
 FIGURES = ("accuracy", "ci95", "seeds")
 HIDDEN = {"weights_fingerprint": "weights", "split_hash": "split", "config_hash": "config"}  # shown where rows need it
-NAMES = {"dataset": dataset_name, "method": display_name}
-PHASES = ("features", "train", "select", "test", "total")
 COSTS = {  # column: where it stands in a record, decimals
     "trainable parameters": (("trainable_parameters",), 0),
-    **{f"{phase} s": (("seconds", phase), 2) for phase in PHASES},
+    **{f"{phase} s": (("seconds", phase), 2) for phase in ("features", "train", "select", "test", "total")},
     "peak host MB": (("peak_memory_mb", "host"), 0),
     "peak GPU MB": (("peak_memory_mb", "gpu"), 0),
     "settings tried": (("num_settings",), 0),
     "encoded images": (("encoded_images",), 0),
 }
+Columns = dict[str, Callable[[dict], Cell]]
 
 
-def listed(
-    lines: Sequence[dict],
-    columns: dict[str, Callable[[dict], Cell]],
-    title: str = "",
-    caption: Sequence[str] = (),
-    unsaid: Sequence[str] = (),
-) -> Table:
-    """A table of one row per line and one column per header; csv has the lines without the keys `unsaid`."""
+def listed(lines: Sequence[dict], columns: Columns, title: str = "", caption: Sequence[str] = ()) -> Table:
+    """A table of one row per line and one column per header; csv has the lines without the key `label`."""
     rows = [[cell(line) for cell in columns.values()] for line in lines]
-    tidy = [{key: value for key, value in line.items() if key not in unsaid} for line in lines]
+    tidy = [{key: value for key, value in line.items() if key != "label"} for line in lines]
     return Table(title, list(caption), [Block(list(columns), rows)], tidy)
 
 
@@ -66,7 +57,7 @@ def number(value: float | None, decimals: int = 0) -> Cell:
 def summarise(records: Sequence[dict], ci: str = "t") -> list[dict]:
     """One row per setting: mean accuracy over the seeds and the half width of its 95 % interval (None for n = 1)."""
     groups = defaultdict(list)
-    for record in itertools.chain.from_iterable(map(with_targets, records)):
+    for record in chain.from_iterable(map(with_targets, records)):
         groups[values_of(record, SAME) + (prompts_text(record), options_text(record))].append(record)
     rows = [(_row(group, ci), group[0]) for group in groups.values()]
     for key, name in HIDDEN.items():
@@ -89,46 +80,36 @@ def _tell_apart(rows: Sequence[tuple[dict, dict]], key: str, name: str) -> None:
 def _row(group: Sequence[dict], ci: str) -> dict:
     runs, first = by_seed(group), group[0]
     accuracies = [run["accuracy"] for run in runs.values()]
+    unlike = common.unlike_standard(first, "", "{} classes", "{} wrong labels")[::-1]
+    images = images_text(first).removesuffix(" per class")
     return {
         **{key: first.get(key, "") for key in SUMMARY},
         "prompts": prompts_text(first),
-        "protocol": first["protocol"] + ("" if first.get("split_origin") == "standard" else " (own split)"),
-        "variant": _variant(first),
+        "protocol": first["protocol"] + ("" if first.get("split_origin", "standard") == "standard" else " (own split)"),
+        "variant": "; ".join(filter(None, [options_text(first), *unlike, images and f"{images} images per class"])),
         "accuracy": mean(accuracies),
         "ci95": interval(accuracies, ci),
         "seeds": " ".join(map(str, runs)),
     }
 
 
-def _variant(record: dict) -> str:
-    """What sets a run apart from a standard one: options, wrong labels, a part of the classes, too few images."""
-    parts = common.unlike_standard(record, "", "{} classes", "{} wrong labels")[::-1]
-    images = images_text(record)
-    parts += [f"{images.removesuffix(' per class')} images per class"] if images else []
-    return "; ".join(filter(None, [options_text(record), *parts]))
-
-
 def runs_table(rows: Sequence[dict]) -> Table:
     """The rows as a table; the column `variant` only where a run is not a standard one. csv keeps registered names."""
-    columns = {key: _summary_column(key) for key in SUMMARY if key != "ci95"}
+    columns: Columns = {key: partial(_named, key) for key in SUMMARY if key != "ci95"}
+    columns["accuracy"] = lambda row: Cell(row["accuracy"], row["ci95"])
     if not any(row["variant"] for row in rows):
         del columns["variant"]
-    columns["accuracy"] = lambda row: Cell(row["accuracy"], row["ci95"])
-    headers = {"accuracy": "accuracy (95 % CI)"}
-    return listed(rows, {headers.get(key, key): cell for key, cell in columns.items()})
+    return listed(rows, {"accuracy (95 % CI)" if key == "accuracy" else key: cell for key, cell in columns.items()})
 
 
-def _summary_column(key: str) -> Callable[[dict], Cell]:
-    return lambda row: text(NAMES.get(key, str)(row[key]))
+def _named(key: str, row: dict) -> Cell:
+    names = {"dataset": dataset_name, "method": display_name}
+    return text(names[key](row[key]) if key in names else row[key])
 
 
-def render(rows: Sequence[dict], fmt: str, width: int = FULL) -> str:
-    """The rows as text.
-
-    Raises:
-        ValueError: unknown format.
-    """
-    return render_tables([runs_table(rows)], fmt, width)
+def runs_tables(records: Sequence[dict], request: Request) -> list[Table]:
+    """The plain list: one row per setting."""
+    return [runs_table(summarise(records, request.ci))]
 
 
 def cost_tables(records: Sequence[dict], request: Request) -> list[Table]:
@@ -137,17 +118,14 @@ def cost_tables(records: Sequence[dict], request: Request) -> list[Table]:
 
 
 def _cost_table(records: Sequence[dict], request: Request) -> Table:
-    groups: dict[tuple, list[dict]] = {}
-    for record in records:
-        key = (record["method"], options_text(record), prompts_text(record), record["config_hash"])
-        groups.setdefault(key, []).append(record)
-    order = common.method_order((key[0] for key in groups), request.methods)
-    keys = sorted(groups, key=lambda key: (order.index(key[0]), key))
-    lines = [_cost_line(_cost_label(key, groups), list(by_seed(groups[key]).values())) for key in keys]
+    groups = split_by(records, lambda r: (r["method"], options_text(r), prompts_text(r), r["config_hash"]))
+    order = common.method_order((r["method"] for r in records), request.methods)
+    runs = sorted((list(by_seed(group).values()) for group in groups), key=lambda of: order.index(of[0]["method"]))
+    lines = [{**_cost_line(of_row), "label": _cost_label(of_row[0], [other[0] for other in runs])} for of_row in runs]
     first = records[0]
     where = f"{dataset_name(first['dataset'])}, {common.shots_title(first['shots'])} ({common.run_title(first)})"
-    columns: dict[str, Callable[[dict], Cell]] = {"method": lambda line: text(line["label"])}
-    columns |= {name: _cost_column(name.replace(" ", "_"), decimals) for name, (_, decimals) in COSTS.items()}
+    columns: Columns = {"method": lambda line: text(line["label"])}
+    columns |= {name: partial(_cost_cell, name) for name in COSTS}
     caption = [
         common.setting_text(first),
         *common.fewer_images(records),
@@ -156,18 +134,18 @@ def _cost_table(records: Sequence[dict], request: Request) -> Table:
         "depend on what was in the feature store: the first run on some images encodes them for all others. Memory is "
         "the peak of the process, which may have done other runs before.",
     ]
-    return listed(lines, columns, f"Cost on {where}", caption, unsaid=["label"])
+    return listed(lines, columns, f"Cost on {where}", caption)
 
 
-def _cost_label(key: tuple, groups: dict[tuple, list[dict]]) -> str:
-    """The method, and what tells it apart from the other rows of the same method."""
-    same = [other for other in groups if other[0] == key[0]]
-    parts = [key[1], *(key[i] for i in (2, 3) if len({o[i] for o in same if o[1] == key[1]}) > 1)]
-    extra = "; ".join(part for part in parts if part)
-    return display_name(key[0]) + (f" ({extra})" if extra else "")
+def _cost_label(first: dict, firsts: Sequence[dict]) -> str:
+    """The method, and what tells its row apart from the other rows of the same method."""
+    alike = [r for r in firsts if (r["method"], options_text(r)) == (first["method"], options_text(first))]
+    parts = [say(first) for say in (prompts_text, lambda r: r["config_hash"]) if len({say(r) for r in alike}) > 1]
+    extra = "; ".join(filter(None, [options_text(first), *parts]))
+    return display_name(first["method"]) + (f" ({extra})" if extra else "")
 
 
-def _cost_line(label: str, runs: Sequence[dict]) -> dict:
+def _cost_line(runs: Sequence[dict]) -> dict:
     first = runs[0]
     return {
         "layout": "cost",
@@ -178,12 +156,11 @@ def _cost_line(label: str, runs: Sequence[dict]) -> dict:
         "device": first.get("device", ""),
         "n": len(runs),
         **{name.replace(" ", "_"): _average(runs, path) for name, (path, _) in COSTS.items()},
-        "label": label,
     }
 
 
-def _cost_column(key: str, decimals: int) -> Callable[[dict], Cell]:
-    return lambda line: number(line[key], decimals)
+def _cost_cell(name: str, line: dict) -> Cell:
+    return number(line[name.replace(" ", "_")], COSTS[name][1])
 
 
 def _average(runs: Sequence[dict], path: Sequence[str]) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from simnl.results.stats import interval, mean, paired_difference
 
@@ -17,16 +18,18 @@ class Stat:
     """Accuracies of one setting by seed, in percent.
 
     Attributes:
-        by_seed: the accuracies.
+        by_seed: the accuracies; differences have draws in place of seeds.
         ci: name of the interval to make of them.
         split: what the seeds were drawn from; figures of other splits share no draws with these.
         images: how many training images a class had where that is not the number of shots, e.g. `32 per class`.
+        sign: 1 where higher figures are better, -1 where lower ones are.
     """
 
-    by_seed: dict[int, float]
+    by_seed: dict[Any, float]
     ci: str = "t"
     split: str = ""
     images: str = ""
+    sign: int = 1
 
     @property
     def mean(self) -> float:
@@ -44,12 +47,12 @@ class Stat:
         return len(self.by_seed)
 
     def is_beaten_by(self, best: Stat) -> bool:
-        """False where the interval of the paired difference to a higher figure contains 0.
+        """False where the interval of the paired difference to a better figure contains 0.
 
-        Where there is nothing to test (other splits, or fewer than two common seeds), the lower mean is beaten.
+        Where there is nothing to test (other splits, or fewer than two common seeds), the worse mean is beaten.
         """
         found = paired_difference(best.by_seed, self.by_seed, self.ci) if best.split == self.split else None
-        return self.mean < best.mean and (found is None or found[0] > found[1])
+        return self.sign * (best.mean - self.mean) > 0 and (found is None or self.sign * found[0] > found[1])
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Cell:
         signed: show a plus sign.
         mark: "", "best" or "second".
         note: short text after the figure, e.g. `(n=2)`.
+        audit: letters on how a published figure came about, shown as superscripts.
         decimals: of value and half.
         grouped: thousands apart by commas.
         stat: the figures that the value is the mean of, to be marked.
@@ -73,6 +77,7 @@ class Cell:
     signed: bool = False
     mark: str = ""
     note: str = ""
+    audit: str = ""
     decimals: int = 2
     grouped: bool = False
     stat: Stat | None = None
@@ -100,8 +105,8 @@ class Table:
     """
 
     title: str
-    caption: list[str]
-    blocks: list[Block]
+    caption: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     tidy: list[dict] = field(default_factory=list)
     marked: bool = False
 
@@ -123,7 +128,7 @@ def figure(stat: Stat | None, usual_n: int | None = None) -> Cell:
 def mark_columns(rows: Sequence[Row]) -> list[Row]:
     """The rows with the best and second best figures of each column marked.
 
-    Best are the highest mean and all figures that it does not beat (`Stat.is_beaten_by`); second, only where the best
+    Best are the best mean and all figures that it does not beat (`Stat.is_beaten_by`); second, only where the best
     stands alone, are the next mean and all that this one does not beat. The only figure of a column has no mark.
     """
     marked = [list(row) for row in rows]
@@ -144,7 +149,7 @@ def _marks(stats: dict[int, Stat]) -> dict[int, str]:
 
 
 def _unbeaten(stats: dict[int, Stat]) -> list[int]:
-    """The highest mean (of equals all), and what any of these does not beat."""
-    top = max((stat.mean for stat in stats.values()), default=0.0)
-    highest = [stat for stat in stats.values() if stat.mean == top]
-    return [i for i, stat in stats.items() if not all(stat.is_beaten_by(best) for best in highest)]
+    """The best mean (of equals all), and what any of these does not beat."""
+    top = max((stat.sign * stat.mean for stat in stats.values()), default=0.0)
+    first = [stat for stat in stats.values() if stat.sign * stat.mean == top]
+    return [i for i, stat in stats.items() if not all(stat.is_beaten_by(best) for best in first)]

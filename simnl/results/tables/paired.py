@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from simnl.results.stats import CI_METHODS
@@ -15,47 +16,49 @@ from simnl.results.tables.records import SETTING, GridRow, prompts_text
 from simnl.runs.names import display_name
 
 ALL = "all draws"
+AVERAGED = "Average: of each draw's differences on the targets, of draws that have all of them."
 # runs of one setting that agree in these saw the same images and labels
 DRAW = ("dataset", "shots", "seed", "split_hash", "label_noise")
 
 
-def differences(
-    records: Sequence[dict], is_baseline: Callable[[dict], bool], figures: Callable[[dict], dict[Any, float]]
-) -> list[dict]:
-    """Each run that has a draw in common with the baseline, once per figure that both have.
-
-    Args:
-        records: of one setting, the baseline's among them.
-        is_baseline: whether a run is one of the baseline.
-        figures: {column: accuracy} of a run.
-
-    Returns:
-        The runs with the difference to the baseline as `accuracy`, their draw as `seed`, and the figure's `column`.
+def baseline_by_draw(records: Sequence[dict], is_baseline: Callable[[dict], bool]) -> dict[tuple, dict]:
+    """The runs of the baseline among records of one setting, by draw.
 
     Raises:
-        ValueError: runs of the baseline of more than one config on the same data set, shots and split.
+        ValueError: there are runs of more than one config on the same data set, shots and split.
     """
     baseline: dict[tuple, dict] = {}
     configs: dict[tuple, dict] = {}
     for record in filter(is_baseline, records):
         baseline[draw_of(record)] = record
-        other = configs.setdefault(tuple(record.get(key, "") for key in DRAW if key != "seed"), record)
+        other = configs.setdefault(draw_of({**record, "seed": ""}), record)
         if (other["config_hash"], prompts_text(other)) != (record["config_hash"], prompts_text(record)):
             raise ValueError(
                 f"{record['method']} has runs of two configs on {record['dataset']} with {record['shots']} shots: "
                 f"{other.get('path')} and {record.get('path')}. Give the folders of one."
             )
-    found = []
-    for record in records:
-        draw = draw_of(record)
-        if draw in baseline and not is_baseline(record):
-            theirs = figures(baseline[draw])
-            found += [
-                {**record, COLUMN: column, "accuracy": value - theirs[column], "seed": draw}
-                for column, value in figures(record).items()
-                if column in theirs
-            ]
-    return found
+    return baseline
+
+
+def differences(
+    records: Sequence[dict], is_baseline: Callable[[dict], bool], figures: Callable[[dict], dict[Any, float]]
+) -> list[dict]:
+    """Each run that has a draw in common with the baseline, once per figure of `figures` that both have.
+
+    The difference is its `accuracy`, the draw its `seed`, and the figure's name its `column`.
+
+    Raises:
+        ValueError: runs of the baseline of more than one config on the same data set, shots and split.
+    """
+    baseline = baseline_by_draw(records, is_baseline)
+    return [
+        {**record, COLUMN: column, "accuracy": value - theirs[column], "seed": draw_of(record)}
+        for record in records
+        if draw_of(record) in baseline and not is_baseline(record)
+        for theirs in [figures(baseline[draw_of(record)])]
+        for column, value in figures(record).items()
+        if column in theirs
+    ]
 
 
 def draw_of(record: dict) -> tuple:
@@ -70,15 +73,11 @@ def union(stats: Sequence[Stat]) -> Stat:
 
 def merged(rows: Sequence[GridRow]) -> list[GridRow]:
     """Rows of the same label as one, with the draws of all."""
-    by_label: dict[str, list[GridRow]] = {}
+    whole: dict[str, GridRow] = {}
     for row in rows:
-        by_label.setdefault(row.label, []).append(row)
-    whole = []
-    for label, same in by_label.items():
-        columns = dict.fromkeys(column for row in same for column in row.stats)
-        stats = {c: union([row.stats[c] for row in same if c in row.stats]) for c in columns}
-        whole.append(GridRow(same[0].method, label, same[0].first, stats))
-    return whole
+        same = whole.setdefault(row.label, replace(row, stats={}))
+        same.stats |= {c: union([same.stats[c], stat] if c in same.stats else [stat]) for c, stat in row.stats.items()}
+    return list(whole.values())
 
 
 def difference_cell(stat: Stat | None, usual_n: int | None = None) -> Cell:
@@ -118,51 +117,39 @@ def _table(records: Sequence[dict], found: Sequence[dict], against: str, request
     summary = layout.averaged(columns)
     if summary and summary.apart:  # all draws, of all columns; else each draw's mean over the columns that share it
         summary = summary._replace(name=ALL)
-    note = "Average: of each draw's differences on the targets, of draws that have all of them."
     blocks = _blocks(found, summary, layout, request)
     columns += [summary.name] if summary else []
-    headers, first, baseline = ["method", *layout.headers(columns)], layout.setting(records[0]), display_name(against)
-    title = layout.title(records[0])
+    first, baseline, title = layout.setting(records[0]), display_name(against), layout.title(records[0])
     where = f", {title[0].lower()}{title[1:]}" if title else ""
+    table = Table(f"Differences to {baseline} over the same draws{where} ({common.run_title(first)}): points")
+    table.caption = [
+        common.setting_text(first),
+        *common.fewer_images(records),
+        f"Mean of a method's accuracy minus that of {baseline} over the n draws (data set, shots, seed, split) "
+        f"that both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one draw.",
+        *layout.caption,
+        *([AVERAGED] if summary and not summary.apart else []),
+        f"Prompts: {common.by_value(records, prompts_text)}.",
+    ]
     every = "All shots" if layout.block == "shots" else "All data sets"
-    return Table(
-        title=f"Differences to {baseline} over the same draws{where} ({common.run_title(first)}): points",
-        caption=[
-            common.setting_text(first),
-            *common.fewer_images(records),
-            f"Mean of a method's accuracy minus that of {baseline} over the n draws (data set, shots, seed, split) "
-            f"that both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one draw.",
-            *layout.caption,
-            *([note] if summary and not summary.apart else []),
-            f"Prompts: {common.by_value(records, prompts_text)}.",
-        ],
-        blocks=[
-            Block(
-                headers,
-                [[text(row.shown), *(difference_cell(row.stats.get(column)) for column in columns)] for row in rows],
-                every if key == ALL else common.block_title(key),
-            )
-            for key, rows in blocks.items()
-        ],
-        tidy=[
-            _tidy(against, key, row, column, layout, request.ci)
-            for key, rows in blocks.items()
-            for row in rows
-            for column in columns
-            if column in row.stats
-        ],
-    )
+    for key, rows in blocks.items():
+        body = [[text(row.shown), *(difference_cell(row.stats.get(column)) for column in columns)] for row in rows]
+        heading = every if key == ALL else common.block_title(key)
+        table.blocks.append(Block(["method", *layout.headers(columns)], body, heading))
+        for row in rows:
+            shown = [column for column in columns if column in row.stats]
+            table.tidy += [_tidy(against, key, row, column, layout, request.ci) for column in shown]
+    return table
 
 
 def _blocks(found: Sequence[dict], summary: Average | None, layout: Layout, request: Request) -> Rows:
     """Rows by block, with the summary; those of all blocks last, where there are several."""
     blocks = layout.grids(found, request)
     for rows in blocks.values():
-        if summary and summary.apart:
-            for row in rows:
-                row.stats[summary.name] = union(list(row.stats.values()))
-        elif summary:
+        if summary and not summary.apart:
             common.add_average(rows, summary.name, summary.over, request.ci)
+        for row in rows if summary and summary.apart else []:
+            row.stats[ALL] = union(list(row.stats.values()))
     if len(blocks) > 1:
         blocks[ALL] = merged([row for rows in blocks.values() for row in rows])
     return {key: common.ordered(rows, request) for key, rows in blocks.items()}
@@ -171,13 +158,14 @@ def _blocks(found: Sequence[dict], summary: Average | None, layout: Layout, requ
 def _tidy(against: str, key: Any, row: GridRow, column: Any, layout: Layout, ci: str) -> dict[str, object]:
     """A difference for csv."""
     stat = row.stats[column]
+    shots = {"dataset": column, "shots": "all" if key == ALL else key}
     part = {"dataset": key, "part": column, "shots": row.first["shots"]}
     return {
         "layout": "paired",
         "method": row.method,
         "row": row.label,
         "against": against,
-        **(part if layout.part else {"dataset": column, "shots": "all" if key == ALL else key}),
+        **(shots if layout.block == "shots" else part),
         **{name: row.first.get(name, "") for name in SETTING},
         "difference": stat.mean,
         "ci95": stat.half,

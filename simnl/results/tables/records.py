@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,35 +137,27 @@ def grid(
     """
     rows, prompts = [], prompts or prompts_text
     variants = split_by(records, lambda r: (r["method"], describe(r), prompts(r)))
-    several: dict[tuple[str, str], list[list[dict]]] = {}
+    several = Counter((members[0]["method"], describe(members[0])) for members in variants)
     for members in variants:
-        several.setdefault((members[0]["method"], describe(members[0])), []).append(members)
-    for (method, options), same in several.items():
-        for members in same:
-            extra = [options, prompts(members[0]) if len(same) > 1 else ""]
-            rows += _rows(method, [e for e in extra if e], members, column, ci)
+        method, options = members[0]["method"], describe(members[0])
+        words = [options, prompts(members[0]) if several[method, options] > 1 else ""]
+        rows += _rows(method, [word for word in words if word], members, column, ci)
     return rows
 
 
-def _rows(method: str, extra: list[str], members: list[dict], column: Callable, ci: str) -> list[GridRow]:
+def _rows(method: str, words: list[str], members: list[dict], column: Callable, ci: str) -> list[GridRow]:
     """One row, and one for each config or split where a cell has several."""
-    plain: dict[Any, Stat] = {}
-    separate: dict[str, tuple[dict, dict[Any, Stat]]] = {}
+    rows: dict[str, GridRow] = {}
     for cell in split_by(members, lambda r: str(column(r))):
         runs = split_by(cell, lambda r: values_of(r, IDENTITY))
-        if len(runs) == 1:
-            plain[column(cell[0])] = _stat(cell, ci)
-            continue
         for run in runs:
             config, split = (str(run[0].get(key, ""))[:8] for key in IDENTITY)
-            name = f"config {config}, split {split}" if split else f"config {config}"
-            separate.setdefault(name, (run[0], {}))[1][column(run[0])] = _stat(run, ci)
-    rows = [GridRow(method, _label(method, extra), members[0], plain)] if plain else []
-    return rows + [GridRow(method, _label(method, [*extra, name]), r, s) for name, (r, s) in separate.items()]
-
-
-def _label(method: str, extra: Sequence[str]) -> str:
-    return f"{method} ({'; '.join(extra)})" if extra else method
+            name = "" if len(runs) == 1 else f"config {config}, split {split}" if split else f"config {config}"
+            extra = "; ".join([*words, *([name] if name else [])])
+            first = run[0] if name else members[0]
+            row = rows.setdefault(name, GridRow(method, f"{method} ({extra})" if extra else method, first, {}))
+            row.stats[column(run[0])] = _stat(run, ci)
+    return [row for _, row in sorted(rows.items(), key=lambda pair: pair[0] != "")]
 
 
 def _stat(records: Sequence[dict], ci: str) -> Stat:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from simnl import escaping
-from simnl.results.tables.latex import latex_text
+from simnl.results.tables.latex import RAISED, latex_text
 from simnl.results.tables.model import BEST, SECOND, Cell, Table
 from simnl.results.tables.terminal import FULL, NARROWEST, block_text, grid_text, wrapped
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
 TERMINAL_MARKS = {BEST: "*", SECOND: "_", "": ""}  # before the number, so that columns stay aligned
+ABOVE = str.maketrans("tsavculdon", RAISED)  # letters of the audit, above the line
 MARKS = {"terminal": "*: best; _: second", "markdown": "Bold: best; underlined: second"}
 MARKS["latex"] = MARKS["markdown"]
 RULE = (
@@ -78,15 +79,17 @@ def cell_text(cell: Cell, fmt: str) -> str:
     number = f"{cell.value:{'+' if cell.signed else ''}{',' if cell.grouped else ''}.{cell.decimals}f}"
     half = "" if cell.half is None else f" ± {cell.half:.{cell.decimals}f}"
     note = f" {cell.note}" if cell.note else ""
+    letters = ",".join(cell.audit)
     if fmt == "latex":
         command = {BEST: r"\mathbf", SECOND: r"\underline"}.get(cell.mark)
         number = f"{command}{{{number}}}" if command else number
         half = half and f"\\,{{\\scriptstyle\\pm{half[3:]}}}"
-        return f"${number.replace(',', '{,}')}{half}$" + escape(note, fmt)
+        raised = f"^{{\\mathrm{{{cell.audit}}}}}" if letters else ""
+        return f"${number.replace(',', '{,}')}{half}{raised}$" + escape(note, fmt)
     if fmt == "markdown":
         number = {BEST: f"**{number}**", SECOND: f"<u>{number}</u>"}.get(cell.mark, number)
-        return number + half + note
-    return TERMINAL_MARKS[cell.mark] + number + half + note
+        return number + half + (f"<sup>{letters}</sup>" if letters else "") + note
+    return TERMINAL_MARKS[cell.mark] + number + half + cell.audit.translate(ABOVE) + note
 
 
 def escape(content: str, fmt: str) -> str:

@@ -1,0 +1,158 @@
+"""How published figures came about: the audit's files, the marks that follow, and the page made from both."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from helpers.table_records import REPO
+from simnl.results.published import PAPER_A1, PAPER_A2, read
+from simnl.results.published.audit import (
+    MARKS,
+    findings,
+    findings_on,
+    footnotes,
+    is_comparable,
+    marks_on,
+    ordered,
+    problems,
+)
+from simnl.results.published.page import END, START, link, refreshed
+
+TIP, APE = "Tip-Adapter repository, log", "APE repository, notebook"
+LDC_LOG, LDC_README = "LDC repository, log", "LDC repository, README"
+SHARED = REPO.parent / "shared" / "audit"
+
+
+@pytest.mark.parametrize(
+    ("source", "method", "dataset", "marks"),
+    [
+        (PAPER_A1, "SimNL", "dtd", "vd"),  # the whole validation split, draws of its own; three seeds
+        (PAPER_A1, "SimNL", "imagenet", "td"),
+        (PAPER_A1, "SimNL", "average", "tvd"),  # of both
+        (PAPER_A2, "SimNL", "imagenet -> imagenet_a", "ad"),
+        (PAPER_A1, "TipAdapterF", "dtd", "tdo"),  # its epoch is chosen on test on every data set
+        (TIP, "TipAdapter", "dtd", "vdo"),
+        (TIP, "TipAdapter", "imagenet", "tdo"),
+        (TIP, "CLIPAdapter", "dtd", "n"),  # made anew by others: what its authors do says nothing of it
+        (APE, "TipAdapter", "dtd", "n"),
+        (LDC_LOG, "LDC", "dtd", "vdo"),  # two findings, told apart by what the source is
+        (LDC_README, "LDC", "dtd", "tdo"),
+        (PAPER_A1, "CoOp", "dtd", "c"),
+        (PAPER_A1, "ZeroshotCLIP", "dtd", ""),  # nothing can be chosen
+        (PAPER_A2, "ZeroshotCLIP", "imagenet -> imagenet_a", ""),
+        ("GDA repository, logs", "GDA", "imagenet -> imagenet_a", "sd"),
+        ("TDA repository, README", "TDA", "dtd", "cuo"),
+        ("SO repository, README", "LoRA", "dtd", "n"),
+    ],
+)
+def test_marks_of_figures(source, method, dataset, marks):
+    assert marks_on(source, method, dataset) == marks
+
+
+def test_base_to_new_figures_have_findings_of_their_own():
+    assert marks_on("GDA repository, logs", "GDA", "dtd", "base2new") == "vd"
+    assert marks_on("GDA repository, logs", "GDA", "imagenet", "base2new") == "td"
+    assert marks_on("MaPLe repository, README", "MaPLe", "average", "base2new") == ""
+    assert marks_on("MaPLe repository, README", "CoOp", "average", "base2new") == "n"
+
+
+def test_every_figure_has_marks_that_exist():
+    for row in read("accuracy"):
+        assert set(marks_on(row["source"], row["method"], row["dataset"])) <= set(MARKS)
+    assert {row["method"] for row in read("accuracy")} > {"TIMO", "TIMOS", "CCAFT", "CLIPSVD", "ReHARK", "TDA"}
+
+
+def test_only_equal_protocols_are_comparable():
+    assert not is_comparable(PAPER_A1, "SimNL", "dtd", "full-val")  # draws of its own
+    assert is_comparable(PAPER_A1, "ZeroshotCLIP", "dtd", "no-val")
+    assert is_comparable(PAPER_A1, "ZeroshotCLIP", "dtd", "fewshot-val")
+    assert not is_comparable(PAPER_A1, "CoOp", "dtd", "no-val")  # constants per data set
+    assert is_comparable("MaPLe repository, README", "MaPLe", "average", "no-val", "base2new")
+    assert not is_comparable(TIP, "CLIPAdapter", "dtd", "no-val")  # nothing is known
+    assert not is_comparable(PAPER_A1, "TipAdapterF", "dtd", "fewshot-val")
+    assert not is_comparable(PAPER_A1, "ZeroshotCLIP", "dtd", "unheard-of")
+
+
+def test_an_average_is_comparable_only_if_all_of_its_figures_are():
+    assert {finding.datasets for finding in findings_on(PAPER_A1, "SimNL", "average")} == {"ten", "imagenet"}
+
+
+def test_footnotes_are_sentences_in_the_order_of_the_marks():
+    notes = footnotes({"n": ["CLIP-Adapter"], "t": ["Tip-Adapter-F", "APE", "APE"], "d": []})
+    assert notes == [
+        "Letters at published figures: what the authors' released code does (docs/audit.md). (t) APE, Tip-Adapter-F: "
+        "epoch or hyper-parameters are chosen on the test images; (n) CLIP-Adapter: not known."
+    ]
+    assert footnotes({}) == []
+    assert ordered("dtvt") == "tvd"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("selection", "TEST", "'TEST' is none of none, constants"),
+        ("draws", "", "'' is none of coop"),
+        ("tasks", "fewshot dg", "is not made of fewshot"),
+        ("tasks", "", "is not made of"),
+        ("num_seeds", "three", "is no number"),
+        ("commit", "abc123", "40 hex digits"),
+        ("evidence", "main.py:12; somewhere", "a file with its lines"),
+        ("evidence", "main.py", "a file with its lines"),
+        ("confidence", "sure", "none of executed"),
+    ],
+)
+def test_a_row_with_a_fault_is_told_by_its_column(column, value, says):
+    finding = findings()[0]
+    assert not problems(finding)
+    wrong = problems(finding._replace(**{column: value}))
+    assert list(wrong) == [column]
+    assert says in wrong[column]
+
+
+def test_evidence_leads_to_lines_at_the_commit():
+    coop = next(finding for finding in findings() if finding.method == "CoOp")
+    at = "https://github.com/KaiyangZhou/CoOp/blob/ff61507c790454bce7c5052c3ac39e60772f1f89"
+    assert (
+        link(coop, "datasets/imagenet.py:33-35") == f"[datasets/imagenet.py:33-35]({at}/datasets/imagenet.py#L33-L35)"
+    )
+    assert link(coop, "README.md:24").endswith("/README.md#L24)")
+    other = "KaiyangZhou/Dassl.pytorch@c61a1b570ac6 dassl/config/defaults.py:216"
+    assert "KaiyangZhou/Dassl.pytorch/blob/c61a1b570ac6/dassl/config/defaults.py#L216" in link(coop, other)
+
+
+def test_the_page_is_made_from_the_files():
+    path = REPO / "docs" / "audit.md"
+    page = path.read_text(encoding="utf-8")
+    advice = "python tools/audit.py --page"
+    assert refreshed(page) == page, f"docs/audit.md is not what the audit's files say. Run: {advice}"
+    with pytest.raises(ValueError, match="between which"):
+        refreshed(page.replace(END, ""))
+    assert page.count(START) == 1
+
+
+def test_findings_are_those_of_the_audit():
+    """Every row of the audit as it was handed over is here, with its evidence."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not here")
+    with (SHARED / "audit.csv").open(newline="", encoding="utf-8") as file:
+        given = {
+            (row["repo"], row["dataset_scope"], row["evidence"], row["quote_free_note"]) for row in csv.DictReader(file)
+        }
+    assert {(f.repository, f.scope, f.evidence, f.note) for f in findings()} == given
+
+
+def test_harmonic_means_are_those_of_the_averages():
+    averages: dict[tuple[str, str], dict[str, float]] = {}
+    for row in read("base2new"):
+        if row["dataset"] == "average":
+            averages.setdefault((row["source"], row["method"]), {})[row["classes"]] = float(row["accuracy"])
+    assert len(averages) > 25
+    others = {  # docs/audit.md says so of them
+        ("CLIP-SVD repository, README", "GDA"): 78.72,
+        ("PromptSRC repository, README", "ProDA"): 76.65,
+    }
+    for key, of in averages.items():
+        harmonic = 2 * of["base"] * of["new"] / (of["base"] + of["new"])
+        assert of["harmonic"] == pytest.approx(others.get(key, harmonic), abs=0.02), key
