@@ -13,7 +13,8 @@ from benchmarks.extraction import random_clip
 from benchmarks.measure import interleave
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
-from trainers.coop import CoOpHead, initial_context
+from simnl.fewshot.prompt_head import initial_context
+from trainers.coop import CoOpHead
 
 TITLE = "Learning prompts (CoOp)"
 SIZES = {"tiny": ("tiny-clip", 4, (4,)), "fast": ("ViT-B-32", 40, (100, 1000)), "full": ("ViT-B-32", 200, (100, 1000))}

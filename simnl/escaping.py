@@ -7,6 +7,7 @@ There is one function for each format, and everything that is shown passes throu
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 
@@ -16,6 +17,8 @@ UNSAFE = re.compile(f"[{UNSEEN}]")
 UNSAFE_IN_LINE = re.compile(f"[{UNSEEN}\n\t]")
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # how a spreadsheet's formulas start
 LENGTH = 80  # characters of a value in a message
+NO_FILE_NAME = re.compile(r'[/\\%:*?"<>|]|^\.|^$')  # separators, what is special somewhere, a hidden file's dot
+BYTES = 120  # of a file name that is made of a text
 
 
 def printable(text: str, lines: bool = False) -> str:
@@ -54,6 +57,15 @@ def markdown(text: str) -> str:
 def figure_text(text: str) -> str:
     """Text in which matplotlib sees no formula."""
     return printable(text, lines=True).replace("$", r"\$")
+
+
+def file_name(text: str) -> str:
+    """A text as the name of one file or folder, which leads nowhere else: `a/b` is `a%2Fb`. Long ones are cut."""
+    name = NO_FILE_NAME.sub(lambda found: f"%{ord(found[0] or '%'):02X}", printable(text))
+    if len(name.encode()) <= BYTES:
+        return name
+    start = name.encode()[: BYTES - 17].decode(errors="ignore")
+    return f"{start}~{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
 
 def _is_number(text: str) -> bool:

@@ -22,8 +22,9 @@ Environment variables (value in brackets: the default)
   WEIGHTS   an open_clip weights tag, or the path of a checkpoint      [the backbone's own]
   SEEDS     the seeds, separated by blanks                             [1 2 3]
   PRESET    repaired mends the authors' mistakes, official keeps them  [repaired]
-  PROTOCOL  what hyper-parameters are selected on: no-val, fewshot-val (min(K,4) images per class), full-val (the
-            whole validation split, as the authors do) or oracle-test (the test set)   [fewshot-val]
+  PROTOCOL  what hyper-parameters are selected on: no-val, held-shot (one of the K images per class, which is fitted
+            on afterwards), fewshot-val (min(K,4) further images per class), full-val (the whole validation split, as
+            the authors do) or oracle-test (the test set)   [fewshot-val]
   TARGETS   shifted data sets that are tested, too: config names, or `variants` for all of DATASET   [none]
             (the dg.sh of a method is its main.sh with TARGETS=variants)
   DEVICE    auto, cpu, cuda or cuda:N                                  [auto]

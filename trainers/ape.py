@@ -103,6 +103,7 @@ class APEHead(CacheHead):
         text, cache_keys, labels: as for `CacheHead`, on all channels. The keys that the head holds are refined, (N, Q).
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
+        channels: (Q,) int64, where they are selected already. Without them the head selects its own.
         inputs: the other arguments of `CacheHead`, with beta, alpha and gamma.
     """
 
@@ -111,6 +112,7 @@ class APEHead(CacheHead):
     kl: Tensor
 
     MIXING = ("gamma",)
+    TERMS = {"weights": "cache"}
 
     def __init__(
         self,
@@ -120,11 +122,12 @@ class APEHead(CacheHead):
         labels: Tensor,
         num_channels: int,
         weights: tuple[float, float],
+        channels: Tensor | None = None,
         **inputs: Any,
     ):
         owners = torch.cat([torch.arange(len(text), device=labels.device), labels])
         similarity = inter_class_similarity(torch.cat([text, cache_keys]), owners, len(text))
-        channels = select_channels(similarity, text, weights, num_channels)
+        channels = select_channels(similarity, text, weights, num_channels) if channels is None else channels
         refined = F.normalize(cache_keys[:, channels], dim=-1)
         super().__init__(text=text, cache_keys=refined, labels=labels, **inputs)
         kl = kl_weights(refined, F.normalize(text[:, channels], dim=-1), labels)
@@ -137,14 +140,26 @@ class APEHead(CacheHead):
         refined = F.normalize(f[:, self.channels], dim=-1)
         return {"text": self.logit_scale * f @ self.text.T, "affinity": refined @ self.cache_keys.T}
 
+    def arguments(self) -> dict[str, Any]:
+        """With the channels: of nearly equal ones, another machine might select others."""
+        return super().arguments() | {"channels": self.channels}
+
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """exp(-beta (1 - f'.k')) (B, N), beside the text logits."""
         return {"text": terms["text"], "weights": torch.exp(-beta * (1 - terms["affinity"]))}
 
+    def weighed(self, weights: Tensor, gamma: float) -> Tensor:
+        """Rows (B, N) weighed by exp(gamma KL)."""
+        return weights * torch.exp(gamma * self.kl)
+
+    def row_weights(self, features: Tensor) -> Tensor:
+        """As in the base."""
+        stage = self.stage(self.terms(features), beta=self.hparams["beta"])
+        return self.weighed(stage["weights"], self.hparams["gamma"])
+
     def affine(self, stage: Mapping[str, Tensor], *, gamma: float) -> tuple[Tensor, Tensor]:
         """logits = text + alpha cache; gamma weighs the rows of the cache."""
-        weights = stage["weights"] * torch.exp(gamma * self.kl)
-        return stage["text"], self.class_sum(weights)
+        return stage["text"], self.class_sum(self.weighed(stage["weights"], gamma))
 
 
 class APETHead(CacheHead):
@@ -153,20 +168,28 @@ class APETHead(CacheHead):
     Args:
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
+        channels: (Q,) int64, where they are selected already. Without them the head selects its own.
         inputs: the arguments of `CacheHead`, with beta and alpha.
     """
 
     similarity: Tensor
     channels: Tensor
 
-    def __init__(self, *, num_channels: int, weights: tuple[float, float], **inputs):
+    def __init__(
+        self, *, num_channels: int, weights: tuple[float, float], channels: Tensor | None = None, **inputs: Any
+    ):
         super().__init__(**inputs)
         text = self.text
         similarity = inter_class_similarity(text, torch.arange(len(text), device=text.device), len(text))
         self.frozen_buffer("similarity", similarity)
-        self.frozen_buffer("channels", select_channels(similarity, text, weights, num_channels))
+        channels = select_channels(similarity, text, weights, num_channels) if channels is None else channels
+        self.frozen_buffer("channels", channels)
         self.residual = nn.Parameter(text.new_zeros(len(text), num_channels))
         self.value_weights = nn.Parameter(text.new_ones(len(self.labels)))
+
+    def arguments(self) -> dict[str, Any]:
+        """With the channels: the residual that was learned belongs to them."""
+        return super().arguments() | {"channels": self.channels}
 
     @property
     def num_products(self) -> int:
@@ -192,8 +215,15 @@ class APETHead(CacheHead):
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """Cache logits (B, C) at a sharpness beta, beside the text logits."""
-        weights = self.value_weights * torch.exp(-beta * (1 - terms["affinity"]))
-        return {"text": terms["text"], "cache": self.class_sum(weights)}
+        return {"text": terms["text"], "cache": self.class_sum(self.weighed(terms["affinity"], beta))}
+
+    def weighed(self, affinity: Tensor, beta: float) -> Tensor:
+        """o_n exp(-beta (1 - a)) of affinities a, (B, N)."""
+        return self.value_weights * torch.exp(-beta * (1 - affinity))
+
+    def row_weights(self, features: Tensor) -> Tensor:
+        """As in the base."""
+        return self.weighed(self.terms(features)["affinity"], self.hparams["beta"])
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """logits = text + alpha cache."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -78,6 +78,10 @@ class ZSLPHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
         return self.logit_scale * F.normalize(features, dim=-1) @ F.normalize(self.prototypes, dim=-1).T
+
+    def deployed(self) -> ClassifierHead:
+        """The prototypes as a constant classifier."""
+        return ClassifierHead(F.normalize(self.prototypes, dim=-1), self.logit_scale)
 
 
 class CLAPHead(ZSLPHead):

@@ -29,9 +29,9 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.prompt_head import initial_context
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
-from trainers.coop import initial_context
 
 
 class CoCoOpHead(Head):

@@ -24,51 +24,25 @@ from __future__ import annotations
 
 import logging
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words
-from simnl.fewshot.head import Head
-from simnl.fewshot.loaders import seeded_generator
+from simnl.clip.prompt_learning import LearnedPrompts, TextTower
+from simnl.fewshot.head import ClassifierHead
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.prompt_head import PromptHead, initial_context
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
 log = logging.getLogger(__name__)
 
 
-def initial_context(
-    tower: TextTower, words: str, num_context: int, seed: int, num_classes: int | None = None
-) -> Tensor:
-    """The vectors at the start: the embeddings of the words, or N(0, 0.02^2) where there are none.
+class CoOpHead(PromptHead):
+    """Cosine with the text features of learned prompts, beside the negative branch if there is one.
 
     Args:
-        tower: the text tower.
-        words: empty: random vectors. Else the vectors of their tokens, for all classes in common.
-        num_context: M, of random vectors.
-        seed: the seed of the run.
-        num_classes: C, for random vectors with a draw of its own for each class; None: one draw for all.
-
-    Returns:
-        (M, W), or (C, M, W).
-    """
-    if words:
-        return context_from_words(tower, words)
-    shape = (num_context, tower.width) if num_classes is None else (num_classes, num_context, tower.width)
-    return 0.02 * torch.randn(shape, generator=seeded_generator(seed, "context"))
-
-
-class CoOpHead(Head):
-    """Cosine with the text features of learned prompts. Learned: `context` (M, W), or (C, M, W).
-
-    Args:
-        prompts: the prompts of all classes.
-        context: the vectors at the start.
-        logit_scale: s.
-        chunk: classes encoded at once (memory), 0: all.
+        prompts, context, logit_scale, chunk: of `PromptHead`.
         negative: what speaks against a class; None: the plain method.
     """
 
@@ -80,31 +54,22 @@ class CoOpHead(Head):
         chunk: int,
         negative: NegativeBranch | None = None,
     ):
-        super().__init__()
-        self.prompts, self.logit_scale, self.chunk = prompts, logit_scale, chunk
-        self.context = nn.Parameter(context.clone())
+        super().__init__(prompts, context, logit_scale, chunk)
         self.negative = negative
-        self._known: tuple[int, Tensor] | None = None
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """The negative branch has a learning rate of its own."""
         return with_negative(super().parameter_groups(), self.negative)
 
-    def text_features(self) -> Tensor:
-        """t, unit rows (C, D); without gradients they are computed once for each state of the context."""
-        if torch.is_grad_enabled():
-            return self._encode()
-        if self._known is None or self._known[0] != self.context._version:
-            self._known = self.context._version, self._encode()
-        return self._known[1]
-
-    def _encode(self) -> Tensor:
-        p = self.prompts
-        return F.normalize(p.tower.encode(p.tokens, p.embeddings(self.context), self.chunk), dim=-1)
+    def deployed(self) -> ClassifierHead:
+        """As in the base, with the negative branch."""
+        plain = super().deployed()
+        negative = None if self.negative is None else self.negative.deployed()
+        return ClassifierHead(plain.classifier, self.logit_scale, negative=negative)
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
-        logits = self.logit_scale * F.normalize(features, dim=-1) @ self.text_features().T
+        logits = super().forward(features)
         return logits if self.negative is None else logits + self.negative(features)
 
 

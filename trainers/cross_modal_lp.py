@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.loaders import SupportLoader
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -89,6 +89,10 @@ class CrossModalHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """Raw features (B, D), of images or of sentences, to logits (B, C)."""
         return self.logit_scale * F.normalize(features, dim=-1) @ self.weight.T
+
+    def deployed(self) -> ClassifierHead:
+        """The weights as a constant classifier."""
+        return ClassifierHead(self.weight, self.logit_scale)
 
     @torch.no_grad()
     def mix_zero_shot(self, share: float) -> None:

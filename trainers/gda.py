@@ -17,46 +17,18 @@ are checked in tests/trainers/test_gda.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.fewshot.discriminant import gda_classifier
 from simnl.fewshot.head import SearchableHead
 from simnl.fewshot.search import Grid, axis
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
-
-
-def gda_classifier(rows: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Weights P mu_c (C, D) and biases log pi_c - mu_c' P mu_c / 2 (C,), computed in float64.
-
-    Args:
-        rows: (N, D).
-        labels: (N,) int64, any order; a class without rows gets the mean of all rows.
-
-    Raises:
-        ValueError: every class has one row (or equal rows), so there is no covariance.
-    """
-    x = rows.double()
-    counts = torch.bincount(labels, minlength=num_classes)
-    means = x.new_zeros(num_classes, x.shape[1]).index_add(0, labels, x) / counts.clamp(min=1)[:, None]
-    means[counts == 0] = x.mean(0)
-    centred = x - means[labels]
-    scatter = centred.T @ centred
-    if scatter.trace() <= 1e-12 * len(x):
-        raise ValueError(
-            "GDA needs rows that differ within a class, and here each class has a single one. Give it more shots, or "
-            "more augmented views (VIEWS.CACHE)."
-        )
-    shrunk = scatter + scatter.trace() / (len(x) - 1) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    weights = x.shape[1] * torch.linalg.solve(shrunk, means.T).T
-    biases = -math.log(num_classes) - (weights * means).sum(-1) / 2
-    return weights.to(rows.dtype), biases.to(rows.dtype)
 
 
 class GDAHead(SearchableHead):
@@ -64,8 +36,7 @@ class GDAHead(SearchableHead):
 
     Args:
         text: unit text classifier, (C, D).
-        rows: unit support features, (N, D).
-        labels: (N,) int64, any order.
+        weights, biases: of `gda_classifier`, (C, D) and (C,).
         logit_scale: s.
         alpha: the initial weight of the discriminant.
     """
@@ -75,11 +46,11 @@ class GDAHead(SearchableHead):
     biases: Tensor
 
     STAGE = ()
+    TERMS = {"gda": "discriminant"}
 
-    def __init__(self, *, text: Tensor, rows: Tensor, labels: Tensor, logit_scale: float, alpha: float):
+    def __init__(self, *, text: Tensor, weights: Tensor, biases: Tensor, logit_scale: float, alpha: float):
         super().__init__(alpha=alpha)
         self.logit_scale, self.search_width = logit_scale, len(text)
-        weights, biases = gda_classifier(rows, labels, len(text))
         for name, tensor in (("text", text), ("weights", weights), ("biases", biases)):
             self.frozen_buffer(name, tensor)
 
@@ -123,10 +94,7 @@ class GDA(VLTrainer):
     def build_head(self, task: FewShotTask, cfg: CN) -> GDAHead:
         """Hand the head its tensors and numbers."""
         views = task.support_features.to(task.device)
-        return GDAHead(
-            text=task.text_features("template"),
-            rows=F.normalize(views, dim=-1).flatten(0, 1),
-            labels=task.support_labels.repeat(len(views)),
-            logit_scale=task.logit_scale,
-            alpha=cfg.ALPHA,
-        )
+        rows, labels = F.normalize(views, dim=-1).flatten(0, 1), task.support_labels.repeat(len(views))
+        text = task.text_features("template")
+        weights, biases = gda_classifier(rows, labels, len(text))
+        return GDAHead(text=text, weights=weights, biases=biases, logit_scale=task.logit_scale, alpha=cfg.ALPHA)

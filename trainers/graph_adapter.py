@@ -32,7 +32,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache import class_sum
-from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.head import ClassifierHead, SearchableHead
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -128,8 +128,15 @@ class GraphAdapterHead(SearchableHead):
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """Logits (B, C) at a beta."""
-        classifier = F.normalize(beta * self.text + (1 - beta) * self.graph(), dim=-1)
-        return {"logits": self.logit_scale * terms["features"] @ classifier.T}
+        return {"logits": self.logit_scale * terms["features"] @ self.classifier(beta).T}
+
+    def classifier(self, beta: float) -> Tensor:
+        """norm(beta t + (1 - beta) g), (C, D)."""
+        return F.normalize(beta * self.text + (1 - beta) * self.graph(), dim=-1)
+
+    def deployed(self) -> ClassifierHead:
+        """The classifier as a constant, without the graphs."""
+        return ClassifierHead(self.classifier(self.hparams["beta"]), self.hparams["alpha"] * self.logit_scale)
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """No base; the logits are the slope."""

@@ -143,8 +143,9 @@ class LinearProbe(VLTrainer):
             return tried[c][0]
 
         if not (self.num_val and self.cfg.SEARCH.ENABLED):
-            self.head.fit(rows, labels, node.C, node.MAX_ITER)
-            self.head.hparams = {"c": node.C}
+            c = self.settled.get("c", node.C)
+            self.head.fit(rows, labels, c, node.MAX_ITER)
+            self.head.hparams = {"c": c}
             return
         chosen = search_c(score, list(node.COARSE), node.HALVINGS, node.RULE)
         self.head.load_state_dict(tried[chosen][1])

@@ -36,7 +36,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache import class_sum
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -84,11 +84,16 @@ class LPPlusPlusHead(Head):
         curvature = torch.linalg.eigvalsh(rows.T @ rows)[-1].item() / views
         squares = sum((view @ text.T).square().sum(0) for view in unit).max().item() / views
         self.step_sizes = 4 * len(labels) / curvature, len(labels) / (4 * squares)
+        self.forget_arguments()  # the features of all views; see `deployed`
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
         f = F.normalize(features, dim=-1)
         return f @ self.weight.T + self.bias + self.alpha * (f @ self.text.T)
+
+    def deployed(self) -> ClassifierHead:
+        """One classifier, w_c + alpha_c t_c, and the bias."""
+        return ClassifierHead(self.weight + self.alpha[:, None] * self.text, 1.0, self.bias)
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """The two blocks with their step sizes, as factors on a learning rate of 1."""

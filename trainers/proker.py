@@ -31,6 +31,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import CacheHead
+from simnl.fewshot.ridge import ridge_coefficients
 from simnl.fewshot.search import Grid, axis
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -45,6 +46,7 @@ class ProKeRHead(CacheHead):
 
     targets: Tensor
     STAGE = ("beta", "lam")
+    TERMS = {"zeroshot": "smoothed zero-shot", "labels": "smoothed labels"}
 
     def __init__(self, **inputs):
         super().__init__(**inputs)
@@ -63,10 +65,8 @@ class ProKeRHead(CacheHead):
         key = (beta, lam, self.cache_keys.device)
         if self._solved is None or self._solved[0] != key:
             keys = self.cache_keys.double()
-            gram = torch.exp(-beta * (1 - keys @ keys.T))
-            gram.diagonal().add_(lam)
-            solution = torch.cholesky_solve(self.targets.double(), torch.linalg.cholesky(gram))
-            self._solved = (key, solution)
+            gram = self.kernel(keys @ keys.T, beta)
+            self._solved = (key, ridge_coefficients(gram, self.targets, lam))
         return self._solved[1]
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
@@ -74,12 +74,28 @@ class ProKeRHead(CacheHead):
         f = F.normalize(features, dim=-1)
         return {"text": f @ self.text.T, "affinity": f @ self.cache_keys.T}
 
+    def kernel(self, affinity: Tensor, beta: float) -> Tensor:
+        """exp(-beta (1 - x.z)) in float64, from x.z of any shape."""
+        return torch.exp(-beta * (1 - affinity.double()))
+
     def stage(self, terms: Mapping[str, Tensor], *, beta: float, lam: float) -> Mapping[str, Tensor]:
         """The smoothed f_zs and Y of the support images, k(x, X) (K + lambda I)^-1 [f_zs(X), Y], both (B, C)."""
-        kernel = torch.exp(-beta * (1 - terms["affinity"].double()))
-        smoothed = (kernel @ self.coefficients(beta, lam)).to(terms["text"].dtype)
+        smoothed = (self.kernel(terms["affinity"], beta) @ self.coefficients(beta, lam)).to(terms["text"].dtype)
         zeroshot, labels = smoothed.chunk(2, dim=1)
         return {"text": terms["text"], "zeroshot": zeroshot, "labels": labels}
+
+    @property
+    def support_terms(self) -> tuple[str, ...]:
+        """All that is smoothed over the support images."""
+        return tuple(self.TERMS.values())
+
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
+        """As in the base: k(x, x_n) times the row n of the coefficients, of the class."""
+        h, terms = self.hparams, self.terms(features)
+        kernel = self.kernel(terms["affinity"], h["beta"])
+        zeroshot, labels = self.coefficients(h["beta"], h["lam"]).chunk(2, dim=1)
+        rows = h["alpha"] * labels.T[classes] - zeroshot.T[classes]  # (B, N)
+        return (self.logit_scale * kernel * rows).to(terms["text"].dtype)
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """logits = s [f_zs(x) - smoothed f_zs] + alpha s [smoothed labels]."""

@@ -93,6 +93,7 @@ class SimNLHead(SearchableHead):
 
     MIXING = ("lam",)
     LINEAR = "lam"
+    TERMS = {"R": "positive text", "P": "positive cache", "Q": "negative text", "N": "negative cache"}
 
     def __init__(
         self,
@@ -159,6 +160,17 @@ class SimNLHead(SearchableHead):
         """logits = [lambda R + (1 - lambda) Q] + alpha [lambda P + (1 - lambda) N]."""
         base = lam * stage["R"] + (1 - lam) * stage["Q"]
         return base, lam * stage["P"] + (1 - lam) * stage["N"]
+
+    @property
+    def support_terms(self) -> tuple[str, ...]:
+        """The positive cache; the keys of the negative one are of no single image."""
+        return (self.TERMS["P"],)
+
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
+        """As in the base: alpha lambda times what each row adds to P."""
+        h, rows = self.hparams, self.positive_cache.row_logits(self.terms(features)["P"], self.hparams["beta"])
+        own = self.positive_cache.rows.speakers.classes == classes[:, None]
+        return h["alpha"] * h["lam"] * rows * own
 
     # ------------------------------------------------------------------ losses
 

@@ -34,7 +34,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 from simnl.clip.projection import unprojected_texts
 from simnl.clip.text import PromptSet, class_weights
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -79,9 +79,17 @@ class TaskResHead(Head):
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
-        classifier = F.normalize(self.base + self.scale * self.residual, dim=-1)
-        logits = self.logit_scale * F.normalize(features, dim=-1) @ classifier.T
+        logits = self.logit_scale * F.normalize(features, dim=-1) @ self.classifier().T
         return logits if self.negative is None else logits + self.negative(features)
+
+    def classifier(self) -> Tensor:
+        """norm(b + a x), (C, D)."""
+        return F.normalize(self.base + self.scale * self.residual, dim=-1)
+
+    def deployed(self) -> ClassifierHead:
+        """The moved classifier as a constant."""
+        negative = None if self.negative is None else self.negative.deployed()
+        return ClassifierHead(self.classifier(), self.logit_scale, negative=negative)
 
 
 class ProjectionHead(Head):

@@ -52,26 +52,52 @@ class TipAdapterHead(CacheHead):
         return with_negative(super().parameter_groups(), self.negative)
 
     def terms(self, features: Tensor) -> Terms:
-        """Text logits (B, C) and affinities f.k (B, N); the terms of the negative branch's cache, if it has one."""
+        """Text logits (B, C) and affinities f.k (B, N); the same of the negative branch, if there is one."""
         f = F.normalize(features, dim=-1)
         terms: dict[str, Any] = {"text": self.logit_scale * f @ self.text.T, "affinity": f @ self.cache_keys.T}
         if self.negative is not None:
-            terms["text"] = terms["text"] + self.negative.text.logits(f)
+            terms["negative text"] = self.negative.text.logits(f)
             if self.negative.cache is not None:
-                (terms["negative"],) = cache_terms([self.negative.cache], f)
+                (terms["negative cache"],) = cache_terms([self.negative.cache], f)
         return terms
 
+    def weights(self, affinity: Tensor, beta: float) -> Tensor:
+        """exp(-beta (1 - f.k)), (B, N)."""
+        return torch.exp(-beta * (1 - affinity))
+
+    def row_weights(self, features: Tensor) -> Tensor:
+        """As in the base."""
+        return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
+
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
-        """Cache logits (B, C) at a sharpness beta, beside the text logits."""
-        weights = torch.exp(-beta * (1 - terms["affinity"]))
-        cache = self.class_sum(weights)
+        """Cache logits (B, C) at a sharpness beta, beside the text logits; the same of the negative branch."""
+        stage = {name: terms[name] for name in ("text", "negative text") if name in terms}
+        stage["cache"] = self.class_sum(self.weights(terms["affinity"], beta))
         if self.negative is not None and self.negative.cache is not None:
-            cache = cache + self.negative.cache.logits(terms["negative"], beta)
-        return {"text": terms["text"], "cache": cache}
+            stage["negative cache"] = self.negative.cache.logits(terms["negative cache"], beta)
+        return stage
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """logits = text + alpha cache."""
-        return stage["text"], stage["cache"]
+        """logits = text + alpha cache, each with what the negative branch adds to it."""
+        base, slope = stage["text"], stage["cache"]
+        if "negative text" in stage:
+            base = base + stage["negative text"]
+        if "negative cache" in stage:
+            slope = slope + stage["negative cache"]
+        return base, slope
+
+    def deployed(self) -> TipAdapterHead:
+        """Learned keys, and the negative branch, as constants."""
+        if not list(self.parameters()):
+            return self
+        return TipAdapterHead(
+            text=self.text,
+            cache_keys=self.cache_keys,
+            labels=self.labels,
+            logit_scale=self.logit_scale,
+            negative=None if self.negative is None else self.negative.deployed(),
+            **self.hparams,
+        )
 
 
 @TRAINER_REGISTRY.register()

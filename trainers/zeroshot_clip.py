@@ -15,31 +15,18 @@ Parity: tests/trainers/test_zeroshot.py.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import ClassifierHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
 PROMPTS = {"template": ("template",), "cupl": ("cupl",), "pool": ("template", "cupl"), "mixture": ("template", "cupl")}
 
 
-class ZeroshotHead(Head):
+class ZeroshotHead(ClassifierHead):
     """Cosine with a fixed classifier (C, D), times the logit scale."""
-
-    classifier: Tensor
-
-    def __init__(self, classifier: Tensor, logit_scale: float):
-        super().__init__()
-        self.logit_scale = logit_scale
-        self.frozen_buffer("classifier", classifier)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C)."""
-        return self.logit_scale * F.normalize(features, dim=-1) @ self.classifier.T
 
 
 @TRAINER_REGISTRY.register()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from simnl.clip.prompt_learning import Sentences, TextTower
+from simnl.clip.recipe import Rebuildable
 from simnl.clip.text import readable
 from simnl.clip.towers import Deep, ImageTower, Tokens, check_depth
 
@@ -42,7 +43,7 @@ def entering(tokens: Tensor, half: bool) -> Tensor:
     return tokens.half().float() if half else tokens
 
 
-class TextPrompts(nn.Module):
+class TextPrompts(Rebuildable, nn.Module):
     """Learned tokens of the text tower. Learned: `context` (n, W) and `deep.<i>` (n, W) of block i + 1.
 
     A context of n <= 4 starts from the first n tokens of "a photo of a", and what remains of these words stays in the
@@ -85,7 +86,7 @@ class TextPrompts(nn.Module):
         return sentences.encode(self.context, chunk, self.tokens())
 
 
-class VisionPrompts(nn.Module):
+class VisionPrompts(Rebuildable, nn.Module):
     """Learned tokens of the image tower. Learned: `first` (n, W) and `deep.<i>` (n, W) of block i + 1.
 
     Args:

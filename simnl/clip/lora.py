@@ -20,6 +20,7 @@ from open_clip.transformer import Transformer
 from torch import Tensor, nn
 
 from simnl.clip.model import FrozenCLIP
+from simnl.clip.recipe import Rebuildable
 from simnl.clip.text import text_ends
 
 PROJECTIONS = 3  # queries, keys, values: in this order in the packed weight of nn.MultiheadAttention
@@ -28,7 +29,7 @@ ADVICE = "LoRA is offered for open_clip's own transformers, such as ViT-B-16 and
 
 
 @dataclass(frozen=True)
-class LoRAOptions:
+class LoRAOptions(Rebuildable):
     """rank: r; alpha: factor of the change, beside 1 / sqrt(r); dropout: on the input of A, in training.
 
     Raises:
@@ -102,7 +103,7 @@ class LoRAAttention(nn.Module):
 
 
 @dataclass(frozen=True)
-class AdaptedCLIP:
+class AdaptedCLIP(Rebuildable):
     """A CLIP whose attention blocks have LoRA; features have gradients with respect to A and B.
 
     model: the towers, all else in them frozen and shared; adapters: the blocks' LoRA, image tower first; clip: what
@@ -112,6 +113,20 @@ class AdaptedCLIP:
     model: Any  # a module of open_clip, which declares none of its parts
     adapters: tuple[LowRank, ...]
     clip: FrozenCLIP
+
+    def arguments(self) -> dict[str, Any]:
+        """What the same towers are made of, without what they learned."""
+        length = len(self.model.positional_embedding) if hasattr(self.model, "positional_embedding") else None
+        return {"clip": self.clip, "options": self.adapters[0].options, "length": length}
+
+    @classmethod
+    def remade(cls, **arguments: Any) -> AdaptedCLIP:
+        """The towers of `arguments`, with adapters that are to be loaded."""
+        clip, options, length = (arguments[name] for name in ("clip", "options", "length"))
+        towers = add_lora(clip, options, torch.Generator())
+        if length is not None and length < len(towers.model.positional_embedding):
+            towers.cut_context(length)
+        return towers
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, H, W) to raw features (B, D) float32."""
@@ -133,9 +148,14 @@ class AdaptedCLIP:
         if getattr(model, "text_pool_type", "") != "argmax" or getattr(model, "attn_mask", None) is None:
             return tokens
         length = int(text_ends(tokens).max()) + 1
+        self.cut_context(length)
+        return tokens[:, :length].contiguous()
+
+    def cut_context(self, length: int) -> None:
+        """Let the text tower take so many tokens."""
+        model = self.model
         model.positional_embedding = nn.Parameter(model.positional_embedding[:length], requires_grad=False)
         model.attn_mask = model.attn_mask[:length, :length]
-        return tokens[:, :length].contiguous()
 
     def save_memory(self) -> None:
         """Compute the text tower's blocks again in the backward pass: the same gradients, less memory, more time."""

@@ -12,13 +12,10 @@ import hashlib
 import importlib.util
 import logging
 import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import huggingface_hub
 import open_clip
 import torch
 from torch import Tensor
@@ -27,6 +24,7 @@ from simnl.clip import tiny_clip, transforms
 from simnl.clip.arithmetic import exact_products
 from simnl.clip.batches import in_fixed_batches
 from simnl.clip.building import CLIPModel, build_from_file, check_activation, without_weights
+from simnl.clip.fetching import WeightsUnavailable, fetch_weights
 from simnl.clip.finite import check_weights
 from simnl.clip.tiny_clip import BUNDLED, Bundled
 from simnl.clip.transforms import Transform
@@ -36,16 +34,18 @@ from simnl.clip.weights import open_checkpoint
 log = logging.getLogger(__name__)
 
 TINY = tiny_clip.RESNET.arch  # the architecture name of the bundled model that is the default
-HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip asks the hub for
-HUB_TIMEOUT = 5.0  # seconds
 WEIGHTS_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # what is surely no tag
 NO_TRANSFORM = Transform()
 BATCH_ROWS = 40  # rows of every batch of what is stored: on every device, so that all machines may share a store
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class WeightsUnavailable(RuntimeError):
-    """The weights exist somewhere, but not on this machine, and fetching them failed."""
+@dataclass(frozen=True)
+class ImageProjection:
+    """The last linear map of an image tower: raw features are hidden features (B, H) @ weight (H, D) + bias (D,)."""
+
+    weight: Tensor
+    bias: Tensor
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,13 @@ class FrozenCLIP:
     logit_bias: float
     embed_dim: int
     context_length: int
+    image_projection: ImageProjection | None = None  # what image features lack; None: nothing (see `projection.py`)
     batch_rows: ClassVar[int] = BATCH_ROWS
+
+    @property
+    def image_dim(self) -> int:
+        """Width of image features: `embed_dim`, or H where they lack the projection."""
+        return self.embed_dim if self.image_projection is None else len(self.image_projection.weight)
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -260,39 +266,3 @@ def _build_from_tag(arch: str, tag: str) -> CLIPModel:
     check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")
     fetch_weights(arch, tag)
     return open_clip.create_model(arch, pretrained=tag)
-
-
-def fetch_weights(arch: str, tag: str) -> str:
-    """Path of the weights file of a tag, downloaded on first use.
-
-    Raises:
-        WeightsUnavailable: not on this machine, and the download failed; at once where there is no network.
-    """
-    source = open_clip.get_pretrained_cfg(arch, tag)
-    try:
-        if source.get("hf_hub") and not _in_hub_cache(source["hf_hub"]):
-            _check_hub()  # the hub's client would retry for most of a minute
-        return open_clip.download_pretrained(source)
-    except (RuntimeError, OSError) as error:
-        raise WeightsUnavailable(
-            f"Could not get the weights '{tag}' of {arch}: {str(error).splitlines()[0]}\nWith a network they are "
-            "downloaded on first use. Without one, copy the checkpoint here and give its path (WEIGHTS=/path/to/file), "
-            "or try the program with the bundled model (BACKBONE=tiny)."
-        ) from error
-
-
-def _in_hub_cache(location: str) -> bool:
-    repository, file = location.rsplit("/", 1)
-    names = [file] if file else list(HUB_FILES)
-    return any(isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names)
-
-
-def _check_hub() -> None:
-    """Raise OSError if the model hub does not answer (proxies are respected; any answer will do)."""
-    endpoint = huggingface_hub.constants.ENDPOINT
-    try:
-        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT).close()
-    except urllib.error.HTTPError:
-        return
-    except OSError as error:
-        raise OSError(f"{endpoint} does not answer ({error})") from error

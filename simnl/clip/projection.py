@@ -1,4 +1,4 @@
-"""The last step of a text tower: its projection into the space shared with images, and the input of it."""
+"""The last step of a tower: its projection into the space that images and texts share, and the input of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from simnl.clip.finite import check_rows
-from simnl.clip.model import FrozenCLIP
+from simnl.clip.model import FrozenCLIP, ImageProjection
 
 NAMES = ("text_projection", "text.text_projection", "text.proj")  # of CLIP, of custom text towers, of Hugging Face's
 TOLERANCE = 0.05  # relative; towers may compute in half precision
@@ -77,3 +79,60 @@ def _refusal(clip: FrozenCLIP) -> str:
         f"The text tower of {clip.arch} does not end in a projection matrix, which the enhanced base would tune. "
         "Choose a backbone whose tower does (all of configs/backbones do), or the regular base."
     )
+
+
+class _ImageTower(nn.Module):
+    """`encode_image` of a model as a module's forward, so that weights can be put in for one call."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)
+
+
+class _UnprojectedImages(nn.Module):
+    """A model whose image tower has an identity in the projection's place; the model itself is not touched."""
+
+    def __init__(self, model: nn.Module, weights: dict[str, Tensor]):
+        super().__init__()
+        self._tower, self._weights = _ImageTower(model), {f"model.{name}": t for name, t in weights.items()}
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        return functional_call(self._tower, self._weights, (pixels,))
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        return self._tower.model.encode_text(tokens)
+
+
+def before_projection(clip: FrozenCLIP) -> FrozenCLIP:
+    """The same model, whose image features are what the image tower's last linear map takes; texts stay as they are.
+
+    Of a vision transformer that is the pooled token behind the last layer norm, of CLIP's ResNet what its attention
+    pool gives before its output projection. The product with an identity is exact, so the features are the tower's own.
+
+    Returns:
+        A model whose image features are (B, H), with the map that they lack as its `image_projection`.
+
+    Raises:
+        ValueError: an image tower that is neither of open_clip's two own kinds, or has no projection.
+    """
+    visual: Any = clip.model.visual
+    if isinstance(visual, VisionTransformer) and isinstance(visual.proj, nn.Parameter):
+        weight = visual.proj.detach()
+        bias, names = weight.new_zeros(weight.shape[1]), {"visual.proj": torch.eye(len(weight)).to(weight)}
+    elif isinstance(visual, ModifiedResNet):
+        last = visual.attnpool.c_proj
+        weight, bias = last.weight.detach().T, last.bias.detach()
+        names = {
+            "visual.attnpool.c_proj.weight": torch.eye(len(weight)).to(weight),
+            "visual.attnpool.c_proj.bias": weight.new_zeros(len(weight)),
+        }
+    else:
+        raise ValueError(
+            f"The image tower of {clip.arch} does not end in a projection matrix of open_clip's own ViT or ResNet, and "
+            "the method learns this matrix. Choose a backbone of OpenAI's kind (rn50, vit_b16, ...)."
+        )
+    projection = ImageProjection(weight.float().contiguous().clone(), bias.float().clone())
+    return replace(clip, model=_UnprojectedImages(clip.model, names), image_projection=projection)

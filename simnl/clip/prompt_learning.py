@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from simnl.clip.model import FrozenCLIP
+from simnl.clip.recipe import Rebuildable
 from simnl.clip.text import PromptSet, class_weights, readable, text_ends
 from simnl.clip.towers import NOTHING, Deep, Tokens, Weights, called, check_blocks, run_blocks
 
 POSITIONS = ("end", "middle", "front")
 
 
-class TextTower:
+class TextTower(Rebuildable):
     """The frozen text tower: token embeddings (P, L, W) to raw text features (P, D), differentiable.
 
     Where attention is causal, tokens after the last prompt's end change nothing, so L may be shorter than the context
@@ -131,7 +132,7 @@ class TextTower:
         return mask.new_full((length, length), float("-inf")).triu_(1)
 
 
-class Sentences:
+class Sentences(Rebuildable):
     """Prompts in words, of which the places after the start of text are learned vectors.
 
     Args:
@@ -164,7 +165,7 @@ def plain_text_features(clip: FrozenCLIP, templates: Sequence[str], classnames: 
     return class_weights(features, classes, len(classnames), "mean")
 
 
-class LearnedPrompts:
+class LearnedPrompts(Rebuildable):
     """The prompts of all classes, with M places for context vectors.
 
     Args:
@@ -185,7 +186,7 @@ class LearnedPrompts:
             raise ValueError(f"At least one context vector is needed, got {num_context}.")
         self.tower, self.num_context = tower, num_context
         names = [readable(name) for name in classnames]
-        lengths = [_num_tokens(tower.clip, name) for name in names]
+        lengths = [num_tokens(tower.clip, name) for name in names]
         longest = max(range(len(names)), key=lambda i: lengths[i])
         room = tower.clip.context_length - num_context - 3  # start, end, full stop
         if lengths[longest] > room:
@@ -231,12 +232,12 @@ def context_from_words(tower: TextTower, words: str) -> Tensor:
     Raises:
         ValueError: no words.
     """
-    count = _num_tokens(tower.clip, readable(words))
+    count = num_tokens(tower.clip, readable(words))
     if not count:
         raise ValueError("Context vectors are to start from words, and there are none.")
     return tower.embed(tower.clip.tokenize([readable(words)]))[0, 1 : 1 + count].clone()
 
 
-def _num_tokens(clip: FrozenCLIP, text: str) -> int:
+def num_tokens(clip: FrozenCLIP, text: str) -> int:
     """Tokens of a text without start and end."""
     return int(text_ends(clip.tokenize([text]))) - 1

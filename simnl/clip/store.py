@@ -1,10 +1,11 @@
 """The feature store: no image and no prompt is ever encoded twice.
 
 Rows are raw (not normalised) float32 features, addressed by content: the weights' fingerprint, the towers' precision,
-the number of rows that are encoded at once, the transform, the view's number, and a digest of the image's bytes (or of
-the prompt). So every method, shot count, seed and table shares them, a moved data folder costs one read and no encode,
-and another backbone or transform can never be answered with the wrong features. A row is the same bits whatever was
-encoded with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
+the number of rows that are encoded at once, the layer (image features may be those before the last projection), the
+transform, the view's number, and a digest of the image's bytes (or of the prompt). So every method, shot count, seed
+and table shares them, a moved data folder costs one read and no encode, and another backbone or transform can never
+be answered with the wrong features. A row is the same bits whatever was encoded with it: in any order, resumed, or
+repaired (`FrozenCLIP.image_rows`).
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class FeatureStore:
     def images(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Tensor:
         """Features of all images at once, (V, N, D) float32 on the CPU, in the order of `paths` and `views`."""
         if not paths:
-            return torch.zeros(len(views), 0, self.clip.embed_dim)
-        features, start = torch.empty(len(views), len(paths), self.clip.embed_dim), 0
+            return torch.zeros(len(views), 0, self.clip.image_dim)
+        features, start = torch.empty(len(views), len(paths), self.clip.image_dim), 0
         for chunk in self.stream(paths, spec, views):
             features[:, start : start + chunk.shape[1]] = chunk
             start += chunk.shape[1]
@@ -209,8 +210,11 @@ class FeatureStore:
             "rows": clip.batch_rows,
             "detail": detail,
         }
+        if kind == "image" and clip.image_projection is not None:
+            content["layer"] = "before the projection"
+        width = clip.image_dim if kind == "image" else clip.embed_dim
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
-        return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", clip.embed_dim, content)
+        return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", width, content)
 
     def _bar(self, total: int, what: str, unit: str) -> Bar:
         return progress_bar(what, total, unit, shown=self.progress)

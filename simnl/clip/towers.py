@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from simnl.clip.model import FrozenCLIP
+from simnl.clip.recipe import Rebuildable
 
 ADVICE = "Methods inside the towers are offered for open_clip's own transformers, such as ViT-B-16 and ViT-L-14."
 
@@ -143,7 +144,7 @@ def check_depth(clip: FrozenCLIP, tower: str, blocks: int, depth: int, key: str)
         )
 
 
-class ImageTower:
+class ImageTower(Rebuildable):
     """The frozen vision transformer: pixels (B, 3, H, W) to raw features (B, D), differentiable in tokens and weights.
 
     Raises:

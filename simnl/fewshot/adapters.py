@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simnl.clip.recipe import Rebuildable
 from simnl.fewshot.cache import (
     Groups,
     cache_logits,
@@ -40,7 +41,7 @@ CacheTerms = tuple[Tensor, Tensor, Tensor]  # what a cache's evidence follows fr
 # ---------------------------------------------------------------------- text
 
 
-class MovedText(nn.Module):
+class MovedText(Rebuildable, nn.Module):
     """A text classifier that a residual moves. Learned: `residual` (C, D).
 
     Args:
@@ -111,7 +112,7 @@ class NegativeText(MovedText):
 # ---------------------------------------------------------------------- caches
 
 
-class SupportRows(nn.Module):
+class SupportRows(Rebuildable, nn.Module):
     """Frozen cache keys with the classes of their rows. Several caches may share them. Nothing is learned.
 
     Args:
@@ -130,7 +131,7 @@ class SupportRows(nn.Module):
         self.movers, self.speakers = Groups.of(classes, num_classes), Groups.of(labels, num_classes)
 
 
-class MovedKeys(nn.Module):
+class MovedKeys(Rebuildable, nn.Module):
     """A cache whose keys the residual of their class moves: P. Learned: `residual` (C, D).
 
     Its evidence is computed in three parts, by cost: products with image features, which nothing learned changes
@@ -175,8 +176,17 @@ class MovedKeys(nn.Module):
 
     def logits(self, terms: CacheTerms, beta: float) -> Tensor:
         """The evidence for each class at a sharpness beta, (B, C). terms: of `cache_terms`."""
+        return self._logits(terms, beta, self.rows.speakers)
+
+    def row_logits(self, terms: CacheTerms, beta: float) -> Tensor:
+        """The same before it is summed within classes: the evidence of each row, (B, N)."""
+        count = len(self.rows.keys)
+        each = torch.arange(count, device=self.rows.keys.device)
+        return self._logits(terms, beta, Groups(each, count, None))
+
+    def _logits(self, terms: CacheTerms, beta: float, speakers: Groups) -> Tensor:
         slope, offset = (-beta, 0.0) if self.against else (beta, -beta)
-        return cache_logits(*terms, self.weights, slope, offset, self.rows.movers, self.rows.speakers)
+        return cache_logits(*terms, self.weights, slope, offset, self.rows.movers, speakers)
 
 
 class ClassNegativeKeys(MovedKeys):
@@ -193,6 +203,13 @@ class ClassNegativeKeys(MovedKeys):
         keys = class_negative_keys(rows.keys, rows.movers.classes, count)
         each = torch.arange(count, device=keys.device)
         super().__init__(SupportRows(keys, each, each, count), rows.speakers.sum(weights), dtype, against=True)
+        self.forget_arguments()  # the support rows; see `deployed`
+
+    def deployed(self) -> MovedKeys:
+        """The same cache without the support rows of which its keys were made."""
+        cache = MovedKeys(self.rows, self.weights, self.residual.dtype, against=True)
+        cache.load_state_dict(self.state_dict())
+        return cache
 
 
 class SlotNegativeKeys(MovedKeys):

@@ -6,7 +6,7 @@ from typing import Protocol
 
 TASKS = ("few-shot", "dg", "base2new")
 CHOICES = {
-    "PROTOCOL": ("no-val", "fewshot-val", "full-val", "oracle-test"),
+    "PROTOCOL": ("no-val", "held-shot", "fewshot-val", "full-val", "oracle-test"),
     "PRESET": ("repaired", "official"),
     "TEST.SPLIT": ("test",),
     "SELECTION.EPOCH": ("best", "last"),
@@ -20,12 +20,13 @@ class Capable(Protocol):
 
     uses_support: bool
     needs_vit: bool
+    before_projection: bool
     base_to_new: bool
     image_encoder_frozen: bool
 
 
 def check_choices(cfg) -> None:
-    """Refuse values that the keys of `CHOICES` cannot have.
+    """Refuse values that the keys of `CHOICES` cannot have, and a protocol that the number of shots does not allow.
 
     Raises:
         ValueError: which key, its value, and what it can be.
@@ -35,6 +36,11 @@ def check_choices(cfg) -> None:
         value = (cfg[path[0]] if path else cfg)[leaf]
         if value not in allowed:
             raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
+    if cfg.PROTOCOL == "held-shot" and cfg.DATASET.NUM_SHOTS == 1:
+        raise ValueError(
+            "PROTOCOL is held-shot, which holds out one image of each class and fits on the others, and with one shot "
+            "there are no others (DATASET.NUM_SHOTS is 1). Use two shots or more, or PROTOCOL no-val."
+        )
 
 
 def check_towers(trainer: type[Capable], cfg) -> None:
@@ -60,7 +66,7 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
     """Why a method cannot do something; None if it can.
 
     Args:
-        trainer: a `VLTrainer` class; its declarations are read (`uses_support`, `needs_vit`, `base_to_new`).
+        trainer: a `VLTrainer` class; its declarations are read (the names of `Capable`).
         task: few-shot: train and test on one data set; dg: test on shifted versions as well; base2new: test on classes
             that training never saw.
         arch: open_clip architecture; empty: not known yet.
@@ -78,6 +84,8 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
         )
     if trainer.needs_vit and arch and not is_vit(arch):
         return f"it changes a vision transformer, and {arch} is none; choose a ViT backbone"
+    if trainer.before_projection and arch and not has_projection(arch):
+        return f"it learns the projection of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
     if task == "base2new" and not trainer.base_to_new:
         return "what it learns belongs to the classes of training, so it says nothing about new ones"
     return None
@@ -85,10 +93,20 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
 
 def is_vit(arch: str) -> bool:
     """True for an open_clip architecture whose image tower is open_clip's own vision transformer."""
+    return isinstance(_layers(arch), int)
+
+
+def has_projection(arch: str) -> bool:
+    """True where the image tower is one of open_clip's own, which end in a projection: a ViT, or CLIP's ResNet."""
+    return isinstance(_layers(arch), int | list | tuple)
+
+
+def _layers(arch: str) -> object:
+    """The layers of open_clip's own image tower, one number of a ViT and several of a ResNet; None of another tower."""
     import open_clip  # late: tables ask what methods can do, and seconds pass until it is there
 
     from simnl.clip.tiny_clip import BUNDLED
 
     config = (BUNDLED[arch].settings() if arch in BUNDLED else open_clip.get_model_config(arch)) or {}
     vision = config.get("vision_cfg", {})
-    return isinstance(vision.get("layers"), int) and not vision.get("timm_model_name")
+    return None if vision.get("timm_model_name") else vision.get("layers")

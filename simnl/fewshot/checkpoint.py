@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 HEAD = "head.safetensors"  # the deployed head, in the folder of its run
 MODEL = "head"  # the name under which the engine knows the head, and of its folder of checkpoints
 ABOUT = "about"
+DEPLOYED = "deployed/"  # names of tensors that a prediction needs beside what was learned begin with it
+LEARNED = "learned"  # key of the description: False where what was learned is left out
 RETRAIN = "Delete it and train again."
 DAMAGE = (SafetensorError, ValueError, TypeError, RuntimeError)  # what reading a broken file can raise
 
@@ -34,44 +36,66 @@ def save_head(path: Path, head: nn.Module, about: dict) -> None:
     Raises:
         OSError: it cannot be written, e.g. for want of space; the message names the file.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
+    write_tensors(path, head.state_dict(), about)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict) -> None:
+    """Write named tensors and a json description, with a check sum over both, whole or not at all.
+
+    Raises:
+        OSError: as of `save_head`.
+    """
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about, allow_nan=False)
     try:
         with replacing(path) as temporary:
-            save_file(state, temporary, metadata={ABOUT: text, SEAL: tensors_checksum(state, text)})
+            save_file(stored, temporary, metadata={ABOUT: text, SEAL: tensors_checksum(stored, text)})
     except SafetensorError as error:  # what safetensors makes of the system's errors
         raise OSError(f"{path} cannot be written ({error}). Make room there and run the same command again.") from error
 
 
 def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Read what `save_head` wrote: the state dict and the description.
+    """What a head learned, from a file of `save_head` or `simnl.fewshot.head_file.save`: state dict and description.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or was not written by `save_head`.
+        ValueError: the file is damaged, or is none of these.
+    """
+    tensors, about = read_tensors(path)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(DEPLOYED)}, about
+
+
+def read_tensors(path: Path, advice: str = RETRAIN) -> tuple[dict[str, Tensor], dict]:
+    """Read what `write_tensors` wrote: all tensors by name, and the description.
+
+    advice: what to do about a file that is none, or damaged: a sentence for the end of the message.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or is none of these.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No trained head at {path}. Train first, or point --model-dir at a finished run.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         about = parse_json(metadata[ABOUT].encode(), path)
         if not isinstance(about, dict):
             raise ValueError(f"its {ABOUT} is no json object")
         if set(metadata) == {ABOUT}:
             log.warning("%s is of an earlier version, without a check sum: damage in it cannot be found.", path)
-        elif set(metadata) != {ABOUT, SEAL} or metadata[SEAL] != tensors_checksum(state, metadata[ABOUT]):
+        elif set(metadata) != {ABOUT, SEAL} or metadata[SEAL] != tensors_checksum(tensors, metadata[ABOUT]):
             raise ValueError(WRONG_SUM)
     except KeyError as error:
-        raise ValueError(f"{path} is no trained head of this program: it has no {error}. {RETRAIN}") from error
+        raise ValueError(f"{path} is no trained head of this program: it has no {error}. {advice}") from error
     except DAMAGE as error:
-        raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). {RETRAIN}") from error
-    return state, about
+        raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). {advice}") from error
+    return tensors, about
 
 
 def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
-    """Load what `save_head` wrote into a head, if it fits; returns the description.
+    """Load what a head learned into another one, if it fits; returns the description.
 
     Args:
         about: the description of this run; all but the hyper-parameters must be equal.
@@ -84,6 +108,11 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
     for key, ours in about.items():
         if key != "hparams" and found.get(key) != ours:
             raise ValueError(f"{path} does not fit this run: its {key} is {found.get(key)}, here it is {ours}.")
+    if found.get(LEARNED) is False:
+        raise ValueError(
+            f"{path} holds what a prediction needs, and not what the method learned. Point --model-dir at the run's "
+            "folder."
+        )
     try:
         head.load_state_dict(state)
     except RuntimeError as error:  # names or shapes, one per line

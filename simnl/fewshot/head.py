@@ -4,31 +4,48 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simnl.clip.recipe import Rebuildable
 from simnl.fewshot.cache import class_sum, shots_if_equal
 
 Terms = Mapping[str, Any]  # tensors by name, or tuples of them
 
 
-class Head(nn.Module):
+class Head(Rebuildable, nn.Module):
     """Raw image features `(B, D)` to logits `(B, C)`.
 
     A head is given tensors and plain numbers: no config, no path, no loader. Derived tensors are non-persistent
-    buffers, so that its state dict is exactly what it learned.
+    buffers, so that its state dict is exactly what it learned. So the arguments of its constructor and its state dict
+    are all of it, and a head file holds both (`simnl.fewshot.head_file`).
 
     A head whose cost is products of features with tensors that never move may offer them as `products`: those of stored
     views are then computed once and given to `losses` and `forward` from there on (`simnl.fewshot.loaders.Kept`).
     """
 
     num_products: int = 0  # numbers per image that `products` gives; 0: there are none
+    transduction: nn.Module | None  # (features, logits) of a whole set -> logits: a plug-in on any method
+
+    def __init__(self):
+        super().__init__()
+        self.transduction = None
 
     def products(self, features: Tensor) -> Tensor:
         """What follows from raw image features (B, D) and from nothing that is learned, (B, num_products)."""
         raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
+
+    def transduce(self, features: Tensor) -> Tensor:
+        """Logits (M, C) of a whole set of images, raw (M, D), as an evaluation asks for them.
+
+        By default those of `forward`, in which no image looks at another one. A head that makes more of the whole set,
+        at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
+        """
+        logits = self(features)
+        return logits if self.transduction is None else self.transduction(features, logits)
 
     def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
         """Weighted terms of the training loss, which is their sum.
@@ -48,9 +65,92 @@ class Head(nn.Module):
         """Take over what a head for other classes has learned; by default all of it, as it depends on no class."""
         self.load_state_dict(trained.state_dict())
 
+    def deployed(self) -> Head:
+        """A head with the same logits that holds no more than a prediction needs; by default the head itself.
+
+        For heads whose training needs more: what is constant after training (a text classifier, say) is computed here.
+        """
+        return self
+
+    def evidence(self, features: Tensor) -> dict[str, Tensor]:
+        """What the logits are made of: terms (B, C) by name, whose sum they are; by default one term.
+
+        features: raw image features, (B, D).
+        """
+        return {"classifier": self(features)}
+
+    @property
+    def support_terms(self) -> tuple[str, ...]:
+        """The terms of `evidence` to which each support image adds its own part; none by default."""
+        return ()
+
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
+        """What each support image adds to one logit: (B, N), whose sum over the images are the `support_terms`.
+
+        Args:
+            features: raw image features, (B, D).
+            classes: (B,) int64, of whose logits it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no support_terms.")
+
     def frozen_buffer(self, name: str, tensor: Tensor) -> None:
         """Register a derived tensor: it moves with the head, but is not part of its checkpoint."""
         self.register_buffer(name, tensor.detach().clone(), persistent=False)
+
+
+class Negative(Protocol):
+    """What speaks against a class, beside a head's own logits (`simnl.fewshot.negative.NegativeBranch`)."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """To be added to the logits: raw image features (B, D) to (B, C)."""
+
+    def evidence(self, features: Tensor) -> dict[str, Tensor]:
+        """The terms of it, (B, C), by name."""
+
+
+class ClassifierHead(Head):
+    """Cosine with a fixed classifier, times the logit scale: what many a method is after training.
+
+        logits = s f W^T + b + negative(f)
+
+    Args:
+        classifier: W, (C, D).
+        logit_scale: s.
+        bias: b, (C,), or None.
+        negative: what speaks against a class, or None.
+    """
+
+    classifier: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self, classifier: Tensor, logit_scale: float, bias: Tensor | None = None, negative: Negative | None = None
+    ):
+        super().__init__()
+        self.logit_scale, self.negative = logit_scale, negative
+        self.frozen_buffer("classifier", classifier)
+        if bias is None:
+            self.bias = None
+        else:
+            self.frozen_buffer("bias", bias)
+
+    def cosines(self, features: Tensor) -> Tensor:
+        """s f W^T, (B, C)."""
+        return self.logit_scale * F.normalize(features, dim=-1) @ self.classifier.T
+
+    def evidence(self, features: Tensor) -> dict[str, Tensor]:
+        """The classifier's part, the bias, and the terms of the negative branch, where there are such."""
+        terms = {"classifier": self.cosines(features)}
+        if self.bias is not None:
+            terms["bias"] = self.bias.expand_as(terms["classifier"])
+        return terms if self.negative is None else terms | self.negative.evidence(features)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C)."""
+        logits = self.cosines(features)
+        if self.bias is not None:
+            logits = logits + self.bias
+        return logits if self.negative is None else logits + self.negative(features)
 
 
 class SearchableHead(Head):
@@ -63,11 +163,13 @@ class SearchableHead(Head):
         affine(stage, **mixing)    -> (base, slope), logits = base + alpha * slope
 
     `hparams` holds the values in use. `STAGE` and `MIXING` name the hyper-parameters of the two later parts; `alpha`
-    is always the factor of the slope.
+    is always the factor of the slope. base and slope are linear in the tensors of the stage, so each of these has a
+    part of its own in the logits (`evidence`).
     """
 
     STAGE: tuple[str, ...] = ("beta",)
     MIXING: tuple[str, ...] = ()
+    TERMS: Mapping[str, str] = {}  # what a reader is told for names of the stage: `R` is the positive text
     LINEAR: str | None = None  # the mixing hyper-parameter in which base and slope are linear, if there is one
     search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds the search's chunks
 
@@ -97,13 +199,21 @@ class SearchableHead(Head):
 
     def combine(self, terms: Terms) -> Tensor:
         """Logits (B, C) at the hyper-parameters in use."""
-        stage = self.stage(terms, **{name: self.hparams[name] for name in self.STAGE})
+        return self._mixed(self.stage(terms, **{name: self.hparams[name] for name in self.STAGE}))
+
+    def _mixed(self, stage: Mapping[str, Tensor]) -> Tensor:
         base, slope = self.affine(stage, **{name: self.hparams[name] for name in self.MIXING})
         return base + self.hparams["alpha"] * slope
 
     def forward(self, features: Tensor, **given: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C). `given` is as for `losses`."""
         return self.combine(self.terms(features, **given))
+
+    def evidence(self, features: Tensor) -> dict[str, Tensor]:
+        """The part of each tensor of the stage: the logits with all others at zero, in which they are linear."""
+        stage = self.stage(self.terms(features), **{name: self.hparams[name] for name in self.STAGE})
+        none = {name: torch.zeros_like(value) for name, value in stage.items()}
+        return {self.TERMS.get(name, name): self._mixed({**none, name: value}) for name, value in stage.items()}
 
 
 class CacheHead(SearchableHead):
@@ -145,3 +255,17 @@ class CacheHead(SearchableHead):
     def class_sum(self, weights: Tensor) -> Tensor:
         """Add up the evidence of rows (B, N) for each label, (B, C)."""
         return class_sum(weights, self.labels, self.num_classes, self.shots)
+
+    @property
+    def support_terms(self) -> tuple[str, ...]:
+        """The cache, of a head that says what its rows weigh."""
+        return () if type(self).row_weights is CacheHead.row_weights else ("cache",)
+
+    def row_weights(self, features: Tensor) -> Tensor:
+        """What each row of the cache weighs for its label before alpha, (B, N), at the hyper-parameters in use."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what the rows of its cache weigh.")
+
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
+        """As in the base: alpha times the weights of the rows, where they have the class for a label."""
+        weights = self.hparams["alpha"] * self.row_weights(features)
+        return weights * (self.labels == classes[:, None])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.clip.projection import before_projection
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
@@ -18,10 +19,19 @@ from simnl.fewshot.loaders import LabelledFeatures, PixelLoader, StreamLoader, S
 from simnl.fewshot.support import SupportSet, gather_support, train_views
 
 
-def load_backbone(backbone, device: torch.device) -> FrozenCLIP:
-    """The frozen model of a config's node MODEL.BACKBONE, loaded once per process."""
+def load_backbone(backbone, device: torch.device, early: bool = False) -> FrozenCLIP:
+    """The frozen model of a config's node MODEL.BACKBONE, loaded once per process.
+
+    early: image features are those before the image tower's projection (`VLTrainer.before_projection`).
+    """
     transform = Transform.from_keys(backbone.TRANSFORM)
-    return load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
+    clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
+    return before_projection(clip) if early else clip
+
+
+def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:
+    """The feature store of a run; options: `progress` and `exclusive` of `FeatureStore`."""
+    return FeatureStore(cfg.STORE.ROOT, clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, **options)
 
 
 class FeatureInputs:
@@ -119,9 +129,8 @@ def open_inputs(cfg, clip: FrozenCLIP, device: torch.device, *, pixels: bool) ->
         device: where heads live.
         pixels: True for a method that changes the image tower.
     """
-    loader, store = cfg.DATALOADER, cfg.STORE
-    features = FeatureStore(store.ROOT, clip, loader.NUM_WORKERS, store.BATCH_SIZE, progress=cfg.VERBOSE)
-    return (PixelInputs if pixels else FeatureInputs)(cfg, features, clip.preprocess, device)
+    store = open_store(cfg, clip, progress=cfg.VERBOSE)
+    return (PixelInputs if pixels else FeatureInputs)(cfg, store, clip.preprocess, device)
 
 
 def _labels(items: Sequence) -> torch.Tensor:

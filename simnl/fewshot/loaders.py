@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -164,6 +164,23 @@ class StreamLoader:
             index = torch.arange(start, start + chunk.shape[1])
             yield {"img": chunk[0], "label": self._labels[index], "index": index}
             start += chunk.shape[1]
+
+
+class Whole:
+    """All batches of a loader as one, for a head that looks at a whole set of images.
+
+    batches: of tensors by name; each pass over `Whole` is one over them.
+    """
+
+    def __init__(self, batches: Iterable[Mapping[str, Tensor]]):
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        parts = list(self._batches)
+        yield {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 class PixelLoader:

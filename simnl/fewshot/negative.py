@@ -22,7 +22,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from simnl.fewshot.adapters import ClassNegativeKeys, NegativeText, SupportRows, cache_terms
+from simnl.clip.recipe import Rebuildable
+from simnl.fewshot.adapters import ClassNegativeKeys, MovedKeys, NegativeText, SupportRows, cache_terms
 from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.options import Options
 from simnl.fewshot.task import FewShotTask
@@ -65,16 +66,16 @@ class NegativeOptions(Options):
                 )
 
 
-class NegativeBranch(nn.Module):
+class NegativeBranch(Rebuildable, nn.Module):
     """Learned: the residuals of its parts, (C, D) each.
 
     Args:
         text: the negative text.
-        cache: the negative cache; None: the text alone.
+        cache: the negative cache (one key per class); None: the text alone.
         options: constants.
     """
 
-    def __init__(self, text: NegativeText, cache: ClassNegativeKeys | None, options: NegativeOptions):
+    def __init__(self, text: NegativeText, cache: MovedKeys | None, options: NegativeOptions):
         super().__init__()
         self.text, self.cache, self.options = text, cache, options
 
@@ -104,12 +105,23 @@ class NegativeBranch(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """weight (Q + alpha N), to be added to a method's logits: raw image features (B, D) to (B, C)."""
+        text, *cache = self.evidence(features).values()
+        return text + cache[0] if cache else text
+
+    def evidence(self, features: Tensor) -> dict[str, Tensor]:
+        """The terms of it, (B, C): `negative text`, and `negative cache` where there is one."""
         f = F.normalize(features, dim=-1)
-        logits = self.text.logits(f)
-        if self.cache is None:
-            return logits
-        (terms,) = cache_terms([self.cache], f)
-        return logits + self.options.alpha * self.cache.logits(terms, self.options.beta)
+        parts = {"negative text": self.text.logits(f)}
+        if self.cache is not None:
+            (terms,) = cache_terms([self.cache], f)
+            parts["negative cache"] = self.options.alpha * self.cache.logits(terms, self.options.beta)
+        return parts
+
+    def deployed(self) -> NegativeBranch:
+        """The same branch without the support rows of which its keys were made."""
+        if not isinstance(self.cache, ClassNegativeKeys):
+            return self
+        return NegativeBranch(self.text, self.cache.deployed(), self.options)
 
 
 Groups = list[tuple[float, list[nn.Parameter]]]

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from simnl.clip.recipe import Rebuildable
+
 Own = TypeVar("Own", bound="Options")
 
 
 @dataclass(frozen=True)
-class Options:
-    """Base of options. A subclass is a frozen dataclass and names its config node in `NODE`.
+class Options(Rebuildable):
+    """Base of options, which head files hold. A subclass is a frozen dataclass and names its config node in `NODE`.
 
     Raises:
         ValueError: a value that the type of its field does not name; the message names the key and the choices.

@@ -61,6 +61,16 @@ def axis(low: float, high: float, steps: int) -> list[float]:
     return [low + i * (high - low) / steps for i in range(steps)]
 
 
+def random_settings(
+    ranges: Mapping[str, Sequence[float]], number: int, generator: torch.Generator
+) -> Iterator[dict[str, float]]:
+    """Settings drawn evenly from ranges, name -> (low, high), for spaces with too many axes for a grid."""
+    for _ in range(number):
+        shares = torch.rand(len(ranges), generator=generator, dtype=torch.float64).tolist()
+        pairs = zip(ranges.items(), shares, strict=True)
+        yield {name: low + share * (high - low) for (name, (low, high)), share in pairs}
+
+
 @torch.no_grad()
 def count_grid(
     head: SearchableHead, features: Tensor, labels: Tensor, grid: Grid, progress: bool = False, mode: str = "full"

@@ -13,6 +13,7 @@ from simnl.clip.finite import check_logits
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import LabelledFeatures, given
+from simnl.fewshot.support import held_out
 from simnl.sealed import DamagedError, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ def selection_images(cfg, dataset) -> list:
     """
     if cfg.PROTOCOL == "no-val":
         return []
+    if cfg.PROTOCOL == "held-shot":  # two trainings: one chooses on what it holds out, the other has all images
+        return held_out(dataset.train_x) if cfg.SELECTION.HOLD_OUT else []
     if cfg.PROTOCOL == "oracle-test":
         return list(dataset.test)
     if cfg.PROTOCOL == "full-val":
@@ -63,6 +66,7 @@ def predict(
     device: torch.device,
     columns: Sequence[int] | None = None,
     method: str = "",
+    transduce: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true labels over batches of `img` (features or pixels) and `label`.
 
@@ -72,6 +76,7 @@ def predict(
         device: where the head lives.
         columns: the classes whose logits are kept, by index; None: all.
         method: whose logits must be finite, by name; empty: they are not looked at, as a look makes the CPU wait.
+        transduce: as in an evaluation: a batch may look at all of its images (`Head.transduce`).
 
     Returns:
         Two int64 tensors (M,) on the device.
@@ -83,7 +88,8 @@ def predict(
     head.eval()
     predicted, labels = [], []
     for batch in batches:
-        logits = head(batch["img"].to(device), **given(batch))
+        features = batch["img"].to(device)
+        logits = head.transduce(features) if transduce else head(features, **given(batch))
         if method:
             check_logits(logits, method)
         predicted.append((logits if columns is None else logits[:, list(columns)]).argmax(1))

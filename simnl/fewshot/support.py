@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,8 @@ SECOND_DRAW = 3406  # the authors cache the draw of seed 1 and train on that of 
 
 @dataclass(frozen=True)
 class SupportSet:
-    """features (A, N, D), labels (N,), classes (N,) sorted: for the cache. train_features (V, M, D), train_labels
-    (M,): for the loss, of the images train_items."""
+    """features (A, N, D), labels (N,), classes (N,) sorted: for the cache, of the images items. train_features
+    (V, M, D), train_labels (M,): for the loss, of the images train_items."""
 
     features: Tensor
     labels: Tensor
@@ -25,6 +26,7 @@ class SupportSet:
     train_features: Tensor
     train_labels: Tensor
     train_items: tuple = ()
+    items: tuple = ()
 
     @classmethod
     def empty(cls, width: int) -> SupportSet:
@@ -38,23 +40,25 @@ def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec],
 
     Of a random transform, VIEWS.CACHE views make the cache; training reads VIEWS.TRAIN views (0: one per epoch), the
     same ones where VIEWS.SHARED is on, else new ones. A fixed transform (centre crop) has one view for both.
-    DATASET.TRAIN_DRAW `separate` trains on a second K-shot draw, as the authors' code does by accident.
+    DATASET.TRAIN_DRAW `separate` trains on a second K-shot draw, as the authors' code does by accident. Images that are
+    held out (SELECTION.HOLD_OUT) are in neither.
     """
-    items, classes = _sorted_rows(dataset.train_x, _true_labels(cfg, dataset))
+    held = {item.impath for item in held_out(dataset.train_x)} if cfg.SELECTION.HOLD_OUT else set()
+    items, classes = _sorted_rows(dataset.train_x, _true_labels(cfg, dataset), held)
     train_items = items
     if cfg.DATASET.TRAIN_DRAW == "separate":
-        train_items, _ = _sorted_rows(dataset.draw_train(cfg.SEED + SECOND_DRAW), None)
+        train_items, _ = _sorted_rows(dataset.draw_train(cfg.SEED + SECOND_DRAW), None, held)
     labels = _labels(items), torch.tensor(classes)
     if not encode:
         none = torch.zeros(1, len(items), 0)
-        return SupportSet(none, *labels, none, _labels(train_items), tuple(train_items))
+        return SupportSet(none, *labels, none, _labels(train_items), tuple(train_items), tuple(items))
     features = _views(store, items, specs, range(cfg.VIEWS.CACHE))
     fixed = all(spec.crop_scale is None for spec in specs)
     if train_items is items and (fixed or train_views(cfg) == range(cfg.VIEWS.CACHE)):
         train_features = features
     else:
         train_features = _views(store, train_items, specs, train_views(cfg))
-    return SupportSet(features, *labels, train_features, _labels(train_items), tuple(train_items))
+    return SupportSet(features, *labels, train_features, _labels(train_items), tuple(train_items), tuple(items))
 
 
 def _views(store: FeatureStore, items: list, specs: Sequence[ViewSpec], views: range) -> Tensor:
@@ -75,8 +79,16 @@ def _true_labels(cfg, dataset) -> list[int] | None:
     return dataset.clean_labels if cfg.DATASET.GROUP_BY == "true-class" else None
 
 
-def _sorted_rows(items: list, classes: list[int] | None) -> tuple[list, list[int]]:
-    keyed = sorted(zip(classes or [i.label for i in items], items, strict=True), key=lambda pair: pair[0])
+def held_out(items: Sequence) -> list:
+    """Of each label that has two images or more, the last one drawn: what PROTOCOL held-shot chooses on."""
+    last = {item.label: item for item in items}
+    counts = Counter(item.label for item in items)
+    return [item for label, item in sorted(last.items()) if counts[label] > 1]
+
+
+def _sorted_rows(items: list, classes: list[int] | None, left_out: set[str]) -> tuple[list, list[int]]:
+    pairs = zip(classes or [i.label for i in items], items, strict=True)
+    keyed = sorted((pair for pair in pairs if pair[1].impath not in left_out), key=lambda pair: pair[0])
     return [item for _, item in keyed], [c for c, _ in keyed]
 
 

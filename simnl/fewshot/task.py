@@ -81,6 +81,15 @@ class FewShotTask:
         classes = torch.cat([self.prompts[name].classes for name in names])
         return class_weights(features, classes, self.num_classes, averaging).to(self.device)
 
+    def text_rows(self, *names: str) -> Tensor:
+        """Unit features of single prompts, (C, P, D) on `device`: those of the named sets in this order, cut to the
+        number that every class has (P)."""
+        features = torch.cat([self.prompts[name].features for name in names])
+        classes = torch.cat([self.prompts[name].classes for name in names])
+        groups = [features[classes == label] for label in range(self.num_classes)]
+        shortest = min(map(len, groups))
+        return F.normalize(torch.stack([group[:shortest] for group in groups]), dim=-1).to(self.device)
+
     def cache_keys(self) -> Tensor:
         """Unit mean over the views of each support image, (N, D) on `device`: the keys of a cache (Tip-Adapter)."""
         return F.normalize(self.support_features.mean(dim=0), dim=-1).to(self.device)

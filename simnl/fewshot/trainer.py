@@ -23,8 +23,10 @@ from dassl.optim import build_optimizer
 from simnl.clip.finite import check_logits
 from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
 from simnl.fewshot.capabilities import check_choices, check_towers, refusal
-from simnl.fewshot.checkpoint import HEAD, MODEL, epoch_file, load_trained, resuming, save_head
+from simnl.fewshot.checkpoint import MODEL, epoch_file, load_trained, resuming
 from simnl.fewshot.head import Head, SearchableHead
+from simnl.fewshot.head_file import save_trained
+from simnl.fewshot.inference import Declarations
 from simnl.fewshot.inputs import load_backbone, open_inputs
 from simnl.fewshot.loaders import given, keep_products
 from simnl.fewshot.schedule import build_schedule, learned_groups
@@ -37,7 +39,7 @@ from simnl.fewshot.timing import Stopwatch, timed
 log = logging.getLogger(__name__)
 
 
-class VLTrainer(TrainerX):
+class VLTrainer(Declarations, TrainerX):
     """Base of all methods. A subclass gives `default_cfg` and `build_head`, and declares what it uses.
 
     Attributes set by a subclass:
@@ -48,6 +50,7 @@ class VLTrainer(TrainerX):
         image_encoder_frozen: False for a method that changes the image tower; its head gets pixels.
         text_features_cached: False for a method that runs the text tower in training, because it learns prompts.
         needs_vit: True for a method whose image tower must be a vision transformer.
+        before_projection: True for a method whose image features are those before the image tower's projection.
         base_to_new: True where what is learned depends on no class, so that it works for classes not seen in training.
         revision: a number that a correction of the method's figures raises, so that older runs do not count as done.
 
@@ -61,6 +64,7 @@ class VLTrainer(TrainerX):
     image_encoder_frozen: bool = True
     text_features_cached: bool = True
     needs_vit: bool = False
+    before_projection: bool = False
     base_to_new: bool = False
     revision: int = 1
 
@@ -111,9 +115,8 @@ class VLTrainer(TrainerX):
 
     def search_space(self, cfg: CN) -> Grid | None:
         """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
-        if "GRID" not in cfg:
-            return None
-        return Grid({name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.GRID.items()})
+        axes = {name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.get("GRID", {}).items()}
+        return Grid(axes) if axes else None
 
     # ------------------------------------------------------------------ set-up (called by the engine, in this order)
 
@@ -121,12 +124,8 @@ class VLTrainer(TrainerX):
         self.stopwatch = Stopwatch("features", "train", "select", "test")
         self.accuracy: dict[str, float] = {}  # in percent, by split
         self.num_settings = 1  # of hyper-parameters that were tried
+        self.settled: dict[str, float] = {}  # hyper-parameters that another training chose (PROTOCOL held-shot)
         super().__init__(cfg)
-
-    @property
-    def node(self) -> CN:
-        """The method's own config node."""
-        return self.cfg.TRAINER[type(self).__name__.upper()]
 
     def check_cfg(self, cfg: CN) -> None:
         """Check the values of the keys that this class reads; the engine calls this first."""
@@ -140,7 +139,7 @@ class VLTrainer(TrainerX):
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
         if reason := refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only):
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        self.clip = load_backbone(backbone, self.device)
+        self.clip = load_backbone(backbone, self.device, self.before_projection)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self.classnames = tuple(self.lab2cname[label] for label in range(self.num_classes))
         learned, used = not self.text_features_cached, "template" in self.prompt_sets_of(self.node)
@@ -153,7 +152,7 @@ class VLTrainer(TrainerX):
     def gather_features(self, dataset) -> None:
         """Encode the images of the test, of training and of selection that are not in the store."""
         self.val_loader = self.train_loader_x = self.train_loader_u = None  # names of the engine
-        self.test_loader = self.inputs.stream(dataset.test)
+        self.test_loader = self.seen_by_head(self.inputs.stream(dataset.test))
         self.support = self.inputs.support(dataset) if self.uses_support else None
         images = selection_images(self.cfg, dataset) if self.uses_support else []
         self.validation = self.inputs.validation(images) if images else None
@@ -172,15 +171,16 @@ class VLTrainer(TrainerX):
         sched = self.build_schedule(optim) if optim is not None else None
         self.register_model(MODEL, self.head, optim, sched)
         if self.trains and self.head.num_products:
-            limit = self.cfg.STORE.PRODUCTS_MB * 2**20
-            keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, limit)
+            most = self.cfg.STORE.PRODUCTS_MB * 2**20
+            keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, most)
 
     def build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         """What the head may look at, for the classes of a data set; without support images where there are none."""
         needed = self.prompt_sets_of(self.node)
         prompts = encode_prompt_sets(self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets)
-        support = support or SupportSet.empty(self.clip.embed_dim)
-        return FewShotTask.of(support, prompts, classnames, self.cfg.DATASET.NUM_SHOTS, self.clip, self.device)
+        support = support or SupportSet.empty(self.clip.image_dim)
+        shots = self.cfg.DATASET.NUM_SHOTS - self.cfg.SELECTION.HOLD_OUT
+        return FewShotTask.of(support, prompts, classnames, shots, self.clip, self.device)
 
     # ------------------------------------------------------------------ one step (hooks of the engine)
 
@@ -190,7 +190,7 @@ class VLTrainer(TrainerX):
             self.max_epoch = 0
         super().before_train()
         rule, folder = self.cfg.SELECTION, Path(self.output_dir)
-        selects = self.trains and self.num_val > 0 and rule.EPOCH == "best"
+        selects = self.trains and self.num_val > 0 and rule.EPOCH == "best" and not rule.HOLD_OUT
         self.selection = EpochSelection(folder, self.start_epoch, rule.TIES) if selects else None
 
     def resume_model_if_exist(self, directory: str) -> int:
@@ -253,6 +253,8 @@ class VLTrainer(TrainerX):
             self.selection.restore(self.head)
             log.info("Best epoch on the %s images: %s", self.cfg.PROTOCOL, self.selection)
         self.fit()
+        if self.settled and isinstance(self.head, SearchableHead):
+            self.head.hparams.update(self.settled)
         rule, grid = self.cfg.SEARCH, self.search_space(self.node)
         if grid is not None and rule.ENABLED and isinstance(self.head, SearchableHead) and self.num_val:
             self.num_settings = search(
@@ -264,7 +266,7 @@ class VLTrainer(TrainerX):
     def after_train(self) -> None:
         """Select, keep the result, then test, once."""
         self.select()
-        save_head(Path(self.output_dir) / HEAD, self.head, self.about())
+        save_trained(Path(self.output_dir), self)
         print("Finish training")  # Dassl's line, after which its log parsers look for the accuracy
         if not self.cfg.TEST.NO_TEST:
             self.test()
@@ -292,6 +294,6 @@ class VLTrainer(TrainerX):
         Raises:
             NotFinite: NaN or infinite ones, of which an accuracy would mean nothing.
         """
-        logits = self.head(features)
+        logits = self.head.transduce(features)
         check_logits(logits, type(self).__name__)
         return logits

@@ -20,6 +20,7 @@ from simnl.results.tables import (
 from simnl.results.tables.fit import folded
 from simnl.results.tables.model import NOT_APPLICABLE, Block, Stat, Table, figure, text
 from simnl.results.tables.model import Cell as TableCell
+from simnl.results.tables.sight import footnotes, mark_of
 from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import FILE, read_record
 from simnl.studies.cells import Cell, is_finished
@@ -57,16 +58,19 @@ def closing_table(cells: Sequence[Cell], layout: str) -> str:
 def overview(cells: Sequence[Cell]) -> str:
     """One row per data set, method and variant; a column per number of shots."""
     shots = list(dict.fromkeys(cell.plan.shots for cell in cells))
+    records = [read_record(f"{cell.folder}/{FILE}") for cell in cells if is_finished(cell)]
+    marks = {record["method"]: mark_of(record) for record in records}
     groups: dict[tuple[str, str, str], dict[int, list[Cell]]] = {}
     for cell in cells:
-        key = (dataset_name(cell.plan.dataset), display_name(cell.plan.method), cell.plan.variant.name)
+        method = display_name(cell.plan.method) + marks.get(cell.plan.method, "")
+        key = (dataset_name(cell.plan.dataset), method, cell.plan.variant.name)
         groups.setdefault(key, {}).setdefault(cell.plan.shots, []).append(cell)
     headers = ["data set", "method", *(["variant"] if any(key[2] for key in groups) else [])]
     rows = [
         [*map(text, key[: len(headers)]), *(_entry(by_shots.get(count, [])) for count in shots)]
         for key, by_shots in groups.items()
     ]
-    table = Table("", [], [Block([*headers, *(f"{count} shots" for count in shots)], rows)])
+    table = Table("", footnotes(records), [Block([*headers, *(f"{count} shots" for count in shots)], rows)])
     return render_tables([table], "terminal", terminal_width())
 
 

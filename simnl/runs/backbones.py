@@ -10,7 +10,8 @@ from typing import Any
 import open_clip
 from yacs.config import CfgNode as CN
 
-from simnl.clip.model import WeightsUnavailable, check_known, fetch_weights
+from simnl.clip.fetching import WeightsUnavailable, fetch_weights
+from simnl.clip.model import check_known
 from simnl.config_names import config_file, known
 from simnl.fewshot.capabilities import check_choices
 from simnl.runs.config import ConfigError

@@ -16,6 +16,7 @@ ELSEWHERE = {name: f"the environment variable {name}" for name in VARIABLES} | {
     "USE_CUDA": "the environment variable DEVICE",
     "DATASET.NUM_SHOTS": "SHOTS, behind the data set (or --shots)",
     "TRAINER.NAME": "the script's name (or --methods)",
+    "SELECTION.HOLD_OUT": "PROTOCOL held-shot",
 }
 
 

@@ -22,6 +22,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
 from simnl.locations import default_cache
 from simnl.plugins import load_plugins
+from simnl.runs.methods import base_file, base_of
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
 from simnl.runs.yaml_files import read_yaml
@@ -30,6 +31,7 @@ from simnl.runs.yaml_files import read_yaml
 NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
+    "SELECTION.HOLD_OUT",
 )  # fmt: skip
 # Keys that a run record names anyway: they are no `options` of a run.
 TOLD_ELSEWHERE = (
@@ -50,7 +52,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.OPTIONS = []  # [KEY, value] of the command line; filled by `assemble`
     cfg.PRESET = "repaired"  # repaired | official: the authors' quirks mended, or kept
     cfg.MATMUL = "highest"  # highest | high | medium: fp32 products in heads; less than the highest is an approximation
-    cfg.PROTOCOL = "fewshot-val"  # no-val | fewshot-val | full-val | oracle-test: what a method may select on
+    cfg.PROTOCOL = "fewshot-val"  # no-val | held-shot | fewshot-val | full-val | oracle-test: what may be selected on
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
     cfg.MODEL.BACKBONE.PRECISION = "fp32"  # of the frozen towers: fp32 | bf16 | fp16
@@ -90,6 +92,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last
     cfg.SELECTION.TIES = "first"  # first | last: among equally good epochs
+    cfg.SELECTION.HOLD_OUT = False  # set by the program: True in the training of PROTOCOL held-shot that chooses
     cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
     cfg.SEARCH = CN()
     cfg.SEARCH.ENABLED = True
@@ -138,6 +141,9 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
         problems += [f"{path}: {key} is there twice, in a block and with dots: leave one out" for key in twice]
         _merge(cfg, pairs, path, problems)
     _merge(cfg, last, "command line", problems)
+    base = base_file(cfg)
+    if base and base not in map(str, files):
+        return assemble([*files[:-1], base, *files[-1:]], options, settings)
     for path, _, overrides in bodies:
         for number, override in enumerate(overrides, 1):
             where = f"{path}, OVERRIDES entry {number}"
@@ -302,7 +308,7 @@ def _nearest(cfg: CN, key: str) -> str:
 
 
 def relevant(cfg: CN) -> dict[str, object]:
-    """Dotted keys and values of a config, without the nodes of other trainers."""
-    mine = f"TRAINER.{cfg.TRAINER.NAME.upper()}."
+    """Dotted keys and values of a config, without the nodes of trainers that have no part in it."""
+    mine = tuple(f"TRAINER.{name.upper()}." for name in (cfg.TRAINER.NAME, base_of(cfg)) if name)
     pairs = _flatten(cfg)
     return {k: v for k, v in pairs if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(mine)}

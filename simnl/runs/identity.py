@@ -75,7 +75,7 @@ def config_hash(cfg: CN) -> str:
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME) if cfg.DATASET.NAME else None
     if dataset is not None:
         kept |= dataset.identity(cfg) | prompts.identity(cfg, dataset.prompt_folders(cfg))
-    kept["REVISION"] = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).revision
+    kept["REVISION"] = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg).revision
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()[:8]
 
 

@@ -31,8 +31,11 @@ ABILITIES: dict[str, Callable[[Any], bool]] = {
     "needs no training (training-free)": lambda trainer: trainer.training_free,
     "needs pixels, as it changes the image tower": lambda trainer: not trainer.image_encoder_frozen,
     "needs a ViT": lambda trainer: trainer.needs_vit,
+    "learns the image tower's projection, and needs a ViT or CLIP's ResNet": lambda trainer: trainer.before_projection,
     "can classify classes not seen in training (base to new)": lambda trainer: trainer.base_to_new,
     "runs on shifted data sets of the same classes": lambda trainer: True,
+    "sees all test images at once (transductive)": lambda trainer: trainer.inference == "transductive",
+    "remembers the test images that it has seen (online)": lambda trainer: trainer.inference == "online",
     "runs where there are test images only": lambda trainer: not trainer.uses_support,
 }
 
@@ -89,9 +92,8 @@ def sources(docstring: str | None) -> list[tuple[str, str]]:
 
 def prompts_of(trainer: Any) -> str:
     """The prompt sets of a method, in words."""
-    if not trainer.text_features_cached:
-        return "its own"
-    names = [PROMPTS.get(name, name) for name in trainer.prompt_sets]
+    names = [] if trainer.text_features_cached else ["its own"]
+    names += [PROMPTS.get(name, name) for name in trainer.prompt_sets]
     names += [f"{PROMPTS.get(name, name)} (optional)" for name in trainer.optional_prompt_sets]
     return ", ".join(names) or "none"
 

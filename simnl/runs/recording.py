@@ -35,6 +35,7 @@ def make_record(cfg: CN, identity: RunIdentity, trainer, seconds: float) -> dict
         "weights_fingerprint": trainer.clip.fingerprint,
         "preset": cfg.PRESET,
         "protocol": cfg.PROTOCOL,
+        "inference": trainer.inference_of(trainer.node),
         "prompts": sorted(trainer.task.prompts),
         "views": {"kind": cfg.VIEWS.KIND, "cache": cfg.VIEWS.CACHE, "train": cfg.VIEWS.TRAIN},
         "split_hash": dataset.split_hash,

@@ -2,7 +2,8 @@
 
 1. The identity of the run is computed from the config, once (`simnl.runs.identity`).
 2. Shifted data sets are looked at, and the folder of the run is taken, so that nothing fails after a long training.
-3. A sweep, where the config has one, trains each of its settings and chooses one (`simnl.runs.sweep`).
+3. A sweep, where the config has one, trains each of its settings and chooses one (`simnl.runs.sweep`). Under PROTOCOL
+   held-shot, a training on all images but one per class then chooses on these (`simnl.runs.held_shot`).
 4. The trainer of the method is built, trains, selects and tests (`simnl.fewshot.trainer`).
 5. The trained head is tested on the shifted data sets (`simnl.runs.targets`).
 6. The record is made and written (`simnl.runs.recording`, `simnl.runs.record`).
@@ -23,14 +24,16 @@ from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
 from simnl.clip.arithmetic import set_arithmetic
 from simnl.escaping import printable
+from simnl.fewshot.capabilities import check_choices
 from simnl.files import make_cache
 from simnl.runs.config import relevant
+from simnl.runs.held_shot import choose_on_held_shot, without_test
 from simnl.runs.hparams import write_hparams
 from simnl.runs.identity import RunIdentity
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
 from simnl.runs.stored import take_folder, write_config
-from simnl.runs.sweep import sweep, with_settings
+from simnl.runs.sweep import sweep
 from simnl.runs.targets import check_targets, checked_targets, test_on
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ def run_one(
             trained.
     """
     start = time.perf_counter()
+    check_choices(cfg)
     identity = identity or RunIdentity.of(cfg)
     make_cache(cfg.STORE.ROOT)
     print("\n".join(printable(f"{key}: {value}") for key, value in sorted(relevant(cfg).items())))
@@ -77,19 +81,32 @@ def run_one(
         return None
     targets = checked_targets(cfg)
     take_folder(cfg, identity)
-    chosen, settings, tried = sweep(cfg, lambda one: validation_score(one, targets))
+    chosen, hparams, choice = chosen_by_trainings(cfg, targets)
     trainer = seeded_trainer(chosen, targets)
+    trainer.settled = hparams
     write_config(chosen)
     trainer.train()
     if cfg.TEST.NO_TEST:
         return None
     accuracies = {name: test_on(trainer, name, dataset) for name, dataset in targets.items()}
     record = make_record(cfg, identity, trainer, time.perf_counter() - start)
-    record |= {"targets": accuracies, "swept": settings, "num_settings": max(tried, record["num_settings"])}
+    record |= {"targets": accuracies, **choice, "num_settings": max(choice["num_settings"], record["num_settings"])}
     record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)
     write_hparams(chosen, record)
     write_record(cfg.OUTPUT_DIR, record)
     return record
+
+
+def chosen_by_trainings(cfg: CN, targets: dict) -> tuple[CN, dict, dict]:
+    """What trainings before that of the run choose: a sweep's settings, and hyper-parameters under PROTOCOL held-shot.
+
+    Returns:
+        The config to run, the hyper-parameters, and what the record says of the choice.
+    """
+    chosen, swept, tried = sweep(cfg, lambda one: validation_score(one, targets))
+    held = choose_on_held_shot(chosen, lambda one: seeded_trainer(one, targets))
+    choice = {"swept": swept, "num_settings": max(tried, held.get("num_settings", 0))}
+    return chosen, held.get("hparams", {}), choice | ({"num_val": held["num_val"]} if held else {})
 
 
 def seeded_trainer(cfg: CN, targets: dict | None = None):
@@ -112,7 +129,7 @@ def seeded_trainer(cfg: CN, targets: dict | None = None):
 
 def validation_score(cfg: CN, targets: dict) -> tuple[float | None, int]:
     """Train without a test; returns the percentage right on the selection images, and how many settings were tried."""
-    trainer = seeded_trainer(with_settings(cfg, {"TEST.NO_TEST": True}, cfg.OUTPUT_DIR), targets)
+    trainer = seeded_trainer(without_test(cfg, cfg.OUTPUT_DIR), targets)
     if not trainer.num_val:
         return None, 0
     try:

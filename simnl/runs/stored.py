@@ -25,7 +25,10 @@ from simnl.sealed import DamagedError, check_text, read_sealed, seal_text, write
 log = logging.getLogger(__name__)
 
 FILE = CONFIG
-LEFT = (RECORD, "head.safetensors", "head", "selection.json", "sweep.json", "sweep")  # of which a run goes on, or tells
+LEFT = (  # of which a run goes on, or tells
+    *(RECORD, "head.safetensors", "head", "selection.json"),
+    *("sweep.json", "sweep", "held_shot.json", "held-shot"),
+)
 KNOWN = ("config_hash", "seed")  # of which run.json tells
 FIRST = ("TRAINER.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "SEED")  # of the differences that a message shows
 SHOWN = 6

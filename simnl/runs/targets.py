@@ -113,8 +113,8 @@ def test_on(trainer, name: str, dataset) -> float:
     if name == NEW_CLASSES:
         head, columns = head_for(trainer, dataset), None
     with trainer.stopwatch.phase("targets"):
-        batches = trainer.inputs.stream(dataset.test)
-        predicted, labels = predict(head, batches, trainer.device, columns, method=type(trainer).__name__)
+        batches, name_of = trainer.seen_by_head(trainer.inputs.stream(dataset.test)), type(trainer).__name__
+        predicted, labels = predict(head, batches, trainer.device, columns, method=name_of, transduce=True)
     accuracy = percent_right(predicted, labels)
     log.info("Accuracy on the target %s: %.2f %%", name, accuracy)
     if trainer.cfg.TEST.PER_CLASS_RESULT:

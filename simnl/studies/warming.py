@@ -22,8 +22,9 @@ from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.errors import describe, is_for_people
-from simnl.fewshot.inputs import FeatureInputs, load_backbone
+from simnl.fewshot.inputs import FeatureInputs, load_backbone, open_store
 from simnl.fewshot.selection import selection_images
+from simnl.fewshot.support import held_out
 from simnl.runs.targets import build_targets
 from simnl.studies.cells import CELL_ERRORS, Cell
 
@@ -50,14 +51,15 @@ class NoteTaker:
 
 
 def clip_of(cfg) -> FrozenCLIP:
-    """The frozen model of a config, loaded once per process."""
+    """The frozen model of a config as its method sees it; weights are loaded once per process."""
+    early = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).before_projection
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-    return load_backbone(cfg.MODEL.BACKBONE, torch.device(device))
+    return load_backbone(cfg.MODEL.BACKBONE, torch.device(device), early)
 
 
 def needs_of(cfg) -> Needs:
     """The views of images that a run will read: test, training, validation, shifted targets."""
-    trainer, notes = TRAINER_REGISTRY.get(cfg.TRAINER.NAME), NoteTaker()
+    trainer, notes = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg), NoteTaker()
     if not trainer.image_encoder_frozen:
         return {}
     inputs = FeatureInputs(cfg, cast("FeatureStore", notes), clip_of(cfg).preprocess, torch.device("cpu"))
@@ -66,14 +68,15 @@ def needs_of(cfg) -> Needs:
         inputs.stream(source.test)
     if trainer.uses_support:
         inputs.support(dataset)
-        inputs.validation(selection_images(cfg, dataset))
+        held = held_out(dataset.train_x or []) if cfg.PROTOCOL == "held-shot" else []
+        inputs.validation([*selection_images(cfg, dataset), *held])
     return notes.needs
 
 
 def encode_prompts(cfg, store: FeatureStore) -> None:
     """The fixed prompts of a run; prompts of new classes (base-to-new) too."""
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    needed = trainer.prompt_sets_of(cfg.TRAINER[cfg.TRAINER.NAME.upper()])
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg)
+    needed = trainer.prompt_sets_of(trainer.node_of(cfg))
     for source in (build_dataset(cfg), *build_targets(cfg).values()):
         names = tuple(source.lab2cname[label] for label in range(source.num_classes))
         encode_prompt_sets(cfg, source, names, store, needed, trainer.optional_prompt_sets)
@@ -101,12 +104,12 @@ def share(needs: Needs, rank: int, world: int) -> list[tuple[ViewSpec, tuple[int
 
 
 def by_store(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells that can be run, in groups of one backbone and precision: these share a store."""
+    """The cells that can be run, in groups of one backbone, precision and layer: these share a store."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.cfg is not None:
             clip = clip_of(cell.cfg)
-            groups.setdefault((clip.fingerprint, clip.precision), []).append(cell)
+            groups.setdefault((clip.fingerprint, clip.precision, clip.image_dim), []).append(cell)
     return list(groups.values())
 
 
@@ -138,9 +141,7 @@ def warm(cells: Sequence[Cell], rank: int = 0, world: int = 1) -> int:
     encoded = 0
     for some in by_store(cells):
         first: Any = some[0].cfg
-        store = FeatureStore(
-            first.STORE.ROOT, clip_of(first), first.DATALOADER.NUM_WORKERS, first.STORE.BATCH_SIZE, exclusive=world == 1
-        )
+        store = open_store(first, clip_of(first), exclusive=world == 1)
         for spec, views, paths in share(union(tried(needs_of, some)), rank, world):
             store.warm(paths, spec, views)
         if rank == 0:

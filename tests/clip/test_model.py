@@ -101,7 +101,7 @@ def test_weights_of_another_architecture_are_refused(clip_checkpoints):
 
 def test_weights_that_cannot_be_had_say_what_to_do_at_once(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
-    monkeypatch.setattr("simnl.clip.model._in_hub_cache", lambda location: False)
+    monkeypatch.setattr("simnl.clip.fetching._in_hub_cache", lambda location: False)
     monkeypatch.setattr(open_clip, "download_pretrained", lambda source: pytest.fail("must not be tried"))
     with pytest.raises(WeightsUnavailable, match="127.0.0.1:9 does not answer.*\n.*WEIGHTS=.*BACKBONE=tiny"):
         load_clip("RN50-quickgelu", "openai")

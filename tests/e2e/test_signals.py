@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="re
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 MAIN = "bash scripts/simnl/main.sh shapes 1 OPTIM.MAX_EPOCH 4000"
 SHAPES = "--trainer SimNL --dataset-config-file configs/datasets/shapes.yaml"
+PREDICT = "python tools/predict.py tests/goldens/heads/format-2/CoCoOp.safetensors README.md"
 JOBS = "bash scripts/benchmark.sh fewshot --datasets shapes --methods SimNL --shots 1 2 --seeds 1 --jobs 2"
 
 
@@ -55,6 +56,7 @@ def members(session: int) -> list[str]:
     ("command", "phase", "number", "to_group"),
     [
         (f"python tools/train.py {SHAPES}", importing, signal.SIGINT, False),
+        (PREDICT, importing, signal.SIGINT, False),
         (MAIN, importing, signal.SIGINT, True),
         (MAIN, importing, signal.SIGTERM, False),
         (MAIN, running, signal.SIGINT, True),

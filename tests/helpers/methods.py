@@ -7,6 +7,7 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 from helpers import tiny_vit
 from simnl.clip.model import load_clip
+from simnl.clip.projection import before_projection
 from simnl.clip.text import PromptFeatures
 from simnl.config_names import known
 from simnl.fewshot.head import Head
@@ -17,15 +18,17 @@ from simnl.plugins import load_plugins
 from simnl.runs.config import assemble
 
 CLIP = load_clip("tiny-clip", "bundled")
+HIDDEN_CLIP = before_projection(CLIP)
 CLASSES, WIDTH, VIEWS = 5, CLIP.embed_dim, 3
 METHODS = known("trainers")
 load_plugins()  # a test file that runs alone needs the methods, too
 
 
-def make_task(shots: int, pixels: bool = False) -> FewShotTask:
+def make_task(shots: int, pixels: bool = False, hidden: bool = False) -> FewShotTask:
     """Clustered random features: images, and text near their class means.
 
     pixels: in the place of image features (V, N, D), noise images (V, N, 3, H, W) and a CLIP that takes them.
+    hidden: image features (V, N, H) that the image tower's projection turns into those of the plain task.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -42,17 +45,22 @@ def make_task(shots: int, pixels: bool = False) -> FewShotTask:
     clip = CLIP
     if pixels:
         images, clip = noise(VIEWS, len(labels), 3, tiny_vit.SIZE, tiny_vit.SIZE), tiny_vit.load()
+    if hidden:
+        clip = HIDDEN_CLIP
+        images = (images - HIDDEN_CLIP.image_projection.bias) @ torch.linalg.pinv(HIDDEN_CLIP.image_projection.weight)
     return FewShotTask(images, labels, labels, prompts, names, shots, 50.0, clip, torch.device("cpu"))
 
 
 def make_trainer(method: str) -> VLTrainer:
-    trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
     files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "dtd.yaml"]
-    trainer.cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], [], {"TRAINER.NAME": method, "SEED": 1})
+    cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], [], {"TRAINER.NAME": method, "SEED": 1})
+    kind = TRAINER_REGISTRY.get(method).of(cfg)
+    trainer = kind.__new__(kind)
+    trainer.cfg = cfg
     return trainer
 
 
 def make_head(method: str, shots: int) -> tuple[Head, FewShotTask]:
     trainer = make_trainer(method)
-    task = make_task(shots, pixels=not trainer.image_encoder_frozen)
+    task = make_task(shots, pixels=not trainer.image_encoder_frozen, hidden=trainer.before_projection)
     return trainer.build_head(task, trainer.node), task

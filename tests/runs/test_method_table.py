@@ -136,7 +136,7 @@ def test_the_tool_writes_the_page_and_says_whether_it_is_up_to_date(tmp_path, mo
     text = page.read_text()
     assert text.startswith("before\n<!-- begin methods: x -->\n\n| method | prediction |")
     assert "CE + mean_c λ_c \\|w_c - b_c\\|²" in text  # a bar does not end a cell
-    assert "| runs where there are test images only | ZeroshotCLIP |" in text
+    assert "| runs where there are test images only | ZeroshotCLIP, TDA |" in text
     assert "old" not in text
     monkeypatch.setattr(sys, "argv", ["methods.py", "--check"])
     assert methods.main() == 0

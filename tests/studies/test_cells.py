@@ -23,6 +23,7 @@ from simnl.locations import CONFIGS
 from simnl.numbers import seeds_from
 from simnl.results.overview import overview, problems
 from simnl.runs.folder import LOCK
+from simnl.runs.names import display_name
 from simnl.runs.record import SCHEMA
 from simnl.sealed import seal
 from simnl.studies import executor
@@ -337,6 +338,14 @@ def test_the_closing_table(cells):
     table = overview(cells)
     assert "(2 of 3 seeds)" in table
     assert "55.00 ± 63.53" in table  # t(0.975, 1) = 12.706; s = 7.07; 12.706 * 7.07 / sqrt(2)
+    assert "†" not in table
+
+
+def test_the_closing_table_marks_a_method_that_looks_at_the_test_images(cells):
+    finish(cells[0], 50.0, inference="transductive", method=cells[0].plan.method)
+    table = overview(cells)
+    assert f"{display_name(cells[0].plan.method)}†" in table
+    assert "† (transductive): sees all test images at once" in table
 
 
 def test_options_say_where_the_data_is(tmp_path):

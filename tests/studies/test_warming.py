@@ -19,7 +19,7 @@ from simnl.clip.views import ViewSpec
 from simnl.config_names import known
 from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_config, plan_cells
 from simnl.studies.executor import execute
-from simnl.studies.warming import encode_prompts, needs_of, share, total_needs, union, warm
+from simnl.studies.warming import by_store, clip_of, encode_prompts, needs_of, share, total_needs, union, warm
 
 SPEC = ViewSpec(32, (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest", (0.5, 1.0))
 
@@ -75,6 +75,25 @@ def test_a_warmed_run_encodes_nothing(tmp_path, cache, monkeypatch):
     assert np.isfinite(record["accuracy"])
 
 
+def cell_of(method, *options):
+    (cell,) = plan_cells(Setup(), Plan(method, "shapes", 2, Variant("", options)), [1])
+    return cell
+
+
+def test_images_that_are_held_out_are_warmed_under_the_test_transform():
+    plain, held = (needs_of(cell_of("TipAdapter", "PROTOCOL", name).cfg) for name in ("no-val", "held-shot"))
+    test, train = plain
+    classes = len(plain[train]) // 2
+    assert len(held[test]) == len(plain[test]) + classes
+    assert held[train] == plain[train]
+
+
+def test_features_before_the_projection_have_a_store_of_their_own():
+    cells = [cell_of(method) for method in ("TipAdapter", "ProLIP", "TaskRes")]
+    assert sorted(len(group) for group in by_store(cells)) == [1, 2]
+    assert clip_of(cells[1].cfg).image_projection is not None
+
+
 class Texts:
     """A store that remembers the sentences that it was asked for."""
 
@@ -106,7 +125,7 @@ def test_prompts_that_are_warmed_are_those_of_the_run(method, options, monkeypat
     encode_prompts(cfg, warmed)
     trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
     trainer.cfg, trainer.store, trainer.device = cfg, read, torch.device("cpu")
-    trainer.clip = SimpleNamespace(embed_dim=1, logit_scale=1.0)
+    trainer.clip = SimpleNamespace(embed_dim=1, image_dim=1, logit_scale=1.0, image_projection=None)
     trainer.build_task(dataset, names, None)
     assert warmed.asked == read.asked
     negative = {template.format(name) for template in cfg.PROMPTS.NEGATIVE for name in names}
@@ -120,7 +139,7 @@ def test_total_needs_count_what_runs_share_once(monkeypatch):
         "other model": {SPEC: {"1.png": {0}}},
     }
     monkeypatch.setattr("simnl.studies.warming.needs_of", parts.get)
-    clip = lambda name: SimpleNamespace(fingerprint=name.partition(" ")[2], precision="fp32")  # noqa: E731
+    clip = lambda name: SimpleNamespace(fingerprint=name.partition(" ")[2], precision="fp32", image_dim=1)  # noqa: E731
     monkeypatch.setattr("simnl.studies.warming.clip_of", clip)
     cells = [Cell(Plan("A", "shapes", 1), seed, name) for seed, name in enumerate(parts)]
     assert total_needs([Cell(Plan("A", "shapes", 1), 9, refusal="no"), *cells]) == (5, 2)

@@ -8,7 +8,7 @@ import pytest
 import train
 
 from helpers.images import make_images
-from simnl.clip.model import WeightsUnavailable
+from simnl.clip.fetching import WeightsUnavailable
 from simnl.locations import CONFIGS
 from simnl.runs import backbones
 

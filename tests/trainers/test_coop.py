@@ -6,13 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.text_by_hand import text_by_hand
 from simnl.clip.prompt_learning import LearnedPrompts, context_from_words
 from simnl.fewshot.adapters import NegativeText
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions
+from simnl.fewshot.prompt_head import initial_context
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
 from trainers.cocoop import CoCoOpHead
-from trainers.coop import CoOp, CoOpHead, initial_context
+from trainers.coop import CoOp, CoOpHead
 
 NAMES = ("cat", "grand piano", "lemur")
 SCALE = 20.0
@@ -31,52 +33,10 @@ def cocoop(tower, context, clip, chunk=100):
     return CoCoOpHead(prompts, context, SCALE, width=clip.embed_dim, reduction=16, chunk=chunk, seed=1)
 
 
-def by_hand(clip, tower, context, name):
-    """The unit text feature of one prompt, built place by place from the tower's own parts, in float64."""
-    model = clip.model
-    count = len(context)
-    tokens = clip.tokenize([" ".join(["X"] * count) + f" {name}."])
-    x = model.token_embedding(tokens)[0].detach().double()
-    for m in range(count):
-        x[1 + m] = context[m].double()
-    state = {k: v.double() for k, v in model.state_dict().items()}
-    x = x + state["positional_embedding"]
-    for layer in range(len(model.transformer.resblocks)):
-        x = block(
-            x,
-            {
-                k.split(f"resblocks.{layer}.")[1]: v
-                for k, v in state.items()
-                if f"transformer.resblocks.{layer}." in k and not k.startswith("visual")
-            },
-            model.transformer.resblocks[layer].attn.num_heads,
-        )
-    x = F.layer_norm(x, x.shape[-1:], state["ln_final.weight"], state["ln_final.bias"])
-    feature = x[tokens[0].argmax()] @ state["text_projection"]
-    return feature / feature.norm()
-
-
-def block(x, p, heads):
-    """A pre-norm transformer block with causal attention, token by token."""
-    width = x.shape[1]
-    h = F.layer_norm(x, (width,), p["ln_1.weight"], p["ln_1.bias"])
-    q, k, v = (h @ p["attn.in_proj_weight"].T + p["attn.in_proj_bias"]).split(width, dim=1)
-    out = torch.zeros_like(x)
-    for i in range(len(x)):
-        for a in range(heads):
-            part = slice(a * width // heads, (a + 1) * width // heads)
-            scores = (k[: i + 1, part] @ q[i, part]) / (width // heads) ** 0.5
-            out[i, part] = scores.softmax(0) @ v[: i + 1, part]
-    x = x + out @ p["attn.out_proj.weight"].T + p["attn.out_proj.bias"]
-    h = F.layer_norm(x, (width,), p["ln_2.weight"], p["ln_2.bias"])
-    h = F.gelu(h @ p["mlp.c_fc.weight"].T + p["mlp.c_fc.bias"])
-    return x + h @ p["mlp.c_proj.weight"].T + p["mlp.c_proj.bias"]
-
-
 def test_coop_logits_and_loss_equal_a_tower_written_out(clip, tower):
     context = initial_context(tower, "", 3, seed=1) * 20
     head, x = coop(tower, context), images(4, clip)
-    text = torch.stack([by_hand(clip, tower, context, name) for name in NAMES])
+    text = torch.stack([text_by_hand(clip, tower, context, name) for name in NAMES])
     expected = torch.stack([SCALE * (text @ (f / f.norm())) for f in x.double()])
     torch.testing.assert_close(head(x).double(), expected, atol=2e-4, rtol=1e-4)
     labels = torch.tensor([0, 2, 1, 1])
@@ -181,7 +141,7 @@ def test_cocoop_moves_the_context_by_each_image(clip, tower):
     for image, row in zip(x, head(x), strict=True):
         f = image / image.norm()
         moved = context + head.meta(f).detach()
-        text = torch.stack([by_hand(clip, tower, moved, name) for name in NAMES])
+        text = torch.stack([text_by_hand(clip, tower, moved, name) for name in NAMES])
         torch.testing.assert_close(row.double(), SCALE * text @ f.double(), atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(cocoop(tower, context, clip, chunk=1)(x), head(x), atol=1e-4, rtol=1e-4)
 

@@ -10,15 +10,17 @@ import torch
 import torch.nn.functional as F
 
 from helpers.cache_heads import LABELS, queries, support
+from simnl.fewshot.discriminant import gda_classifier
 from simnl.fewshot.search import count_grid
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
-from trainers.gda import GDA, GDAHead, gda_classifier
+from trainers.gda import GDA, GDAHead
 
 
 def make_head(labels: list[int], alpha: float = 0.3) -> GDAHead:
     given = support(labels)
-    return GDAHead(rows=given.pop("cache_keys"), **given, alpha=alpha)
+    weights, biases = gda_classifier(given.pop("cache_keys"), given.pop("labels"), len(given["text"]))
+    return GDAHead(weights=weights, biases=biases, **given, alpha=alpha)
 
 
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)

@@ -9,7 +9,7 @@ import torch
 
 from dassl.engine import TRAINER_REGISTRY
 from helpers.e2e_tools import REPO
-from helpers.methods import CLASSES, CLIP, METHODS, WIDTH, make_head
+from helpers.methods import CLASSES, CLIP, HIDDEN_CLIP, METHODS, WIDTH, make_head
 from simnl.runs.method_table import PAGE, filled, rows
 from simnl.runs.methods import method_of
 
@@ -33,9 +33,11 @@ def test_the_number_of_parameters(method):
     if formula == "see its docstring":
         assert not TRAINER_REGISTRY.get(method).image_encoder_frozen  # depends on the tower: counted in its own test
         return
-    assert re.fullmatch(r"[CDKMQW0-9+*/() ]+", formula)
+    assert re.fullmatch(r"[CDHKMQRW0-9+*/() ]+", formula)
     head, task = make_head(method, SHOTS)
     letters = {"C": CLASSES, "D": WIDTH, "K": SHOTS, "W": CLIP.model.token_embedding.embedding_dim}
+    letters["H"] = HIDDEN_CLIP.image_dim
+    letters["R"] = len(head.unmix) if hasattr(head, "unmix") else 0
     letters["M"] = len(head.context) if hasattr(head, "context") else 0
     residual = getattr(head, "residual", None)  # a method of SimNL's head, which has no channels
     letters["Q"] = residual.shape[1] if isinstance(residual, torch.Tensor) else 0

@@ -19,6 +19,7 @@ from dassl.engine import TRAINER_REGISTRY
 from helpers import tiny_vit
 from helpers.make_believe_gpu import make_believe
 from helpers.methods import METHODS
+from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.selection import predict
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
@@ -52,8 +53,13 @@ QUICK = {
     "TRAINER.TWOSTAGE.STEPS_PER_SHOT": 1,
     "TRAINER.PROMPTSRC.TEMPLATES": ["a photo of a {}.", "a drawing of a {}."],
     "TRAINER.TASKRES.STAGE1.MAX_EPOCH": 2,
+    "TRAINER.CCA.MIXING_STEPS": 3,
+    "TRAINER.CCAFT.MIXING_STEPS": 3,
+    "TRAINER.REHARK.TRIALS": 3,
+    "TRAINER.TRANSCLIP.OUTER": 2,
 }
 TOWERS = ("MaPLe", "TwoStage", "MMRL")  # whose heads for new classes are built in ways of their own
+BASE_TO_NEW = ("CoOp", "CoCoOp", "CLIPAdapter", "KgCoOp", "ProGrad", "ProLIP", *TOWERS)
 OPTIONS = [  # those that take paths of their own
     ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
     ("SimNL", "PRESET", "official", "DATASET.LABEL_NOISE", "0.4"),
@@ -71,6 +77,7 @@ OPTIONS = [  # those that take paths of their own
     ("CoOp", "TRAINER.COOP.NEGATIVE.ENABLED", "True", "TRAINER.COOP.CTX_INIT", "a photo of a"),
     ("CoOp", "TRAINER.COOP.CSC", "True", "TRAINER.COOP.POSITION", "middle", "TRAINER.COOP.CHUNK", "3"),
     ("CoCoOp", "TRAINER.COCOOP.CHUNK", "3", "TRAINER.COCOOP.CTX_INIT", ""),
+    ("ProGrad", "TRAINER.PROGRAD.CHUNK", "3", "TRAINER.PROGRAD.CTX_INIT", ""),
     ("CLIPLoRA", "TRAINER.CLIPLORA.RECOMPUTE_FROM", "1", "SELECTION.EPOCH", "best"),
     ("MaPLe", "TRAINER.MAPLE.CHUNK", "3", "TRAINER.MAPLE.N_CTX", "5", "TRAINER.MAPLE.DEPTH", "1"),
     ("IVLP", "TRAINER.IVLP.DEPTH_VISION", "0"),
@@ -79,11 +86,12 @@ OPTIONS = [  # those that take paths of their own
     ("TCP", "TRAINER.TCP.CHUNK", "3"),
     ("CLAP", "TRAINER.CLAP.MULTIPLIERS", "balanced"),
     ("CLIPAdapter", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"),
+    *((method, "PROTOCOL", "held-shot") for method in ("TipAdapterF", "LinearProbe", "CCA")),
+    ("ReHARK", "TRAINER.REHARK.TRANSDUCTIVE", "True", "TRAINER.REHARK.ROWS", "views"),
+    ("TransCLIP", "TRAINER.TRANSCLIP.BASE", "TipAdapterF", "PROTOCOL", "full-val"),
+    ("TransCLIP", "TRAINER.TRANSCLIP.SUPPORT", "False"),
     *(("TaskRes", "OPTIM.NAME", name) for name in ("sgd", "adamw", "amsgrad", "rmsprop", "radam")),
-    *(
-        (m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']")
-        for m in ("CoOp", "CoCoOp", "CLIPAdapter", *TOWERS)
-    ),
+    *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in BASE_TO_NEW),
 ]
 
 
@@ -201,7 +209,7 @@ def test_towers_in_half_precision(config, tmp_path, method, options):
     """On a CPU text towers stay in single precision, so results differ there."""
     with make_believe():
         run_one(config(method, True, "MODEL.BACKBONE.PRECISION", "bf16", *options))
-    learned = load_file(tmp_path / "gpu" / "head.safetensors")
+    learned, _ = load_head(tmp_path / "gpu" / "head.safetensors")
     assert learned
     assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in learned.values())
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from simnl.results.plots import style
 from simnl.results.plots.series import drawn, nothing, panel_name, panel_of, stat_of, titled_settings
 from simnl.results.tables.common import method_order, shots_title
-from simnl.results.tables.optimism import HONEST, ORACLE, PROTOCOLS
+from simnl.results.tables.protocols import HONEST, ORACLE, PROTOCOLS
 from simnl.runs.names import display_name
 
 ROW = 0.24  # inches per method

@@ -38,6 +38,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 NOT_OF_THE_CONFIG = ("SEED", "OUTPUT_DIR", "RESUME", "OPTIONS")  # differ between the runs of a config
 PROTOCOLS = {
     "no-val": "nothing is selected: last epoch, initial hyper-parameters",
+    "held-shot": "hyper-parameters are chosen on one of the K images per class, then all K are fitted",
     "fewshot-val": "epoch and hyper-parameters are chosen on min(K, 4) more images per class",
     "full-val": "epoch and hyper-parameters are chosen on the data set's whole validation split",
     "oracle-test": "epoch and hyper-parameters are chosen on the test images: an upper bound, no fair comparison",

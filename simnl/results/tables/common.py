@@ -12,6 +12,7 @@ from simnl.results.published.audit import marks_of
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import SETTING, GridRow, images_text, options_text, prompts_text
+from simnl.results.tables.sight import footnotes
 from simnl.runs.names import dataset_name, display_name
 
 # The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1, and the shifted ones of A2.
@@ -147,6 +148,7 @@ def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Re
     return [
         setting_text(records[0]),
         *fewer_images(records),
+        *footnotes(records),
         f"Prompts: {by_value(records, prompts_text)}.",
         f"Views of a training image: {views}.",
         f"Mean of n = {usual_n(rows)} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
@@ -211,7 +213,7 @@ def average_of(stats: Sequence[Stat | None], ci: str, how: Callable[[Sequence[fl
         return None
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in whole)))
     averages = {seed: how([stat.by_seed[seed] for stat in whole]) for seed in seeds}
-    return Stat(averages, ci, " ".join(stat.split for stat in whole)) if seeds else None
+    return Stat(averages, ci, " ".join(stat.split for stat in whole), ranked=whole[0].ranked) if seeds else None
 
 
 def add_average(

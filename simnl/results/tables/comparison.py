@@ -101,11 +101,7 @@ class Layout:
     missing: str = ""
 
     def tables(self, records: Sequence[dict], request: Request) -> list[Table]:
-        """One table per group of records that has a block.
-
-        Raises:
-            ValueError: there is nothing to show.
-        """
+        """One table per group of records that has a block; a ValueError says that there is nothing to show."""
         tables = [self._table(group, records, request) for group in self.groups_of(records, request)]
         return self._some([table for table in tables if table.blocks])
 

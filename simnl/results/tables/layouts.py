@@ -11,8 +11,8 @@ from simnl.results.tables.declared import datasets_tables, prompts_tables
 from simnl.results.tables.grids import BASE2NEW, DG, FEWSHOT, NOISE, SENSITIVITY
 from simnl.results.tables.lists import cost_tables, runs_tables
 from simnl.results.tables.model import Table
-from simnl.results.tables.optimism import optimism_tables
 from simnl.results.tables.paired import paired_tables
+from simnl.results.tables.protocols import optimism_tables
 
 DEFAULT_LAYOUT = "runs"
 STANDARD, STUDY, VARIANTS = "standard", "study", "variants"

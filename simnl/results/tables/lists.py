@@ -23,7 +23,8 @@ from simnl.results.tables.records import (
     values_of,
     with_targets,
 )
-from simnl.runs.names import dataset_name, display_name
+from simnl.results.tables.sight import footnotes, marked_name
+from simnl.runs.names import dataset_name
 
 SAME = ("dataset", "method", "shots", *SETTING, *IDENTITY)  # with prompts and options: what runs of one row agree in
 SUMMARY = (
@@ -90,6 +91,7 @@ def _row(group: Sequence[dict], ci: str) -> dict:
         "accuracy": mean(accuracies),
         "ci95": interval(accuracies, ci),
         "seeds": " ".join(map(str, runs)),
+        "inference": first.get("inference", ""),
     }
 
 
@@ -99,12 +101,16 @@ def runs_table(rows: Sequence[dict]) -> Table:
     columns["accuracy"] = lambda row: Cell(row["accuracy"], row["ci95"])
     if not any(row["variant"] for row in rows):
         del columns["variant"]
-    return listed(rows, {"accuracy (95 % CI)" if key == "accuracy" else key: cell for key, cell in columns.items()})
+    return listed(
+        rows,
+        {"accuracy (95 % CI)" if key == "accuracy" else key: cell for key, cell in columns.items()},
+        caption=footnotes(rows),
+    )
 
 
 def _named(key: str, row: dict) -> Cell:
-    names = {"dataset": dataset_name, "method": display_name}
-    return text(names[key](row[key]) if key in names else row[key])
+    shown = {"dataset": lambda: dataset_name(row["dataset"]), "method": lambda: marked_name(row)}
+    return text(shown[key]() if key in shown else row[key])
 
 
 def runs_tables(records: Sequence[dict], request: Request) -> list[Table]:
@@ -129,6 +135,7 @@ def _cost_table(records: Sequence[dict], request: Request) -> Table:
     caption = [
         common.setting_text(first),
         *common.fewer_images(records),
+        *footnotes(records),
         f"Device: {first.get('device') or 'not recorded'}.",
         f"Means over {' or '.join(map(str, sorted({line['n'] for line in lines})))} seeds. Seconds and encoded images "
         "depend on what was in the feature store: the first run on some images encodes them for all others. Memory is "
@@ -142,7 +149,7 @@ def _cost_label(first: dict, firsts: Sequence[dict]) -> str:
     alike = [r for r in firsts if (r["method"], options_text(r)) == (first["method"], options_text(first))]
     parts = [say(first) for say in (prompts_text, lambda r: r["config_hash"]) if len({say(r) for r in alike}) > 1]
     extra = "; ".join(filter(None, [options_text(first), *parts]))
-    return display_name(first["method"]) + (f" ({extra})" if extra else "")
+    return marked_name(first) + (f" ({extra})" if extra else "")
 
 
 def _cost_line(runs: Sequence[dict]) -> dict:

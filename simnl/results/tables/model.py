@@ -22,6 +22,7 @@ class Stat:
         ci: name of the interval to make of them.
         split: what the seeds were drawn from; figures of other splits share no draws with these.
         images: how many training images a class had where that is not the number of shots, e.g. `32 per class`.
+        ranked: False for a figure that is not compared with the others of its column.
         sign: 1 where higher figures are better, -1 where lower ones are.
     """
 
@@ -29,6 +30,7 @@ class Stat:
     ci: str = "t"
     split: str = ""
     images: str = ""
+    ranked: bool = True
     sign: int = 1
 
     @property
@@ -134,7 +136,7 @@ def mark_columns(rows: Sequence[Row]) -> list[Row]:
     marked = [list(row) for row in rows]
     for column in range(max(map(len, rows), default=0)):
         cells = {i: row[column] for i, row in enumerate(rows) if column < len(row)}
-        stats = {i: cell.stat for i, cell in cells.items() if cell.stat is not None}
+        stats = {i: cell.stat for i, cell in cells.items() if cell.stat is not None and cell.stat.ranked}
         for index, mark in _marks(stats).items():
             marked[index][column] = replace(rows[index][column], mark=mark)
     return marked

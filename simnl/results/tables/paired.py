@@ -13,6 +13,7 @@ from simnl.results.tables.comparison import COLUMN, Average, Layout, Rows
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
 from simnl.results.tables.model import Block, Cell, Stat, Table, text
 from simnl.results.tables.records import SETTING, GridRow, prompts_text
+from simnl.results.tables.sight import footnotes
 from simnl.runs.names import display_name
 
 ALL = "all draws"
@@ -125,6 +126,7 @@ def _table(records: Sequence[dict], found: Sequence[dict], against: str, request
     table.caption = [
         common.setting_text(first),
         *common.fewer_images(records),
+        *footnotes(found),
         f"Mean of a method's accuracy minus that of {baseline} over the n draws (data set, shots, seed, split) "
         f"that both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one draw.",
         *layout.caption,

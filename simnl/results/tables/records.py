@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simnl.results.tables.model import Stat
-from simnl.runs.names import display_name
+from simnl.results.tables.sight import mark_of, marked_name
 
 # A table holds records that agree in all of these.
 SETTING = (
@@ -102,7 +102,7 @@ class GridRow:
     @property
     def shown(self) -> str:
         """The label with the method's display name."""
-        return display_name(self.method) + self.label.removeprefix(self.method)
+        return marked_name(self.first) + self.label.removeprefix(self.method)
 
 
 def node_of(record: dict) -> str:
@@ -163,7 +163,7 @@ def _rows(method: str, words: list[str], members: list[dict], column: Callable, 
 def _stat(records: Sequence[dict], ci: str) -> Stat:
     images = images_text(records[0]) if no_class_has_enough(records[0]) else ""
     accuracies = {seed: record["accuracy"] for seed, record in by_seed(records).items()}
-    return Stat(accuracies, ci, str(records[0].get("split_hash", "")), images)
+    return Stat(accuracies, ci, str(records[0].get("split_hash", "")), images, ranked=not mark_of(records[0]))
 
 
 def by_seed(records: Sequence[dict]) -> dict[int, dict]:

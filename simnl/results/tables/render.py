@@ -26,6 +26,7 @@ LATEX_ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$", "²": r"$^2$", "->": r"$\to$",
     "<": r"$<$", ">": r"$>$", "|": r"$|$", "Δ": r"$\Delta$", "✓": r"$\checkmark$", "✗": r"$\times$",
+    "†": r"\dag{}", "‡": r"\ddag{}",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Cell, Row, Stat, Table, figure, text
 from simnl.results.tables.paired import difference_cell
 from simnl.results.tables.records import SETTING, GridRow, by_setting, grid, prompts_text
+from simnl.results.tables.sight import footnotes
 from simnl.runs.names import dataset_name
 
 ORACLE = "oracle-test"
@@ -64,6 +65,7 @@ def _tables(records: Sequence[dict], request: Request) -> list[Table]:
             caption=[
                 common.setting_text(about),
                 *common.fewer_images(records),
+                *footnotes(records),
                 "Every column is of the same draws and features. Only the images differ on which the epoch and the "
                 "hyper-parameters are chosen.",
                 f"Optimism: accuracy under {ORACLE} minus accuracy under {honest} over the same draws, in points; ±: "

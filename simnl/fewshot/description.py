@@ -1,0 +1,130 @@
+"""What a head file says about its head: the method, the classes, the backbone, and how the run was set up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+from simnl.clip.model import FrozenCLIP
+
+FEATURES, HIDDEN, PIXELS = "features", "features before the projection", "pixels"  # what heads take
+DISTRIBUTION = "simnl"
+
+
+def package_version() -> str:
+    """The version of this program; empty where it is not installed as a package."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@dataclass(frozen=True)
+class BackboneDescription:
+    """The frozen CLIP whose features a head takes.
+
+    Attributes:
+        name: in tables, e.g. `RN50`.
+        arch, weights, precision: as of `simnl.clip.model.load_clip`.
+        fingerprint: of the weights.
+        transform: open_clip's preprocessing config of the model: size, mean, std, interpolation, resize_mode.
+        width: of image features as the head takes them.
+    """
+
+    name: str
+    arch: str
+    weights: str
+    precision: str
+    fingerprint: str
+    transform: dict[str, Any]
+    width: int
+
+    @classmethod
+    def of(cls, clip: FrozenCLIP, name: str = "") -> BackboneDescription:
+        """That of a loaded model."""
+        transform = {key: list(v) if isinstance(v, tuple) else v for key, v in clip.preprocess.items()}
+        return cls(
+            name or clip.arch, clip.arch, clip.weights, clip.precision, clip.fingerprint, transform, clip.image_dim
+        )
+
+
+@dataclass(frozen=True)
+class HeadDescription:
+    """What is known of a head beside its tensors.
+
+    Attributes:
+        method: its registered name.
+        classnames: C names; index = label.
+        backbone: the frozen CLIP.
+        hparams: the hyper-parameters in use.
+        num_shots, protocol, preset, dataset, seed: of the run.
+        logit_scale: of the model, exp'd.
+        temperature: by which logits are divided before the softmax that makes probabilities of them.
+        takes: `features`, those before the image tower's projection, or `pixels` where the method changes the tower.
+        support: file names of the support images, relative, in the order of the cache's rows; empty where unknown.
+        package_version: of the program that wrote the file.
+    """
+
+    method: str
+    classnames: tuple[str, ...]
+    backbone: BackboneDescription
+    hparams: dict[str, float] = field(default_factory=dict)
+    num_shots: int = 0
+    protocol: str = ""
+    preset: str = ""
+    dataset: str = ""
+    seed: int = 0
+    logit_scale: float = 1.0
+    temperature: float = 1.0
+    takes: str = FEATURES
+    support: tuple[str, ...] = ()
+    package_version: str = field(default_factory=package_version)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a json object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> HeadDescription:
+        """Of a json object; keys that this version does not know are left out.
+
+        Raises:
+            KeyError, TypeError: something is missing, or of another type.
+        """
+        known = {key: content[key] for key in cls.__dataclass_fields__ if key in content}
+        backbone = {key: content["backbone"][key] for key in BackboneDescription.__dataclass_fields__}
+        names = {key: tuple(map(str, content[key])) for key in ("classnames", "support")}
+        return cls(**{**known, **names, "backbone": BackboneDescription(**backbone)})
+
+
+def describe(trainer) -> HeadDescription:
+    """The description of a trainer's head (a `VLTrainer` whose head is built)."""
+    cfg, support = trainer.cfg, trainer.support
+    items = getattr(support, "items", ()) if trainer.uses_support else ()
+    return HeadDescription(
+        method=type(trainer).__name__,
+        classnames=tuple(trainer.task.classnames),
+        backbone=BackboneDescription.of(trainer.clip, cfg.MODEL.BACKBONE.NAME),
+        hparams=dict(getattr(trainer.head, "hparams", {})),
+        num_shots=cfg.DATASET.NUM_SHOTS,
+        protocol=cfg.PROTOCOL,
+        preset=cfg.PRESET,
+        dataset=cfg.DATASET.CONFIG or cfg.DATASET.NAME,
+        seed=cfg.SEED,
+        logit_scale=trainer.task.logit_scale,
+        takes=PIXELS if not trainer.image_encoder_frozen else HIDDEN if trainer.before_projection else FEATURES,
+        support=relative_names([item.impath for item in items]),
+    )
+
+
+def relative_names(paths: Sequence[str]) -> tuple[str, ...]:
+    """Paths from the innermost folder that holds them all, so that they say nothing of the machine."""
+    if not paths or not all(paths):
+        return ()
+    absolute = [os.path.abspath(path) for path in paths]
+    common = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    names = (os.path.relpath(path, common).replace(os.sep, "/") for path in absolute)
+    return tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)

@@ -1,0 +1,130 @@
+"""Images to what a head takes, through the frozen CLIP that its description names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from simnl.clip.finite import check_rows
+from simnl.clip.model import WEIGHTS_ENDINGS, FrozenCLIP, load_clip
+from simnl.clip.projection import before_projection
+from simnl.clip.transforms import Transform
+from simnl.clip.views import ViewSpec
+from simnl.data.images import read_image, to_rgb
+from simnl.fewshot.description import HIDDEN, PIXELS, BackboneDescription, HeadDescription
+
+
+def clip_of(
+    backbone: BackboneDescription, clip: FrozenCLIP | None, weights: str, device: str, where: str = "The head"
+) -> FrozenCLIP:
+    """The frozen CLIP that a head was trained on.
+
+    Args:
+        backbone: which one.
+        clip: one that is loaded already; None: it is loaded.
+        weights: a tag or a path instead of the one that the description has; empty: that one.
+        device: where its towers shall run.
+        where: whose backbone it is, for messages.
+
+    Raises:
+        ValueError: there are no such weights, or they have another fingerprint.
+        WeightsUnavailable: they are known, but neither here nor to be had.
+    """
+    if clip is None:
+        given = weights or backbone.weights
+        t = backbone.transform
+        transform = Transform(tuple(t["mean"]), tuple(t["std"]), t["interpolation"], t["resize_mode"])
+        is_file = Path(given).is_file()
+        if not is_file and (os.path.dirname(given) or given.endswith(WEIGHTS_ENDINGS)):
+            raise ValueError(
+                f"{where} needs the weights of {backbone.name} ({backbone.arch}), and there is no file {given}. Say "
+                "with --weights where they are."
+            )
+        clip = load_clip(backbone.arch, given, backbone.precision, device, transform if is_file else Transform())
+    if clip.fingerprint != backbone.fingerprint:
+        raise ValueError(
+            f"{where} was trained on {backbone.name} with weights of the fingerprint {backbone.fingerprint[:12]}, and "
+            f"those of {clip.arch} here ({clip.weights}) have {clip.fingerprint[:12]}. Say with --weights where the "
+            "right ones are."
+        )
+    return clip
+
+
+class ImageEncoder:
+    """Images to a head's inputs: raw features (B, D), or pixels where the method changes the image tower.
+
+    A feature is the same bits as in the run that trained the head, whatever else is encoded with it: the towers always
+    see batches of one size (`FrozenCLIP.image_rows`).
+
+    Args:
+        about: the description of the head.
+        clip: the frozen CLIP, where it is loaded already; its fingerprint is checked. None: it is loaded.
+        weights: a tag or a path of the same weights, where they are not at the place that the description names.
+        device: where the towers run, if they are loaded here.
+        where: whose backbone it is, for messages.
+
+    Raises:
+        ValueError, WeightsUnavailable: see `clip_of`.
+    """
+
+    def __init__(
+        self,
+        about: HeadDescription,
+        *,
+        clip: FrozenCLIP | None = None,
+        weights: str = "",
+        device: str = "cpu",
+        where: str = "The head",
+    ):
+        whole = clip_of(about.backbone, clip, weights, device, where)
+        hidden = about.takes == HIDDEN and whole.image_projection is None
+        self.clip = before_projection(whole) if hidden else whole
+        self.takes_pixels = about.takes == PIXELS
+        self._transform = ViewSpec.test(about.backbone.transform).build()
+
+    @property
+    def batch_rows(self) -> int:
+        """How many images the towers see at once."""
+        return self.clip.batch_rows
+
+    def pixels(self, image: str | Path | Image) -> Tensor:
+        """An image under the test transform, (3, H, W) float32.
+
+        Args:
+            image: a path, or an image of Pillow.
+
+        Raises:
+            UnreadableImage: the file cannot be decoded; FileNotFoundError: there is none.
+        """
+        return self._transform(to_rgb(image) if isinstance(image, Image) else read_image(str(image)))
+
+    def inputs(self, pixels: Tensor, names: Sequence[str] = ()) -> Tensor:
+        """Pixels (B, 3, H, W) to what the head takes.
+
+        names: of the images, for messages.
+
+        Raises:
+            NotFinite: features that are NaN or infinite.
+        """
+        if self.takes_pixels:
+            return pixels
+        features = self.clip.image_rows(pixels).cpu()
+        check_rows(features, self.clip, "image", list(names) or [f"image {i}" for i in range(len(features))])
+        return features
+
+    def encode(self, images: Sequence[str | Path | Image]) -> Tensor:
+        """What the head takes of images: paths, or images of Pillow; at least one.
+
+        Raises:
+            UnreadableImage: an image cannot be decoded; the message names it.
+        """
+        rows = self.batch_rows
+        parts = [images[start : start + rows] for start in range(0, len(images), rows)]
+        names = [[str(image) if isinstance(image, str | Path) else "an image" for image in part] for part in parts]
+        pixels = (torch.stack([self.pixels(image) for image in part]) for part in parts)
+        return torch.cat([self.inputs(one, name) for one, name in zip(pixels, names, strict=True)])

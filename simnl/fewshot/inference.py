@@ -1,0 +1,57 @@
+"""What a method sees of the images that it is tested on, and how one method stands on top of another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yacs.config import CfgNode as CN
+
+from simnl.fewshot.loaders import Whole
+
+# The values of `inference`, with what a table says of a method that is not inductive.
+INFERENCE = {
+    "inductive": "",
+    "transductive": "sees all test images at once, without their labels, before it predicts",
+    "online": "sees the test images one after the other, without their labels, and remembers those before",
+}
+
+
+class Declarations:
+    """Declarations of a method that its config can change; a base of `VLTrainer`.
+
+    Attributes:
+        inference: what it sees of the images that it is tested on, a key of `INFERENCE`: `inductive` (one image at a
+            time), `transductive` (all at once) or `online` (one after the other, with a memory).
+    """
+
+    cfg: CN
+    inference: str = "inductive"
+
+    @classmethod
+    def inference_of(cls, cfg: CN) -> str:
+        """What the method sees of the images that it is tested on, given its own node; by default `inference`."""
+        return cls.inference
+
+    @classmethod
+    def base_of(cls, cfg: CN) -> str:
+        """The method on top of which this one works, given the whole config; empty for one that stands alone."""
+        return ""
+
+    @classmethod
+    def of(cls, cfg: CN) -> type:
+        """The class that carries out a config: this one, unless it works on top of another method."""
+        return cls
+
+    @classmethod
+    def node_of(cls, cfg: CN) -> CN:
+        """The node of a config that the hooks of this class read."""
+        return cfg.TRAINER[cls.__name__.upper()]
+
+    @property
+    def node(self) -> CN:
+        """The method's own config node."""
+        return self.node_of(self.cfg)
+
+    def seen_by_head(self, batches: Any) -> Any:
+        """Batches of a set of images that is evaluated: all in one for a method that is not inductive."""
+        return batches if self.inference_of(self.node) == "inductive" else Whole(batches)

@@ -1,0 +1,143 @@
+"""The command that labels images: its arguments, and what it does with them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from simnl.commands import as_typed
+from simnl.escaping import printable
+from simnl.files import write_text_atomically
+from simnl.numbers import argument
+from simnl.predictions.images import STANDARD_INPUT, images_of
+
+ABOUT = """Label images with a head that a run has trained. No training image, data set or config is needed.
+
+python tools/predict.py output/shapes/SimNL/tiny_16shots/0123abcd/seed1 my_images/
+python tools/predict.py head.safetensors 'photos/*.jpg' --topk 3 --threshold 0.5 --csv labels.csv
+python tools/predict.py head.safetensors cat.png --explain --html why.html
+find photos -name '*.png' | python tools/predict.py head.safetensors - --sort-into sorted
+
+docs/predict.md explains the options and what a head file holds."""
+BATCH = 40  # images that are answered, and explained, at once
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    parser = argparse.ArgumentParser(description=as_typed(ABOUT), formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run")
+    add("paths", nargs="*", metavar="PATHS", help="images, folders, patterns; - for a list of them on standard input")
+    add("--topk", type=argument(1), default=1, metavar="K", help="show so many classes for each image (default: 1)")
+    add("--threshold", type=_share, default=0.0, metavar="P", help="below this probability: none of these (0 to 1)")
+    add("--csv", default="", metavar="FILE", help="write the labels to a csv file, too")
+    add("--json", default="", metavar="FILE", help="write all of it to a json file, too")
+    add(
+        "--sort-into", default="", metavar="FOLDER", help="link each image into FOLDER/<label>/; nothing is overwritten"
+    )
+    add("--explain", action="store_true", help="say of what each logit is made, and which support images spoke for it")
+    add("--html", default="", metavar="FILE", help="write the explanations to an HTML page with pictures")
+    add("--support-images", default="", metavar="FOLDER", help="where the support images lie, for the pictures")
+    add("--half", default="", metavar="FILE", help="write a smaller copy of the head: what is frozen in float16")
+    add("--weights", default="", help="where the backbone's weights are, if not where they were in training")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no probability from 0 to 1")
+    return value
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Label images as the command line says; 0, or 1 where an image could not be read.
+
+    Raises:
+        ValueError, OSError: what is wrong, where, and what to do.
+    """
+    args = build_parser().parse_args(arguments)
+    start = time.perf_counter()
+    if not (args.paths or args.half):
+        raise ValueError("Name images, folders or patterns behind HEAD, or - for a list of paths on standard input.")
+    paths = images_of(args.paths, sys.stdin if STANDARD_INPUT in args.paths else ()) if args.paths else []
+
+    from simnl.fewshot.head_file import halve, load
+    from simnl.runs.devices import pick_device
+
+    loaded = load(args.head, weights=args.weights, device="cuda" if pick_device(args.device) else "cpu")
+    if args.half:
+        before, after = halve(args.head, Path(args.half), weights=args.weights)
+        _say(f"{args.half}: {after / 1000:.0f} kB, where {loaded.path} has {before / 1000:.0f} kB")
+    if not paths:
+        return 0
+    return _label(args, loaded, paths, start)
+
+
+def _label(args: argparse.Namespace, loaded, paths: list[str], start: float) -> int:
+    from simnl.predictions.outputs import csv_text, json_text
+    from simnl.predictions.page import explanation_page
+    from simnl.predictions.predict import Unreadable
+    from simnl.predictions.sorting import Sorter
+
+    encoder, sorter = loaded.encoder(weights=args.weights), Sorter(args.sort_into) if args.sort_into else None
+    ready = time.perf_counter()
+    answers, unreadable = [], []
+    for answer in _answers(args, loaded, encoder, paths):
+        if isinstance(answer, Unreadable):
+            unreadable.append(answer)
+            continue
+        answers.append(answer)
+        if sorter is not None:
+            sorter.add(answer.path, answer.label)
+        _say("\n".join([answer.line(), *(answer.why.lines() if answer.why and args.explain else [])]))
+    if args.csv:
+        write_text_atomically(Path(args.csv), csv_text(answers))
+    if args.json:
+        write_text_atomically(Path(args.json), json_text(answers, unreadable, loaded.about.to_json()))
+    if args.html:
+        page = explanation_page(answers, unreadable, loaded.about, args.support_images)
+        write_text_atomically(Path(args.html), page)
+    _finish(len(answers), unreadable, ready - start, time.perf_counter() - ready)
+    return 1 if unreadable else 0
+
+
+def _answers(args: argparse.Namespace, loaded, encoder, paths: list[str]) -> Iterator:
+    """An `Answer` or `Unreadable` for each path, in order; explained, where that is asked for, a batch at a time."""
+    from simnl.predictions.explain import explain
+    from simnl.predictions.outputs import Answer
+    from simnl.predictions.predict import Prediction, predict
+
+    results = predict(loaded, encoder, paths, progress=not sys.stdout.isatty())
+    while part := list(islice(results, BATCH)):
+        good = [result for result in part if isinstance(result, Prediction)]
+        reasons = iter(explain(loaded, good) if args.explain or args.html else [None] * len(good))
+        for result in part:
+            if isinstance(result, Prediction):
+                yield Answer.of(result, loaded.classnames, args.topk, args.threshold, next(reasons))
+            else:
+                yield result
+
+
+def _finish(labelled: int, unreadable: Sequence, loading: float, seconds: float) -> None:
+    """How fast it was, and what could not be read, on standard error."""
+    lines = [
+        f"{labelled} {'image' if labelled == 1 else 'images'} in {seconds:.1f} s, {labelled / seconds:.0f} images per "
+        f"second; head and backbone were loaded in {loading:.1f} s."
+    ]
+    if unreadable:
+        lines.append(f"{len(unreadable)} could not be read:")
+        lines += [printable(f"  {one.path}: {one.reason}") for one in unreadable]
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,90 @@
+"""The protocol `held-shot`: hyper-parameters are chosen on one image per class of the support set itself.
+
+A run with K shots first fits on K - 1 images of each class, and chooses on the images that were held out. Then it fits
+on all K with what was chosen. No image beside the K shots is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode as CN
+
+from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.trainer import VLTrainer
+from simnl.runs.sweep import with_settings
+from simnl.sealed import DamagedError, read_sealed, write_sealed
+
+log = logging.getLogger(__name__)
+
+FILE = "held_shot.json"
+FOLDER = "held-shot"
+
+
+def without_test(cfg: CN, folder: str) -> CN:
+    """The config of a training without a test; under this protocol, of the one that holds images out to choose on."""
+    settings: dict[str, object] = {"TEST.NO_TEST": True, "SELECTION.HOLD_OUT": cfg.PROTOCOL == "held-shot"}
+    return with_settings(cfg, settings, folder)
+
+
+def choose_on_held_shot(cfg: CN, build: Callable[[CN], Any]) -> dict[str, Any]:
+    """What the run is to be fitted with, chosen on held-out images.
+
+    It is kept in `held_shot.json`, so that an interrupted run goes on where it was.
+
+    Args:
+        cfg: the run's config, with OUTPUT_DIR.
+        build: makes the trainer of a config.
+
+    Returns:
+        {"hparams", "num_val", "num_settings"}: the values chosen, the number of images held out, that of settings
+        tried; without `hparams` where the method has nothing to choose after training.
+    """
+    if cfg.PROTOCOL != "held-shot":
+        return {}
+    folder = Path(cfg.OUTPUT_DIR)
+    known = _read(folder / FILE)
+    if known:
+        return known
+    trainer = build(with_settings(without_test(cfg, str(folder / FOLDER)), {"RESUME": ""}, str(folder / FOLDER)))
+    if not chooses(trainer):
+        trainer.close_writer()
+        return {}
+    log.info("Choosing on %d held-out images, one of each class.", trainer.num_val)
+    trainer.train()
+    found = {
+        "hparams": dict(trainer.head.hparams),
+        "num_val": trainer.num_val,
+        "num_settings": trainer.num_settings,
+    }
+    write_sealed(folder / FILE, found)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    return found
+
+
+def chooses(trainer: Any) -> bool:
+    """True where a method chooses something after its epochs, on images that the protocol gives it."""
+    has_own_fit = type(trainer).fit is not VLTrainer.fit
+    return bool(trainer.num_val and trainer.cfg.SEARCH.ENABLED) and (
+        isinstance(trainer.head, SearchableHead) or has_own_fit
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What an interrupted run has chosen; empty where it has not, or where the file is damaged."""
+    try:
+        found = read_sealed(path)
+    except FileNotFoundError:
+        return {}
+    except DamagedError as error:
+        log.warning("%s is damaged: it %s. The choice is made anew.", path, error.why)
+        return {}
+    numbers = isinstance(found, dict) and isinstance(found.get("hparams"), dict)
+    if numbers and all(isinstance(found.get(key), int) for key in ("num_val", "num_settings")):
+        return found
+    log.warning("%s is damaged: the choice is made anew.", path)
+    return {}

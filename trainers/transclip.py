@@ -1,0 +1,297 @@
+"""TransCLIP: a mixture of Gaussians fitted to the whole test set, on top of any method. It is transductive.
+
+BASE names the method, which is trained and selected as if it stood alone. Its logits of all test images start this:
+
+    y^ = softmax(logits),  z = y^, and then by turns
+    z_ic  ~ y^_ic^lambda exp(u_ic / tau),   u = g + tau / (2 k) (W' [z; Y] + W z)            5 times
+    mu_c  ~ sum_i z_ic q_i / Q + tau gamma / N sum_{n: y_n = c} s_n                          to unit length
+    sigma = [sum_ic z_ic (q_i - mu_c)^2 / Q + tau gamma / N sum_n (s_n - mu_{y_n})^2] / (1 + tau gamma)
+    g_ic  = -1/2 sum_d (q_id - mu_cd)^2 / sigma_d
+
+q are the unit features of the Q test images; s and y are a unit feature and the label of each of the N support images.
+W has the cosines of each image with its k = 3 nearest test images, and sigma is one variance per channel for all
+classes. Without SUPPORT, lambda = 1, gamma = 0, and the means start at the eight most confident images of each class.
+With SUPPORT, lambda = 1/2 and gamma is the first best of GAMMAS on the selection images, each of which takes the z of
+the test image nearest to it. The prediction is z. What the base learned does not change, and no label of a test image
+is used.
+
+Source: Zanella, Gerin, Ben Ayed, "Boosting Vision-Language Models with Transduction", NeurIPS 2024, arXiv:2406.01837,
+and the authors' released code.
+Differences from the authors' code: classes may have unequal numbers of rows, or none, which is an error in theirs. A
+class that loses all its images keeps its mean, where theirs gives NaN. Everything is in float64. PRESET official keeps
+what moves the authors' figures: the rows of W and those of [z; Y] are in different orders (ROWS shifted), each gamma
+goes on from the state of the one before (RESET off), the support's features are those of one augmented view, and
+without support y^ of some bases is overwritten by z (KEEP_START off).
+Parity: tests/parity/test_transclip.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from simnl.fewshot.head import Head
+from simnl.fewshot.neighbours import Affinity, nearest
+from simnl.fewshot.options import Options
+from simnl.fewshot.selection import percent_right
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
+
+log = logging.getLogger(__name__)
+
+NEIGHBOURS, CONFIDENT = 3, 8
+
+
+@dataclass(frozen=True)
+class TransCLIPOptions(Options):
+    """Constants, and the authors' quirks; configs/trainers/TransCLIP.yaml explains each."""
+
+    NODE = "TRAINER.TRANSCLIP"
+
+    base: str = "ZeroshotCLIP"
+    support: bool = True
+    support_view: Literal["mean", "first"] = "mean"
+    gammas: tuple[float, ...] = (0.002, 0.01, 0.02, 0.2)
+    tau: float = 50.0
+    outer: int = 10
+    inner: int = 5
+    rows: Literal["aligned", "shifted"] = "aligned"
+    reset: bool = True
+    keep_start: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.gammas or self.tau <= 0 or min(self.outer, self.inner) < 1:
+            raise ValueError(
+                f"{self.NODE} needs a value in GAMMAS, TAU above 0, and OUTER and INNER of at least 1; they are "
+                f"{list(self.gammas)}, {self.tau}, {self.outer} and {self.inner}."
+            )
+
+
+@dataclass
+class State:
+    """What is fitted: z (Q, C), means (C, D), variances (D,). start: y^ (Q, C)."""
+
+    start: Tensor
+    z: Tensor
+    means: Tensor
+    variances: Tensor
+
+
+class Mixture:
+    """The mixture of one test set.
+
+    Args:
+        start: y^, rows that sum to one, (Q, C) float64.
+        queries: unit, (Q, D) float64.
+        support: unit, (N, D) float64; labels: (N,) int64. N = 0: there is none.
+        options: constants and quirks.
+    """
+
+    def __init__(self, start: Tensor, queries: Tensor, support: Tensor, labels: Tensor, options: TransCLIPOptions):
+        self.queries, self.support, self.options = queries, support, options
+        self.hot = F.one_hot(labels, start.shape[1]).to(start.dtype)
+        self.trust = 0.5 if len(support) else 1.0  # lambda
+        neighbours = min(NEIGHBOURS, len(queries) - 1)
+        shifted = options.rows == "shifted"
+        own = nearest(queries, queries, neighbours, skip=1)
+        theirs = nearest(support, queries, neighbours, skip=int(shifted))
+        order = (theirs, own) if shifted else (own, theirs)
+        self.affinity = Affinity(*(torch.cat(parts) for parts in zip(*order, strict=True)))
+        self.first = Affinity(*(part[: len(queries)] for part in self.affinity))  # the first Q rows of W
+        self.start = start
+
+    def initial(self) -> State:
+        """z = y^, the means of the support or of the most confident images, variances 1 / D."""
+        return State(
+            self.start, self.start, self._first_means(), torch.full_like(self.queries[0], 1 / self.queries.shape[1])
+        )
+
+    def _first_means(self) -> Tensor:
+        weights, rows = self.start.topk(min(CONFIDENT, len(self.queries)), dim=0)
+        confident = torch.einsum("kc,kcd->cd", weights, self.queries[rows])
+        seen = self.hot.sum(0)[:, None] > 0
+        return F.normalize(torch.where(seen, self.hot.T @ self.support, confident), dim=-1)
+
+    def fit(self, state: State, gamma: float) -> State:
+        """The state after all iterations at a weight of the support."""
+        for _ in range(self.options.outer):
+            state = self.labels_given(state)
+            state.means = self.means_given(state, gamma)
+            state.variances = self.variances_given(state, gamma)
+        return self.labels_given(state)
+
+    def labels_given(self, state: State) -> State:
+        """z after the inner iterations, at given means and variances."""
+        inverse, tau = 1 / state.variances, self.options.tau
+        scaled = state.means * inverse
+        gauss = -0.5 * (self.queries.square() @ inverse)[:, None] + self.queries @ scaled.T
+        gauss -= 0.5 * (state.means * scaled).sum(1)
+        start, z, size = state.start, state.z, len(self.queries)
+        for _ in range(self.options.inner):
+            spread = self.affinity.transposed_times(torch.cat([z, self.hot]), size) + self.first.times(z)
+            u = gauss / tau + spread / (2 * NEIGHBOURS)
+            z = start.pow(self.trust) * (u - u.amax(1, keepdim=True)).exp()
+            z = z / z.sum(1, keepdim=True)
+            if not (self.options.keep_start or len(self.support)):
+                start = z
+        return State(start, z, state.means, state.variances)
+
+    def _support_weight(self, gamma: float) -> float:
+        return self.options.tau * gamma / max(1, len(self.support))
+
+    def means_given(self, state: State, gamma: float) -> Tensor:
+        """Unit rows, (C, D); a class without mass keeps its own."""
+        sums = state.z.T @ self.queries / len(self.queries) + self._support_weight(gamma) * self.hot.T @ self.support
+        return torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=-1, eps=1e-300), state.means)
+
+    def variances_given(self, state: State, gamma: float) -> Tensor:
+        """(D,), from the squares and products of features; rows of z sum to one."""
+        weight, means = self._support_weight(gamma), state.means
+        mass = state.z.sum(0) / len(self.queries) + weight * self.hot.sum(0)
+        products = state.z.T @ self.queries / len(self.queries) + weight * self.hot.T @ self.support
+        squares = self.queries.square().mean(0) + weight * self.support.square().sum(0)
+        total = squares - 2 * (means * products).sum(0) + mass @ means.square()
+        return total / (1 + (self.options.tau * gamma if len(self.support) else 0.0))
+
+    def runs(self, gammas: Sequence[float]) -> Iterator[State]:
+        """The fitted state for each gamma in turn."""
+        state = self.initial()
+        for gamma in gammas:
+            state = self.fit(self.initial() if self.options.reset else state, gamma)
+            yield state
+
+
+class TransCLIPTransduction(nn.Module):
+    """What turns a head's logits of a whole set of images into those of TransCLIP.
+
+    Args:
+        support: unit, (N, D); labels: (N,) int64; N = 0: none.
+        validation: unit, (M, D); validation_labels: (M,); M = 0: gamma is the first that there is.
+        options: constants and quirks.
+    """
+
+    support: Tensor
+    labels: Tensor
+    validation: Tensor
+    validation_labels: Tensor
+
+    def __init__(self, support, labels, validation, validation_labels, options: TransCLIPOptions):
+        super().__init__()
+        tensors = {"support": support, "labels": labels, "validation": validation}
+        for name, tensor in (tensors | {"validation_labels": validation_labels}).items():
+            self.register_buffer(name, tensor.detach().clone(), persistent=False)
+        self.options = options
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        """log z (Q, C) from raw features (Q, D) and the head's logits (Q, C) of the whole set."""
+        if len(features) < 2:
+            return logits  # there is no other image
+        queries = F.normalize(features, dim=-1)
+        start = logits.float().softmax(1).double()
+        mixture = Mixture(start, queries.double(), self.support.double(), self.labels, self.options)
+        z = self.chosen(mixture, queries) if len(self.support) else mixture.fit(mixture.initial(), 0.0).z
+        return z.clamp(min=torch.finfo(torch.float32).tiny).log().to(logits.dtype)
+
+    def chosen(self, mixture: Mixture, queries: Tensor) -> Tensor:
+        """z (Q, C) at the first best gamma on the validation images."""
+        if not len(self.validation):
+            return next(mixture.runs(self.options.gammas[:1])).z
+        place = nearest(self.validation, queries, 1).columns[:, 0]
+        best, found = -1.0, mixture.start
+        for gamma, state in zip(self.options.gammas, mixture.runs(self.options.gammas), strict=True):
+            right = percent_right(state.z[place].argmax(1), self.validation_labels)
+            log.info("TransCLIP at gamma %g: %.2f %% of the selection images", gamma, right)
+            if right > best:
+                best, found = right, state.z
+        return found
+
+
+@TRAINER_REGISTRY.register()
+class TransCLIP(VLTrainer):
+    """The plug-in as a trainer: that of the method that BASE names, whose head gets a `TransCLIPTransduction`.
+
+    Table row:
+        prediction: z_c of a mixture of Gaussians fitted to all test images, from the softmax of a base's logits
+        learned: nothing, but what the base learns
+        parameters: 0
+        checked: authors' code, K = 1 … 16; formula
+
+    A config is carried out by a class that derives from this one and from the base's (`of`), so that whatever the base
+    says of its training, search and prompts holds.
+    """
+
+    training_free = True
+    inference = "transductive"
+
+    def __new__(cls, cfg: CN | None = None):
+        """An object of the class that the config asks for."""
+        return super().__new__(cls if cfg is None else cls.of(cfg))
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """The options."""
+        return CN(TransCLIPOptions.defaults())
+
+    @classmethod
+    def base_of(cls, cfg: CN) -> str:
+        """The method whose logits are taken."""
+        return cfg.TRAINER.TRANSCLIP.BASE
+
+    @classmethod
+    def node_of(cls, cfg: CN) -> CN:
+        """The base's node, which its own hooks read."""
+        return cfg.TRAINER[cls.base_of(cfg).upper()]
+
+    @classmethod
+    def inference_of(cls, cfg: CN) -> str:
+        """Transductive on any base."""
+        return cls.inference
+
+    @classmethod
+    def of(cls, cfg: CN) -> type[VLTrainer]:
+        """This class on top of the base's.
+
+        Raises:
+            ValueError: BASE is no method that this one can be put on.
+        """
+        name, node = cls.base_of(cfg), cfg.TRAINER.TRANSCLIP
+        methods = [n for n in TRAINER_REGISTRY.registered_names() if issubclass(TRAINER_REGISTRY.get(n), VLTrainer)]
+        base = TRAINER_REGISTRY.get(name) if name in methods else None
+        if base is None or base.inference_of(cls.node_of(cfg)) != "inductive" or not base.image_encoder_frozen:
+            raise ValueError(
+                f"TRAINER.TRANSCLIP.BASE is '{name}'. Choose a method that keeps the image tower as it is and sees no "
+                f"other test image, one of: {', '.join(n for n in methods if _suits(TRAINER_REGISTRY.get(n)))}."
+            )
+        declared = {
+            "training_free": base.training_free,
+            "uses_support": base.uses_support or node.SUPPORT,
+            "base_to_new": False,
+            "revision": 1000 * cls.revision + base.revision,
+        }
+        return type(cls.__name__, (cls, base), declared)
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> Head:
+        """The base's head, with the plug-in."""
+        head = TRAINER_REGISTRY.get(self.base_of(self.cfg)).build_head(self, task, cfg)
+        options, keys = TransCLIPOptions.of(self.cfg.TRAINER.TRANSCLIP), task.cache_keys()
+        if options.support_view == "first":
+            keys = F.normalize(task.support_features[0], dim=-1).to(task.device)
+        number, validation = len(keys) if options.support else 0, getattr(self, "validation", None)
+        images = (keys[:0], task.support_labels[:0]) if validation is None else (validation.features, validation.labels)
+        head.transduction = TransCLIPTransduction(
+            keys[:number], task.support_labels[:number], F.normalize(images[0], dim=-1), images[1], options
+        )
+        return head
+
+
+def _suits(method: type[VLTrainer]) -> bool:
+    return method.inference == "inductive" and method.image_encoder_frozen
