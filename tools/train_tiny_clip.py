@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _path  # noqa: F401 - makes the packages importable
 import numpy as np
 import torch
 import torch.nn.functional as F

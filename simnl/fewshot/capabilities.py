@@ -13,6 +13,12 @@ CHOICES = {
     "SELECTION.TIES": ("first", "last"),
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
 }
+# The values of `inference`, with what a table says of a method that is not inductive.
+INFERENCE = {
+    "inductive": "",
+    "transductive": "sees all test images at once, without their labels, before it predicts",
+    "online": "sees the test images one after the other, without their labels, and remembers those before",
+}
 
 
 class Capable(Protocol):

@@ -38,6 +38,13 @@ class Head(Rebuildable, nn.Module):
         """What follows from raw image features (B, D) and from nothing that is learned, (B, num_products)."""
         raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
 
+    def sides(self, features: Tensor) -> dict[str, Tensor]:
+        """What speaks for and against each class, (B, C) each, by the names of `simnl.metrics.two_sided.Sides`.
+
+        By default nothing: for heads that have a positive and a negative side. features: raw image features, (B, D).
+        """
+        return {}
+
     def transduce(self, features: Tensor) -> Tensor:
         """Logits (M, C) of a whole set of images, raw (M, D), as an evaluation asks for them.
 

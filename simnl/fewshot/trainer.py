@@ -75,6 +75,7 @@ class VLTrainer(Declarations, TrainerX):
     test_loader: Any
     train_loader_x: Any
     val_loader: Any
+    keep_logits: Any = None  # is called with the test logits (B, C), batch by batch, where a run sets it
 
     # ------------------------------------------------------------------ what a method gives
 
@@ -284,8 +285,7 @@ class VLTrainer(Declarations, TrainerX):
     @timed("test")
     def test(self, split: str | None = None) -> float:
         """Evaluate on a split (default: cfg.TEST.SPLIT); remembers the accuracy in percent."""
-        result = super().test(split)
-        self.accuracy[split or self.cfg.TEST.SPLIT] = float(result)
+        self.accuracy[split or self.cfg.TEST.SPLIT] = result = float(super().test(split))
         return result
 
     def model_inference(self, features: Tensor) -> Tensor:
@@ -296,4 +296,6 @@ class VLTrainer(Declarations, TrainerX):
         """
         logits = self.head.transduce(features)
         check_logits(logits, type(self).__name__)
+        if self.keep_logits is not None:
+            self.keep_logits(logits)
         return logits

@@ -22,7 +22,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
 from simnl.locations import default_cache
 from simnl.plugins import load_plugins
-from simnl.runs.methods import base_file, base_of
+from simnl.runs.bases import base_file, base_of
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
 from simnl.runs.yaml_files import read_yaml
@@ -30,7 +30,7 @@ from simnl.runs.yaml_files import read_yaml
 # Keys that do not change a run's figures: they are left out of its hash.
 NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
-    "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
+    "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TEST.LOGITS_MB", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
     "SELECTION.HOLD_OUT",
 )  # fmt: skip
 # Keys that a run record names anyway: they are no `options` of a run.
@@ -70,8 +70,10 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.VAL_FRACTION = 0.2  # ImageFolder: share of each class
     cfg.DATASET.TEST_FRACTION = 0.3
     cfg.DATASET.LABEL_NOISE = 0.0  # share of the few-shot training labels that are replaced
+    cfg.DATASET.NOISE_RULE = "bernoulli"  # bernoulli | exact | next: which labels become which (simnl/data/draws.py)
     cfg.DATASET.GROUP_BY = "label"  # label | true-class: which groups a cache has where labels are noisy
     cfg.DATASET.TRAIN_DRAW = "same"  # same | separate: train on the cached images, or on a second draw
+    cfg.TEST.LOGITS_MB = 256  # most memory and disk for the logits of a list of images; 0: none are kept
     cfg.TEST.TARGETS = []  # config names of shifted data sets on which the trained head is tested too
     cfg.PROMPTS = CN()
     cfg.PROMPTS.POSITIVE = []

@@ -6,7 +6,8 @@
    held-shot, a training on all images but one per class then chooses on these (`simnl.runs.held_shot`).
 4. The trainer of the method is built, trains, selects and tests (`simnl.fewshot.trainer`).
 5. The trained head is tested on the shifted data sets (`simnl.runs.targets`).
-6. The record is made and written (`simnl.runs.recording`, `simnl.runs.record`).
+6. The logits of all tests are written (`simnl.runs.logits`), then the record (`simnl.runs.recording`,
+   `simnl.runs.record`).
 
 The config itself comes from `simnl.runs.config`: `tools/train.py` makes it from Dassl's command line, and
 `simnl.studies.cells` for all other commands.
@@ -27,9 +28,11 @@ from simnl.escaping import printable
 from simnl.fewshot.capabilities import check_choices
 from simnl.files import make_cache
 from simnl.runs.config import relevant
+from simnl.runs.flips import record_flips
 from simnl.runs.held_shot import choose_on_held_shot, without_test
 from simnl.runs.hparams import write_hparams
 from simnl.runs.identity import RunIdentity
+from simnl.runs.logits import Keeper, keep_logits
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
 from simnl.runs.stored import take_folder, write_config
@@ -85,14 +88,21 @@ def run_one(
     trainer = seeded_trainer(chosen, targets)
     trainer.settled = hparams
     write_config(chosen)
+    keeper = Keeper.of_test(trainer)
     trainer.train()
     if cfg.TEST.NO_TEST:
         return None
-    accuracies = {name: test_on(trainer, name, dataset) for name, dataset in targets.items()}
+    accuracies = {name: test_on(trainer, name, dataset, keeper) for name, dataset in targets.items()}
     record = make_record(cfg, identity, trainer, time.perf_counter() - start)
     record |= {"targets": accuracies, **choice, "num_settings": max(choice["num_settings"], record["num_settings"])}
+    return write_results(chosen, trainer, keeper, record)
+
+
+def write_results(cfg: CN, trainer, keeper: Keeper, record: dict) -> dict:
+    """Write what a tested run leaves, the record last; the record as it was written."""
     record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)
-    write_hparams(chosen, record)
+    record |= {"logits": keep_logits(trainer, keeper, record), "label_flips": record_flips(trainer)}
+    write_hparams(cfg, record)
     write_record(cfg.OUTPUT_DIR, record)
     return record
 

@@ -13,6 +13,7 @@ from simnl.data.listing import some
 from simnl.fewshot.head import Head
 from simnl.fewshot.selection import percent_right, predict
 from simnl.runs.capabilities import refusal
+from simnl.runs.logits import TARGET, Keeper
 from simnl.runs.record import NEW_CLASSES
 from simnl.runs.yaml_files import read_yaml
 
@@ -99,12 +100,12 @@ def _misfit(source, dataset) -> str:
     return ""
 
 
-def test_on(trainer, name: str, dataset) -> float:
+def test_on(trainer, name: str, dataset, keeper: Keeper) -> float:
     """Accuracy in percent of a trained head on a target; nothing is learned or selected on it.
 
     On a shifted data set, which `check_targets` has found to fit, the logits of all classes are computed and the
     target's columns kept (`dataset.class_indices`), so nothing depends on the target. For new classes, what was learned
-    is put into a head that is built from their names.
+    is put into a head that is built from their names. `keeper` takes the logits.
 
     Raises:
         NotFinite: logits are NaN or infinite, so that an accuracy would mean nothing.
@@ -112,9 +113,11 @@ def test_on(trainer, name: str, dataset) -> float:
     head, columns = trainer.head, dataset.class_indices
     if name == NEW_CLASSES:
         head, columns = head_for(trainer, dataset), None
+    kept = keeper.collector(len(dataset.test), dataset.num_classes)
     with trainer.stopwatch.phase("targets"):
-        batches, name_of = trainer.seen_by_head(trainer.inputs.stream(dataset.test)), type(trainer).__name__
-        predicted, labels = predict(head, batches, trainer.device, columns, method=name_of, transduce=True)
+        batches, method = trainer.seen_by_head(trainer.inputs.stream(dataset.test)), type(trainer).__name__
+        predicted, labels = predict(head, batches, trainer.device, columns, method, transduce=True, keep=kept.add)
+    keeper.keep(f"{TARGET}{name}", kept, labels)
     accuracy = percent_right(predicted, labels)
     log.info("Accuracy on the target %s: %.2f %%", name, accuracy)
     if trainer.cfg.TEST.PER_CLASS_RESULT:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 from helpers.methods import CLASSES, METHODS, make_head, make_trainer
+from simnl.fewshot.capabilities import INFERENCE
 from simnl.fewshot.head import Head, SearchableHead
-from simnl.fewshot.inference import INFERENCE
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
