@@ -94,10 +94,7 @@ class VLTrainer(Declarations, TrainerX):
         """The method, given the task and its own config node."""
 
     def build_train_loader(self, task: FewShotTask) -> Any:
-        """Batches to train on, with an attribute `epoch`; by default the views of the support images.
-
-        From pixels, an epoch is STEPS_PER_SHOT * K batches where the method has that key, and a pass where it is 0.
-        """
+        """Batches of an `epoch` that can be set: a pass, or STEPS_PER_SHOT * K where the method has this key above 0."""
         loader = self.inputs.train_loader(self.support)
         if steps := self.node.get("STEPS_PER_SHOT", 0):
             loader.steps = steps * task.num_shots
