@@ -94,7 +94,7 @@ class VLTrainer(Declarations, TrainerX):
         """The method, given the task and its own config node."""
 
     def build_train_loader(self, task: FewShotTask) -> Any:
-        """Batches of an `epoch` that can be set: a pass, or STEPS_PER_SHOT * K where the method has this key above 0."""
+        """Batches of an `epoch` that can be set: a pass, or STEPS_PER_SHOT * K where the method has this key."""
         loader = self.inputs.train_loader(self.support)
         if steps := self.node.get("STEPS_PER_SHOT", 0):
             loader.steps = steps * task.num_shots
