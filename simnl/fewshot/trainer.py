@@ -1,8 +1,8 @@
 """The trainer that all methods share, from data to test.
 
-Where the image tower is frozen, an image is a constant feature vector. A method is a head on such features (or, where
-it changes the tower, on pixels); everything else stands here, once, in the order in which it happens: what a method
-gives, set-up, one step, selection, test. See docs/architecture.md and CONTRIBUTING.md ("Add a method").
+Where the image tower is frozen, an image is a constant feature vector. A method is a head on such features (else on
+pixels); everything else stands here, once, in the order in which it happens: what a method gives, set-up, one step,
+selection, test. See docs/architecture.md and CONTRIBUTING.md ("Add a method").
 """
 
 from __future__ import annotations
@@ -14,24 +14,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import transforms as T
 from yacs.config import CfgNode as CN
 
-from dassl.data import DataManager
 from dassl.engine import TrainerX
 from dassl.optim import build_optimizer
 from simnl.clip.finite import check_logits
-from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
 from simnl.fewshot.capabilities import check_choices, check_towers, refusal
 from simnl.fewshot.checkpoint import MODEL, epoch_file, load_trained, resuming
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.head_file import save_trained
 from simnl.fewshot.inference import Declarations
-from simnl.fewshot.inputs import load_backbone, open_inputs
-from simnl.fewshot.loaders import given, keep_products
+from simnl.fewshot.inputs import open_inputs
+from simnl.fewshot.loaders import given, in_steps, keep_products
 from simnl.fewshot.schedule import build_schedule, learned_groups
 from simnl.fewshot.search import Grid, axis, search
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
+from simnl.fewshot.sources import Sources
 from simnl.fewshot.support import SupportSet
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.timing import Stopwatch, timed
@@ -95,10 +93,7 @@ class VLTrainer(Declarations, TrainerX):
 
     def build_train_loader(self, task: FewShotTask) -> Any:
         """Batches of an `epoch` that can be set: a pass, or STEPS_PER_SHOT * K where the method has this key."""
-        loader = self.inputs.train_loader(self.support)
-        if steps := self.node.get("STEPS_PER_SHOT", 0):
-            loader.steps = steps * task.num_shots
-        return loader
+        return in_steps(self.inputs.train_loader(self.support), self.node.get("STEPS_PER_SHOT", 0) * task.num_shots)
 
     def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimiser of the head's parameter groups; by default the one that OPTIM names."""
@@ -118,7 +113,8 @@ class VLTrainer(Declarations, TrainerX):
 
     # ------------------------------------------------------------------ set-up (called by the engine, in this order)
 
-    def __init__(self, cfg: CN):
+    def __init__(self, cfg: CN, sources: Sources | None = None):
+        self.sources = sources or Sources()
         self.stopwatch = Stopwatch("features", "train", "select", "test")
         self.accuracy: dict[str, float] = {}  # in percent, by split
         self.num_settings = 1  # of hyper-parameters that were tried
@@ -133,17 +129,16 @@ class VLTrainer(Declarations, TrainerX):
     def build_data_loader(self) -> None:
         """Make the data set, the frozen CLIP, and the loaders, which yield features under Dassl's batch keys."""
         cfg = self.cfg
-        self.dm = DataManager(cfg, T.ToTensor(), T.ToTensor())  # missing data is told before weights are fetched
+        self.dm = self.sources.data(cfg)  # missing data is told before weights are fetched
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
         if reason := refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only):
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        self.clip = load_backbone(backbone, self.device, self.before_projection)
+        self.clip = self.sources.clip(cfg, self.device, self.before_projection)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self.classnames = tuple(self.lab2cname[label] for label in range(self.num_classes))
-        learned, used = not self.text_features_cached, "template" in self.prompt_sets_of(self.node)
-        check_class_prompts(cfg, dataset, self.clip, self.classnames, learned=learned, used=used)
-        self.inputs = open_inputs(cfg, self.clip, self.device, pixels=not self.image_encoder_frozen)
-        self.store = self.inputs.store
+        self.sources.check_prompts(self)
+        self.store = self.sources.store(cfg, self.clip)
+        self.inputs = open_inputs(cfg, self.store, self.device, pixels=not self.image_encoder_frozen)
         self.gather_features(dataset)
 
     @timed("features")
@@ -174,8 +169,7 @@ class VLTrainer(Declarations, TrainerX):
 
     def build_task(self, dataset, classnames: tuple[str, ...], support: SupportSet | None) -> FewShotTask:
         """What the head may look at, for the classes of a data set; without support images where there are none."""
-        needed = self.prompt_sets_of(self.node)
-        prompts = encode_prompt_sets(self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets)
+        prompts = self.sources.prompts(self, dataset, classnames)
         support = support or SupportSet.empty(self.clip.image_dim)
         shots = self.cfg.DATASET.NUM_SHOTS - self.cfg.SELECTION.HOLD_OUT
         return FewShotTask.of(support, prompts, classnames, shots, self.clip, self.device)
@@ -190,6 +184,11 @@ class VLTrainer(Declarations, TrainerX):
         rule, folder = self.cfg.SELECTION, Path(self.output_dir)
         selects = self.trains and self.num_val > 0 and rule.EPOCH == "best" and not rule.HOLD_OUT
         self.selection = EpochSelection(folder, self.start_epoch, rule.TIES) if selects else None
+
+    def init_writer(self, log_dir: str) -> None:
+        """Open TensorBoard's log, where there is to be one."""
+        if self.sources.writes_log:
+            super().init_writer(log_dir)
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Continue an interrupted run; a method that does not train has nothing to continue."""
@@ -206,6 +205,7 @@ class VLTrainer(Declarations, TrainerX):
     def run_epoch(self) -> None:
         """The engine's epoch, which calls `forward_backward` for each batch."""
         super().run_epoch()
+        self.sources.epoch_done()
 
     def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Features (B, D), or pixels (B, 3, H, W), and labels (B,) on the device."""

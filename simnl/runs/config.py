@@ -121,13 +121,16 @@ def base_config() -> CN:
     return cfg
 
 
-def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings: dict | None = None) -> CN:
+def assemble(
+    files: Sequence[str | Path], options: Sequence[str] = (), settings: dict | None = None, where: str = "command line"
+) -> CN:
     """Merge files, their OVERRIDES, settings and KEY VALUE options into a frozen config.
 
     Args:
         files: yaml files in merge order.
         options: KEY, VALUE, KEY, VALUE, ... from the command line.
         settings: values by dotted key, which are applied before `options`.
+        where: how messages call the place of options and settings.
 
     Raises:
         ConfigError: unknown keys (with the nearest valid one), wrong types, wrong forms; all of them at once.
@@ -142,16 +145,16 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
         twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
         problems += [f"{path}: {key} is there twice, in a block and with dots: leave one out" for key in twice]
         _merge(cfg, pairs, path, problems)
-    _merge(cfg, last, "command line", problems)
+    _merge(cfg, last, where, problems)
     base = base_file(cfg)
     if base and base not in map(str, files):
-        return assemble([*files[:-1], base, *files[-1:]], options, settings)
+        return assemble([*files[:-1], base, *files[-1:]], options, settings, where)
     for path, _, overrides in bodies:
         for number, override in enumerate(overrides, 1):
             where = f"{path}, OVERRIDES entry {number}"
             if _applies(cfg, override, where, problems):
                 _merge(cfg, _flatten(override.get("SET", {})), where, problems)
-    _merge(cfg, last, "command line", [])
+    _merge(cfg, last, where, [])
     apply_templates(cfg, {key for key, _ in last}, problems)
     if problems:
         raise ConfigError("\n".join(["The config has problems:", *(f"  {p}" for p in dict.fromkeys(problems))]))

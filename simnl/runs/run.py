@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from yacs.config import CfgNode as CN
@@ -107,23 +109,24 @@ def write_results(cfg: CN, trainer, keeper: Keeper, record: dict) -> dict:
     return record
 
 
-def chosen_by_trainings(cfg: CN, targets: dict) -> tuple[CN, dict, dict]:
+def chosen_by_trainings(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_trainer) -> tuple[CN, dict, dict]:
     """What trainings before that of the run choose: a sweep's settings, and hyper-parameters under PROTOCOL held-shot.
 
     Returns:
         The config to run, the hyper-parameters, and what the record says of the choice.
     """
-    chosen, swept, tried = sweep(cfg, lambda one: validation_score(one, targets))
-    held = choose_on_held_shot(chosen, lambda one: seeded_trainer(one, targets))
+    chosen, swept, tried = sweep(cfg, lambda one: validation_score(one, targets, build))
+    held = choose_on_held_shot(chosen, lambda one: seeded_trainer(one, targets, build))
     choice = {"swept": swept, "num_settings": max(tried, held.get("num_settings", 0))}
     return chosen, held.get("hparams", {}), choice | ({"num_val": held["num_val"]} if held else {})
 
 
-def seeded_trainer(cfg: CN, targets: dict | None = None):
+def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], Any] = build_trainer):
     """The trainer of a config, with the arithmetic that it asks for and the global generators set to its seed.
 
     Args:
         targets: data sets on which it will be tested too.
+        build: makes the trainer; by default the engine does, from the registry.
 
     Raises:
         ValueError: a target does not fit the classes of the run.
@@ -132,14 +135,14 @@ def seeded_trainer(cfg: CN, targets: dict | None = None):
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    trainer = build_trainer(cfg)
+    trainer = build(cfg)
     check_targets(trainer.dm.dataset, targets or {})
     return trainer
 
 
-def validation_score(cfg: CN, targets: dict) -> tuple[float | None, int]:
+def validation_score(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_trainer) -> tuple[float | None, int]:
     """Train without a test; returns the percentage right on the selection images, and how many settings were tried."""
-    trainer = seeded_trainer(without_test(cfg, cfg.OUTPUT_DIR), targets)
+    trainer = seeded_trainer(without_test(cfg, cfg.OUTPUT_DIR), targets, build)
     if not trainer.num_val:
         return None, 0
     try:
