@@ -68,6 +68,10 @@ class Head(Rebuildable, nn.Module):
         """Pairs of a factor on the learning rate and the parameters; by default one group with the factor 1."""
         return [(1.0, [p for p in self.parameters() if p.requires_grad])]
 
+    def adopt(self, trained: Head) -> None:
+        """Take over what a head for other classes has learned; by default all of it, as it depends on no class."""
+        self.load_state_dict(trained.state_dict())
+
     def deployed(self) -> Head:
         """A head with the same logits that holds no more than a prediction needs; by default the head itself.
 

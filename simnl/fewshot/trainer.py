@@ -19,13 +19,13 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TrainerX
 from dassl.optim import build_optimizer
 from simnl.clip.finite import check_logits
-from simnl.fewshot.capabilities import check_choices, refusal
+from simnl.fewshot.capabilities import check_choices, check_towers, refusal
 from simnl.fewshot.checkpoint import MODEL, epoch_file, load_trained, resuming
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.head_file import save_trained
 from simnl.fewshot.inference import Declarations
 from simnl.fewshot.inputs import open_inputs
-from simnl.fewshot.loaders import given, keep_products
+from simnl.fewshot.loaders import given, in_steps, keep_products
 from simnl.fewshot.schedule import build_schedule, learned_groups
 from simnl.fewshot.search import Grid, axis, search
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
@@ -92,8 +92,8 @@ class VLTrainer(Declarations, TrainerX):
         """The method, given the task and its own config node."""
 
     def build_train_loader(self, task: FewShotTask) -> Any:
-        """Batches to train on, with an attribute `epoch`; by default the views of the support images."""
-        return self.inputs.train_loader(self.support)
+        """Batches of an `epoch` that can be set: a pass, or STEPS_PER_SHOT * K where the method has this key."""
+        return in_steps(self.inputs.train_loader(self.support), self.node.get("STEPS_PER_SHOT", 0) * task.num_shots)
 
     def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimiser of the head's parameter groups; by default the one that OPTIM names."""
@@ -101,7 +101,7 @@ class VLTrainer(Declarations, TrainerX):
 
     def build_schedule(self, optim: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule of the learning rate; by default the one that OPTIM names."""
-        return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x))
+        return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x), self.node.get("MIN_LR", 0.0))
 
     def fit(self) -> None:
         """Called once after the epochs and before the search; for methods that have a solver of their own."""
@@ -124,6 +124,7 @@ class VLTrainer(Declarations, TrainerX):
     def check_cfg(self, cfg: CN) -> None:
         """Check the values of the keys that this class reads; the engine calls this first."""
         check_choices(cfg)
+        check_towers(type(self), cfg)
 
     def build_data_loader(self) -> None:
         """Make the data set, the frozen CLIP, and the loaders, which yield features under Dassl's batch keys."""

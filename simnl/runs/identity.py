@@ -75,7 +75,7 @@ class RunIdentity:
 def config_hash(cfg: CN) -> str:
     """Eight hex digits, which change with everything but the seed that can change the figures of a run."""
     kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key) and UNSAID.get(key) != value}
-    kept["MODEL.BACKBONE.WEIGHTS"] = weights_identity(cfg.MODEL.BACKBONE.WEIGHTS)
+    kept["MODEL.BACKBONE.WEIGHTS"] = weights_identity(cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE.WEIGHTS)
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME) if cfg.DATASET.NAME else None
     if dataset is not None:
         kept |= dataset.identity(cfg) | prompts.identity(cfg, dataset.prompt_folders(cfg))

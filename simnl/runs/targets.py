@@ -133,5 +133,5 @@ def head_for(trainer, dataset) -> Head:
     classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
     task = trainer.build_task(dataset, classnames, None)
     head = trainer.build_head(task, trainer.node).to(trainer.device).eval()
-    head.load_state_dict(trainer.head.state_dict())
+    head.adopt(trainer.head)
     return head

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from dassl.data.datasets import Datum
+from dassl.engine import TRAINER_REGISTRY
 from helpers.images import make_images
+from helpers.methods import METHODS as ALL
 from simnl.clip.finite import NotFinite
 from simnl.clip.model import fingerprint, load_clip
-from simnl.config_names import known
 from simnl.data.own_images import ImageFolder
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
@@ -24,7 +25,7 @@ from simnl.sealed import read_sealed
 CLASSES = ("cat", "dog", "owl", "yak")
 QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "2", "VIEWS.CACHE", "2", "VIEWS.TRAIN", "2", "VERBOSE", "False"]
 QUICK += ["TRAINER.LINEARPROBE.MAX_ITER", "20"]
-METHODS = [m for m in known("trainers") if m not in ("CLIPLoRA", "ZeroshotCLIP")]  # of a frozen image tower
+METHODS = [m for m in ALL if TRAINER_REGISTRY.get(m).image_encoder_frozen and m != "ZeroshotCLIP"]
 SELECTING = ("SimNL", "LinearProbe", "LPPlusPlus", "CrossModalLP", "TipAdapterF")
 
 
