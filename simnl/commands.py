@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from simnl.locations import ROOT
+from simnl.locations import INSTALLED, ROOT
 
 WORD = r"(?<![\w./-])"  # nothing of a longer path or word stands before
 PYTHON = re.compile(WORD + r"python (tools/\w+\.py)")
@@ -22,6 +22,8 @@ SCRIPT = re.compile(WORD + r"bash (scripts/[\w/]+\.sh)")
 
 def as_typed(text: str) -> str:
     """A text with its commands as they work here; applied twice, it changes nothing more."""
+    if INSTALLED:  # there are no tools: the command that the wheel installs has some of them
+        return PYTHON.sub(lambda match: f"simnl {Path(match[1]).stem}", text)
     text = PYTHON.sub(lambda match: f"{python()} {path(ROOT / match[1])}", text)
     return SCRIPT.sub(lambda match: f"bash {path(ROOT / match[1])}", text)
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from simnl import interrupts
 from simnl.commands import as_typed
 from simnl.escaping import keep_logs_printable, printable
-from simnl.locations import ROOT
+from simnl.locations import PACKAGE, ROOT
 
 ON_PURPOSE = (ValueError, KeyError, RuntimeError, ImportError, TypeError)
 OURS, METHOD, LIBRARY = "ours", "method", "library"
@@ -84,11 +84,14 @@ def _owner(path: str) -> str:
     engine = importlib.util.find_spec("dassl")
     if engine and engine.origin and place.is_relative_to(Path(engine.origin).parent):
         return OURS
+    if place.is_relative_to(PACKAGE):
+        return OURS
+    if place.parent == ROOT / "trainers":
+        return METHOD
     installed = {"site-packages", "dist-packages"} & set(place.parts)
     if installed or path.startswith("<") or place.is_relative_to(Path(os.__file__).parent):
         return LIBRARY
-    is_method = not place.is_relative_to(ROOT) or place.parent.name == "trainers"
-    return METHOD if is_method else OURS
+    return OURS if place.is_relative_to(ROOT) else METHOD
 
 
 def _raises(trace: TracebackType | None) -> bool:

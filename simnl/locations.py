@@ -1,10 +1,12 @@
-"""The places of the files that come with the program."""
+"""The places of the files that come with the program: in a clone of the repository, or in an installed package."""
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # the repository
-CONFIGS = ROOT / "configs"
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent  # the repository; of an installed package site-packages
+INSTALLED = (PACKAGE / "configs").is_dir()  # a wheel has the configs in the package (setup.py)
+CONFIGS = (PACKAGE if INSTALLED else ROOT) / "configs"
 
 
 def default_cache() -> str:

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 
 from simnl.config_names import GROUP
-from simnl.locations import ROOT
+from simnl.locations import INSTALLED, ROOT
 
-PACKAGES = ("trainers", "datasets")
+PACKAGES = ("trainers",) if INSTALLED else ("trainers", "datasets")  # a wheel has no data sets
 
 
 @functools.cache

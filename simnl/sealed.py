@@ -12,14 +12,15 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from simnl.files import write_text_atomically
+from simnl.files import replacing, write_text_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEY = "sha256"  # of the check sum, in json objects and in the metadata of tensors
+ABOUT = "about"  # key of the json object in the metadata of tensors
 TEXT_SEAL = re.compile(r"# sha256: ([0-9a-f]{64})\n?")
 WRONG_SUM = "its check sum is wrong: damaged or edited"
 
@@ -208,3 +209,46 @@ def tensors_checksum(tensors: Mapping[str, Tensor], about: str) -> str:
         digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, object]) -> None:
+    """Write named tensors and a json object in one safetensors file, with a check sum over both, whole or not at all.
+
+    Raises:
+        ValueError: `about` holds NaN or infinite numbers.
+        OSError: it cannot be written, e.g. for want of space; the message names the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(about, allow_nan=False)
+    try:
+        with replacing(path) as temporary:
+            save_file(stored, temporary, metadata={ABOUT: text, KEY: tensors_checksum(stored, text)})
+    except SafetensorError as error:  # what safetensors makes of the system's errors
+        raise OSError(f"{path} cannot be written ({error}). Make room there and run the same command again.") from error
+
+
+def read_tensors(path: Path, advice: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote: the tensors by name, and the json object.
+
+    Raises:
+        FileNotFoundError: there is none; OSError: it cannot be read; DamagedError: it is damaged, or no such file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there. {advice}".rstrip())
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        about = parse_json(metadata[ABOUT].encode(), path)
+        if not isinstance(about, dict) or metadata[KEY] != tensors_checksum(tensors, metadata[ABOUT]):
+            raise ValueError(WRONG_SUM)
+    except KeyError as error:
+        raise DamagedError(path, f"is no file of this program: it has no {error}", advice) from error
+    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:  # what a broken file can raise
+        raise DamagedError(path, f"is damaged ({error})", advice) from error
+    return tensors, about

@@ -133,7 +133,7 @@ def test_every_required_package_is_looked_for():
     assert {other.get(name, name) for name in names} - late | {"dassl"} == set(_path.NEEDED)
 
 
-@pytest.mark.parametrize("script", ["main.sh", "dg.sh"])
+@pytest.mark.parametrize("script", ["main.sh", "dg.sh", "ood.sh"])
 def test_the_scripts_of_methods_are_one_text(script):
     found = sorted(REPO.glob(f"scripts/*/{script}"))
     assert found

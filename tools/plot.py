@@ -11,6 +11,8 @@ cost         accuracy over seconds and learned parameters
 audit        each method under every protocol (tools/audit.py)
 confusion    the confusion matrix of one run
 features     a map of one run's test features, with positive and negative prototypes
+reliability  accuracy over confidence of one run, before and after its temperature
+roc, scores  known against unknown classes, of one run (scripts/<method>/ood.sh); --score names the score
 
 At most eight curves are drawn in a panel, those of SimNL, zero-shot CLIP and the best others, unless --all or --methods
 asks for more. Runs of different backbones, presets, protocols or noise never share a figure: each setting gets a file
@@ -52,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--published", action="store_true", help="fewshot: published curves too, dotted")
     parser.add_argument("--all", action="store_true", help=f"all curves; else the best {CURVES} where there are more")
     parser.add_argument("--projection", choices=("pca", "tsne"), default="tsne", help="of features (default: tsne)")
+    parser.add_argument("--score", default="", help="roc, scores: e.g. energy (default: the one that the run chose)")
     parser.add_argument("--classes", type=argument(), default=0, help="confusion, features: at most this many classes")
     return parser
 
@@ -82,7 +85,8 @@ def main() -> int:
         raise ValueError(f"--output is '{output}'. Its ending must be one of: {', '.join('.' + f for f in FORMATS)}.")
     records = chosen(find_records(args.paths), args)
     if args.kind in RUN_KINDS:
-        figures = RUN_KINDS[args.kind](records, classes=args.classes, projection=args.projection)
+        options = {"classes": args.classes, "projection": args.projection, "score": args.score}
+        figures = RUN_KINDS[args.kind](records, **options)
     else:
         wanted = Wanted(0 if args.all or args.methods else CURVES, args.published)
         figures = RECORD_KINDS[args.kind](records, args.ci, wanted)

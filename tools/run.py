@@ -161,14 +161,14 @@ def main() -> int:
     from simnl.results.overview import runs_at_hand
     from simnl.runs.logs import configure_logging
     from simnl.runs.record import FILE
-    from simnl.runs.targets import target_keys
+    from simnl.runs.targets import named_targets
 
     configure_logging(quiet=True)
     cells = build_cells(method, dataset, shots, options)
     folders = run_all(cells)
     if not any((folder / FILE).is_file() for folder in folders):
         return 0  # TEST.NO_TEST: there are heads, and no figures
-    print(f"\n{runs_at_hand(folders, target_keys(cells[0].cfg))}\n")
+    print(f"\n{runs_at_hand(folders, list(named_targets(cells[0].cfg)))}\n")
     print(printable(f"Runs: {folders[0].parent}/seed*/ (result.json, log.txt, tensorboard)"))
     print(as_typed(f"Tables of everything: python tools/table.py {shlex.quote(setting('OUTPUT', 'output'))}"))
     return 0

@@ -1,6 +1,7 @@
-"""Train the bundled tiny CLIP on rendered images and captions, and measure it on the `shapes` benchmark.
+"""Train a bundled tiny CLIP on rendered images and captions, and measure it on the `shapes` benchmark.
 
     python tools/train_tiny_clip.py            # writes simnl/clip/tiny_clip/{weights.safetensors,metrics.json}
+    python tools/train_tiny_clip.py --model tiny-vit    # the vision transformer, in simnl/clip/tiny_clip/vit
     python tools/train_tiny_clip.py --output my_tiny_clip --epochs 2
 
 Contrastive learning as CLIP does it (Radford et al., ICML 2021), in float32 on a CPU. Captions that are equal
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _path  # noqa: F401 - makes the packages importable
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -40,6 +42,7 @@ PLAIN_EPOCHS = 0.4  # share of the epochs that see the plain captions: names com
 STYLE_SHARES = {"outline": 0.04, "inverted": 0.1, "noise": 0.04}  # the rest are photos; a little of each shift
 CROP_SCALE = 0.6  # smallest share of a side that a random crop keeps
 MAX_SCALE = math.log(100.0)
+RATES = {tiny_clip.RESNET.arch: 2e-3, tiny_clip.VIT.arch: 1e-3}  # learning rates
 
 
 def render_images(count: int, seed: int) -> tuple[Tensor, list[list[str]]]:
@@ -197,17 +200,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path(tiny_clip.__file__).parent, help="the folder to write to")
+    parser.add_argument("--model", choices=sorted(tiny_clip.BUNDLED), default=tiny_clip.RESNET.arch)
+    parser.add_argument("--output", type=Path, help="the folder to write to; the model's own if none is given")
     parser.add_argument("--images", type=int, default=12000, help="number of training images")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, help="2e-3 for the ResNet, 1e-3 for the transformer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2, help="the last bits of the weights depend on it")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    model, tokenizer = tiny_clip.new_model(), tiny_clip.tokenizer()
+    bundled = tiny_clip.BUNDLED[args.model]
+    args.output, args.lr = args.output or bundled.folder, args.lr or RATES[args.model]
+    model, tokenizer = tiny_clip.new_model(bundled), tiny_clip.tokenizer(bundled)
     start = time.perf_counter()
     images, captions = render_images(args.images, args.seed)
     captions = Captions(captions, tokenizer)

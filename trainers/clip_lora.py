@@ -26,22 +26,19 @@ tests/trainers/test_clip_lora.py compares with references.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
-from torch.optim.lr_scheduler import CosineAnnealingLR
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.lora import AdaptedCLIP, LoRAOptions, add_lora
 from simnl.clip.text import PromptSet, class_weights
-from simnl.fewshot.head import Head
-from simnl.fewshot.loaders import PixelLoader, seeded_generator
+from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.tower_head import TowerHead
 from simnl.fewshot.trainer import VLTrainer
 
 
-class CLIPLoRAHead(Head):
+class CLIPLoRAHead(TowerHead):
     """Zero-shot CLIP by adapted towers. Learned: `adapters.<block>.a` (3, r, D) and `.b` (3, D, r).
 
     Args:
@@ -55,29 +52,18 @@ class CLIPLoRAHead(Head):
     classes: Tensor
 
     def __init__(self, towers: AdaptedCLIP, tokens: Tensor, classes: Tensor, logit_scale: float):
-        super().__init__()
-        self.towers, self.logit_scale = towers, logit_scale
-        self.num_classes = int(classes.max()) + 1
+        super().__init__(logit_scale)
+        self.towers, self.num_classes = towers, int(classes.max()) + 1
         self.adapters = nn.ModuleList(towers.adapters)
         self.frozen_buffer("tokens", tokens)
         self.frozen_buffer("classes", classes)
-        self._kept: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, H, W) to logits (B, C)."""
-        images = F.normalize(self.towers.encode_image(pixels), dim=-1)
-        return self.logit_scale * images @ self.text_features().T
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (B, 3, H, W) to raw image features (B, D)."""
+        return self.towers.encode_image(pixels)
 
-    def text_features(self) -> Tensor:
-        """Unit rows (C, D). Without gradients they are kept until what is learned changes: once per evaluation."""
-        if torch.is_grad_enabled() or self.training:
-            return self._encode_classes()
-        learned = parameters_to_vector(self.parameters())
-        if self._kept is None or not torch.equal(self._kept[0], learned):
-            self._kept = learned, self._encode_classes()
-        return self._kept[1]
-
-    def _encode_classes(self) -> Tensor:
+    def encode_classes(self) -> Tensor:
+        """Unit rows (C, D): the mean of each class's unit prompts."""
         prompts = self.towers.encode_text(self.tokens)
         return class_weights(prompts, self.classes, self.num_classes, "normalize-mean-normalize")
 
@@ -104,40 +90,15 @@ class CLIPLoRA(VLTrainer):
             {"RANK": 2, "ALPHA": 1.0, "DROPOUT": 0.25, "STEPS_PER_SHOT": 50, "MIN_LR": 1e-6, "RECOMPUTE_FROM": 256}
         )
 
-    def check_cfg(self, cfg: CN) -> None:
-        """As in the base, and the values of the method's own keys."""
-        super().check_cfg(cfg)
-        node = cfg.TRAINER.CLIPLORA
-        if node.STEPS_PER_SHOT < 1:
-            raise ValueError(f"TRAINER.CLIPLORA.STEPS_PER_SHOT is {node.STEPS_PER_SHOT}: 1 or more (authors: 50).")
-        if cfg.MODEL.BACKBONE.PRECISION == "fp16":
-            raise ValueError(
-                "MODEL.BACKBONE.PRECISION is fp16, in which gradients of the towers vanish (no scaled loss is "
-                "offered). Choose bf16 or fp32."
-            )
-
-    def build_train_loader(self, task: FewShotTask) -> PixelLoader:
-        """As in the base; an epoch is a number of steps, not a pass."""
-        loader = super().build_train_loader(task)
-        loader.steps = self.node.STEPS_PER_SHOT * task.num_shots
-        return loader
-
     def build_head(self, task: FewShotTask, cfg: CN) -> CLIPLoRAHead:
         """Adapted towers around the tensors of the frozen ones."""
-        prompts = PromptSet.from_templates(self.cfg.PROMPTS.POSITIVE, task.classnames)
+        prompts = PromptSet.from_templates(task.templates, task.classnames)
         generator = seeded_generator(self.cfg.SEED, "LoRA")
         towers = add_lora(task.clip, LoRAOptions(cfg.RANK, cfg.ALPHA, cfg.DROPOUT), generator)
         if len(prompts.prompts) >= cfg.RECOMPUTE_FROM:
             towers.save_memory()
         tokens = towers.shorten_context(task.clip.tokenize(list(prompts.prompts)))
         return CLIPLoRAHead(towers, tokens, torch.tensor(prompts.classes), task.logit_scale)
-
-    def build_schedule(self, optim: torch.optim.Optimizer):
-        """The cosine ends at MIN_LR, not at 0."""
-        schedule = super().build_schedule(optim)
-        if isinstance(schedule, CosineAnnealingLR):
-            schedule.eta_min = self.node.MIN_LR
-        return schedule
 
     def before_epoch(self) -> None:
         """Dropout draws from the global generator: make it a function of (seed, epoch), for runs that resume."""

@@ -46,6 +46,7 @@ class ProKeRHead(CacheHead):
 
     targets: Tensor
     STAGE = ("beta", "lam")
+    TERMS = {"zeroshot": "smoothed zero-shot", "labels": "smoothed labels"}
 
     def __init__(self, **inputs):
         super().__init__(**inputs)
@@ -86,7 +87,7 @@ class ProKeRHead(CacheHead):
     @property
     def support_terms(self) -> tuple[str, ...]:
         """All that is smoothed over the support images."""
-        return ("zeroshot", "labels")
+        return tuple(self.TERMS.values())
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
         """As in the base: k(x, x_n) times the row n of the coefficients, of the class."""

@@ -140,6 +140,19 @@ class SimNLHead(SearchableHead):
         """Products of features with what is frozen in both caches, (B, num_products)."""
         return torch.cat(adapters.cache_products(self.caches, F.normalize(features, dim=-1)), dim=1)
 
+    def sides(self, features: Tensor) -> dict[str, Tensor]:
+        """R + alpha P and Q + alpha N, the caches alone, and the cosines with positive and negative texts."""
+        f, alpha = F.normalize(features, dim=-1), self.hparams["alpha"]
+        stage = self.stage(self.terms(features), beta=self.hparams["beta"])
+        return {
+            "positive": stage["R"] + alpha * stage["P"],
+            "negative": stage["Q"] + alpha * stage["N"],
+            "cache": stage["P"],
+            "negative_cache": stage["N"],
+            "asserted": f @ F.normalize(self.positive_text(), dim=-1).T,
+            "denied": f @ self.negative_text().T,
+        }
+
     def terms(self, features: Tensor, products: Tensor | None = None, text: Tensor | None = None) -> Terms:
         """R and Q, (B, C), and for each cache what P and N follow from. text: m, where it is known."""
         f = F.normalize(features, dim=-1)

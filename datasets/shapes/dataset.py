@@ -7,6 +7,8 @@ meets old images.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -36,6 +38,29 @@ def render_image(part: str, kind: ShapeClass, index: int, style: str) -> Image.I
     """Render image number `index` of a class in a part ("train", "val", "test"); depends on nothing else."""
     rng = image_generator(part, kind.name, index, style)
     return Image.fromarray(render(sample_scene(rng, kind.figure, kind.pattern, style), rng))
+
+
+def render_missing(root: Path, painters: Mapping[str, Callable[[], Image.Image]], what: str) -> None:
+    """Render the images that are not there. Each is renamed into place when it is whole, so neither a killed run nor a
+    second one at the same time leaves a part of an image behind.
+
+    Args:
+        root: the folder.
+        painters: what makes each image, by its path below the folder.
+        what: they are, for the progress bar.
+    """
+    if root.is_dir() and not find_missing(root, painters):
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with holding(f"{root}.lock", f"renders the images in {root}"):
+        for left_over in root.glob("**/.*.tmp"):
+            left_over.unlink(missing_ok=True)
+        missing = find_missing(root, painters)
+        with progress_bar(f"Rendering {what}", len(missing), "image") as bar:
+            for path in missing:
+                with replacing(root / path) as temporary:
+                    painters[path]().save(temporary, format="PNG", compress_level=1)
+                bar.update()
 
 
 @DATASET_REGISTRY.register()
@@ -79,22 +104,11 @@ class Shapes(FewShotDataset):
         ]
 
     def _render_missing(self, root: Path) -> None:
-        """Render the images that are not there. Each is renamed into place when it is whole, so neither a killed
-        run nor a second one at the same time leaves a part of an image behind."""
-        plan = {entry[0].path: entry for entry in self._plan()}
-        if root.is_dir() and not find_missing(root, plan):
-            return
-        root.mkdir(parents=True, exist_ok=True)
-        with holding(f"{root}.lock", f"renders the images in {root}"):
-            for left_over in root.glob("*/*/.*.tmp"):
-                left_over.unlink(missing_ok=True)
-            missing = find_missing(root, plan)
-            with progress_bar(f"Rendering {self.config_name}", len(missing), "image") as bar:
-                for path in missing:
-                    _, part, kind, index = plan[path]
-                    with replacing(root / path) as temporary:
-                        render_image(part, kind, index, self.style).save(temporary, format="PNG", compress_level=1)
-                    bar.update()
+        painters = {item.path: partial(self._paint, part, kind, index) for item, part, kind, index in self._plan()}
+        render_missing(root, painters, self.config_name)
+
+    def _paint(self, part: str, kind: ShapeClass, index: int) -> Image.Image:
+        return render_image(part, kind, index, self.style)
 
 
 class _ShiftedShapes(Shapes):

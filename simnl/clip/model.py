@@ -1,4 +1,4 @@
-"""Frozen CLIP through open_clip: any architecture, any weights tag or local checkpoint, and the bundled tiny CLIP.
+"""Frozen CLIP through open_clip: any architecture, any weights tag or local checkpoint, and the bundled tiny CLIPs.
 
 What a method may need to know of the model (feature width, image size, mean and std, context length, logit scale)
 is read from the model itself, never from a config.
@@ -26,13 +26,14 @@ from simnl.clip.batches import in_fixed_batches
 from simnl.clip.building import CLIPModel, build_from_file, check_activation, without_weights
 from simnl.clip.fetching import WeightsUnavailable, fetch_weights
 from simnl.clip.finite import check_weights
+from simnl.clip.tiny_clip import BUNDLED, Bundled
 from simnl.clip.transforms import Transform
 from simnl.clip.tuning import tune
 from simnl.clip.weights import open_checkpoint
 
 log = logging.getLogger(__name__)
 
-TINY = "tiny-clip"  # the architecture name of the bundled model
+TINY = tiny_clip.RESNET.arch  # the architecture name of the bundled model that is the default
 WEIGHTS_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # what is surely no tag
 NO_TRANSFORM = Transform()
 BATCH_ROWS = 40  # rows of every batch of what is stored: on every device, so that all machines may share a store
@@ -110,7 +111,7 @@ class FrozenCLIP:
 
     @functools.cached_property
     def _tokenizer(self):
-        name = "ViT-B-32" if self.arch == TINY else self.arch  # the tiny CLIP uses CLIP's own byte-pair encoding
+        name = "ViT-B-32" if self.arch in BUNDLED else self.arch  # the tiny CLIPs use CLIP's own byte-pair encoding
         return open_clip.get_tokenizer(name, context_length=self.context_length)
 
     def autocast(self, precision: str | None = None):
@@ -126,9 +127,9 @@ def load_clip(
     """Load a model once per process.
 
     Args:
-        arch: an open_clip architecture name (`RN50-quickgelu`, `ViT-B-32`, ...) or `tiny-clip`.
+        arch: an open_clip architecture name (`RN50-quickgelu`, `ViT-B-32`, ...), `tiny-clip` or `tiny-vit`.
         weights: an open_clip weights tag (`openai`, `laion2b_s34b_b79k`, ...), a path to a checkpoint file
-            (safetensors, a state dict, or OpenAI's TorchScript archive), or `bundled` for the tiny CLIP.
+            (safetensors, a state dict, or OpenAI's TorchScript archive), or `bundled` for the tiny CLIPs.
         precision: numerical type of the towers under autocast: `fp32`, `bf16` or `fp16`.
         device: where the towers run, e.g. `cpu` or `cuda`.
         transform: what is known of the transform of images for weights in a file (see `simnl.clip.transforms`).
@@ -141,11 +142,11 @@ def load_clip(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown tower precision '{precision}'. Choose one of {sorted(PRECISIONS)}.")
-    is_file = arch != TINY and _is_file(weights)
+    is_file = arch not in BUNDLED and _is_file(weights)
     if transform.given and not is_file:
         raise ValueError(f"{transforms.NODE} is for weights in a file: '{weights}' says its transform itself.")
-    if arch == TINY:
-        model, weights = _build_tiny(), "bundled"
+    if arch in BUNDLED:
+        model, weights = _build_tiny(BUNDLED[arch]), "bundled"
     else:
         _check_arch(arch)
         _check_tokenizer(arch)
@@ -226,20 +227,18 @@ def _is_file(weights: str) -> bool:
     return False
 
 
-def _build_tiny() -> CLIPModel:
-    _register_tiny()
-    model = without_weights(TINY)
-    model.load_state_dict(tiny_clip.load_state_dict())
+def _build_tiny(bundled: Bundled) -> CLIPModel:
+    _register(bundled)
+    model = without_weights(bundled.arch)
+    model.load_state_dict(tiny_clip.load_state_dict(bundled.weights))
     preprocess = {**model.visual.preprocess_cfg, "mean": tiny_clip.IMAGE_MEAN, "std": tiny_clip.IMAGE_STD}
     model.visual.preprocess_cfg = preprocess
     return model
 
 
-@functools.lru_cache(maxsize=1)
-def _register_tiny() -> None:
-    if Path(tiny_clip.MODEL_CONFIG).stem != TINY:
-        raise RuntimeError(f"The bundled model's config must be called {TINY}.json, it is {tiny_clip.MODEL_CONFIG}.")
-    open_clip.add_model_config(tiny_clip.MODEL_CONFIG)
+@functools.lru_cache
+def _register(bundled: Bundled) -> None:
+    open_clip.add_model_config(bundled.config)
 
 
 def check_known(arch: str, weights: str) -> None:
@@ -248,9 +247,9 @@ def check_known(arch: str, weights: str) -> None:
     Raises:
         ValueError: an unknown architecture, weights that are neither a file nor a tag, or any for the bundled model.
     """
-    if arch == TINY:
+    if arch in BUNDLED:
         if weights != "bundled":
-            raise ValueError(f"WEIGHTS is '{weights}', but the bundled tiny CLIP has weights of its own: give none.")
+            raise ValueError(f"WEIGHTS is '{weights}', but the bundled {arch} has weights of its own: give none.")
         return
     _check_arch(arch)
     if not Path(weights).is_file() and not open_clip.get_pretrained_cfg(arch, weights):

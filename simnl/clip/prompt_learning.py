@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.recipe import Rebuildable
-from simnl.clip.text import readable, text_ends
+from simnl.clip.text import PromptSet, class_weights, readable, text_ends
+from simnl.clip.towers import NOTHING, Deep, Tokens, Weights, called, check_blocks, run_blocks
 
 POSITIONS = ("end", "middle", "front")
 
@@ -63,7 +65,24 @@ class TextTower(Rebuildable):
         """How many positions of prompts (P, L) matter: up to the last end of text, or all without a causal mask."""
         return tokens.shape[1] if self._tower.attn_mask is None else int(text_ends(tokens).max()) + 1
 
-    def encode(self, tokens: Tensor, embeddings: Tensor, chunk: int = 0) -> Tensor:
+    @property
+    def module(self) -> Any:
+        """open_clip's module that holds the weights; methods that change some need their names.
+
+        Raises:
+            ValueError: blocks that are not open_clip's plain ones.
+        """
+        check_blocks(self.clip, "text", self._tower.transformer)
+        return self._tower
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks it has."""
+        return len(self.module.transformer.resblocks)
+
+    def encode(
+        self, tokens: Tensor, embeddings: Tensor, chunk: int = 0, deep: Deep = NOTHING, weights: Weights = NOTHING
+    ) -> Tensor:
         """Raw text features.
 
         Args:
@@ -71,26 +90,79 @@ class TextTower(Rebuildable):
             embeddings: (P, L, W).
             chunk: prompts encoded at once; with more prompts than this, the activations of a chunk are computed
                 again in the backward pass, so that memory is bounded by a chunk. 0: all at once.
+            deep: tokens at the inputs of blocks, for all prompts or for each; after those that are inserted, the
+                feature is read as many places later.
+            weights: changed weights.
 
         Returns:
             (P, D) float32.
         """
         if not chunk or len(tokens) <= chunk:
-            return self._encode(tokens, embeddings)
-        parts = zip(tokens.split(chunk), embeddings.split(chunk), strict=True)
-        return torch.cat([checkpoint(self._encode, t, e, use_reentrant=False) for t, e in parts])
+            return self._encode(tokens, embeddings, deep, weights)
+        features = []
+        for start in range(0, len(tokens), chunk):
+            rows = slice(start, start + chunk)
+            part = {block: t.of_rows(rows) for block, t in deep.items()}
+            features.append(
+                checkpoint(self._encode, tokens[rows], embeddings[rows], part, weights, use_reentrant=False)
+            )
+        return torch.cat(features)
 
-    def _encode(self, tokens: Tensor, embeddings: Tensor) -> Tensor:
+    def _encode(self, tokens: Tensor, embeddings: Tensor, deep: Deep, weights: Weights) -> Tensor:
         tower, length = self._tower, embeddings.shape[1]
-        mask = None if tower.attn_mask is None else tower.attn_mask[:length, :length]
+        more = sum(t.count for t in deep.values() if t.insert)
         with self.clip.autocast(self.clip.text_precision):
-            x = embeddings + tower.positional_embedding[:length]
-            x = tower.ln_final(tower.transformer(x.to(tower.transformer.get_cast_dtype()), attn_mask=mask))
-            x = text_global_pool(x, tokens, self._pool, eos_token_id=self._eos)
+            x = (embeddings + tower.positional_embedding[:length]).to(tower.transformer.get_cast_dtype())
+            if deep or weights:
+                x = run_blocks(self.module.transformer, x, deep, weights, self._mask(length + more))
+            else:
+                x = tower.transformer(x, attn_mask=self._mask(length))
+            x = called(tower.ln_final, "ln_final.", weights, x)
+            x = text_global_pool(x, F.pad(tokens, (more, 0)), self._pool, eos_token_id=self._eos)
             project = tower.text_projection
             if project is not None:
                 x = project(x) if isinstance(project, nn.Linear) else x @ project
         return x.float()
+
+    def _mask(self, length: int) -> Tensor | None:
+        """The tower's mask (L, L) for a sequence of any length, or None where every token sees every other."""
+        mask = self._tower.attn_mask
+        if mask is None or length <= len(mask):
+            return None if mask is None else mask[:length, :length]
+        return mask.new_full((length, length), float("-inf")).triu_(1)
+
+
+class Sentences(Rebuildable):
+    """Prompts in words, of which the places after the start of text are learned vectors.
+
+    Args:
+        tower: the text tower.
+        sentences: P prompts.
+    """
+
+    def __init__(self, tower: TextTower, sentences: Sequence[str]):
+        tokens = tower.clip.tokenize(list(sentences))
+        self.tower = tower
+        self.tokens = tokens[:, : tower.used_length(tokens)].to(tower.clip.device)
+        self._embeddings = tower.embed(self.tokens)
+
+    def embeddings(self, context: Tensor | None = None) -> Tensor:
+        """(P, L, W): the words' embeddings with the context (n, W) at places 1 .. n, or the words as they are."""
+        return self._embeddings if context is None else Tokens(context, 1).put(self._embeddings)
+
+    def encode(
+        self, context: Tensor | None = None, chunk: int = 0, deep: Deep = NOTHING, weights: Weights = NOTHING
+    ) -> Tensor:
+        """Raw features (P, D); arguments as of `embeddings` and `TextTower.encode`."""
+        return self.tower.encode(self.tokens, self.embeddings(context), chunk, deep, weights)
+
+
+def plain_text_features(clip: FrozenCLIP, templates: Sequence[str], classnames: Sequence[str]) -> Tensor:
+    """What the frozen text tower gives for each class: the mean over templates of raw features, (C, D) float32."""
+    prompts = PromptSet.from_templates(templates, classnames)
+    features = clip.text_rows(clip.tokenize(list(prompts.prompts)))
+    classes = torch.tensor(prompts.classes, device=features.device)
+    return class_weights(features, classes, len(classnames), "mean")
 
 
 class LearnedPrompts(Rebuildable):

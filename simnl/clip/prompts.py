@@ -39,8 +39,8 @@ def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Seq
     message = f"To the text tower of {clip.arch} the prompts of these classes are equal: {pairs}."
     if own_names:
         raise ValueError(
-            f"{message} Give each class a name of its own, in classnames.txt or DATASET.CLASSNAMES_FILE (long prompts "
-            f"are cut after {clip.context_length} tokens; most models know no capitals)."
+            f"{message} Give each class a name of its own, in classnames.txt, DATASET.CLASSNAMES_FILE or classnames "
+            f"(long prompts are cut after {clip.context_length} tokens; most models know no capitals)."
         )
     log.warning("%s Text says nothing about which is which.", message)
 

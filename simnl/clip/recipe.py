@@ -12,15 +12,17 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from simnl.clip.model import FrozenCLIP
+if TYPE_CHECKING:
+    from simnl.clip.model import FrozenCLIP
 
 PLAIN = (bool, int, float, str, type(None))
-TENSOR, DTYPE, TUPLE, DICT, BACKBONE = "tensor", "dtype", "tuple", "dict", "backbone"  # what a json object stands for
+# What a json object stands for.
+TENSOR, DTYPE, GENERATOR, TUPLE, DICT, BACKBONE = "tensor", "dtype", "generator", "tuple", "dict", "backbone"
 MADE, ARGUMENTS = "made", "arguments"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 KNOWN: dict[str, type[Rebuildable]] = {}
@@ -87,8 +89,9 @@ def packed(value: object, tensors: dict[str, Tensor], name: str) -> object:
     """A value as json; tensors are put into `tensors`, each once, by the names that the json has for them.
 
     Args:
-        value: a tensor, a finite number, a text, None, a tensor's type, a list, tuple or dict (with texts for keys) of
-            these, the frozen CLIP, or a `Rebuildable` of which this is true in turn.
+        value: a tensor, a finite number, a text, None, a tensor's type, a generator (of initial values: its seed is
+            kept), a list, tuple or dict (with texts for keys) of these, the frozen CLIP, or a `Rebuildable` of which
+            this is true in turn.
         tensors: those that have a name already, on the CPU; more are added.
         name: of the value, with which the names of its tensors begin.
 
@@ -103,7 +106,9 @@ def packed(value: object, tensors: dict[str, Tensor], name: str) -> object:
         return {TENSOR: named(value, tensors, name)}
     if isinstance(value, torch.dtype):
         return {DTYPE: str(value).removeprefix("torch.")}
-    if isinstance(value, FrozenCLIP):
+    if isinstance(value, torch.Generator):
+        return {GENERATOR: value.initial_seed()}
+    if _is_clip(value):
         return {BACKBONE: True}
     if isinstance(value, Rebuildable):
         return {MADE: name_of(type(value)), ARGUMENTS: _packed_dict(value.arguments(), tensors, name)}
@@ -116,6 +121,12 @@ def packed(value: object, tensors: dict[str, Tensor], name: str) -> object:
         f"{name} is a {name_of(type(value))}. A head that is to be kept in a file is made of tensors, numbers, texts, "
         "lists, the frozen CLIP, and classes that derive from Rebuildable (simnl/clip/recipe.py)."
     )
+
+
+def _is_clip(value: object) -> bool:
+    from simnl.clip.model import FrozenCLIP  # here, so that the modules of which it is made can be rebuildable
+
+    return isinstance(value, FrozenCLIP)
 
 
 def _packed_dict(values: Mapping[str, object], tensors: dict[str, Tensor], name: str) -> dict[str, object]:
@@ -152,6 +163,8 @@ def rebuilt(packed_value: Any, tensors: Mapping[str, Tensor], clip: Callable[[],
         return tensors[packed_value[TENSOR]]
     if DTYPE in packed_value:
         return DTYPES[packed_value[DTYPE]]
+    if GENERATOR in packed_value:
+        return torch.Generator().manual_seed(packed_value[GENERATOR])
     if BACKBONE in packed_value:
         return clip()
     if TUPLE in packed_value:

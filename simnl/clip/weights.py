@@ -234,7 +234,7 @@ def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "a number"
 
 
-def weights_identity(weights: str) -> str:
+def weights_identity(arch: str, weights: str) -> str:
     """What stands for the weights in the name of a run: the SHA-256 (hex) of their file, or their tag."""
-    path = Path(tiny_clip.WEIGHTS if weights == "bundled" else weights)
+    path = tiny_clip.BUNDLED[arch].weights if arch in tiny_clip.BUNDLED else Path(weights)
     return sha256_of(path) if path.is_file() else weights

@@ -261,7 +261,7 @@ class FewShotDataset(DatasetBase):
         shots, noise = self.cfg.DATASET.NUM_SHOTS, self._noise()
         if shots < 1:
             train = list(split.train)
-            labels = [noise.relabel(item) if noise else item.label for item in train]
+            labels = noise.of_all(train, seed) if noise else [item.label for item in train]
             return Draw(train, labels, list(split.val or ()))
         store = DrawStore(Path(self.cfg.STORE.ROOT).expanduser(), type(self).__name__, split)
         return store.get(self.generate_fewshot_dataset, DrawSpec(shots, seed, noise))
@@ -271,7 +271,9 @@ class FewShotDataset(DatasetBase):
         if not cfg.DATASET.LABEL_NOISE:
             return None
         interleaved = self.interleaved_noise and cfg.PRESET == "official" and cfg.DATASET.NUM_SHOTS >= 1
-        return Noise(cfg.DATASET.LABEL_NOISE, 0 if interleaved else cfg.SEED, tuple(self._kept), interleaved)
+        rule = cfg.DATASET.NOISE_RULE
+        interleaved &= rule == "bernoulli"
+        return Noise(cfg.DATASET.LABEL_NOISE, 0 if interleaved else cfg.SEED, tuple(self._kept), interleaved, rule)
 
     def _datums(self, items: Iterable[Item], labels: Iterable[int] | None = None) -> list[Datum]:
         """Datums of the items whose class is kept; `labels` (before relabelling) replace the items' own."""

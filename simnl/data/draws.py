@@ -26,27 +26,35 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 MAX_VAL_SHOTS = 4
+RULES = ("bernoulli", "exact", "next")  # of wrong labels; see `Noise`
 
 Sampler = Callable[..., Any]  # Dassl's: one list of images for one list
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Symmetric label noise: with probability `p` a training label becomes a uniform choice of the other
-    `labels`.
+    """Wrong training labels: a share `p` of them, by one of the rules of the field.
 
-    Repaired rule: whether and how an image's label changes follows from `seed` and the image's path alone. So
-    every draw of a run sees the same wrong label on an image, and a higher `p` keeps the wrong labels of a
-    lower one. `interleaved` is the authors' rule instead (ImageNet_N): the decisions come from the stream
-    that draws the images, image by image after each class's draw; `seed` is not used.
+    `bernoulli` (SimNL): with probability `p` a label becomes a uniform choice of the other `labels`. `exact` (NLPrompt,
+    symmetric): floor(p N) of the N drawn images, whichever classes they are of, get a uniform choice of the others.
+    `next` (NLPrompt, asymmetric): as many get the next label in the order of `labels`, the last one the first.
+
+    Of `bernoulli`, repaired: whether and how an image's label changes follows from `seed` and the image's path alone.
+    So every draw of a run sees the same wrong label on an image, and a higher `p` keeps the wrong labels of a lower
+    one; the other rules depend on the images that were drawn. `interleaved` is the authors' rule instead (ImageNet_N):
+    the decisions come from the stream that draws the images, image by image after each class's draw; `seed` is not
+    used.
     """
 
     p: float
     seed: int
     labels: tuple[int, ...]
     interleaved: bool = False
+    rule: str = RULES[0]
 
     def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"DATASET.NOISE_RULE is '{self.rule}'. Choose one of {', '.join(RULES)}.")
         if not 0 <= self.p <= 1:
             raise ValueError(f"DATASET.LABEL_NOISE must be a probability between 0 and 1, not {self.p}.")
         if len(self.labels) < 2:
@@ -55,6 +63,37 @@ class Noise:
     def relabel(self, item: Item) -> int:
         """The label of `item` under the repaired rule."""
         return self._decide(item.label, random.Random(f"{self.seed}/{item.path}"))
+
+    def wrong_labels(self, labels: Sequence[int]) -> list[int]:
+        """Labels under the rules `exact` and `next`, drawn from the global stream as NLPrompt's code draws them.
+
+        All positions are shuffled; the first floor(p N) of them are changed, in the order of the images. Labels of
+        classes that the run leaves out stay as they are and do not count.
+        """
+        places = [i for i, label in enumerate(labels) if label in self.labels]
+        order, new = list(range(len(places))), list(labels)
+        random.shuffle(order)
+        chosen = set(order[: int(self.p * len(places))])
+        for number, i in enumerate(places):
+            if number in chosen:
+                new[i] = self._next(labels[i]) if self.rule == "next" else self._other(labels[i])
+        return new
+
+    def _next(self, label: int) -> int:
+        return self.labels[(self.labels.index(label) + 1) % len(self.labels)]
+
+    def _other(self, label: int) -> int:
+        while True:
+            new = self.labels[random.randint(0, len(self.labels) - 1)]
+            if new != label:
+                return new
+
+    def of_all(self, items: Sequence[Item], seed: int) -> list[int]:
+        """Labels of a whole training part, of which nothing is drawn."""
+        if self.rule == RULES[0]:
+            return [self.relabel(item) for item in items]
+        with seeded_random(seed):
+            return self.wrong_labels([item.label for item in items])
 
     def _decide(self, label: int, generator: Any) -> int:
         """`generator`: a `random.Random`, or the module, which draws from the global one."""
@@ -90,6 +129,7 @@ class DrawSpec:
         name = f"shots_{self.shots}-seed_{self.seed}"
         if self.noise is not None:
             rule = "official" if self.noise.interleaved else f"run_{self.noise.seed}"
+            rule += f"-{self.noise.rule}" * (self.noise.rule != RULES[0])
             subset = hashlib.sha256(repr(self.noise.labels).encode()).hexdigest()[:8]
             name += f"-noise_{self.noise.p:g}-{rule}-{subset}"
         return f"{name}.json"
@@ -128,12 +168,15 @@ def draw(sampler: Sampler, split: Split, spec: DrawSpec) -> Draw:
             train, labels = noise.draw_interleaved(split.train, spec.shots)
         else:
             train = sampler(split.train, num_shots=spec.shots)
-            labels = [item.label if noise is None else noise.relabel(item) for item in train]
+            by_path = noise is not None and noise.rule == RULES[0]
+            labels = [noise.relabel(item) if noise and by_path else item.label for item in train]
         pool = split.val
         if pool is None:
             taken = {item.path for item in train}
             pool = [item for item in split.train if item.path not in taken]
         val = sampler(pool, num_shots=min(spec.shots, MAX_VAL_SHOTS))
+        if noise is not None and noise.rule != RULES[0]:
+            labels = noise.wrong_labels(labels)
     return Draw(list(train), labels, list(val))
 
 
@@ -159,6 +202,8 @@ class DrawStore:
 
     def _header(self, spec: DrawSpec) -> dict[str, object]:
         noise = None if spec.noise is None else {**asdict(spec.noise), "labels": list(spec.noise.labels)}
+        if noise is not None and noise["rule"] == RULES[0]:
+            del noise["rule"]  # draws from before there were others
         return {
             "schema": SCHEMA,
             "split_sha256": self.split.sha256,

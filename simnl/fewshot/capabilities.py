@@ -16,6 +16,12 @@ CHOICES = {
     "SELECTION.TIES": ("first", "last"),
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
 }
+# The values of `inference`, with what a table says of a method that is not inductive.
+INFERENCE = {
+    "inductive": "",
+    "transductive": "sees all test images at once, without their labels, before it predicts",
+    "online": "sees the test images one after the other, without their labels, and remembers those before",
+}
 
 
 class Capable(Protocol):
@@ -25,6 +31,7 @@ class Capable(Protocol):
     needs_vit: bool
     before_projection: bool
     base_to_new: bool
+    image_encoder_frozen: bool
 
 
 def check_choices(cfg) -> None:
@@ -42,6 +49,25 @@ def check_choices(cfg) -> None:
         raise ValueError(
             "PROTOCOL is held-shot, which holds out one image of each class and fits on the others, and with one shot "
             "there are no others (DATASET.NUM_SHOTS is 1). Use two shots or more, or PROTOCOL no-val."
+        )
+
+
+def check_towers(trainer: type[Capable], cfg) -> None:
+    """Refuse what methods that train from pixels cannot do: half precision, and epochs without a step.
+
+    Raises:
+        ValueError: which key, its value, and what it can be.
+    """
+    if trainer.image_encoder_frozen:
+        return
+    node = cfg.TRAINER[trainer.__name__.upper()]
+    if node.get("STEPS_PER_SHOT", 0) < 0:
+        key = f"TRAINER.{trainer.__name__.upper()}.STEPS_PER_SHOT"
+        raise ValueError(f"{key} is {node.STEPS_PER_SHOT}: 0, where an epoch is a pass over the images, or more.")
+    if cfg.MODEL.BACKBONE.PRECISION == "fp16":
+        raise ValueError(
+            "MODEL.BACKBONE.PRECISION is fp16, in which gradients of the towers vanish (no scaled loss is offered). "
+            "Choose bf16 or fp32."
         )
 
 
@@ -93,9 +119,8 @@ def _layers(arch: str) -> object:
     """The layers of open_clip's own image tower, one number of a ViT and several of a ResNet; None of another tower."""
     import open_clip  # late: tables ask what methods can do, and seconds pass until it is there
 
-    from simnl.clip import tiny_clip
+    from simnl.clip.tiny_clip import BUNDLED
 
-    bundled = arch == tiny_clip.MODEL_CONFIG.stem  # open_clip knows it only once it has been loaded
-    config = (tiny_clip.config() if bundled else open_clip.get_model_config(arch)) or {}
+    config = (BUNDLED[arch].settings() if arch in BUNDLED else open_clip.get_model_config(arch)) or {}
     vision = config.get("vision_cfg", {})
     return None if vision.get("timm_model_name") else vision.get("layers")

@@ -65,6 +65,7 @@ class HeadDescription:
         temperature: by which logits are divided before the softmax that makes probabilities of them.
         takes: `features`, those before the image tower's projection, or `pixels` where the method changes the tower.
         support: file names of the support images, relative, in the order of the cache's rows; empty where unknown.
+        labels: what a program calls the classes, in the order of the names: numbers or words; empty: by their names.
         package_version: of the program that wrote the file.
     """
 
@@ -81,6 +82,7 @@ class HeadDescription:
     temperature: float = 1.0
     takes: str = FEATURES
     support: tuple[str, ...] = ()
+    labels: tuple[Any, ...] = ()
     package_version: str = field(default_factory=package_version)
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +99,8 @@ class HeadDescription:
         known = {key: content[key] for key in cls.__dataclass_fields__ if key in content}
         backbone = {key: content["backbone"][key] for key in BackboneDescription.__dataclass_fields__}
         names = {key: tuple(map(str, content[key])) for key in ("classnames", "support")}
-        return cls(**{**known, **names, "backbone": BackboneDescription(**backbone)})
+        labels = tuple(content.get("labels", ()))
+        return cls(**{**known, **names, "labels": labels, "backbone": BackboneDescription(**backbone)})
 
 
 def describe(trainer) -> HeadDescription:

@@ -38,6 +38,13 @@ class Head(Rebuildable, nn.Module):
         """What follows from raw image features (B, D) and from nothing that is learned, (B, num_products)."""
         raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
 
+    def sides(self, features: Tensor) -> dict[str, Tensor]:
+        """What speaks for and against each class, (B, C) each, by the names of `simnl.metrics.two_sided.Sides`.
+
+        By default nothing: for heads that have a positive and a negative side. features: raw image features, (B, D).
+        """
+        return {}
+
     def transduce(self, features: Tensor) -> Tensor:
         """Logits (M, C) of a whole set of images, raw (M, D), as an evaluation asks for them.
 
@@ -60,6 +67,10 @@ class Head(Rebuildable, nn.Module):
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """Pairs of a factor on the learning rate and the parameters; by default one group with the factor 1."""
         return [(1.0, [p for p in self.parameters() if p.requires_grad])]
+
+    def adopt(self, trained: Head) -> None:
+        """Take over what a head for other classes has learned; by default all of it, as it depends on no class."""
+        self.load_state_dict(trained.state_dict())
 
     def deployed(self) -> Head:
         """A head with the same logits that holds no more than a prediction needs; by default the head itself.
@@ -254,8 +265,8 @@ class CacheHead(SearchableHead):
 
     @property
     def support_terms(self) -> tuple[str, ...]:
-        """The cache."""
-        return ("cache",)
+        """The cache, of a head that says what its rows weigh."""
+        return () if type(self).row_weights is CacheHead.row_weights else ("cache",)
 
     def row_weights(self, features: Tensor) -> Tensor:
         """What each row of the cache weighs for its label before alpha, (B, N), at the hyper-parameters in use."""

@@ -8,20 +8,13 @@ from yacs.config import CfgNode as CN
 
 from simnl.fewshot.loaders import Whole
 
-# The values of `inference`, with what a table says of a method that is not inductive.
-INFERENCE = {
-    "inductive": "",
-    "transductive": "sees all test images at once, without their labels, before it predicts",
-    "online": "sees the test images one after the other, without their labels, and remembers those before",
-}
-
 
 class Declarations:
     """Declarations of a method that its config can change; a base of `VLTrainer`.
 
     Attributes:
-        inference: what it sees of the images that it is tested on, a key of `INFERENCE`: `inductive` (one image at a
-            time), `transductive` (all at once) or `online` (one after the other, with a memory).
+        inference: what it sees of the images that it is tested on, a key of `capabilities.INFERENCE`: `inductive` (one
+            image at a time), `transductive` (all at once) or `online` (one after the other, with a memory).
     """
 
     cfg: CN

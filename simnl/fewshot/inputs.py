@@ -120,17 +120,16 @@ class PixelInputs(FeatureInputs):
         )
 
 
-def open_inputs(cfg, clip: FrozenCLIP, device: torch.device, *, pixels: bool) -> FeatureInputs:
-    """The inputs of a run, with the feature store that its config names.
+def open_inputs(cfg, store: FeatureStore, device: torch.device, *, pixels: bool) -> FeatureInputs:
+    """The inputs of a run.
 
     Args:
         cfg: the run's config.
-        clip: the frozen model.
+        store: what gives the features.
         device: where heads live.
         pixels: True for a method that changes the image tower.
     """
-    store = open_store(cfg, clip, progress=cfg.VERBOSE)
-    return (PixelInputs if pixels else FeatureInputs)(cfg, store, clip.preprocess, device)
+    return (PixelInputs if pixels else FeatureInputs)(cfg, store, store.clip.preprocess, device)
 
 
 def _labels(items: Sequence) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -261,6 +262,13 @@ class PixelLoader:
     def _collate(self, items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
         index = torch.tensor([position for _, position in items])
         return {"img": torch.stack([pixels for pixels, _ in items]), "label": self._labels[index], "index": index}
+
+
+def in_steps(loader: Any, steps: int) -> Any:
+    """The same loader, of whose endless passes an epoch takes `steps` batches; 0: an epoch is a pass."""
+    if steps:
+        loader.steps = steps
+    return loader
 
 
 class ImageViews(Dataset):

@@ -31,7 +31,7 @@ def in_one_pass(optim: Optimizer) -> Optimizer:
     return optim
 
 
-def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int) -> LRScheduler:
+def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int, min_lr: float = 0.0) -> LRScheduler:
     """The schedule that OPTIM names, in the unit in which OPTIM.STEP says it is counted.
 
     The engine's schedules count the calls of `step()`, and those that last for the whole training are as long as there
@@ -42,10 +42,13 @@ def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int) -> LRS
         optim: the optimiser whose rates are scheduled.
         optim_cfg: the node OPTIM.
         steps_per_epoch: the number of batches of an epoch.
+        min_lr: where a cosine ends.
     """
     schedule = build_lr_scheduler(optim, optim_cfg)
+    main: Any = getattr(schedule, "successor", schedule)  # what follows the warm-up, where there is one
+    if isinstance(main, CosineAnnealingLR):
+        main.eta_min = min_lr
     if optim_cfg.STEP == "batch":
-        main: Any = getattr(schedule, "successor", schedule)  # what follows the warm-up, where there is one
         if isinstance(main, CosineAnnealingLR):
             main.T_max *= steps_per_epoch
         elif isinstance(main, StepLR) and not _is_positive(optim_cfg.STEPSIZE):

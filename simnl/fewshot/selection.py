@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -67,6 +67,7 @@ def predict(
     columns: Sequence[int] | None = None,
     method: str = "",
     transduce: bool = False,
+    keep: Callable[[Tensor], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true labels over batches of `img` (features or pixels) and `label`.
 
@@ -77,6 +78,7 @@ def predict(
         columns: the classes whose logits are kept, by index; None: all.
         method: whose logits must be finite, by name; empty: they are not looked at, as a look makes the CPU wait.
         transduce: as in an evaluation: a batch may look at all of its images (`Head.transduce`).
+        keep: is given the logits of the kept columns, batch by batch.
 
     Returns:
         Two int64 tensors (M,) on the device.
@@ -92,7 +94,10 @@ def predict(
         logits = head.transduce(features) if transduce else head(features, **given(batch))
         if method:
             check_logits(logits, method)
-        predicted.append((logits if columns is None else logits[:, list(columns)]).argmax(1))
+        logits = logits if columns is None else logits[:, list(columns)]
+        if keep is not None:
+            keep(logits)
+        predicted.append(logits.argmax(1))
         labels.append(batch["label"].to(device))
     head.train(was_training)
     return torch.cat(predicted), torch.cat(labels)

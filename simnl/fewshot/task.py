@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class FewShotTask:
         logit_scale: the model's learned scale, exp'd (100 in OpenAI's checkpoints).
         clip: the frozen model, for methods that learn prompts or change a tower.
         device: where a head's tensors live.
+        templates: those of the prompts `template`, with `{}` for the name, for methods that run the text tower on them.
     """
 
     support_features: Tensor
@@ -41,6 +42,7 @@ class FewShotTask:
     logit_scale: float
     clip: FrozenCLIP
     device: torch.device
+    templates: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -51,6 +53,7 @@ class FewShotTask:
         num_shots: int,
         clip: FrozenCLIP,
         device: torch.device,
+        templates: Iterable[str] = (),
     ) -> FewShotTask:
         """The task of a support set and of prompts; labels are moved to the device."""
         return cls(
@@ -63,6 +66,7 @@ class FewShotTask:
             logit_scale=clip.logit_scale,
             clip=clip,
             device=device,
+            templates=tuple(templates),
         )
 
     @property

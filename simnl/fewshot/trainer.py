@@ -1,8 +1,8 @@
 """The trainer that all methods share, from data to test.
 
-Where the image tower is frozen, an image is a constant feature vector. A method is a head on such features (or, where
-it changes the tower, on pixels); everything else stands here, once, in the order in which it happens: what a method
-gives, set-up, one step, selection, test. See docs/architecture.md and CONTRIBUTING.md ("Add a method").
+Where the image tower is frozen, an image is a constant feature vector. A method is a head on such features (else on
+pixels); everything else stands here, once, in the order in which it happens: what a method gives, set-up, one step,
+selection, test. See docs/architecture.md and CONTRIBUTING.md ("Add a method").
 """
 
 from __future__ import annotations
@@ -14,24 +14,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import transforms as T
 from yacs.config import CfgNode as CN
 
-from dassl.data import DataManager
 from dassl.engine import TrainerX
 from dassl.optim import build_optimizer
 from simnl.clip.finite import check_logits
-from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
-from simnl.fewshot.capabilities import check_choices, refusal
+from simnl.fewshot.capabilities import check_choices, check_towers, refusal
 from simnl.fewshot.checkpoint import MODEL, epoch_file, load_trained, resuming
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.head_file import save_trained
 from simnl.fewshot.inference import Declarations
-from simnl.fewshot.inputs import load_backbone, open_inputs
-from simnl.fewshot.loaders import given, keep_products
+from simnl.fewshot.inputs import open_inputs
+from simnl.fewshot.loaders import given, in_steps, keep_products
 from simnl.fewshot.schedule import build_schedule, learned_groups
 from simnl.fewshot.search import Grid, axis, search
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
+from simnl.fewshot.sources import Sources
 from simnl.fewshot.support import SupportSet
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.timing import Stopwatch, timed
@@ -75,6 +73,7 @@ class VLTrainer(Declarations, TrainerX):
     test_loader: Any
     train_loader_x: Any
     val_loader: Any
+    keep_logits: Any = None  # is called with the test logits (B, C), batch by batch, where a run sets it
 
     # ------------------------------------------------------------------ what a method gives
 
@@ -93,8 +92,8 @@ class VLTrainer(Declarations, TrainerX):
         """The method, given the task and its own config node."""
 
     def build_train_loader(self, task: FewShotTask) -> Any:
-        """Batches to train on, with an attribute `epoch`; by default the views of the support images."""
-        return self.inputs.train_loader(self.support)
+        """Batches of an `epoch` that can be set: a pass, or STEPS_PER_SHOT * K where the method has this key."""
+        return in_steps(self.inputs.train_loader(self.support), self.node.get("STEPS_PER_SHOT", 0) * task.num_shots)
 
     def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
         """The optimiser of the head's parameter groups; by default the one that OPTIM names."""
@@ -102,7 +101,7 @@ class VLTrainer(Declarations, TrainerX):
 
     def build_schedule(self, optim: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
         """The schedule of the learning rate; by default the one that OPTIM names."""
-        return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x))
+        return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x), self.node.get("MIN_LR", 0.0))
 
     def fit(self) -> None:
         """Called once after the epochs and before the search; for methods that have a solver of their own."""
@@ -114,7 +113,8 @@ class VLTrainer(Declarations, TrainerX):
 
     # ------------------------------------------------------------------ set-up (called by the engine, in this order)
 
-    def __init__(self, cfg: CN):
+    def __init__(self, cfg: CN, sources: Sources | None = None):
+        self.sources = sources or Sources()
         self.stopwatch = Stopwatch("features", "train", "select", "test")
         self.accuracy: dict[str, float] = {}  # in percent, by split
         self.num_settings = 1  # of hyper-parameters that were tried
@@ -124,21 +124,21 @@ class VLTrainer(Declarations, TrainerX):
     def check_cfg(self, cfg: CN) -> None:
         """Check the values of the keys that this class reads; the engine calls this first."""
         check_choices(cfg)
+        check_towers(type(self), cfg)
 
     def build_data_loader(self) -> None:
         """Make the data set, the frozen CLIP, and the loaders, which yield features under Dassl's batch keys."""
         cfg = self.cfg
-        self.dm = DataManager(cfg, T.ToTensor(), T.ToTensor())  # missing data is told before weights are fetched
+        self.dm = self.sources.data(cfg)  # missing data is told before weights are fetched
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
         if reason := refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only):
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        self.clip = load_backbone(backbone, self.device, self.before_projection)
+        self.clip = self.sources.clip(cfg, self.device, self.before_projection)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self.classnames = tuple(self.lab2cname[label] for label in range(self.num_classes))
-        learned, used = not self.text_features_cached, "template" in self.prompt_sets_of(self.node)
-        check_class_prompts(cfg, dataset, self.clip, self.classnames, learned=learned, used=used)
-        self.inputs = open_inputs(cfg, self.clip, self.device, pixels=not self.image_encoder_frozen)
-        self.store = self.inputs.store
+        self.sources.check_prompts(self)
+        self.store = self.sources.store(cfg, self.clip)
+        self.inputs = open_inputs(cfg, self.store, self.device, pixels=not self.image_encoder_frozen)
         self.gather_features(dataset)
 
     @timed("features")
@@ -167,20 +167,14 @@ class VLTrainer(Declarations, TrainerX):
             most = self.cfg.STORE.PRODUCTS_MB * 2**20
             keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, most)
 
-    def build_task(
-        self, dataset, classnames: tuple[str, ...], support: SupportSet | None, cfg: CN | None = None
-    ) -> FewShotTask:
-        """What the head may look at, for the classes of a data set; without support images where there are none.
-
-        cfg: with the prompts of the data set where it is not the run's own.
-        """
-        needed = self.prompt_sets_of(self.node)
-        prompts = encode_prompt_sets(
-            cfg or self.cfg, dataset, classnames, self.store, needed, self.optional_prompt_sets
-        )
+    def build_task(self, dataset, classnames: tuple[str, ...], support: Any, cfg: CN | None = None) -> FewShotTask:
+        """What the head may look at, for the classes of a data set; `support` None: no support images. `cfg` has the
+        prompts of the data set where it is not the run's own."""
+        cfg = cfg or self.cfg
+        prompts = self.sources.prompts(self, dataset, classnames, cfg)
         support = support or SupportSet.empty(self.clip.image_dim)
         shots = self.cfg.DATASET.NUM_SHOTS - self.cfg.SELECTION.HOLD_OUT
-        return FewShotTask.of(support, prompts, classnames, shots, self.clip, self.device)
+        return FewShotTask.of(support, prompts, classnames, shots, self.clip, self.device, cfg.PROMPTS.POSITIVE)
 
     # ------------------------------------------------------------------ one step (hooks of the engine)
 
@@ -192,6 +186,11 @@ class VLTrainer(Declarations, TrainerX):
         rule, folder = self.cfg.SELECTION, Path(self.output_dir)
         selects = self.trains and self.num_val > 0 and rule.EPOCH == "best" and not rule.HOLD_OUT
         self.selection = EpochSelection(folder, self.start_epoch, rule.TIES) if selects else None
+
+    def init_writer(self, log_dir: str) -> None:
+        """Open TensorBoard's log, where there is to be one."""
+        if self.sources.writes_log:
+            super().init_writer(log_dir)
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Continue an interrupted run; a method that does not train has nothing to continue."""
@@ -208,6 +207,7 @@ class VLTrainer(Declarations, TrainerX):
     def run_epoch(self) -> None:
         """The engine's epoch, which calls `forward_backward` for each batch."""
         super().run_epoch()
+        self.sources.epoch_done()
 
     def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Features (B, D), or pixels (B, 3, H, W), and labels (B,) on the device."""
@@ -284,8 +284,7 @@ class VLTrainer(Declarations, TrainerX):
     @timed("test")
     def test(self, split: str | None = None) -> float:
         """Evaluate on a split (default: cfg.TEST.SPLIT); remembers the accuracy in percent."""
-        result = super().test(split)
-        self.accuracy[split or self.cfg.TEST.SPLIT] = float(result)
+        self.accuracy[split or self.cfg.TEST.SPLIT] = result = float(super().test(split))
         return result
 
     def model_inference(self, features: Tensor) -> Tensor:
@@ -296,4 +295,6 @@ class VLTrainer(Declarations, TrainerX):
         """
         logits = self.head.transduce(features)
         check_logits(logits, type(self).__name__)
+        if self.keep_logits is not None:
+            self.keep_logits(logits)
         return logits

@@ -1,4 +1,12 @@
-"""The command that labels images: its arguments, and what it does with them."""
+"""Label images with a head that a run has trained. No training image, data set or config is needed.
+
+python tools/predict.py output/shapes/SimNL/tiny_16shots/0123abcd/seed1 my_images/
+python tools/predict.py head.safetensors 'photos/*.jpg' --topk 3 --threshold 0.5 --csv labels.csv
+python tools/predict.py head.safetensors cat.png --explain --html why.html
+find photos -name '*.png' | python tools/predict.py head.safetensors - --sort-into sorted
+
+docs/predict.md explains the options and what a head file holds.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +23,14 @@ from simnl.files import write_text_atomically
 from simnl.numbers import argument
 from simnl.predictions.images import STANDARD_INPUT, images_of
 
-ABOUT = """Label images with a head that a run has trained. No training image, data set or config is needed.
-
-python tools/predict.py output/shapes/SimNL/tiny_16shots/0123abcd/seed1 my_images/
-python tools/predict.py head.safetensors 'photos/*.jpg' --topk 3 --threshold 0.5 --csv labels.csv
-python tools/predict.py head.safetensors cat.png --explain --html why.html
-find photos -name '*.png' | python tools/predict.py head.safetensors - --sort-into sorted
-
-docs/predict.md explains the options and what a head file holds."""
 BATCH = 40  # images that are answered, and explained, at once
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(description=as_typed(ABOUT), formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run")
     add("paths", nargs="*", metavar="PATHS", help="images, folders, patterns; - for a list of them on standard input")

@@ -22,7 +22,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
 from simnl.locations import default_cache
 from simnl.plugins import load_plugins
-from simnl.runs.methods import base_file, base_of
+from simnl.runs.bases import base_file, base_of
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
 from simnl.runs.yaml_files import read_yaml
@@ -30,7 +30,7 @@ from simnl.runs.yaml_files import read_yaml
 # Keys that do not change a run's figures: they are left out of its hash.
 NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
-    "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
+    "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TEST.LOGITS_MB", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
     "SELECTION.HOLD_OUT",
 )  # fmt: skip
 # Keys that a run record names anyway: they are no `options` of a run.
@@ -70,8 +70,10 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.VAL_FRACTION = 0.2  # ImageFolder: share of each class
     cfg.DATASET.TEST_FRACTION = 0.3
     cfg.DATASET.LABEL_NOISE = 0.0  # share of the few-shot training labels that are replaced
+    cfg.DATASET.NOISE_RULE = "bernoulli"  # bernoulli | exact | next: which labels become which (simnl/data/draws.py)
     cfg.DATASET.GROUP_BY = "label"  # label | true-class: which groups a cache has where labels are noisy
     cfg.DATASET.TRAIN_DRAW = "same"  # same | separate: train on the cached images, or on a second draw
+    cfg.TEST.LOGITS_MB = 256  # most memory and disk for the logits of a list of images; 0: none are kept
     cfg.TEST.TARGETS = []  # on which the trained head is tested too, see simnl.runs.targets
     cfg.PROMPTS = CN()
     cfg.PROMPTS.POSITIVE = []
@@ -119,13 +121,16 @@ def base_config() -> CN:
     return cfg
 
 
-def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings: dict | None = None) -> CN:
+def assemble(
+    files: Sequence[str | Path], options: Sequence[str] = (), settings: dict | None = None, where: str = "command line"
+) -> CN:
     """Merge files, their OVERRIDES, settings and KEY VALUE options into a frozen config.
 
     Args:
         files: yaml files in merge order.
         options: KEY, VALUE, KEY, VALUE, ... from the command line.
         settings: values by dotted key, which are applied before `options`.
+        where: how messages call the place of options and settings.
 
     Raises:
         ConfigError: unknown keys (with the nearest valid one), wrong types, wrong forms; all of them at once.
@@ -140,16 +145,16 @@ def assemble(files: Sequence[str | Path], options: Sequence[str] = (), settings:
         twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
         problems += [f"{path}: {key} is there twice, in a block and with dots: leave one out" for key in twice]
         _merge(cfg, pairs, path, problems)
-    _merge(cfg, last, "command line", problems)
+    _merge(cfg, last, where, problems)
     base = base_file(cfg)
     if base and base not in map(str, files):
-        return assemble([*files[:-1], base, *files[-1:]], options, settings)
+        return assemble([*files[:-1], base, *files[-1:]], options, settings, where)
     for path, _, overrides in bodies:
         for number, override in enumerate(overrides, 1):
             where = f"{path}, OVERRIDES entry {number}"
             if _applies(cfg, override, where, problems):
                 _merge(cfg, _flatten(override.get("SET", {})), where, problems)
-    _merge(cfg, last, "command line", [])
+    _merge(cfg, last, where, [])
     apply_templates(cfg, {key for key, _ in last}, problems)
     if problems:
         raise ConfigError("\n".join(["The config has problems:", *(f"  {p}" for p in dict.fromkeys(problems))]))

@@ -27,6 +27,7 @@ CONFIG = "config.yaml"
 FOLDERS = ("head", "tensorboard", "sweep")
 FILES = (
     LOCK, RECORD, IDENTITY, CONFIG, "log.txt", "head.safetensors", "selection.json", "sweep.json", "head/checkpoint",
+    "logits.safetensors", "outliers.safetensors", "detection.json", "flips.json",
 )  # fmt: skip
 MANY = ("best-epoch*.safetensors", "head/model*.pth.tar*")  # patterns of files with numbers
 SWEPT = ("head", "sweep/*", "sweep/*/head")  # where temporary files may lie beside the folder itself

@@ -25,6 +25,10 @@ from simnl.data.own_images import folder_of
 from simnl.runs.config import is_hashed, relevant
 from simnl.runs.record import OWN_IMAGES, own_images_name
 
+# Keys that came when there were runs already, with the value that those runs had without saying so. At this value the
+# key is left out, so that the runs still count as done.
+UNSAID = {"DATASET.NOISE_RULE": "bernoulli"}
+
 
 @dataclass(frozen=True)
 class RunIdentity:
@@ -70,8 +74,8 @@ class RunIdentity:
 
 def config_hash(cfg: CN) -> str:
     """Eight hex digits, which change with everything but the seed that can change the figures of a run."""
-    kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key)}
-    kept["MODEL.BACKBONE.WEIGHTS"] = weights_identity(cfg.MODEL.BACKBONE.WEIGHTS)
+    kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key) and UNSAID.get(key) != value}
+    kept["MODEL.BACKBONE.WEIGHTS"] = weights_identity(cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE.WEIGHTS)
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME) if cfg.DATASET.NAME else None
     if dataset is not None:
         kept |= dataset.identity(cfg) | prompts.identity(cfg, dataset.prompt_folders(cfg))

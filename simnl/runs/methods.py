@@ -1,17 +1,11 @@
-"""Which method a word on the command line means: its registered name, or the name of its folder in scripts/.
-
-And on top of which other method a method works.
-"""
+"""Which method a word on the command line means: its registered name, or the name of its folder in scripts/."""
 
 from __future__ import annotations
 
 import re
 
-from yacs.config import CfgNode as CN
-
-from dassl.engine import TRAINER_REGISTRY
 from simnl.config_names import check_name, known
-from simnl.locations import CONFIGS, ROOT
+from simnl.locations import ROOT
 
 SHORT = {"zeroshot": "ZeroshotCLIP"}  # folders whose name is not the method's in small letters
 
@@ -37,15 +31,3 @@ def script_of(method: str, script: str = "main.sh") -> str:
         if letters(SHORT.get(folder.name, folder.name)) == letters(method):
             return f"scripts/{folder.name}/{script}"
     return f"scripts/run.sh {method}"
-
-
-def base_file(cfg: CN) -> str:
-    """The yaml of the method on top of which that of a config works; empty for one that stands alone."""
-    name = base_of(cfg)
-    return str(CONFIGS / "trainers" / f"{name}.yaml") if name else ""
-
-
-def base_of(cfg: CN) -> str:
-    """The method on top of which that of a config works; empty for one that stands alone."""
-    registered = cfg.TRAINER.NAME in TRAINER_REGISTRY.registered_names()
-    return TRAINER_REGISTRY.get(cfg.TRAINER.NAME).base_of(cfg) if registered else ""

@@ -21,7 +21,8 @@ OPTIONAL: dict[str, Kind] = {
     "weights": str, "weights_fingerprint": str, "split_hash": str, "split_origin": str, "subsample_classes": str,
     "arch": str, "device": str, "num_classes": int, "num_train": int, "num_val": int, "num_test": int,
     "num_settings": int, "trainable_parameters": int, "encoded_images": int, "label_noise": NUMBER,
-    "images_per_class": (NoneType, list), "imported": dict, "inference": str,
+    "images_per_class": (NoneType, list), "logits": dict, "label_flips": (NoneType, dict), "imported": dict,
+    "inference": str,
 }  # fmt: skip
 # What content must be numbers, by unit; a list of them, or an object of them by name.
 PERCENT = ("targets", "per_class", "val_accuracy_per_epoch")

@@ -6,7 +6,8 @@
    held-shot, a training on all images but one per class then chooses on these (`simnl.runs.held_shot`).
 4. The trainer of the method is built, trains, selects and tests (`simnl.fewshot.trainer`).
 5. The trained head is tested on shifted data sets, and what it learned on new classes (`simnl.runs.targets`).
-6. The record is made and written (`simnl.runs.recording`, `simnl.runs.record`).
+6. The logits of all tests are written (`simnl.runs.logits`), then the record (`simnl.runs.recording`,
+   `simnl.runs.record`).
 
 The config itself comes from `simnl.runs.config`: `tools/train.py` makes it from Dassl's command line, and
 `simnl.studies.cells` for all other commands.
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from yacs.config import CfgNode as CN
@@ -27,14 +30,16 @@ from simnl.escaping import printable
 from simnl.fewshot.capabilities import check_choices
 from simnl.files import make_cache
 from simnl.runs.config import relevant
+from simnl.runs.flips import record_flips
 from simnl.runs.held_shot import choose_on_held_shot, without_test
 from simnl.runs.hparams import write_hparams
 from simnl.runs.identity import RunIdentity
+from simnl.runs.logits import Keeper, keep_logits
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
 from simnl.runs.stored import take_folder, write_config
 from simnl.runs.sweep import sweep
-from simnl.runs.targets import check_targets, checked_targets, test_on_all
+from simnl.runs.targets import check_targets, checked_targets, named_targets, test_on_all
 
 log = logging.getLogger(__name__)
 
@@ -85,35 +90,43 @@ def run_one(
     trainer = seeded_trainer(chosen, targets)
     trainer.settled = hparams
     write_config(chosen)
+    keeper = Keeper.of_test(trainer)
     trainer.train()
     if cfg.TEST.NO_TEST:
         return None
-    accuracies = test_on_all(trainer, cfg, targets)
+    accuracies = test_on_all(trainer, named_targets(cfg), keeper, targets)
     record = make_record(cfg, identity, trainer, time.perf_counter() - start)
     record |= {"targets": accuracies, **choice, "num_settings": max(choice["num_settings"], record["num_settings"])}
+    return write_results(chosen, trainer, keeper, record)
+
+
+def write_results(cfg: CN, trainer, keeper: Keeper, record: dict) -> dict:
+    """Write what a tested run leaves, the record last; the record as it was written."""
     record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)
-    write_hparams(chosen, record)
+    record |= {"logits": keep_logits(trainer, keeper, record), "label_flips": record_flips(trainer)}
+    write_hparams(cfg, record)
     write_record(cfg.OUTPUT_DIR, record)
     return record
 
 
-def chosen_by_trainings(cfg: CN, targets: dict) -> tuple[CN, dict, dict]:
+def chosen_by_trainings(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_trainer) -> tuple[CN, dict, dict]:
     """What trainings before that of the run choose: a sweep's settings, and hyper-parameters under PROTOCOL held-shot.
 
     Returns:
         The config to run, the hyper-parameters, and what the record says of the choice.
     """
-    chosen, swept, tried = sweep(cfg, lambda one: validation_score(one, targets))
-    held = choose_on_held_shot(chosen, lambda one: seeded_trainer(one, targets))
+    chosen, swept, tried = sweep(cfg, lambda one: validation_score(one, targets, build))
+    held = choose_on_held_shot(chosen, lambda one: seeded_trainer(one, targets, build))
     choice = {"swept": swept, "num_settings": max(tried, held.get("num_settings", 0))}
     return chosen, held.get("hparams", {}), choice | ({"num_val": held["num_val"]} if held else {})
 
 
-def seeded_trainer(cfg: CN, targets: dict | None = None):
+def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], Any] = build_trainer):
     """The trainer of a config, with the arithmetic that it asks for and the global generators set to its seed.
 
     Args:
         targets: data sets on which it will be tested too.
+        build: makes the trainer; by default the engine does, from the registry.
 
     Raises:
         ValueError: a target does not fit the classes of the run.
@@ -122,14 +135,14 @@ def seeded_trainer(cfg: CN, targets: dict | None = None):
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    trainer = build_trainer(cfg)
+    trainer = build(cfg)
     check_targets(trainer.dm.dataset, targets or {})
     return trainer
 
 
-def validation_score(cfg: CN, targets: dict) -> tuple[float | None, int]:
+def validation_score(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_trainer) -> tuple[float | None, int]:
     """Train without a test; returns the percentage right on the selection images, and how many settings were tried."""
-    trainer = seeded_trainer(without_test(cfg, cfg.OUTPUT_DIR), targets)
+    trainer = seeded_trainer(without_test(cfg, cfg.OUTPUT_DIR), targets, build)
     if not trainer.num_val:
         return None, 0
     try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from yacs.config import CfgNode as CN
@@ -26,6 +27,7 @@ from simnl.fewshot.head import Head
 from simnl.fewshot.selection import percent_right, predict
 from simnl.runs.capabilities import refusal
 from simnl.runs.config import assemble
+from simnl.runs.logits import TARGET, Keeper
 from simnl.runs.record import OWN_IMAGES, own_images_name
 from simnl.runs.yaml_files import read_yaml
 
@@ -128,13 +130,27 @@ def check_other(root: str, name: str) -> str:
     )
 
 
-def target_keys(cfg: CN) -> list[str]:
-    """The names of TEST.TARGETS under which a record has the figures.
+def named_targets(cfg: CN) -> dict[str, str]:
+    """{name under which a record has the figure: name in TEST.TARGETS}.
 
-    They are the same, but for a folder of one's own images, which is told by its last name and eight hex digits of
+    Both are the same, but for a folder of one's own images, which records tell by its last name and eight hex digits of
     what decides its labels, its test images and its prompts: `cross:imagefolder-mine@0a1b2c3d`.
     """
-    return [_key(cfg, name) for name in cfg.TEST.TARGETS]
+    return {_key(cfg, name): name for name in cfg.TEST.TARGETS}
+
+
+def targets_of_record(cfg: CN, record: Mapping[str, Any]) -> dict[str, str]:
+    """As `named_targets`, for all targets of a run's record, those of earlier commands, too.
+
+    A folder of images that the stored config of the run does not name any more is left out, and the log says so.
+    """
+    here, found = named_targets(cfg), {}
+    for key in record.get("targets", {}):
+        if key not in here and key.startswith(f"{CROSS}{OWN_IMAGES}-"):
+            log.warning("The target %s of %s is left out: where it lies is not known.", key, record.get("path"))
+        else:
+            found[key] = here.get(key, key)
+    return found
 
 
 def _key(cfg: CN, name: str) -> str:
@@ -187,18 +203,23 @@ def _misfit(source, dataset) -> str:
     return ""
 
 
-def test_on_all(trainer, cfg: CN, targets: dict) -> dict[str, float]:
-    """Accuracies in percent on all targets of a run's config, by the names of `target_keys`; see `test_on`."""
-    names = zip(target_keys(cfg), cfg.TEST.TARGETS, strict=True)
-    return {key: test_on(trainer, name, targets[name]) for key, name in names}
+def test_on_all(trainer, names: Mapping[str, str], keeper: Keeper, targets: Mapping[str, Any]) -> dict[str, float]:
+    """Accuracies in percent on targets, by their names in records; see `test_on`.
+
+    Args:
+        names: of `named_targets`.
+        keeper: takes the logits, under the names in records.
+        targets: of `build_targets`.
+    """
+    return {key: test_on(trainer, name, targets[name], keeper, key) for key, name in names.items()}
 
 
-def test_on(trainer, name: str, dataset) -> float:
+def test_on(trainer, name: str, dataset, keeper: Keeper, key: str) -> float:
     """Accuracy in percent of a trained head on a target; nothing is learned or selected on it.
 
     On a shifted data set, which `check_targets` has found to fit, the logits of all classes are computed and the
     target's columns kept (`dataset.class_indices`), so nothing depends on the target. For new classes, what was learned
-    is put into a head that is built from their names.
+    is put into a head that is built from their names. `keeper` takes the logits, under the target's `key`.
 
     Raises:
         NotFinite: logits are NaN or infinite, so that an accuracy would mean nothing.
@@ -206,9 +227,11 @@ def test_on(trainer, name: str, dataset) -> float:
     head, columns = trainer.head, dataset.class_indices
     if is_on_new_classes(name):
         head, columns = head_for(trainer, dataset, target_config(trainer.cfg, name)), None
+    kept = keeper.collector(len(dataset.test), dataset.num_classes)
     with trainer.stopwatch.phase("targets"):
-        batches, name_of = trainer.seen_by_head(trainer.inputs.stream(dataset.test)), type(trainer).__name__
-        predicted, labels = predict(head, batches, trainer.device, columns, method=name_of, transduce=True)
+        batches, method = trainer.seen_by_head(trainer.inputs.stream(dataset.test)), type(trainer).__name__
+        predicted, labels = predict(head, batches, trainer.device, columns, method, transduce=True, keep=kept.add)
+    keeper.keep(f"{TARGET}{key}", kept, labels)
     accuracy = percent_right(predicted, labels)
     log.info("Accuracy on the target %s: %.2f %%", name, accuracy)
     if trainer.cfg.TEST.PER_CLASS_RESULT:
@@ -228,5 +251,5 @@ def head_for(trainer, dataset, cfg: CN) -> Head:
     classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
     task = trainer.build_task(dataset, classnames, None, cfg)
     head = trainer.build_head(task, trainer.node).to(trainer.device).eval()
-    head.load_state_dict(trainer.head.state_dict())
+    head.adopt(trainer.head)
     return head

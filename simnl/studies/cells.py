@@ -21,7 +21,7 @@ from simnl.runs.capabilities import refusal
 from simnl.runs.config import assemble
 from simnl.runs.identity import RunIdentity
 from simnl.runs.record import is_done
-from simnl.runs.targets import target_keys
+from simnl.runs.targets import named_targets
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def is_finished(cell: Cell) -> bool:
     """True when the run's folder holds a valid record of its config, with all its targets."""
     if cell.cfg is None or cell.identity is None:
         return False
-    return is_done(cell.folder, cell.identity.config_hash, target_keys(cell.cfg))
+    return is_done(cell.folder, cell.identity.config_hash, list(named_targets(cell.cfg)))
 
 
 # ---------------------------------------------------------------------- configs

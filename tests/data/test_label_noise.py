@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from helpers.detection_golden import golden
 from simnl.data.draws import DrawSpec, Noise, draw
 
 
@@ -109,3 +110,47 @@ def test_official_noise_of_imagenet_interleaves(build, load, store, caplog):
         assert [d.label for d in other.draw_train(seed)] == [label for _, label in expected]
     assert len(list(store.rglob("*-noise_0.4-official-*.json"))) == 3
     assert "drawing again" not in caplog.text  # the seed of the run is not part of an official draw
+
+
+@pytest.mark.parametrize("rule", ["exact", "next"])
+def test_exact_rules_change_exactly_their_share(sampler, small_split, rule):
+    split = small_split((30,) * 5)
+    noise = Noise(0.3, 1, tuple(range(5)), rule=rule)
+    drawn, clean = (draw(sampler, split, DrawSpec(8, 1, n)) for n in (noise, None))
+    assert (drawn.train, drawn.val) == (clean.train, clean.val)  # labels are drawn after both
+    wrong = [(a.label, b) for a, b in zip(drawn.train, drawn.labels, strict=True) if a.label != b]
+    assert len(wrong) == 12
+    if rule == "next":
+        assert all(b == (a + 1) % 5 for a, b in wrong)
+    assert draw(sampler, split, DrawSpec(8, 1, noise)).labels == drawn.labels
+    assert draw(sampler, split, DrawSpec(8, 2, noise)).labels != drawn.labels
+    assert "-exact" in DrawSpec(8, 1, Noise(0.3, 1, (0, 1), rule="exact")).file_name
+
+
+def test_classes_that_are_left_out_keep_their_labels(sampler, small_split):
+    noise = Noise(0.5, 1, (0, 1, 2), rule="next")
+    drawn = draw(sampler, small_split((30,) * 5), DrawSpec(4, 1, noise))
+    pairs = [(item.label, label) for item, label in zip(drawn.train, drawn.labels, strict=True)]
+    assert sum(a != b for a, b in pairs) == 6
+    assert {b for a, b in pairs if a != b} <= {0, 1, 2}
+    with pytest.raises(ValueError, match=r"NOISE_RULE is 'pair'. Choose one of bernoulli, exact, next"):
+        Noise(0.5, 1, (0, 1), rule="pair")
+
+
+def test_parity_with_nlprompt():
+    """The labels, and the next number of the stream, of NLPrompt's own function after the same seed."""
+    tensors, compared = golden("noise"), 0
+    labels = tensors["nlprompt_noise/labels"].tolist()
+    for kind, rule in (("sym", "exact"), ("asym", "next")):
+        for rate in (0.125, 0.25, 0.5, 0.75, 0.9):
+            for seed in (1, 2):
+                name = f"nlprompt_noise/{kind}/rate{rate}/seed{seed}"
+                state = random.getstate()
+                random.seed(seed)
+                found = Noise(rate, 0, tuple(range(max(labels) + 1)), rule=rule).wrong_labels(labels)
+                following = random.random()
+                random.setstate(state)
+                assert found == tensors[name].tolist()
+                assert following == float(tensors[f"{name}/next_random"])
+                compared += 1
+    assert compared == 20

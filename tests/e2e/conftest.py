@@ -21,6 +21,7 @@ VARIABLES = (
     "PRESET",
     "PROTOCOL",
     "TARGETS",
+    "OUTLIERS",
     "DEVICE",
     "DEBUG",
 )

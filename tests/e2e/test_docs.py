@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from helpers.e2e_tools import REPO, records
+from helpers.pictures import make_pictures
 
 DOCUMENTS = sorted(
     path for pattern in ("*.md", "docs/*.md", "toolbox/*.md", "simnl/clip/*/*.md") for path in REPO.glob(pattern)
@@ -31,6 +33,21 @@ def test_files_named_in_commands_exist(document):
         )
     ):
         assert target in example or (REPO / target).exists(), f"{document.name} names {target}"
+
+
+def test_the_python_of_the_classifiers_page(tmp_path, monkeypatch, cache):
+    """Block after block in one namespace, in a folder with `pictures/` and `new.png`."""
+    pictures = make_pictures(tmp_path, train=4)
+    (tmp_path / "train").rename(tmp_path / "pictures")
+    Path(pictures["test"][0][0]).rename(tmp_path / "new.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    names: dict = {}
+    text = (REPO / "docs" / "classifier.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(block, names)
+    assert names["again"].predict(["new.png"]).tolist() == ["dotted star"]
+    assert names["classifier"].score(names["x"], names["y"]) > 0.9
 
 
 def test_the_methods_of_the_readme_are_the_scripts():

@@ -24,7 +24,6 @@ from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
 from simnl.runs.run import seeded_trainer
 
-NEED_TOWERS = ("CoCoOp", "CLIPLoRA")  # at prediction
 GOLDENS = sorted((Path(__file__).parents[1] / "goldens" / "heads").iterdir())
 
 
@@ -36,7 +35,7 @@ def trained(method: str) -> tuple[Head, HeadDescription, torch.Tensor]:
         for parameter in head.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     hparams = getattr(head, "hparams", {})
-    hparams |= {name: 1.1 * value for name, value in hparams.items()}
+    hparams |= {name: 1.1 * value for name, value in hparams.items() if name == "alpha"}
     takes = FEATURES if TRAINER_REGISTRY.get(method).image_encoder_frozen else PIXELS
     about = HeadDescription(method, task.classnames, BackboneDescription.of(task.clip), hparams=hparams, takes=takes)
     return head.eval(), about, task.support_features[1]
@@ -58,7 +57,12 @@ def saved(tmp_path_factory):
 
 
 def load(path: Path, method: str) -> head_file.LoadedHead:
-    return head_file.load(path, clip=make_head(method, 1)[1].clip if method in NEED_TOWERS else None)
+    return head_file.load(path, clip=make_head(method, 1)[1].clip if needs_towers(path) else None)
+
+
+def needs_towers(path: Path) -> bool:
+    with safe_open(path, framework="pt") as file:
+        return '{"backbone": true}' in file.metadata()["about"]
 
 
 def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -78,6 +82,9 @@ def test_a_loaded_head_has_the_logits_of_the_trained_one(method, saved, monkeypa
     assert relative(loaded.logits(inputs), wanted) < 1e-6
     torch.testing.assert_close(loaded.probabilities(inputs), wanted.softmax(-1), atol=1e-5, rtol=1e-4)
     assert not any(parameter.requires_grad for parameter in loaded.head.parameters())
+    trainer = TRAINER_REGISTRY.get(method)
+    assert not needs_towers(path) or not (trainer.image_encoder_frozen and trainer.text_features_cached)
+    assert method != "CoOp" or not needs_towers(path)  # its text features are constants after training
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -243,6 +250,19 @@ def test_a_head_that_no_file_can_hold_does_not_end_its_run(tmp_path, monkeypatch
     assert "but not the frozen tensors" in refusal(tmp_path / "head.safetensors")
 
 
+def test_what_float16_cannot_hold_stays_as_it_is(tmp_path):
+    about = replace(trained("ZSLP")[1], classnames=("a", "b"))
+    for classifier in (torch.eye(2, 128), 1e5 * torch.eye(2, 128)):
+        head = ClassifierHead(classifier, 1.0, torch.tensor([1000.1, 0.0]))
+        head_file.save(tmp_path / "head", head, about, half=True)
+        small = classifier.max() < 2
+        dtypes = {name: value.dtype for name, value in load_file(tmp_path / "head").items()}
+        assert dtypes["deployed/classifier"] is (torch.float16 if small else torch.float32)
+        assert dtypes["deployed/bias"] is torch.float32
+        features = torch.ones(1, 128)
+        torch.testing.assert_close(head_file.load(tmp_path / "head").logits(features), head(features))
+
+
 def test_a_small_copy_is_no_head_to_go_on_from(saved, tmp_path):
     path, _, _ = saved("GraphAdapter")
     before, after = head_file.halve(path, tmp_path / "half")
@@ -295,7 +315,8 @@ def test_recipes_hold_what_they_may_and_nothing_else():
         def __init__(self, first, *, second=None, **others):
             self.values = first, second, others
 
-    values = (torch.arange(3), [1, 2.5, "a", None, True], (torch.float16, {"b": torch.ones(2)}))
+    generator = torch.Generator().manual_seed(7)
+    values = (torch.arange(3), [1, 2.5, "a", None, True], (torch.float16, {"b": torch.ones(2)}, generator))
     tensors: dict[str, torch.Tensor] = {}
     recipe = json.loads(json.dumps(packed(Part(values, second=Part(1), third=CLIP), tensors, "x")))
     assert set(tensors) == {"x.first.0", "x.first.2.1.b"}
@@ -304,6 +325,7 @@ def test_recipes_hold_what_they_may_and_nothing_else():
     assert first[1] == values[1]
     assert torch.equal(first[2][1]["b"], torch.ones(2))
     assert first[2][0] is torch.float16
+    assert first[2][2].initial_seed() == 7
     assert second.values == (1, None, {})
     assert others["third"] is CLIP
     for bad, match in (

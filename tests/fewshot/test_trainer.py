@@ -10,13 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from dassl.data.datasets import Datum
+from dassl.engine import TRAINER_REGISTRY
 from helpers.images import make_images
+from helpers.methods import METHODS as ALL
 from simnl.clip.finite import NotFinite
 from simnl.clip.model import fingerprint, load_clip
-from simnl.config_names import known
 from simnl.data.own_images import ImageFolder
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
+from simnl.runs.logits import Keeper
 from simnl.runs.run import run_one, seeded_trainer
 from simnl.runs.targets import test_on as accuracy_on
 from simnl.sealed import read_sealed
@@ -24,7 +26,7 @@ from simnl.sealed import read_sealed
 CLASSES = ("cat", "dog", "owl", "yak")
 QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "2", "VIEWS.CACHE", "2", "VIEWS.TRAIN", "2", "VERBOSE", "False"]
 QUICK += ["TRAINER.LINEARPROBE.MAX_ITER", "20"]
-METHODS = [m for m in known("trainers") if m not in ("CLIPLoRA", "ZeroshotCLIP")]  # of a frozen image tower
+METHODS = [m for m in ALL if TRAINER_REGISTRY.get(m).image_encoder_frozen and m != "ZeroshotCLIP"]
 SELECTING = ("SimNL", "LinearProbe", "LPPlusPlus", "CrossModalLP", "TipAdapterF")
 
 
@@ -182,12 +184,13 @@ def test_a_target_is_told_by_its_own_names_and_leaves_the_confusion_matrix_alone
     matrix = (tmp_path / "run" / "cmat.pt").read_bytes()
     items = [Datum(i.impath, i.label, 0, f"other {i.classname}") for i in trainer.dm.dataset.test[:9]]
     names = {item.label: item.classname for item in items}
-    target = SimpleNamespace(test=items, class_indices=None, lab2cname=names)
+    target = SimpleNamespace(test=items, class_indices=None, lab2cname=names, num_classes=len(CLASSES))
+    keeper = Keeper(len(CLASSES), 0)
     with caplog.at_level("INFO"):
-        accuracy = accuracy_on(trainer, "shapes_outline", target)
+        accuracy = accuracy_on(trainer, "shapes_outline", target, keeper, "shapes_outline")
     assert f"{items[0].classname} ({items[0].label})" in caplog.text
     assert f"Accuracy on the target shapes_outline: {accuracy:.2f} %" in caplog.text
     monkeypatch.setattr(trainer.head, "forward", lambda features, **given: features.new_full((len(features), 4), nan))
     with pytest.raises(NotFinite, match="ZeroshotCLIP gives NaN or infinite logits"):
-        accuracy_on(trainer, "shapes_outline", target)
+        accuracy_on(trainer, "shapes_outline", target, keeper, "shapes_outline")
     assert (tmp_path / "run" / "cmat.pt").read_bytes() == matrix

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 
-def make_images(folder: Path, count: int, size: int = 40) -> list[str]:
-    """Seeded noise images, one file each."""
+def make_images(folder: Path, count: int, size: int = 40, seed: int = 0) -> list[str]:
+    """Seeded noise images, one file each; equal ones for equal seeds."""
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     paths = []
     for i in range(count):
         path = folder / f"{i:03d}.png"

@@ -48,7 +48,8 @@ def make_task(shots: int, pixels: bool = False, hidden: bool = False) -> FewShot
     if hidden:
         clip = HIDDEN_CLIP
         images = (images - HIDDEN_CLIP.image_projection.bias) @ torch.linalg.pinv(HIDDEN_CLIP.image_projection.weight)
-    return FewShotTask(images, labels, labels, prompts, names, shots, 50.0, clip, torch.device("cpu"))
+    templates = ("{} texture.",)  # of dtd, as the trainers of `make_trainer`
+    return FewShotTask(images, labels, labels, prompts, names, shots, 50.0, clip, torch.device("cpu"), templates)
 
 
 def make_trainer(method: str) -> VLTrainer:

@@ -191,7 +191,8 @@ def make_config(root: Path, store: Path, **settings: object) -> CfgNode:
         "FOLDER": "mine",
         "CLASSNAMES_FILE": "",
     }
-    given |= {"NEW_SPLIT": False, "VAL_FRACTION": 0.2, "TEST_FRACTION": 0.3, "LABEL_NOISE": 0.0}
+    given |= {"NEW_SPLIT": False, "VAL_FRACTION": 0.2, "TEST_FRACTION": 0.3}
+    given |= {"LABEL_NOISE": 0.0, "NOISE_RULE": "bernoulli"}
     for key, value in (given | settings).items():
         cfg.DATASET[key] = value
     cfg.freeze()

@@ -13,7 +13,7 @@ from dassl.config import get_cfg_default
 from dassl.evaluation import build_evaluator
 from simnl.plugins import load_plugins
 from simnl.results.imported import place_of, read_log, records_below
-from simnl.results.tables import find_records, render, summarise
+from simnl.results.tables import find_records, render_tables, runs_table, summarise
 from simnl.runs.record import read_record, write_record
 
 load_plugins()
@@ -76,7 +76,7 @@ def test_seeds_of_one_config_stand_in_one_cell(tmp_path):
     for record, _ in records_below(tmp_path / "logs"):
         write_record(tmp_path / "out" / place_of(record), record)
     found = find_records([tmp_path / "out"])
-    text = render(summarise(found, "t"), "csv", 200)
+    text = render_tables([runs_table(summarise(found, "t"))], "csv")
     assert "last epoch,,,85.0," in text
     assert len(text.splitlines()) == 2  # one row below the names of columns
 

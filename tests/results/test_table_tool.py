@@ -9,8 +9,10 @@ import sys
 import pytest
 import table as tool
 
+from helpers.logit_runs import add_detection, add_logits
 from helpers.table_records import REPO, csv_rows, damaged, sealed_text, three, write
 from simnl.results import bundle
+from simnl.results.tables import find_records
 
 COMMANDS = re.findall(r"^python tools/table\.py ([^#\n]*)", (REPO / "docs" / "results.md").read_text(), re.M)
 
@@ -45,7 +47,11 @@ def output(tmp_path):
     runs += three(70.0, subsample_classes="base", method="ZeroshotCLIP", targets={"new": 62.0})
     members = {f"runs/{r['seed']}/result.json": sealed_text(r).encode() for r in three(60.0)}
     bundle.write(tmp_path / "results.zip", members, {})
-    return write(tmp_path / "output", runs)
+    folder = write(tmp_path / "output", runs)
+    written = find_records([folder])
+    add_logits(written)
+    add_detection(written[0])
+    return folder
 
 
 @pytest.mark.parametrize("command", COMMANDS)

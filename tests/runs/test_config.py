@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from simnl.clip import tiny_clip
 from simnl.config_names import check_name, known
 from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
@@ -136,7 +137,7 @@ def test_the_hash_follows_what_changes_figures_only(tmp_path):
 def test_new_bundled_weights_make_new_runs(tmp_path, monkeypatch):
     tiny = assemble([CONFIGS / "backbones" / "tiny.yaml", DTD, SIMNL], [], NAME)
     before = config_hash(tiny)
-    monkeypatch.setattr("simnl.clip.tiny_clip.WEIGHTS", tmp_path / "weights.safetensors")
+    monkeypatch.setitem(tiny_clip.BUNDLED, "tiny-clip", tiny_clip.Bundled("tiny-clip", tmp_path))
     (tmp_path / "weights.safetensors").write_bytes(b"other weights")
     assert config_hash(tiny) != before
 

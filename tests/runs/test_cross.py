@@ -9,9 +9,11 @@ from safetensors.torch import load_file
 from helpers.images import make_images
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
+from simnl.runs.logits import read_logits
 from simnl.runs.record import is_done
-from simnl.runs.run import run_one
-from simnl.runs.targets import build_targets, check_other, checked_targets, target_config, target_keys
+from simnl.runs.restored import restore_logits
+from simnl.runs.run import run_one, seeded_trainer
+from simnl.runs.targets import build_targets, check_other, checked_targets, named_targets, target_config
 from simnl.sealed import read_sealed
 
 SOURCE, TARGET = ("cat", "dog", "owl", "yak"), ("bus", "car", "jet")
@@ -45,9 +47,12 @@ def config(root, tmp_path):
 @pytest.mark.parametrize("method", ["ZeroshotCLIP", "CLIPAdapter", "CoOp"])
 def test_what_was_learned_on_a_folder_is_tested_on_another(config, method, tmp_path):
     cfg = config(method)
-    (key,) = target_keys(cfg)
+    (key,) = named_targets(cfg)
     assert key.startswith("cross:imagefolder-target@")
     made = run_one(cfg)
+    again = {**made, "path": f"{cfg.OUTPUT_DIR}/result.json"}
+    restore_logits(again)  # fails where the head gives other accuracies, on the target, too
+    assert f"target/{key}" in read_logits(again).parts
     assert made["num_classes"] == len(SOURCE)
     assert list(made["targets"]) == [key]
     assert is_done(cfg.OUTPUT_DIR, made["config_hash"], [key])
@@ -84,15 +89,26 @@ def test_a_target_has_its_own_data_prompts_and_names(config):
     assert cfg.DATASET.FOLDER == "source"
 
 
+def test_a_task_has_the_templates_of_the_target(config):
+    """Those of methods that run the text tower on them, beside the text features that others take."""
+    cfg = config("CLIPAdapter")
+    trainer = seeded_trainer(cfg)
+    (target,) = build_targets(cfg).values()
+    task = trainer.build_task(target, TARGET, None, target_config(cfg, "cross:target"))
+    assert task.templates == ("a drawing of a {}.",)
+    assert trainer.task.templates == ("a photo of a {}.",)
+    wanted = trainer.store.texts([f"a drawing of a {name}." for name in TARGET])
+    torch.testing.assert_close(task.prompts["template"].features, wanted, rtol=0, atol=0)
+
+
 def test_a_changed_target_is_another_one(config, root):
     keys = []
     for text in ("a drawing of a {}.\n", "a sketch of a {}.\n", "a drawing of a {}.\n"):
         (root / "target" / "templates.txt").write_text(text)
-        keys += target_keys(config("CoOp"))
+        keys += named_targets(config("CoOp"))
     assert keys[0] == keys[2] != keys[1]
-    assert target_keys(config("CoOp", targets=["cross:dtd", "shapes_noise", "new"])) == [
-        "cross:dtd", "shapes_noise", "new",
-    ]  # fmt: skip
+    same = ["cross:dtd", "shapes_noise", "new"]
+    assert named_targets(config("CoOp", targets=same)) == dict(zip(same, same, strict=True))
 
 
 def test_what_cannot_be_is_refused_with_the_reason(config, root):

@@ -22,10 +22,14 @@ from simnl.results.tables import find_records
 from simnl.runs.config import assemble, relevant
 from simnl.runs.hparams import settings_of, write_hparams
 from simnl.runs.identity import config_hash
+from simnl.runs.logits import FILE as LOGITS
+from simnl.runs.logits import read_logits
 from simnl.runs.logs import run_log
-from simnl.runs.record import FILE
+from simnl.runs.record import FILE, is_done
+from simnl.runs.restored import restore_logits
 from simnl.runs.run import run_one
 from simnl.runs.stored import read_config, stored_keys
+from simnl.sealed import read_sealed
 
 NAMES = ("cat", "dog $1 $2", "fish")  # dollar signs start no formula
 
@@ -39,14 +43,14 @@ def runs(tmp_path_factory):
     return {method: train(root, method) for method in ("SimNL", "ZeroshotCLIP")}
 
 
-def train(root: Path, method: str) -> Path:
+def train(root: Path, method: str, *options: str) -> Path:
     settings = {
         "TRAINER.NAME": method, "DATASET.CONFIG": "imagefolder", "DATASET.NUM_SHOTS": 2, "SEED": 3,
         "STORE.ROOT": str(root / "cache"), "OUTPUT_DIR": str(root / method), "USE_CUDA": False,
         "DATASET.FOLDER": str(root / "images"), "PROMPTS.POSITIVE": ["a photo of a {}."], "VERBOSE": False,
     }  # fmt: skip
     files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
-    cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], ["OPTIM.MAX_EPOCH", "3"], settings)
+    cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], ["OPTIM.MAX_EPOCH", "3", *options], settings)
     with run_log(cfg.OUTPUT_DIR, quiet=True):
         run_one(cfg)
     return Path(cfg.OUTPUT_DIR)
@@ -64,6 +68,38 @@ def test_the_stored_config_is_the_config(runs, method):
     others = [key for key in stored_keys(runs[method]) if key.startswith("TRAINER.") and method.upper() not in key]
     assert others == ["TRAINER.NAME"]
     assert set(stored_keys(runs[method])) == set(relevant(cfg))
+
+
+@pytest.mark.parametrize("method", ["SimNL", "ZeroshotCLIP"])
+def test_the_logits_that_are_kept_are_those_of_the_record(runs, method):
+    one = {**record_of(runs[method]), "path": str(runs[method] / FILE)}
+    kept = read_logits(one)
+    assert {name: len(labels) for name, (_, labels) in kept.parts.items()} == one["logits"]["images"]
+    assert set(kept.parts) == ({"test", "selection"} if method == "SimNL" else {"test"})
+    logits, labels = kept.parts["test"]
+    assert len(labels) == one["num_test"]
+    assert 100 * np.mean(logits.argmax(1) == labels) == pytest.approx(one["accuracy"], abs=1e-9)
+    assert kept.classnames == NAMES
+    again = reload(one)
+    np.testing.assert_allclose(logits, again.logits.double().numpy(), atol=1e-4)
+    np.testing.assert_array_equal(labels, again.labels.numpy())
+
+
+def test_a_run_without_its_logits_is_still_finished(runs):
+    folder, one = runs["ZeroshotCLIP"], record_of(runs["ZeroshotCLIP"])
+    before = read_logits(find_records([folder])[0])
+    (folder / LOGITS).unlink()
+    assert is_done(folder, one["config_hash"])
+    assert len(find_records([folder])) == 1
+    with pytest.raises(FileNotFoundError, match=r"tools/evaluate\.py --again"):
+        read_logits(find_records([folder])[0])
+    restore_logits(find_records([folder])[0])
+    after = read_logits(find_records([folder])[0])
+    for one_time, other_time in zip(before.parts["test"], after.parts["test"], strict=True):
+        np.testing.assert_array_equal(one_time, other_time)
+    other = {**find_records([folder])[0], "accuracy": 3.0}
+    with pytest.raises(ValueError, match=r"the head that lies beside it gives .* and the record has 3\.00 %"):
+        restore_logits(other)
 
 
 def test_a_missing_or_damaged_config_is_named(runs, tmp_path):
@@ -173,3 +209,19 @@ def test_without_tensorboard_a_warning(runs, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         write_hparams(read_config(runs["SimNL"]), record_of(runs["SimNL"]))
     assert "No HPARAMS" in caplog.text
+
+
+@pytest.mark.parametrize("rule", ["bernoulli", "exact"])
+def test_wrong_labels_are_listed_and_looked_for(runs, tmp_path, rule):
+    root = tmp_path / rule
+    root.mkdir()
+    for name in NAMES:
+        make_images(root / "images" / name, 10, size=16, seed=len(name))
+    folder = train(root, "SimNL", "DATASET.LABEL_NOISE", "0.5", "DATASET.NOISE_RULE", rule)
+    told, flips = record_of(folder)["label_flips"], read_sealed(folder / "flips.json")
+    assert (told["file"], told["rule"], told["count"]) == ("flips.json", rule, len(flips["flips"]))
+    assert all(given != true and path.startswith(NAMES[true]) for path, given, true in flips["flips"])
+    if rule == "exact":
+        assert told["count"] == 3  # floor(0.5 * 6)
+        assert 0 <= told["auroc"] <= 1
+    assert record_of(runs["SimNL"])["label_flips"] is None

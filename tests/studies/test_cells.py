@@ -224,7 +224,7 @@ def test_targets_of_other_classes(setup, tmp_path):
     (tmp_path / "mine").mkdir()
     folder = str(tmp_path / "mine")
     (cell,) = cells(methods=("CoOp",), targets=("dtd", folder))
-    assert cell.cfg.TEST.TARGETS == ["cross:dtd", f"cross:{folder}"]
+    assert ["cross:dtd", f"cross:{folder}"] == cell.cfg.TEST.TARGETS
     (refused,) = cells(methods=("SimNL",), targets=("dtd",))
     assert "says nothing about new ones" in refused.refusal
     (wrong,) = cells(methods=("CoOp",), targets=("nowhere",))

@@ -155,7 +155,7 @@ def trainer_of(cfg) -> CLIPLoRA:
 
 @pytest.mark.parametrize(
     ("key", "value", "word"),
-    [("MODEL.BACKBONE.PRECISION", "fp16", "bf16"), ("TRAINER.CLIPLORA.STEPS_PER_SHOT", "0", "50")],
+    [("MODEL.BACKBONE.PRECISION", "fp16", "bf16"), ("TRAINER.CLIPLORA.STEPS_PER_SHOT", "-1", "pass")],
 )
 def test_wrong_values_in_a_config(key, value, word):
     with pytest.raises(ValueError, match=f"{key}.*{word}"):
@@ -181,9 +181,9 @@ def test_the_rate_follows_a_cosine_to_its_end():
 
 def build(*options: str, classnames=("annual_crop", "forest", "a lake of the north")) -> CLIPLoRAHead:
     trainer = trainer_of(config(*options))
-    return trainer.build_head(
-        SimpleNamespace(classnames=classnames, clip=tiny_vit.load(), logit_scale=20.0), trainer.node
-    )
+    templates = tuple(trainer.cfg.PROMPTS.POSITIVE)
+    task = SimpleNamespace(classnames=classnames, clip=tiny_vit.load(), logit_scale=20.0, templates=templates)
+    return trainer.build_head(task, trainer.node)
 
 
 def test_the_head_of_a_task():

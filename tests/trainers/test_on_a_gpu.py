@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from dassl.engine import TRAINER_REGISTRY
 from helpers import tiny_vit
 from helpers.make_believe_gpu import make_believe
-from simnl.config_names import known
+from helpers.methods import METHODS
 from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.selection import predict
 from simnl.fewshot.trainer import VLTrainer
@@ -30,8 +31,9 @@ from simnl.runs.config import assemble
 from simnl.runs.run import run_one, seeded_trainer
 
 COLOURS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40), "white": (240, 240, 240)}
-METHODS = known("trainers")
+
 EPOCHS = 3
+QUITE_ALIKE = ("CLIPLoRA", "ZeroshotCLIP", "VPT", "IVLP", "MaPLe", "MMRL", "CLIPSVD")  # their presets: views, constants
 QUICK = {
     "OPTIM.MAX_EPOCH": EPOCHS,
     "DATASET.NUM_SHOTS": 2,
@@ -47,13 +49,17 @@ QUICK = {
     "TRAINER.LINEARPROBE.MAX_ITER": 20,
     "TRAINER.CROSSMODALLP.EPOCH_STEPS": 4,
     "TRAINER.CLIPLORA.STEPS_PER_SHOT": 1,
+    "TRAINER.CLIPSVD.STEPS_PER_SHOT": 1,
+    "TRAINER.TWOSTAGE.STEPS_PER_SHOT": 1,
+    "TRAINER.PROMPTSRC.TEMPLATES": ["a photo of a {}.", "a drawing of a {}."],
     "TRAINER.TASKRES.STAGE1.MAX_EPOCH": 2,
     "TRAINER.CCA.MIXING_STEPS": 3,
     "TRAINER.CCAFT.MIXING_STEPS": 3,
     "TRAINER.REHARK.TRIALS": 3,
     "TRAINER.TRANSCLIP.OUTER": 2,
 }
-BASE_TO_NEW = ("CoOp", "CoCoOp", "CLIPAdapter", "KgCoOp", "ProGrad", "ProLIP")
+TOWERS = ("MaPLe", "TwoStage", "MMRL")  # whose heads for new classes are built in ways of their own
+BASE_TO_NEW = ("CoOp", "CoCoOp", "CLIPAdapter", "KgCoOp", "ProGrad", "ProLIP", *TOWERS)
 OPTIONS = [  # those that take paths of their own
     ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
     ("SimNL", "PRESET", "official", "DATASET.LABEL_NOISE", "0.4"),
@@ -73,6 +79,11 @@ OPTIONS = [  # those that take paths of their own
     ("CoCoOp", "TRAINER.COCOOP.CHUNK", "3", "TRAINER.COCOOP.CTX_INIT", ""),
     ("ProGrad", "TRAINER.PROGRAD.CHUNK", "3", "TRAINER.PROGRAD.CTX_INIT", ""),
     ("CLIPLoRA", "TRAINER.CLIPLORA.RECOMPUTE_FROM", "1", "SELECTION.EPOCH", "best"),
+    ("MaPLe", "TRAINER.MAPLE.CHUNK", "3", "TRAINER.MAPLE.N_CTX", "5", "TRAINER.MAPLE.DEPTH", "1"),
+    ("IVLP", "TRAINER.IVLP.DEPTH_VISION", "0"),
+    ("TwoStage", "TRAINER.TWOSTAGE.CHUNK", "3", "TRAINER.TWOSTAGE.PARAMETERS", "biases"),
+    ("CLIPSVD", "TRAINER.CLIPSVD.STEPS_PER_SHOT", "0", "TRAINER.CLIPSVD.CHUNK", "3", "TRAINER.CLIPSVD.SWING", "True"),
+    ("TCP", "TRAINER.TCP.CHUNK", "3"),
     ("CLAP", "TRAINER.CLAP.MULTIPLIERS", "balanced"),
     ("CLIPAdapter", "SWEEP", "[['OPTIM.LR', [0.5, 0.001]]]"),
     *((method, "PROTOCOL", "held-shot") for method in ("TipAdapterF", "LinearProbe", "CCA")),
@@ -115,7 +126,7 @@ def config(pictures, stores, weights, tmp_path):
         files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
         files.append(CONFIGS / "trainers" / f"{method}.yaml")
         settings = {**QUICK, "TRAINER.NAME": method, "SEED": 1, "USE_CUDA": cuda, "DATASET.FOLDER": str(pictures)}
-        if method == "CLIPLoRA":
+        if TRAINER_REGISTRY.get(method).needs_vit:
             settings |= {"MODEL.BACKBONE.ARCH": tiny_vit.ARCH, "MODEL.BACKBONE.WEIGHTS": str(weights)}
         settings["STORE.ROOT"] = str(stores[cuda])
         settings["OUTPUT_DIR"] = str(tmp_path / (name or ("gpu" if cuda else "cpu")))
@@ -176,7 +187,7 @@ def test_a_run_gives_what_it_gives_on_a_cpu(config, tmp_path, monkeypatch, metho
     same_on_both(config, tmp_path, monkeypatch, method)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("CLIPLoRA", "ZeroshotCLIP")])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in QUITE_ALIKE])
 def test_so_does_a_run_in_the_authors_way(config, tmp_path, monkeypatch, method):
     quick = [str(part) for pair in QUICK.items() if pair[0] in ("OPTIM.MAX_EPOCH", "SWEEP") for part in pair]
     same_on_both(config, tmp_path, monkeypatch, method, "PRESET", "official", *quick)
@@ -189,7 +200,10 @@ def test_so_does_a_run_with_options(config, tmp_path, monkeypatch, options):
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("CoOp", ()), ("CoCoOp", ()), ("CLIPLoRA", ()), ("TaskRes", ("TRAINER.TASKRES.BASE", "enhanced-ours"))],
+    [
+        *((m, ()) for m in ("CoOp", "CoCoOp", "CLIPLoRA", *TOWERS, "CLIPSVD", "PromptSRC", "TCP")),
+        ("TaskRes", ("TRAINER.TASKRES.BASE", "enhanced-ours")),
+    ],
 )
 def test_towers_in_half_precision(config, tmp_path, method, options):
     """On a CPU text towers stay in single precision, so results differ there."""

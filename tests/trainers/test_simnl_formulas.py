@@ -54,6 +54,19 @@ def test_logits_equal_a_naive_evaluation(options):
             assert logits[b, c].item() == pytest.approx((lam * (r + alpha * p) + (1 - lam) * (q + alpha * n)).item())
 
 
+def test_sides_make_up_the_logits():
+    head, x = make_head(), unit_rows(7, 8).double()
+    sides, h = head.sides(x), head.hparams
+    together = h["lam"] * sides["positive"] + (1 - h["lam"]) * sides["negative"]
+    torch.testing.assert_close(together, head(x))
+    terms = head.stage(head.terms(x), beta=h["beta"])
+    torch.testing.assert_close(sides["positive"] - terms["R"], h["alpha"] * sides["cache"])
+    torch.testing.assert_close(sides["negative"] - terms["Q"], h["alpha"] * sides["negative_cache"])
+    text = head.positive_text()
+    torch.testing.assert_close(sides["asserted"], terms["R"] / head.logit_scale / text.norm(dim=-1))
+    torch.testing.assert_close(1 - sides["denied"], terms["Q"] / head.negative_text.scale)
+
+
 def frozen_texts(head):
     return head.positive_text.template.text, head.positive_text.cupl.text
 

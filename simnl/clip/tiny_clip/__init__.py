@@ -1,13 +1,15 @@
-"""The bundled tiny CLIP: an open_clip `CLIP` of 1.4 M image parameters that runs everything offline, on two CPU cores.
+"""The bundled tiny CLIPs: two open_clip `CLIP` models that run everything offline, on two CPU cores.
 
-It knows rendered figures and some 80 words (`MODEL_CARD.md`), and uses CLIP's own tokenizer. The weights file keeps
-only the rows of the token table that the training captions used; `load_state_dict` puts them into a table of the full
-vocabulary, so that open_clip loads the result strictly.
+`tiny-clip` has a small ResNet as its image tower (1.4 M parameters), `tiny-vit` a small vision transformer (0.5 M),
+for methods that change one. They know rendered figures and some 80 words (`MODEL_CARD.md`, `vit/MODEL_CARD.md`), and
+use CLIP's own tokenizer. A weights file keeps only the rows of the token table that the training captions used;
+`load_state_dict` puts them into a table of the full vocabulary, so that open_clip loads the result strictly.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,35 +18,64 @@ from safetensors.torch import load_file, save_file
 
 from simnl.files import replacing
 
+
+@dataclass(frozen=True)
+class Bundled:
+    """A bundled model: its architecture's name, and the folder of its files."""
+
+    arch: str
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """open_clip's model config; its stem is the architecture's name."""
+        return self.folder / f"{self.arch}.json"
+
+    @property
+    def weights(self) -> Path:
+        """What `save_state_dict` wrote."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """What tools/train_tiny_clip.py measured."""
+        return self.folder / "metrics.json"
+
+    @property
+    def card(self) -> Path:
+        """What people read about the model."""
+        return self.folder / "MODEL_CARD.md"
+
+    def settings(self) -> dict:
+        """The content of `config`."""
+        return json.loads(self.config.read_text(encoding="utf-8"))
+
+
 HERE = Path(__file__).resolve().parent
 
-MODEL_CONFIG = HERE / "tiny-clip.json"  # open_clip model config; its stem is the architecture's name
-WEIGHTS = HERE / "weights.safetensors"
-METRICS = HERE / "metrics.json"  # what tools/train_tiny_clip.py measured
+RESNET = Bundled("tiny-clip", HERE)
+VIT = Bundled("tiny-vit", HERE / "vit")
+BUNDLED = {model.arch: model for model in (RESNET, VIT)}
 IMAGE_MEAN = OPENAI_DATASET_MEAN
 IMAGE_STD = OPENAI_DATASET_STD
 
 _TABLE, _IDS, _ROWS = "token_embedding.weight", "token_ids", "token_rows"
+_VOCABULARY = 49408  # rows of the token table: CLIP's byte-pair encoding
 _UNUSED_SEED = 0
 
 
-def config() -> dict:
-    """What open_clip builds the model from."""
-    return json.loads(MODEL_CONFIG.read_text(encoding="utf-8"))
-
-
-def new_model() -> CLIP:
+def new_model(model: Bundled = RESNET) -> CLIP:
     """Return the untrained model."""
-    return CLIP(**config())
+    return CLIP(**model.settings())
 
 
-def tokenizer() -> SimpleTokenizer:
+def tokenizer(model: Bundled = RESNET) -> SimpleTokenizer:
     """Return CLIP's own byte-pair encoding, with the model's context length."""
-    return SimpleTokenizer(context_length=config()["text_cfg"]["context_length"])
+    return SimpleTokenizer(context_length=model.settings()["text_cfg"]["context_length"])
 
 
-def load_state_dict(path: Path | str = WEIGHTS) -> dict[str, torch.Tensor]:
-    """Return the model's state dict, in float32, for open_clip's `CLIP` of `MODEL_CONFIG`.
+def load_state_dict(path: Path | str = RESNET.weights) -> dict[str, torch.Tensor]:
+    """Return a model's state dict, in float32, for open_clip's `CLIP` of its config.
 
     Rows of tokens that no training caption used are random, with the spread of the trained rows, from a fixed seed:
     words that the model does not know differ from each other, and are the same in every process.
@@ -67,8 +98,7 @@ def load_state_dict(path: Path | str = WEIGHTS) -> dict[str, torch.Tensor]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: it is no weights file of the tiny CLIP.")
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    vocabulary = config()["text_cfg"]["vocab_size"]
-    state[_TABLE] = full_token_table(state.pop(_IDS).long(), state.pop(_ROWS), vocabulary)
+    state[_TABLE] = full_token_table(state.pop(_IDS).long(), state.pop(_ROWS), _VOCABULARY)
     return state
 
 
@@ -80,7 +110,7 @@ def full_token_table(ids: torch.Tensor, rows: torch.Tensor, vocabulary: int) -> 
     return table
 
 
-def save_state_dict(state: dict[str, torch.Tensor], ids: torch.Tensor, path: Path | str = WEIGHTS) -> None:
+def save_state_dict(state: dict[str, torch.Tensor], ids: torch.Tensor, path: Path | str) -> None:
     """Write a state dict whose token table has one row per token of `ids` `(T,)`. Half precision; atomic.
 
     Raises

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dassl.engine import build_trainer
-from simnl.runs.stored import read_config
+from simnl.runs.reload import reload_trainer
 
 
 @dataclass(frozen=True)
@@ -57,21 +53,10 @@ def one_run(records: Sequence[dict], kind: str) -> dict:
 def reload(record: dict) -> Run:
     """Load the head of a run and apply it to the test images; their features come from the store.
 
-    DATA and CACHE in the environment replace the folders that the run had.
-
     Raises:
-        FileNotFoundError: the run left no config or no head.
-        ValueError: they do not fit this program, or the data set has another split than the run had.
+        FileNotFoundError, ValueError: see `reload_trainer`.
     """
-    folder = Path(record["path"]).parent
-    moved = {"DATASET.ROOT": os.environ.get("DATA"), "STORE.ROOT": os.environ.get("CACHE")}
-    settings = {key: value for key, value in moved.items() if value}
-    cfg = read_config(folder, {**settings, "VERBOSE": False, "RESUME": ""})
-    with contextlib.redirect_stdout(io.StringIO()):  # the engine's log lines
-        trainer = build_trainer(cfg)
-        _check_split(record, trainer.dm.dataset, folder)
-        trainer.load_model(str(folder))
-    trainer.head.eval()
+    trainer = reload_trainer(record)
     features, logits, labels = [], [], []
     with torch.no_grad():
         for batch in trainer.test_loader:
@@ -82,14 +67,3 @@ def reload(record: dict) -> Run:
                 features.append(inputs.float().cpu())
     rows = torch.cat(features) if features else torch.empty(0, 0)
     return Run(record, trainer, rows, torch.cat(logits), torch.cat(labels))
-
-
-def _check_split(record: dict, dataset, folder: Path) -> None:
-    """ValueError where the images or labels are others than those the run was trained and tested on."""
-    known = record.get("split_hash")
-    if known and known != dataset.split_hash:
-        raise ValueError(
-            f"{folder} is a run on another split of {record['dataset']} than the data here has (split_hash "
-            f"{known[:12]}, here {dataset.split_hash[:12]}), so its head would meet other images. Put that split back, "
-            "point DATA at the data of the run, or run its command again."
-        )

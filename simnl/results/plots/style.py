@@ -33,7 +33,8 @@ MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h")
 LINES = ("-", "--", "-.", ":")
 METHODS = (  # a method's place here is its look, so new ones go to the end; the first seven get unlike colours
     "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
-    "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP",
+    "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP", "MaPLe", "IVLP", "VPT", "TwoStage",
+    "CLIPSVD", "PromptSRC", "TCP", "MMRL",
 )  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
     "SimNL": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 5},

@@ -10,7 +10,9 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.declared import datasets_tables, prompts_tables
 from simnl.results.tables.grids import FEWSHOT, NOISE, SENSITIVITY
 from simnl.results.tables.lists import cost_tables, runs_tables
+from simnl.results.tables.metrics import metrics_tables
 from simnl.results.tables.model import Table
+from simnl.results.tables.ood import ood_tables
 from simnl.results.tables.paired import paired_tables
 from simnl.results.tables.protocols import optimism_tables
 from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG
@@ -45,6 +47,8 @@ LAYOUTS = {
     "noise": Entry(NOISE.tables, STUDY),
     "ablation": Entry(ablation_tables, VARIANTS),
     "cost": Entry(cost_tables, STANDARD),
+    "metrics": Entry(metrics_tables),
+    "ood": Entry(ood_tables),
     "audit": Entry(optimism_tables, STANDARD),
     "datasets": Entry(datasets_tables, without_records=True),
     "prompts": Entry(prompts_tables, without_records=True),

@@ -123,11 +123,16 @@ def cost_tables(records: Sequence[dict], request: Request) -> list[Table]:
     return [_cost_table(g, request) for g in by_setting(records, also=["dataset", "shots", "device"])]
 
 
-def _cost_table(records: Sequence[dict], request: Request) -> Table:
+def labelled_runs(records: Sequence[dict], request: Request) -> list[tuple[str, list[dict]]]:
+    """The runs of each method and config, one per seed, with a label that tells configs apart."""
     groups = split_by(records, lambda r: (r["method"], options_text(r), prompts_text(r), r["config_hash"]))
     order = common.method_order((r["method"] for r in records), request.methods)
     runs = sorted((list(by_seed(group).values()) for group in groups), key=lambda of: order.index(of[0]["method"]))
-    lines = [{**_cost_line(of_row), "label": _cost_label(of_row[0], [other[0] for other in runs])} for of_row in runs]
+    return [(_config_label(of_row[0], [other[0] for other in runs]), of_row) for of_row in runs]
+
+
+def _cost_table(records: Sequence[dict], request: Request) -> Table:
+    lines = [{**_cost_line(runs), "label": label} for label, runs in labelled_runs(records, request)]
     first = records[0]
     where = f"{dataset_name(first['dataset'])}, {common.shots_title(first['shots'])} ({common.run_title(first)})"
     columns: Columns = {"method": lambda line: text(line["label"])}
@@ -144,7 +149,7 @@ def _cost_table(records: Sequence[dict], request: Request) -> Table:
     return listed(lines, columns, f"Cost on {where}", caption)
 
 
-def _cost_label(first: dict, firsts: Sequence[dict]) -> str:
+def _config_label(first: dict, firsts: Sequence[dict]) -> str:
     """The method, and what tells its row apart from the other rows of the same method."""
     alike = [r for r in firsts if (r["method"], options_text(r)) == (first["method"], options_text(first))]
     parts = [say(first) for say in (prompts_text, lambda r: r["config_hash"]) if len({say(r) for r in alike}) > 1]

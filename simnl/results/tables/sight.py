@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from simnl.fewshot.inference import INFERENCE
+from simnl.fewshot.capabilities import INFERENCE
 from simnl.runs.names import display_name
 
 MARKS = {"transductive": "†", "online": "‡"}

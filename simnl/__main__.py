@@ -1,0 +1,57 @@
+"""The command `simnl`, which comes with the package: what needs no clone of the repository.
+
+simnl fit FOLDER HEAD        learn from a folder of pictures, and write what was learned to one file
+simnl predict HEAD PATHS     label pictures with such a file, or with the head of a run
+simnl --version              say which release this is
+
+`simnl COMMAND --help` explains a command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from simnl import __version__, interrupts
+from simnl.errors import fail_politely
+
+COMMANDS = {"fit": "simnl.classifier.command", "predict": "simnl.predictions.command"}  # modules with `run`
+
+
+def command_of(arguments: list[str]) -> Callable[[list[str]], int] | None:
+    """What carries out the command that is named first; None where none is.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return None
+    if arguments[0] not in COMMANDS:
+        raise ValueError(f"Unknown command '{arguments[0]}'. There are {' and '.join(COMMANDS)}; see simnl --help.")
+    return import_module(COMMANDS[arguments[0]]).run
+
+
+def main() -> int:
+    """Entry point."""
+    interrupts.install()
+    return carry_out()
+
+
+@fail_politely
+def carry_out() -> int:
+    """Do what the command line says."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"simnl {__version__}")
+        return 0
+    run = command_of(arguments)
+    if run is None:
+        print(__doc__)
+        return 0
+    sys.argv[0] = f"simnl {arguments[0]}"  # which help texts show
+    return run(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

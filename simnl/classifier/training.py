@@ -1,0 +1,221 @@
+"""From a classifier's parameters to the config of a run, and from that to a trained head."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from simnl.bars import bar
+from simnl.classifier.isolation import quiet, undisturbed
+from simnl.clip.text import readable
+from simnl.config_names import check_name, config_file
+from simnl.fewshot.capabilities import INFERENCE
+from simnl.fewshot.description import HeadDescription
+from simnl.fewshot.memory import Memory
+from simnl.files import make_cache
+from simnl.locations import default_cache
+from simnl.plugins import load_plugins
+from simnl.runs.backbones import backbone_settings, check_early
+from simnl.runs.cli import top_level_keys
+from simnl.runs.config import assemble
+from simnl.runs.devices import pick_device
+from simnl.runs.methods import method_of
+from simnl.runs.run import chosen_by_trainings, seeded_trainer
+from simnl.runs.sweep import combinations
+
+# Config keys that parameters of the classifier stand for.
+PARAMETERS = {
+    "TRAINER.NAME": "method", "SEED": "random_state", "USE_CUDA": "device", "VERBOSE": "verbose", "STORE.ROOT": "cache",
+    "MODEL.BACKBONE.NAME": "backbone", "MODEL.BACKBONE.ARCH": "backbone", "MODEL.BACKBONE.WEIGHTS": "weights",
+    "PROMPTS.POSITIVE": "templates", "PROMPTS.NEGATIVE": "negative_templates", "PROMPTS.CUPL": "cupl",
+    "PROTOCOL": "validation", "DATALOADER.NUM_WORKERS": "num_workers", "DATASET.NAME": "constants_of",
+    "DATASET.CONFIG": "constants_of",
+}  # fmt: skip
+MEANINGLESS = ("DATASET.", "TEST.", "OUTPUT_DIR", "RESUME")  # keys of runs, which keep folders and have test images
+MEANT = ("DATASET.TRAIN_DRAW", "DATASET.GROUP_BY")  # but these say how a method treats its images
+
+
+def find_method(word: str) -> tuple[str, type]:
+    """The registered name of a method and its class.
+
+    Raises:
+        ValueError: no method is meant; with the nearest name.
+    """
+    if not isinstance(word, str):
+        raise ValueError(f"method is {word!r}: give a method's name, such as 'SimNL'.")
+    load_plugins()
+    name = method_of(word)
+    return name, TRAINER_REGISTRY.get(name)
+
+
+def option_keys(options: Mapping[str, Any] | None, method: str) -> dict[str, Any]:
+    """Options under their full config keys: those of the method's own node may be given by their last part.
+
+    Raises:
+        ValueError: a key that a parameter stands for, or that has no meaning here.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"options must be a dict of config keys, such as {{'OPTIM.MAX_EPOCH': 10}}, not {options!r}.")
+    full: dict[str, Any] = {}
+    for key, value in (options or {}).items():
+        name = key if "." in key or key in top_level_keys() else f"TRAINER.{method.upper()}.{key}"
+        if name in PARAMETERS:
+            raise ValueError(f"options has {key}: that is given by the parameter {PARAMETERS[name]}.")
+        if name.startswith(MEANINGLESS) and name not in MEANT:
+            raise ValueError(f"options has {key}, which is for runs, and means nothing here.")
+        full[name] = value
+    return full
+
+
+def make_config(
+    *, method: str, backbone: str, weights: str | None, constants_of: str, settings: dict[str, Any],
+    options: Mapping[str, Any] | None,
+) -> CN:  # fmt: skip
+    """The frozen config of a run: yaml files in the order of `tools/train.py`, then settings, then options.
+
+    Raises:
+        ValueError: an unknown backbone, data set or key, or a value that does not fit; what, where, what is valid.
+    """
+    files, more = backbone_settings(backbone, weights or "")
+    check_name("datasets", constants_of)
+    settings = {**more, **settings, "TRAINER.NAME": method} | option_keys(options, method)
+    files = [*files, config_file("datasets", constants_of), config_file("trainers", method)]
+    cfg = assemble(files, (), settings, where="options")
+    check_early(cfg)
+    return cfg
+
+
+def prompt_settings(templates: Any, negative: Any, cupl: Any, names: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Config keys of the prompts that were given. CuPL sentences in a dict are written to a file in `folder`.
+
+    Raises:
+        ValueError: sentences for some classes only; FileNotFoundError: no such file.
+    """
+    settings: dict[str, Any] = {"PROMPTS.CUPL": ""}
+    for key, given in (("PROMPTS.POSITIVE", templates), ("PROMPTS.NEGATIVE", negative)):
+        if given is not None:
+            settings[key] = [given] if isinstance(given, str) else list(given)
+    if isinstance(cupl, Mapping):
+        missing = [name for name in names if not (cupl.get(name) or cupl.get(readable(name)))]
+        if missing:
+            raise ValueError(f"cupl has no sentences for {len(missing)} of {len(names)} classes, e.g. {missing[0]!r}.")
+        path = folder / "cupl.json"
+        path.write_text(json.dumps({name: list(cupl.get(name) or cupl[readable(name)]) for name in names}))
+        settings["PROMPTS.CUPL"] = str(path)
+    elif cupl is not None:
+        path = Path(os.path.abspath(Path(cupl).expanduser()))
+        if not path.is_file():
+            raise FileNotFoundError(f"cupl is {str(cupl)!r}, and there is no such file.")
+        settings["PROMPTS.CUPL"] = str(path)
+    return settings
+
+
+def cache_root(cache: Any, folder: Path) -> Path:
+    """Where features are kept: the folder of runs (None), another one, or for this call alone (False)."""
+    if cache is False:
+        return folder / "cache"
+    return Path(default_cache() if cache is None else cache).expanduser()
+
+
+def check_inductive(method: Any, cfg: CN) -> None:
+    """See that a method (a `VLTrainer` class) answers for each example by itself, as `predict` does.
+
+    Raises:
+        ValueError: it does not; says what it does.
+    """
+    seen = method.inference_of(method.node_of(cfg))
+    if seen != "inductive":
+        raise ValueError(
+            f"{cfg.TRAINER.NAME} {INFERENCE[seen]}, and a classifier predicts each example by itself: "
+            "use tools/train.py."
+        )
+
+
+def reads_names(method: Any, cfg: CN) -> bool:
+    """Whether a method (a `VLTrainer` class) has prompts with the names of classes encoded."""
+    return bool(method.prompt_sets_of(method.node_of(cfg))) or not method.text_features_cached
+
+
+def uses_cuda(device: str) -> bool:
+    """Whether a GPU is used: `auto` takes one where there is one.
+
+    Raises:
+        ValueError: another word; RuntimeError: no GPU is there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is {device!r}. Choose auto, cpu or cuda (which GPU, CUDA_VISIBLE_DEVICES says).")
+    return pick_device(device)
+
+
+def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any]]:
+    """Sweep and train as a run does, in the temporary folder OUTPUT_DIR.
+
+    Returns:
+        The trainer, with the deployed head; and what the record says of the choice of settings.
+
+    Raises:
+        FloatingPointError: training diverged.
+    """
+
+    def build(one: CN) -> Any:
+        return TRAINER_REGISTRY.get(one.TRAINER.NAME)(one, memory)
+
+    epochs = cfg.OPTIM.MAX_EPOCH * (len(combinations(cfg)) + 1)
+    shown = bool(verbose) and epochs > 0
+    with undisturbed(), quiet(verbose < 2), bar("Training", epochs, "epoch", shown=shown, delay=0.5) as progress:
+        memory.bar = progress
+        make_cache(cfg.STORE.ROOT)
+        try:
+            chosen, hparams, choice = chosen_by_trainings(cfg, {}, build)
+            trainer = seeded_trainer(chosen, build=build)
+            trainer.settled = hparams
+            trainer.train()
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{cfg.TRAINER.NAME} diverged ({error}): lower its step size, options={{'OPTIM.LR': ...}}, now "
+                f"{cfg.OPTIM.LR}."
+            ) from error
+        finally:
+            memory.bar = None
+    return trainer, choice | {"num_settings": max(choice["num_settings"], trainer.num_settings)}
+
+
+def record(cfg: CN, trainer: Any, choice: dict[str, Any]) -> dict[str, Any]:
+    """How a head was trained, under the keys that run records have."""
+    selection = trainer.selection if trainer.trains else None
+    return {
+        "method": cfg.TRAINER.NAME,
+        "backbone": trainer.clip.arch,
+        "seed": cfg.SEED,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "protocol": cfg.PROTOCOL,
+        "preset": cfg.PRESET,
+        "prompts": sorted(trainer.task.prompts),
+        "num_train": len(trainer.support.labels) if trainer.support else 0,
+        "num_val": trainer.num_val,
+        "hparams": dict(getattr(trainer.head, "hparams", {})),
+        "val_accuracy_per_epoch": list(selection.scores) if selection else [],
+        "best_epoch": selection.best_epoch + 1 if selection and selection.scores else None,
+        "trainable_parameters": trainer.num_parameters,
+        "seconds": dict(trainer.stopwatch.seconds),
+        **choice,
+    }
+
+
+def record_of_file(about: HeadDescription) -> dict[str, Any]:
+    """What a head file says of the training, under the same keys."""
+    return {
+        "method": about.method,
+        "backbone": about.backbone.arch,
+        "seed": about.seed,
+        "shots": about.num_shots,
+        "protocol": about.protocol,
+        "preset": about.preset,
+        "hparams": dict(about.hparams),
+    }

@@ -1,0 +1,215 @@
+"""The towers of CLIP as functions of what a method changes in them: tokens at the inputs of blocks, weights by name.
+
+open_clip's own modules do the work, one block after the other, so that tokens can be put between blocks, and with other
+weights in the place of their own where a method learns some (`torch.func.functional_call`). Nothing is copied, wrapped
+or patched: the frozen model, which everything in a process shares, stays as it is.
+
+`simnl.clip.prompt_learning.TextTower` is the text tower, `ImageTower` here the image tower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock, Transformer, VisionTransformer
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.recipe import Rebuildable
+
+ADVICE = "Methods inside the towers are offered for open_clip's own transformers, such as ViT-B-16 and ViT-L-14."
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens that a method puts into a sequence.
+
+    values: (n, W), the same for all rows, or (P, n, W), those of each row; place: of the first of them, negative:
+    counted from the end; insert: True: what stands there moves back, False: it is thrown away.
+    """
+
+    values: Tensor
+    place: int
+    insert: bool = False
+
+    @property
+    def count(self) -> int:
+        """n."""
+        return self.values.shape[-2]
+
+    def put(self, x: Tensor) -> Tensor:
+        """(P, L, W) to (P, L, W), or (P, L + n, W) where they are inserted."""
+        start = self.place % x.shape[1]
+        rest = start if self.insert else start + self.count
+        values = self.values.to(x.dtype).expand(len(x), -1, -1)
+        return torch.cat([x[:, :start], values, x[:, rest:]], dim=1)
+
+    def of_rows(self, rows: slice) -> Tokens:
+        """What belongs to some of the rows."""
+        return self if self.values.ndim == 2 else Tokens(self.values[rows], self.place, self.insert)
+
+
+Weights = Mapping[str, Tensor]  # by their names in the tower, such as `transformer.resblocks.0.ln_1.weight`
+Deep = Mapping[int, Tokens]  # number of a block, from 0 -> the tokens at its input
+NOTHING: Mapping[Any, Any] = {}
+
+
+class LearnedWeights(nn.Module):
+    """Learned tensors under the names of a tower's weights, which they start as: its state dict has the same names.
+
+    Args:
+        start: name -> the tensor to start at; a copy of it is learned.
+    """
+
+    def __init__(self, start: Mapping[str, Tensor]):
+        super().__init__()
+        for name, tensor in start.items():
+            *path, leaf = name.split(".")
+            module: nn.Module = self
+            for part in path:
+                if part not in dict(module.named_children()):
+                    module.add_module(part, nn.Module())
+                module = module.get_submodule(part)
+            module.register_parameter(leaf, nn.Parameter(tensor.detach().float().clone()))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Name -> what is learned."""
+        return dict(self.named_parameters())
+
+
+def called(module: nn.Module, prefix: str, weights: Weights, *args: Tensor, **kwargs: Tensor | None) -> Tensor:
+    """A module of a tower on `args`, with those of the changed weights whose names start with its own, `prefix`."""
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    return functional_call(module, own, args, kwargs) if own else module(*args, **kwargs)
+
+
+def run_blocks(
+    transformer: Transformer, x: Tensor, tokens: Deep, weights: Weights = NOTHING, mask: Tensor | None = None
+) -> Tensor:
+    """A stack of blocks.
+
+    Args:
+        transformer: of a tower that `check_blocks` has seen.
+        x: (P, L, W).
+        tokens: put into the inputs of their blocks.
+        weights: changed weights of the tower.
+        mask: added to the attention's logits, (M, M), M >= the sequence with all tokens; or None.
+
+    Returns:
+        (P, L + number of tokens inserted, W).
+    """
+    for number, block in enumerate(transformer.resblocks):
+        if number in tokens:
+            x = tokens[number].put(x)
+        part = None if mask is None else mask[: x.shape[1], : x.shape[1]]
+        x = called(block, f"transformer.resblocks.{number}.", weights, x, attn_mask=part)
+    return x
+
+
+def check_blocks(clip: FrozenCLIP, tower: str, transformer: object) -> None:
+    """Refuse a tower (`image` or `text`) whose blocks are not open_clip's plain ones.
+
+    Raises:
+        ValueError: which tower, and what to choose.
+    """
+    plain = isinstance(transformer, Transformer) and all(map(_is_plain, transformer.resblocks))
+    if not plain:
+        raise ValueError(f"{clip.arch}: the {tower} tower is no plain transformer. {ADVICE}")
+
+
+def _is_plain(block: nn.Module) -> bool:
+    attention = getattr(block, "attn", None)
+    return (
+        type(block) is ResidualAttentionBlock
+        and isinstance(attention, nn.MultiheadAttention)
+        and attention.batch_first
+        and attention.in_proj_weight is not None
+    )
+
+
+def check_depth(clip: FrozenCLIP, tower: str, blocks: int, depth: int, key: str) -> None:
+    """Refuse tokens for more blocks than a tower has.
+
+    Raises:
+        ValueError: the tower, its number of blocks, and the config key to change.
+    """
+    if depth > blocks:
+        raise ValueError(
+            f"{key} is {depth}, and {clip.arch} allows {blocks} at most in its {tower} tower: set {key} to {blocks} or "
+            "less."
+        )
+
+
+class ImageTower(Rebuildable):
+    """The frozen vision transformer: pixels (B, 3, H, W) to raw features (B, D), differentiable in tokens and weights.
+
+    Raises:
+        ValueError: an image tower that is no plain vision transformer of open_clip's, read at its class token.
+    """
+
+    def __init__(self, clip: FrozenCLIP):
+        tower: Any = clip.model.visual
+        known = type(tower) is VisionTransformer and tower.attn_pool is None and not tower.final_ln_after_pool
+        if not known or tower.pool_type != "tok":
+            raise ValueError(f"{clip.arch}: the image tower is no plain vision transformer. {ADVICE}")
+        check_blocks(clip, "image", tower.transformer)
+        self.clip, self.module = clip, tower
+
+    @property
+    def width(self) -> int:
+        """W, the width of its tokens."""
+        return self.module.transformer.width
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks it has."""
+        return len(self.module.transformer.resblocks)
+
+    def hidden(
+        self, pixels: Tensor, appended: Tensor | None = None, tokens: Deep = NOTHING, weights: Weights = NOTHING
+    ) -> Tensor:
+        """What the last norm gives for every token, the class token first.
+
+        Args:
+            pixels: normalised, (B, 3, H, W).
+            appended: tokens (n, W) behind the patches, without positions; the first norm applies to them, too.
+            tokens: put into the inputs of blocks.
+            weights: changed weights.
+
+        Returns:
+            (B, L, W), in the numerical type of the tower.
+        """
+        tower = self.module
+        with self.clip.autocast():
+            patches = tower.conv1(pixels).flatten(2).transpose(1, 2)
+            first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+            x = torch.cat([first, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
+            if appended is not None:
+                x = torch.cat([x, appended.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+            x = called(tower.ln_pre, "ln_pre.", weights, x)
+            x = run_blocks(tower.transformer, x, tokens, weights)
+            return called(tower.ln_post, "ln_post.", weights, x)
+
+    def encode(
+        self, pixels: Tensor, appended: Tensor | None = None, tokens: Deep = NOTHING, weights: Weights = NOTHING
+    ) -> Tensor:
+        """Raw image features (B, D) float32; arguments as of `hidden`."""
+        return self.project(self.hidden(pixels, appended, tokens, weights)[:, 0])
+
+    def project(self, x: Tensor) -> Tensor:
+        """Normed tokens (B, W) to raw features (B, D) float32, by CLIP's own projection."""
+        with self.clip.autocast():
+            return (x @ self.module.proj).float()
+
+
+def names_of(module: nn.Module, endings: Iterable[str]) -> list[str]:
+    """Names of a tower's weights that end in one of `endings`, such as `ln_1.weight`; those of its blocks in order.
+
+    For a text tower that is the whole CLIP, the image tower's weights are left out.
+    """
+    names = [name for name, _ in module.named_parameters() if not name.startswith("visual.")]
+    return [name for name in names if name.endswith(tuple(endings))]

@@ -1,0 +1,107 @@
+"""Images of no known class, by which detectors are measured: sets that plugins render, and folders of images.
+
+Data sets of the registry serve, too (`simnl.runs.outliers`). Nothing is ever chosen on outliers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simnl.data.digests import FileDigests
+from simnl.data.listing import describe, list_folders, list_images, some
+
+NEAR, FAR = "near", "far"
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """A set of images of unknown classes.
+
+    Attributes:
+        name: in figures and tables.
+        paths: absolute paths of the images.
+        classnames: what they show, as far as it is known; none of these may be a known class.
+        distance: `near`: other classes of the same data; `far`: other data.
+    """
+
+    name: str
+    paths: Sequence[str]
+    classnames: Sequence[str]
+    distance: str = FAR
+
+
+RENDERED: dict[str, Callable[[Path], Outliers]] = {}
+
+
+def rendered(name: str):
+    """Register a function that renders a set of outliers below a folder (STORE.ROOT) and returns it."""
+
+    def register(function: Callable[[Path], Outliers]):
+        RENDERED[name] = function
+        return function
+
+    return register
+
+
+def folder_outliers(folder: str | Path) -> Outliers:
+    """All images in a folder and in the folders below it; the names of folders with images count as class names.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+    """
+    top = Path(os.path.abspath(os.path.expanduser(folder)))
+    if not top.is_dir():
+        raise FileNotFoundError(f"Outliers: {describe(top)}. Name a folder of images, or a data set.")
+    paths: list[str] = []
+    names: list[str] = []
+    waiting = [top]
+    while waiting:
+        here = waiting.pop(0)
+        found = list_images(here)
+        paths += [str(here / name) for name in found]
+        names += [here.name] if found else []
+        waiting += [here / name for name in list_folders(here)]
+    if not paths:
+        raise FileNotFoundError(f"Outliers: there is no image in {top} or below it ({describe(top)}).")
+    return Outliers(top.name, paths, names)
+
+
+def plain_name(name: str) -> str:
+    """A class name as it is compared: small letters and digits alone."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def check_disjoint(outliers: Outliers, known: Iterable[str], known_paths: Sequence[str], cache: Path) -> None:
+    """See that outliers are none of the known classes, nor images of the run.
+
+    Args:
+        outliers: the set.
+        known: names of the known classes.
+        known_paths: images that the run trained on, selected on or is tested on.
+        cache: where digests of files are remembered (STORE.ROOT).
+
+    Raises:
+        ValueError: class names, or images to the byte, that both have; the message names some.
+    """
+    theirs = {plain_name(name): name for name in outliers.classnames}
+    both = [name for name in known if plain_name(name) in theirs]
+    if both:
+        raise ValueError(
+            f"The outliers {outliers.name} are not unknown: {len(both)} of their classes are known to the run "
+            f"({some(both)}). Leave the set out, or train on other classes (DATASET.SUBSAMPLE_CLASSES)."
+        )
+    digests = FileDigests(cache)
+    ours = dict(zip(digests.of(list(known_paths)), known_paths, strict=True))
+    equal = [
+        f"{path} = {ours[content]}"
+        for content, path in zip(digests.of(list(outliers.paths)), outliers.paths, strict=True)
+        if content in ours
+    ]
+    if equal:
+        raise ValueError(
+            f"The outliers {outliers.name} are not unknown: {len(equal)} of their {len(outliers.paths)} images are "
+            f"images of the run, byte for byte ({some(equal[:2])})."
+        )

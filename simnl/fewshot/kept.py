@@ -1,0 +1,82 @@
+"""Logits that outlast a pass over images, packed as they come, so that memory holds no more than the file will."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+LARGE = 256  # classes above which logits are kept as float16 distances from the largest one
+LOWEST = torch.finfo(torch.float16).min
+
+# What a part is made of: `logits` (M, C), `top` (M,) float32 where they are float16, and `labels` (M,) int32.
+Packed = Mapping[str, Tensor]
+
+
+@dataclass
+class KeptLogits:
+    """Collects the logits of M images of C classes, in order.
+
+    Up to 256 classes, logits are float32. Above, they are float16 distances from the image's largest logit, which is
+    float32 beside them: probabilities and the prediction depend on these distances alone, and small distances, which
+    decide, are the most precise (the step is 2^-11 of the distance). Distances beyond -65504 are kept as -65504.
+
+    Args:
+        images: M, to know the size before anything is computed.
+        classes: C.
+        limit: bytes beyond which nothing is kept.
+    """
+
+    images: int
+    classes: int
+    limit: int
+    logits: list[Tensor] = field(default_factory=list)
+    top: list[Tensor] = field(default_factory=list)
+
+    @property
+    def is_packed(self) -> bool:
+        """True where logits are kept as float16 distances."""
+        return self.classes > LARGE
+
+    @property
+    def nbytes(self) -> int:
+        """What all of them take."""
+        return self.images * (2 * self.classes + 4 if self.is_packed else 4 * self.classes)
+
+    @property
+    def fits(self) -> bool:
+        """False where they are not kept."""
+        return self.nbytes <= self.limit
+
+    def add(self, logits: Tensor) -> None:
+        """Take the logits (B, C) of the next images."""
+        if not self.fits:
+            return
+        logits = logits.detach().float()
+        if self.is_packed:
+            top = logits.max(1).values
+            self.top.append(top.cpu())
+            logits = (logits - top[:, None]).clamp(min=LOWEST).half()
+        self.logits.append(logits.cpu())
+
+    def part(self, labels: Tensor) -> Packed | None:
+        """The tensors of a part, with the labels (M,); None where they are not kept.
+
+        Raises:
+            ValueError: other than M logits came.
+        """
+        if not self.fits:
+            return None
+        logits = torch.cat(self.logits) if self.logits else torch.empty(0, self.classes)
+        if len(logits) != self.images or len(labels) != self.images:
+            raise ValueError(f"{len(logits)} logits and {len(labels)} labels of {self.images} images.")
+        packed = {"logits": logits, "labels": labels.to(torch.int32).cpu()}
+        return packed | ({"top": torch.cat(self.top)} if self.is_packed else {})
+
+
+def unpacked(part: Packed) -> Tensor:
+    """The logits of a part, (M, C) float64."""
+    logits = part["logits"].double()
+    return logits + part["top"].double()[:, None] if "top" in part else logits

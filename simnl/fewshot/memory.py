@@ -1,0 +1,210 @@
+"""A trainer that learns from what is in memory: pictures by their paths, or features that were computed elsewhere.
+
+`Memory` takes the place of `simnl.fewshot.sources.Sources`. The trainer, its loop, its selection and its search are
+those of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from yacs.config import CfgNode as CN
+
+from dassl.data.datasets import DatasetBase
+from simnl.bars import Bar
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.prompts import encode_prompt_sets
+from simnl.clip.store import FeatureStore
+from simnl.clip.text import PromptFeatures
+from simnl.clip.views import ViewSpec
+from simnl.fewshot.sources import Sources
+
+GIVEN = "given-features"  # the architecture's name where features come from a model that is not here
+NO_PICTURE = {"size": 1, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "interpolation": "bicubic"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example, with the attributes of Dassl's `Datum`; `impath`: a picture's path, or the row of its features."""
+
+    impath: str
+    label: int
+    classname: str
+    domain: int = 0
+
+
+class MemoryDataset(DatasetBase):
+    """A data set that was handed over. It is not registered: no config can name it.
+
+    Args:
+        train: what is learned from, in any order; each class has an item.
+        val: what epochs and hyper-parameters are chosen on, or None.
+    """
+
+    eval_only = False
+    own_names = True  # two classes that prompts cannot tell apart are refused
+
+    def __init__(self, train: Sequence[Item], val: Sequence[Item] | None = None):
+        super().__init__(train_x=cast(Any, list(train)), val=cast(Any, list(val or [])) or None, test=[])
+        self.clean_labels = [item.label for item in train]
+
+    @property
+    def full_val(self) -> list | None:
+        """The same as `val`."""
+        return self.val
+
+    def draw_train(self, seed: int) -> list:
+        """There is nothing to draw from.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "DATASET.TRAIN_DRAW is 'separate' (as with PRESET official), which trains on a second draw, and here all "
+            "training examples are given: leave it at 'same'."
+        )
+
+    def prompt_folders(self, cfg: CN) -> list:
+        """No folder comes with the data."""
+        return []
+
+
+@dataclass(frozen=True)
+class GivenFeatures(FrozenCLIP):
+    """Takes a frozen CLIP's place where features of images and texts are given: it has no towers."""
+
+    @classmethod
+    def of(cls, width: int, logit_scale: float, device: torch.device) -> GivenFeatures:
+        """width: D; logit_scale: by which cosines are multiplied."""
+        return cls(
+            model=cast(Any, None), arch=GIVEN, weights="none", precision="fp32", device=device, fingerprint="",
+            preprocess=dict(NO_PICTURE), logit_scale=logit_scale, logit_bias=0.0, embed_dim=width, context_length=0,
+        )  # fmt: skip
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Raises ValueError: there is no image tower."""
+        raise ValueError(f"Pictures cannot be encoded: the features {NO_TOWER}")
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Raises ValueError: there is no text tower."""
+        raise ValueError(f"Texts cannot be encoded: the features {NO_TOWER}")
+
+    def tokenize(self, prompts: list[str]) -> Tensor:
+        """Raises ValueError: there is no text tower."""
+        raise ValueError(f"Texts cannot be encoded: the features {NO_TOWER}")
+
+
+NO_TOWER = (
+    "were given together with text_features, so that no CLIP was loaded. Name the backbone they come from instead."
+)
+
+
+class MemoryStore(FeatureStore):
+    """Features of images that are there already; those of texts are made and kept as ever.
+
+    Args:
+        features: raw, (M, D) float32: row i is that of the item whose `impath` is str(i).
+        others: of `FeatureStore`.
+    """
+
+    def __init__(self, features: Tensor, *others: Any, **more: Any):
+        super().__init__(*others, **more)
+        self._features = features
+
+    def images(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Tensor:
+        """(1, N, D) of the rows that `paths` name."""
+        self._check_views(spec, views)
+        return self._features[[int(path) for path in paths]][None]
+
+    def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
+        """Nothing is missing."""
+
+    def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
+        """All of them at once."""
+        yield self.images(paths, spec, views)
+
+
+class Memory(Sources):
+    """What a classifier was given.
+
+    Args:
+        dataset: the examples.
+        features: raw features (M, D) float32 of the items, or None: the items are pictures.
+        texts: raw text features by prompt set, in the place of prompts; None: the model encodes prompts.
+        logit_scale: where there shall be no CLIP: by which cosines are multiplied. None: the config's CLIP is loaded.
+
+    Attributes:
+        bar: is told of each epoch, if there is one.
+    """
+
+    writes_log = False
+    bar: Bar | None = None
+
+    def __init__(
+        self,
+        dataset: MemoryDataset,
+        features: Tensor | None = None,
+        texts: Mapping[str, PromptFeatures] | None = None,
+        logit_scale: float | None = None,
+    ):
+        self._dataset, self._features, self._texts, self._logit_scale = dataset, features, texts, logit_scale
+
+    def data(self, cfg: CN) -> Any:
+        """The data set, without loaders: the trainer makes its own."""
+        d = self._dataset
+        return SimpleNamespace(dataset=d, num_classes=d.num_classes, lab2cname=d.lab2cname)
+
+    def clip(self, cfg: CN, device: torch.device, early: bool = False) -> FrozenCLIP:
+        """The config's, or what takes its place.
+
+        Raises:
+            ValueError: the given features are of another width.
+        """
+        if self._features is not None and self._logit_scale is not None:
+            return GivenFeatures.of(self._features.shape[1], self._logit_scale, device)
+        clip = super().clip(cfg, device, early)
+        if self._features is not None and self._features.shape[1] != clip.embed_dim:
+            raise ValueError(
+                f"X has {self._features.shape[1]} columns, and the features of {cfg.MODEL.BACKBONE.NAME} have "
+                f"{clip.embed_dim}: name the backbone that X comes from (backbone), or give text_features."
+            )
+        return clip
+
+    def store(self, cfg: CN, clip: FrozenCLIP) -> FeatureStore:
+        """The given features, else those of pictures, which are encoded once."""
+        if self._features is None:
+            return super().store(cfg, clip)
+        return MemoryStore(self._features, cfg.STORE.ROOT, clip, progress=cfg.VERBOSE)
+
+    def check_prompts(self, trainer: Any) -> None:
+        """As in a run; given text features need no names."""
+        if self._texts is None:
+            super().check_prompts(trainer)
+
+    def prompts(self, trainer: Any, dataset, classnames: Sequence[str], cfg: CN) -> dict[str, PromptFeatures]:
+        """The given text features, else those of prompts.
+
+        Raises:
+            ValueError: the method needs a set that is not given.
+        """
+        needed = trainer.prompt_sets_of(trainer.node)
+        if self._texts is None:
+            optional = trainer.optional_prompt_sets if cfg.PROMPTS.CUPL else ()  # none given: nothing to tell
+            return encode_prompt_sets(cfg, dataset, classnames, trainer.store, needed, optional)
+        missing = [name for name in needed if name not in self._texts]
+        if missing:
+            raise ValueError(
+                f"{trainer.cfg.TRAINER.NAME} needs text features of {' and '.join(missing)} prompts, and text_features "
+                f"has {', '.join(self._texts) or 'none'}: give {{'{missing[0]}': array (C, D), ...}}."
+            )
+        return {name: self._texts[name] for name in (*needed, *trainer.optional_prompt_sets) if name in self._texts}
+
+    def epoch_done(self) -> None:
+        """Move the bar, if there is one."""
+        if self.bar is not None:
+            self.bar.update()

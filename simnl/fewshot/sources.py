@@ -1,0 +1,61 @@
+"""Where a trainer's data set, model, features and texts come from.
+
+`Sources` takes what the config of a run names: a registered data set, the weights, the feature store. The classifier
+for programs (`simnl/classifier/`) has the same trainer learn from what is in memory: `simnl.fewshot.memory.Memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torchvision import transforms as T
+from yacs.config import CfgNode as CN
+
+from dassl.data import DataManager
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
+from simnl.clip.store import FeatureStore
+from simnl.clip.text import PromptFeatures
+from simnl.fewshot.inputs import load_backbone, open_store
+
+
+class Sources:
+    """What a run's config names.
+
+    Attributes:
+        writes_log: whether TensorBoard's log is written into the run's folder.
+    """
+
+    writes_log: bool = True
+
+    def data(self, cfg: CN) -> Any:
+        """What holds the data set (`dataset`), `num_classes` and `lab2cname`, as the engine's `DataManager` does."""
+        return DataManager(cfg, T.ToTensor(), T.ToTensor())
+
+    def clip(self, cfg: CN, device: torch.device, early: bool = False) -> FrozenCLIP:
+        """The frozen model. early: as of `load_backbone`."""
+        return load_backbone(cfg.MODEL.BACKBONE, device, early)
+
+    def store(self, cfg: CN, clip: FrozenCLIP) -> FeatureStore:
+        """What gives the features of images and of texts."""
+        return open_store(cfg, clip, progress=cfg.VERBOSE)
+
+    def check_prompts(self, trainer: Any) -> None:
+        """Classes that no prompt tells apart are told, or refused; see `check_class_prompts`."""
+        learned, used = not trainer.text_features_cached, "template" in trainer.prompt_sets_of(trainer.node)
+        names, dataset = trainer.classnames, trainer.dm.dataset
+        check_class_prompts(trainer.cfg, dataset, trainer.clip, names, learned=learned, used=used)
+
+    def prompts(self, trainer: Any, dataset, classnames: Sequence[str], cfg: CN) -> dict[str, PromptFeatures]:
+        """Raw text features of the prompt sets that a method needs, and of optional ones that are at hand, for the
+        classes of a data set.
+
+        cfg: of the run, or one with the prompts of that data set.
+        """
+        needed, optional = trainer.prompt_sets_of(trainer.node), trainer.optional_prompt_sets
+        return encode_prompt_sets(cfg, dataset, classnames, trainer.store, needed, optional)
+
+    def epoch_done(self) -> None:
+        """Called after each epoch of training."""

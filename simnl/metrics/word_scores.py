@@ -1,0 +1,60 @@
+"""Scores against texts of words that are far from the known classes: NegLabel and CSP, larger = known.
+
+Texts are unit rows, float64. Source: Jiang et al., "Negative Label Guided OOD Detection with Pretrained Vision-Language
+Models", ICLR 2024; Chen et al., "Conjugated Semantic Pool Improves OOD Detection", NeurIPS 2024; and their code.
+Difference from it: which words are left out and how words are grouped is a function of the words alone (there: of the
+order of files on a disk, and of a GPU's generator).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+SHARE = 0.15  # of the words that are kept
+QUANTILE = 0.95
+GROUPS = 100
+
+
+def distances(words: Floats, classes: Floats, quantile: float = QUANTILE) -> Floats:
+    """How close each word is to the known classes: a quantile over classes of its cosine, (W,).
+
+    words, classes: (W, D) and (C, D).
+    """
+    return np.quantile(words @ classes.T, quantile, axis=1)
+
+
+def farthest(words: Floats, classes: Floats, share: float = SHARE, ceiling: float | None = None) -> Integers:
+    """Positions of the floor(share W) words that are farthest from the known classes, the farthest first.
+
+    ceiling: words with a cosine to any class above it go last (CSP: 0.95); None: NegLabel.
+    """
+    near = distances(words, classes)
+    if ceiling is not None:
+        near = np.where((words @ classes.T).max(1) > ceiling, 1.0, near)
+    return np.argsort(near, kind="stable")[: int(share * len(words))]
+
+
+def grouping(words: int, groups: int = GROUPS) -> Integers:
+    """A fixed permutation of the first W - (W mod G) words; runs of it are the groups."""
+    return np.random.default_rng(0).permutation(words - words % groups)
+
+
+def grouped(known: Floats, words: Floats, order: Integers, groups: int, temperature: float = 1.0) -> Floats:
+    """Mean over groups of words of the probability that falls on the known classes, (N,).
+
+    Args:
+        known: logits of the classes, (N, C).
+        words: logits of the kept words, (N, W).
+        order: positions of words; equal runs of it are the groups (`grouping`).
+        groups: G, of which the length of `order` is a multiple.
+        temperature: of all logits.
+    """
+    classes = logsumexp(known / temperature, axis=1)
+    parts = (words[:, order] / temperature).reshape(len(words), groups, -1)
+    others = logsumexp(parts, axis=2)
+    return np.exp(classes[:, None] - np.logaddexp(classes[:, None], others)).mean(1)

@@ -1,0 +1,104 @@
+"""Figures of runs beyond their accuracy, from the logits that they keep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simnl.metrics import calibration, classification
+from simnl.metrics.classification import Floats, Integers
+from simnl.metrics.names import PREDICTED
+from simnl.runs.calibration import Calibration, calibrate, plain
+from simnl.runs.logits import SELECTION, TARGET, read_logits
+from simnl.runs.restored import restore_logits
+
+log = logging.getLogger(__name__)
+
+DAC_BINS = 10  # of the published tables of DAC
+CONFIDENCE = ("nll", "brier", "ece", "ece10", "ace", "classwise_ece", "mce", "overconfidence", "failure_auroc")
+
+
+def predicted_figures(probabilities: Floats, labels: Integers) -> dict[str, float]:
+    """Accuracy, class-balanced accuracy and macro F1 in percent."""
+    predicted = probabilities.argmax(1)
+    functions = (classification.accuracy, classification.balanced_accuracy, classification.macro_f1)
+    return {name: 100 * f(predicted, labels) for name, f in zip(PREDICTED, functions, strict=True)}
+
+
+def confidence_figures(probabilities: Floats, labels: Integers) -> dict[str, float | None]:
+    """What the probabilities are worth: the names of `CONFIDENCE`; errors are shares, not percent."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    return {
+        "nll": classification.nll_of(probabilities, labels),
+        "brier": classification.brier(probabilities, labels),
+        "ece": calibration.ece(confidence, right),
+        "ece10": calibration.ece(confidence, right, DAC_BINS),
+        "ace": calibration.ace(confidence, right),
+        "classwise_ece": calibration.classwise_ece(probabilities, labels),
+        "mce": calibration.mce(confidence, right),
+        "overconfidence": calibration.overconfidence(confidence, right),
+        "failure_auroc": calibration.failure_auroc(confidence, right),
+    }
+
+
+def evaluate(record: Mapping[str, Any], kind: str = "temperature") -> Iterator[dict[str, Any]]:
+    """Figures of the test images of a run, and of each of its targets, before and after calibration.
+
+    Args:
+        record: of the run, with its `path`.
+        kind: of the calibrator (`simnl.runs.calibration.KINDS`); `none` for figures before it alone.
+
+    Yields:
+        For each part, test images first: `part` (the target's name; `test`), `images`, `calibrator` (empty before
+        calibration), `temperature`, `temperature_error` (of its logarithm), `note`, and the figures.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_logits`.
+    """
+    kept = read_logits(record)
+    fitted = calibrate(record, kept, kind)
+    parts = sorted((name for name in kept.parts if name != SELECTION), key=lambda name: (TARGET in name, name))
+    for name in parts:
+        for calibrator, found in [("", plain()), *([(kind, fitted)] if kind != "none" else [])]:
+            yield _figures(name, *kept.parts[name], calibrator, found)
+
+
+def _figures(part: str, logits: Floats, labels: Integers, calibrator: str, found: Calibration) -> dict[str, Any]:
+    probabilities, t = found.apply(logits), found.temperature
+    return {
+        "part": part.removeprefix(TARGET),
+        "images": len(labels),
+        "calibrator": calibrator,
+        "temperature": t.value,
+        "temperature_error": t.log_error if t.images else None,
+        "note": found.note,
+        **predicted_figures(probabilities, labels),
+        **confidence_figures(probabilities, labels),
+    }
+
+
+def complete_logits(records: Sequence[Mapping[str, Any]]) -> None:
+    """Compute the logits of runs that have no usable ones, from their trained heads; nothing is trained.
+
+    Raises:
+        FileNotFoundError, ValueError: the head or the data are not there or not those of the run.
+    """
+    for record in records:
+        try:
+            read_logits(record)
+        except (OSError, ValueError):
+            log.warning("%s: its logits are computed from its head.", Path(record["path"]).parent)
+            restore_logits(record)
+
+
+def evaluate_all(records: Sequence[Mapping[str, Any]], kind: str) -> tuple[list[tuple[Mapping, dict]], list[str]]:
+    """(record, figures) of every part of every run that keeps its logits, and why the others have none."""
+    found, problems = [], []
+    for record in records:
+        try:
+            found += [(record, figures) for figures in evaluate(record, kind)]
+        except (OSError, ValueError) as error:
+            problems.append(str(error))
+    return found, problems

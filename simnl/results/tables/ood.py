@@ -1,0 +1,157 @@
+"""Layout `ood`: known against unknown classes, one row per method and score."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from simnl.commands import as_typed
+from simnl.data.outliers import FAR
+from simnl.metrics.names import DEFINITIONS
+from simnl.results.stats import mean
+from simnl.results.tables import common
+from simnl.results.tables.common import Request
+from simnl.results.tables.lists import labelled_runs, listed
+from simnl.results.tables.metrics import column, mean_line, seeds_text
+from simnl.results.tables.model import Cell, Table, text
+from simnl.results.tables.records import by_setting
+from simnl.runs.names import dataset_name
+
+log = logging.getLogger(__name__)
+
+AVERAGE = "all far sets"
+FIGURES = {
+    "auroc": "AUROC", "fpr95_id": "FPR95 (ID)", "fpr95_ood": "FPR95 (OOD)", "aupr_in": "AUPR in",
+    "aupr_out": "AUPR out",
+}  # fmt: skip
+SHOWN = ("maxlogit", "msp", "mcm@T1", "energy")  # scores with a row in every table; csv has all of them
+CAPTION = [
+    "AUROC, FPR95 and AUPR in %. "
+    + "; ".join(f"{FIGURES[name]}: {meaning}" for name, meaning in DEFINITIONS.items() if name != "auroc")
+    + ".",
+    "A score marked 'chosen' was chosen by pseudo-open sets within the support, and every threshold without outliers. "
+    "Accuracy and ECE are of the known classes, ECE before calibration.",
+]
+
+
+def ood_tables(records: Sequence[dict], request: Request) -> list[Table]:
+    """One table per setting, data set, number of shots and set of outliers, and one of the average over far sets.
+
+    Raises:
+        ValueError: no run has figures of detection.
+    """
+    found = [one for record in records for one in _detected(record)]
+    if not found:
+        raise ValueError(
+            "None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  "
+            + as_typed("bash scripts/simnl/ood.sh shapes 16")
+        )
+    tables = [_table(group, request) for group in by_setting(found, also=["dataset", "shots", "outliers"])]
+    shares = [one for one in found if one["by_share"] and one["outliers"] != AVERAGE]
+    return tables + [_share_table(group, request) for group in by_setting(shares, also=["dataset", "shots"])]
+
+
+def _detected(record: dict) -> list[dict]:
+    """A record for each set of outliers and for the average, with `outliers` and the figures of each score."""
+    from simnl.runs.detection import read_detection  # what carries it out, which other layouts do not need
+
+    try:
+        content = read_detection(record)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        log.warning("%s", error)
+        return []
+    sets: dict[str, dict[str, Any]] = content["sets"]
+    shared = {"accuracy": content["accuracy"], "ece": _ece(record)}
+    chosen = content["detectors"]["chosen"]
+    found = [
+        {**record, "outliers": name, "sizes": (content["images"], one["images"]), "scores": one["figures"]}
+        for name, one in sets.items()
+    ]
+    far = [one["figures"] for one in sets.values() if one["distance"] == FAR]
+    if len(far) > 1:
+        means = {s: {k: mean([one[s][k] for one in far]) for k in FIGURES} for s in far[0]}
+        found.append({**record, "outliers": AVERAGE, "sizes": (content["images"], len(far)), "scores": means})
+    by_share = content.get("accuracy_by_share", {})
+    own = {"shared": shared, "chosen": chosen if by_share else "", "by_share": by_share}
+    return [{**one, **own, "ablation": sets.get(one["outliers"], {}).get("ablation", {})} for one in found]
+
+
+def _ece(record: dict) -> float | None:
+    from simnl.results.evaluation import evaluate  # logits and calibrators, which other layouts do not need
+
+    try:
+        return next(iter(evaluate(record, "none")))["ece"]
+    except (OSError, ValueError) as error:
+        log.warning("%s", error)
+        return None
+
+
+def _table(records: Sequence[dict], request: Request) -> Table:
+    lines: list[dict] = []
+    for label, runs in labelled_runs(records, request):
+        every = sorted(set.intersection(*(set(run["scores"]) for run in runs)), key=_place)
+        lines += [_line(label, runs, name, request.ci) for name in every]
+        if all(run["chosen"] for run in runs):
+            lines.append(_line(label, runs, None, request.ci))
+    first = records[0]
+    columns: dict[str, Callable[[dict], Cell]] = {
+        "method": lambda line: text(line["label"]),
+        "score": lambda line: text(line["score"]),
+        "accuracy": column("accuracy", 1, 2),
+        "ECE": column("ece", 100, 2),
+        **{header: column(name, 100, 2) for name, header in FIGURES.items()},
+    }
+    shown = [line for line in lines if line["score"] in SHOWN or line["score"].startswith("chosen")]
+    known, unknown = first["sizes"]
+    what = f"{unknown} sets, each weighing the same" if first["outliers"] == AVERAGE else f"{unknown} unknown images"
+    where = f"{dataset_name(first['dataset'])} against {first['outliers']}, {common.shots_title(first['shots'])}"
+    caption = [common.setting_text(first), f"{known} known images; {what}.", *CAPTION, seeds_text(lines)]
+    table = listed(shown, columns, f"{where} ({common.run_title(first)})", caption)
+    table.tidy = [{key: value for key, value in line.items() if key != "label"} for line in lines]
+    return table
+
+
+def _place(score: str) -> tuple[int, str]:
+    return (SHOWN.index(score) if score in SHOWN else len(SHOWN), score)
+
+
+def _line(label: str, runs: Sequence[dict], name: str | None, ci: str) -> dict[str, Any]:
+    """Means of the figures of one score; of the score that each run chose, where `name` is None."""
+    singles = [{**run, "figures": {**run["shared"], **run["scores"][name or run["chosen"]]}} for run in runs]
+    chosen = " / ".join(sorted({run["chosen"] for run in runs}))
+    line = mean_line("ood", label, singles, ci)
+    return {**line, "outliers": runs[0]["outliers"], "score": name or f"chosen ({chosen})"}
+
+
+def _share_table(records: Sequence[dict], request: Request) -> Table:
+    """Accuracy, and AUROC of the largest logit on each set of outliers, by the share lambda of the positive side."""
+    sets = sorted({one["outliers"] for one in records})
+    lines: list[dict] = []
+    one_of_each = [one for one in records if one["outliers"] == records[0]["outliers"]]
+    for label, runs in labelled_runs(one_of_each, request):
+        for lam in runs[0]["by_share"]:
+            singles = [{**run, "figures": _by_share(run, lam, records)} for run in runs]
+            lines.append({**mean_line("ood-share", label, singles, request.ci), "lambda": lam})
+    columns: dict[str, Callable[[dict], Cell]] = {
+        "method": lambda line: text(line["label"]),
+        "lambda": lambda line: text(line["lambda"]),
+        "accuracy": column("accuracy", 1, 2),
+        **{f"AUROC {name}": column(name, 100, 2) for name in sets},
+    }
+    first = records[0]
+    caption = [
+        common.setting_text(first),
+        "The logits are lambda times the positive side plus 1 - lambda times the negative side; lambda 1 is the method "
+        "without its negative side. The other hyper-parameters are those of the run. Nothing is chosen by this table.",
+        seeds_text(lines),
+    ]
+    title = f"Share of the positive side on {dataset_name(first['dataset'])}, {common.shots_title(first['shots'])}"
+    return listed(lines, columns, f"{title} ({common.run_title(first)})", caption)
+
+
+def _by_share(run: dict, lam: str, records: Sequence[dict]) -> dict[str, float]:
+    same = [one for one in records if one["path"] == run["path"]]
+    return {"accuracy": run["by_share"][lam]} | {one["outliers"]: one["ablation"][lam] for one in same}

@@ -1,0 +1,99 @@
+"""Calibrators of a run, fitted on the images that its protocol allows to select on, and on no others.
+
+The head is calibrated as it is tested: after all other choices were made. It is fitted once; the test images, shifted
+data sets and new classes get the same calibrator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simnl.metrics.calibrators import LOWEST, Temperature, fit_isotonic, fit_temperature, isotonic, scaled
+from simnl.metrics.classification import Floats, Integers
+from simnl.metrics.names import CALIBRATORS
+from simnl.runs.logits import ORACLE, SELECTION, Logits
+
+UNSTEADY = 2.0  # a temperature that differs by more than this factor between two halves of the images is not used
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Logits (N, C) to probabilities (N, C).
+
+    Attributes:
+        apply: the map.
+        temperature: T; 1 where none was fitted.
+        note: why nothing was fitted, or that it was fitted on test images; empty where there is nothing to say.
+    """
+
+    apply: Callable[[Floats], Floats]
+    temperature: Temperature
+    note: str = ""
+
+
+def plain(note: str = "") -> Calibration:
+    """The plain softmax."""
+    return Calibration(lambda logits: scaled(logits, 1.0), Temperature(), note)
+
+
+def calibrate(record: Mapping[str, Any], logits: Logits, kind: str = "temperature", part: str = SELECTION):
+    """Fit a calibrator for the run of a record.
+
+    Args:
+        record: of the run; its protocol says what may be fitted on.
+        logits: what the run keeps.
+        kind: a name of `KINDS`.
+        part: the images to fit on.
+
+    Raises:
+        ValueError: an unknown kind, or test images under a protocol other than `oracle-test`.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"Unknown calibrator '{kind}'. Choose one of {', '.join(KINDS)}.")
+    if part != SELECTION and record["protocol"] != ORACLE:
+        raise ValueError(
+            f"A calibrator may not be fitted on the part '{part}': protocol {record['protocol']} allows its selection "
+            f"images alone. {ORACLE} gives the bound that test images would give."
+        )
+    if kind == "none":
+        return plain()
+    if part not in logits.parts:
+        return plain(f"not fitted, for want of selection images (protocol {record['protocol']})")
+    return KINDS[kind](*logits.parts[part], "fitted on test images" if record["protocol"] == ORACLE else "")
+
+
+def steady_temperature(rows: Floats, labels: Integers) -> tuple[Temperature, str]:
+    """The temperature of labelled logits (N, C), and why it is 1 where none can be trusted; else an empty text."""
+    found = fit_temperature(rows, labels)
+    if found.at_bound:
+        why = "all of them are right" if found.value == LOWEST else "they are no better than chance"
+        return Temperature(), f"not fitted: no temperature is the best for the selection images, as {why}"
+    halves = [fit_temperature(rows[half], labels[half]).value for half in _halves(labels)]
+    if max(halves) > UNSTEADY * min(halves):
+        values = " and ".join(f"{value:.2f}" for value in halves)
+        return Temperature(), f"not used: two halves of the {len(labels)} images give temperatures of {values}"
+    return found, ""
+
+
+def _by_temperature(rows: Floats, labels: Integers, note: str) -> Calibration:
+    found, problem = steady_temperature(rows, labels)
+    return plain(problem) if problem else Calibration(lambda logits: scaled(logits, found.value), found, note)
+
+
+def _halves(labels: Integers) -> tuple[Integers, Integers]:
+    """Positions of every other image, in the order of classes, so that each class is in both halves."""
+    order = np.argsort(labels, kind="stable")
+    return order[0::2], order[1::2]
+
+
+def _by_isotonic(rows: Floats, labels: Integers, note: str) -> Calibration:
+    model = fit_isotonic(scaled(rows, 1.0), labels)
+    return Calibration(lambda logits: isotonic(model, scaled(logits, 1.0)), Temperature(), note)
+
+
+FITS = (_by_temperature, _by_isotonic, lambda rows, labels, note: plain())
+KINDS: dict[str, Callable[[Floats, Integers, str], Calibration]] = dict(zip(CALIBRATORS, FITS, strict=True))

@@ -1,0 +1,162 @@
+"""The logits that a run keeps: of its test images, of its targets' and of those it selected on.
+
+They lie in `logits.safetensors` beside the record, with their labels and a check sum. Every metric that is thought of
+later follows from them without a run. A run whose file is missing or damaged is still finished, as its record is: it
+has its accuracy, and only commands that need logits name the file (`read_logits`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simnl.commands import as_typed
+from simnl.fewshot.kept import KeptLogits, Packed, unpacked
+from simnl.fewshot.selection import predict
+from simnl.metrics.classification import Floats, Integers, checked
+from simnl.sealed import DamagedError, read_tensors, write_tensors
+
+log = logging.getLogger(__name__)
+
+FILE = "logits.safetensors"
+SCHEMA = 1
+TEST, SELECTION, TARGET = "test", "selection", "target/"  # names of parts; a target's is `target/<name>`
+LABELS = "/labels"
+ORACLE = "oracle-test"  # the protocol whose selection images are the test images
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What a run keeps.
+
+    Attributes:
+        parts: by name, logits (M, C) float64 and labels (M,) int64.
+        classnames: C names.
+        logit_scale: of the model, exp'd.
+    """
+
+    parts: Mapping[str, tuple[Floats, Integers]]
+    classnames: tuple[str, ...]
+    logit_scale: float
+
+
+class Keeper:
+    """Gathers the parts of a run's logits, within a limit of bytes for each.
+
+    Args:
+        classes: C, of the run's own data.
+        limit_mb: megabytes that a part may take; 0: nothing is kept.
+    """
+
+    def __init__(self, classes: int, limit_mb: int):
+        self.classes, self.limit = classes, limit_mb * 2**20
+        self.parts: dict[str, Packed] = {}
+        self.left_out: dict[str, str] = {}
+        self.test: KeptLogits | None = None
+
+    @classmethod
+    def of_test(cls, trainer) -> Keeper:
+        """A keeper that is given the logits of a trainer's test, as they come."""
+        keeper = cls(trainer.num_classes, trainer.cfg.TEST.LOGITS_MB)
+        if trainer.cfg.TEST.SPLIT == TEST:
+            keeper.test = keeper.collector(len(trainer.dm.dataset.test))
+            trainer.keep_logits = keeper.test.add
+        return keeper
+
+    def collector(self, images: int, classes: int | None = None) -> KeptLogits:
+        """What takes the logits of a part."""
+        return KeptLogits(images, classes or self.classes, self.limit)
+
+    def keep(self, name: str, kept: KeptLogits, labels: Tensor) -> None:
+        """Take a part whose logits have come; one that is too large is named in a note."""
+        part = kept.part(labels)
+        if part is not None:
+            self.parts[name] = part
+            return
+        size, limit = -(-kept.nbytes // 2**20), self.limit // 2**20
+        self.left_out[name] = f"{size} MB, and TEST.LOGITS_MB is {limit}"
+        if limit:
+            log.warning("The logits of the part '%s' are not kept: %s.", name, self.left_out[name])
+
+
+def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the logits of a trained run, those of its selection images too; see `write_logits`.
+
+    Args:
+        trainer: has trained and tested.
+        keeper: has the logits of the test and of the targets.
+        record: of the run.
+    """
+    if keeper.test is not None:
+        keeper.keep(TEST, keeper.test, torch.tensor([item.label for item in trainer.dm.dataset.test]))
+    if record["protocol"] == ORACLE and TEST in keeper.parts:
+        keeper.parts[SELECTION] = keeper.parts[TEST]
+    elif trainer.num_val:
+        kept = keeper.collector(trainer.num_val)
+        _, labels = predict(trainer.head, trainer.validation, trainer.device, keep=kept.add)
+        keeper.keep(SELECTION, kept, labels)
+    return write_logits(trainer.output_dir, keeper, record, trainer.classnames, trainer.clip.logit_scale)
+
+
+def write_logits(
+    folder: str | Path, keeper: Keeper, record: Mapping[str, Any], classnames: Iterable[str], logit_scale: float
+) -> dict[str, Any]:
+    """Write a run's logits, with those of other targets that the file of the same run has from before.
+
+    Returns:
+        For the record: the file's name, the number of images by part, and which parts are not in it and why.
+    """
+    path = Path(folder) / FILE
+    tensors = {f"{name}/{key}": value for name, part in keeper.parts.items() for key, value in part.items()}
+    about = {"schema": SCHEMA, "classnames": list(classnames), "logit_scale": logit_scale, **_identity(record)}
+    tensors = {**_earlier_targets(path, record), **tensors}
+    write_tensors(path, tensors, about)
+    images = {name.rpartition("/")[0]: len(rows) for name, rows in sorted(tensors.items()) if name.endswith(LABELS)}
+    return {"file": FILE, "images": images, "left_out": dict(sorted(keeper.left_out.items()))}
+
+
+def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in ("config_hash", "seed", "accuracy")}
+
+
+def _earlier_targets(path: Path, record: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors of targets whose figures the record has from an earlier command."""
+    try:
+        tensors, about = read_tensors(path)
+    except (OSError, ValueError):
+        return {}
+    if any(about.get(key) != value for key, value in _identity(record).items()):
+        return {}
+    known = {f"{TARGET}{name}" for name in record.get("targets", {})}
+    return {name: tensor for name, tensor in tensors.items() if name.rpartition("/")[0] in known}
+
+
+def read_logits(record: Mapping[str, Any]) -> Logits:
+    """The logits of the run of a record, whose `path` says where it lies.
+
+    Raises:
+        FileNotFoundError: the run keeps none (it is from an earlier version, or they were removed).
+        ValueError: damaged, of another run, or not finite; the message names the file and says what to do.
+    """
+    folder = Path(record["path"]).parent
+    advice = f"Compute its logits anew from its head: {as_typed('python tools/evaluate.py')} --again {folder}"
+    path = folder / FILE
+    tensors, about = read_tensors(path, advice)
+    if any(about.get(key) != value for key, value in _identity(record).items()) or about.get("schema") != SCHEMA:
+        raise DamagedError(path, "is of another run than the record beside it", advice)
+    names = dict.fromkeys(name.rpartition("/")[0] for name in tensors)
+    parts = {}
+    for name in names:
+        part = {key: tensors[f"{name}/{key}"] for key in ("logits", "top", "labels") if f"{name}/{key}" in tensors}
+        try:
+            parts[name] = checked(unpacked(part).numpy(), part["labels"].numpy().astype(np.int64))
+        except (KeyError, ValueError) as error:
+            raise DamagedError(path, f"cannot be used, part '{name}': {error}", advice) from error
+    return Logits(parts, tuple(map(str, about["classnames"])), float(about["logit_scale"]))

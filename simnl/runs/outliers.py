@@ -1,0 +1,91 @@
+"""The sets of outliers of a run, by name: left-out classes, other data sets, rendered images, folders."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from yacs.config import CfgNode as CN
+
+from dassl.data.datasets import Datum, build_dataset
+from simnl.config_names import known
+from simnl.data.outliers import FAR, NEAR, RENDERED, Outliers, check_disjoint, folder_outliers
+from simnl.fewshot.capabilities import NEW_CLASSES
+from simnl.files import make_cache
+from simnl.locations import CONFIGS
+from simnl.plugins import load_plugins
+from simnl.runs.yaml_files import read_yaml
+
+
+def default_outliers(cfg: CN) -> list[str]:
+    """The classes that the run leaves out, if it does, and every rendered set."""
+    load_plugins()
+    return [*([NEW_CLASSES] if cfg.DATASET.SUBSAMPLE_CLASSES == "base" else []), *RENDERED]
+
+
+def build_outliers(cfg: CN, names: Sequence[str]) -> list[Outliers]:
+    """The sets by name, each seen to be of unknown classes.
+
+    Args:
+        cfg: of the run.
+        names: `new` (the classes that SUBSAMPLE_CLASSES base leaves out), a data set's config name (its test images), a
+            rendered set, or the path of a folder of images (with a slash in it).
+
+    Raises:
+        ValueError: an unknown name, the same name twice, or a set that shares classes or images with the run.
+        FileNotFoundError: data are not there, or a folder without images.
+    """
+    with contextlib.redirect_stdout(None):
+        dataset: Any = build_dataset(cfg)
+        sets = [_outliers(cfg, name) for name in names]
+    twice = {one.name for one in sets if [other.name for other in sets].count(one.name) > 1}
+    if twice:
+        raise ValueError(f"Two sets of outliers have the same name: {', '.join(sorted(twice))}. Rename a folder.")
+    items = [*dataset.train_x, *(dataset.val or []), *dataset.test]
+    for one in sets:
+        check_disjoint(one, dataset.lab2cname.values(), [item.impath for item in items], make_cache(cfg.STORE.ROOT))
+    return sets
+
+
+def _outliers(cfg: CN, name: str) -> Outliers:
+    load_plugins()
+    if os.sep in name:
+        return folder_outliers(name)
+    if name in RENDERED:
+        return RENDERED[name](Path(make_cache(cfg.STORE.ROOT)).resolve())
+    other = cfg.clone()
+    other.defrost()
+    if name == NEW_CLASSES:
+        if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
+            raise ValueError(
+                f"The outliers '{NEW_CLASSES}' are the classes that a run on the others leaves out: set "
+                f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES}), or leave them out."
+            )
+        other.DATASET.SUBSAMPLE_CLASSES = "new"
+        return _of_dataset(name, build_dataset(other), NEAR)
+    if name not in known("datasets"):
+        choices = [NEW_CLASSES, *RENDERED, *known("datasets")]
+        near = difflib.get_close_matches(name, choices, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"Unknown outliers '{name}'.{hint} Choose from {', '.join(choices)}, or name a folder of images by a path "
+            f"with a slash (./{name})."
+        )
+    body: Any = read_yaml(CONFIGS / "datasets" / f"{name}.yaml")
+    other.DATASET.NAME, other.DATASET.SUBSAMPLE_CLASSES = body["DATASET"]["NAME"], "all"
+    other.DATASET.SPLIT_FILE = other.DATASET.CLASSNAMES_FILE = ""
+    other.DATASET.LABEL_NOISE = 0.0
+    return _of_dataset(name, build_dataset(other), FAR)
+
+
+def _of_dataset(name: str, dataset: Any, distance: str) -> Outliers:
+    return Outliers(name, [item.impath for item in dataset.test], list(dataset.lab2cname.values()), distance)
+
+
+def items_of(outliers: Outliers) -> list[Datum]:
+    """The images as a loader takes them; they have no label of the run, so theirs is 0 and never read."""
+    return [Datum(impath=path, label=0, classname="") for path in outliers.paths]

@@ -1,0 +1,40 @@
+"""Logits of runs that keep none: computed anew from the trained head, without training."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from dassl.data.datasets import build_dataset
+from simnl.runs.logits import Keeper, keep_logits
+from simnl.runs.reload import reload_trainer
+from simnl.runs.targets import target_config, targets_of_record, test_on_all
+
+CLOSE = 1e-6  # percent
+
+
+def restore_logits(record: Mapping[str, Any]) -> None:
+    """Test the head of a run again, on its targets, too, and write the logits beside the record.
+
+    Raises:
+        FileNotFoundError: the run left no config or no head, or data are not there.
+        ValueError: the head does not give the accuracies of the record.
+    """
+    trainer = reload_trainer(record)
+    names = targets_of_record(trainer.cfg, record)
+    targets = {name: build_dataset(target_config(trainer.cfg, name)) for name in names.values()}
+    keeper = Keeper.of_test(trainer)
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = {"": trainer.test()}
+    found |= test_on_all(trainer, names, keeper, targets)
+    for name, accuracy in found.items():
+        recorded = record["targets"][name] if name else record["accuracy"]
+        if abs(accuracy - recorded) > CLOSE:
+            where = f" on the target {name}" if name else ""
+            raise ValueError(
+                f"{record['path']}: the head that lies beside it gives {accuracy:.2f} %{where}, and the record has "
+                f"{recorded:.2f} %. Delete the record and run its command again."
+            )
+    keep_logits(trainer, keeper, record)
