@@ -88,7 +88,7 @@ def test_cross_data_set_transfer(shell, tmp_path):
         for number, name in enumerate(names):
             make_images(tmp_path / "data" / folder / name, 8 + number, size=32)
     command = (
-        "bash scripts/cross.sh CoOp imagefolder 1 --methods SimNL ZeroshotCLIP --targets target --seeds 1 "
+        "bash scripts/cross.sh CoOp imagefolder 1 --methods SimNL --targets target --seeds 1 "
         "--backbone tiny DATASET.FOLDER source OPTIM.MAX_EPOCH 1"
     )
     made = shell(command, DATA=tmp_path / "data")
@@ -96,9 +96,6 @@ def test_cross_data_set_transfer(shell, tmp_path):
     assert "Cross-data-set transfer from imagefolder-source" in made.stdout
     assert "imagefolder-target" in made.stdout
     assert "Not applicable:\n  SimNL on imagefolder: what it learns belongs to the classes of training" in made.stdout
-    both = records(tmp_path / "output")
-    assert sorted(r["method"] for r in both) == ["CoOp", "ZeroshotCLIP"]
-    for one in both:
-        (name,) = one["targets"]
-        assert name.startswith("cross:imagefolder-target@")
-    assert "2 skipped" in shell(command, DATA=tmp_path / "data").stdout
+    (one,) = records(tmp_path / "output")
+    (name,) = one["targets"]
+    assert (one["method"], name.partition("@")[0]) == ("CoOp", "cross:imagefolder-target")

@@ -17,6 +17,7 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.config_names import known
+from simnl.fewshot.sources import Sources
 from simnl.studies.cells import Cell, Plan, Setup, Variant, build_cells, build_config, plan_cells
 from simnl.studies.executor import execute
 from simnl.studies.warming import by_store, clip_of, encode_prompts, needs_of, share, total_needs, union, warm
@@ -124,7 +125,7 @@ def test_prompts_that_are_warmed_are_those_of_the_run(method, options, monkeypat
     warmed, read = Texts(), Texts()
     encode_prompts(cfg, warmed)
     trainer = TRAINER_REGISTRY.get(method).__new__(TRAINER_REGISTRY.get(method))
-    trainer.cfg, trainer.store, trainer.device = cfg, read, torch.device("cpu")
+    trainer.cfg, trainer.store, trainer.device, trainer.sources = cfg, read, torch.device("cpu"), Sources()
     trainer.clip = SimpleNamespace(embed_dim=1, image_dim=1, logit_scale=1.0, image_projection=None)
     trainer.build_task(dataset, names, None)
     assert warmed.asked == read.asked
