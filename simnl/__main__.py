@@ -2,6 +2,7 @@
 
 simnl fit FOLDER HEAD        learn from a folder of pictures, and write what was learned to one file
 simnl predict HEAD PATHS     label pictures with such a file, or with the head of a run
+simnl export HEAD            write such a file down as a program of ONNX or torch.export
 simnl --version              say which release this is
 
 `simnl COMMAND --help` explains a command.
@@ -16,7 +17,11 @@ from importlib import import_module
 from simnl import __version__, interrupts
 from simnl.errors import fail_politely
 
-COMMANDS = {"fit": "simnl.classifier.command", "predict": "simnl.predictions.command"}  # modules with `run`
+COMMANDS = {  # modules with `run`
+    "fit": "simnl.classifier.command",
+    "predict": "simnl.predictions.command",
+    "export": "simnl.predictions.export_command",
+}
 
 
 def command_of(arguments: list[str]) -> Callable[[list[str]], int] | None:
@@ -28,7 +33,7 @@ def command_of(arguments: list[str]) -> Callable[[list[str]], int] | None:
     if not arguments or arguments[0] in ("-h", "--help"):
         return None
     if arguments[0] not in COMMANDS:
-        raise ValueError(f"Unknown command '{arguments[0]}'. There are {' and '.join(COMMANDS)}; see simnl --help.")
+        raise ValueError(f"Unknown command '{arguments[0]}'. There are {', '.join(COMMANDS)}; see simnl --help.")
     return import_module(COMMANDS[arguments[0]]).run
 
 

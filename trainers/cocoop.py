@@ -47,6 +47,8 @@ class CoCoOpHead(Head):
         seed: the seed of the initial weights of pi.
     """
 
+    not_exported = "makes prompts of its own for each image, so that every prediction needs the text tower."
+
     def __init__(
         self,
         prompts: LearnedPrompts,

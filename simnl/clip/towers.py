@@ -45,7 +45,7 @@ class Tokens:
         """(P, L, W) to (P, L, W), or (P, L + n, W) where they are inserted."""
         start = self.place % x.shape[1]
         rest = start if self.insert else start + self.count
-        values = self.values.to(x.dtype).expand(len(x), -1, -1)
+        values = self.values.to(x.dtype).expand(x.shape[0], -1, -1)
         return torch.cat([x[:, :start], values, x[:, rest:]], dim=1)
 
     def of_rows(self, rows: slice) -> Tokens:
@@ -186,10 +186,10 @@ class ImageTower(Rebuildable):
         tower = self.module
         with self.clip.autocast():
             patches = tower.conv1(pixels).flatten(2).transpose(1, 2)
-            first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+            first = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
             x = torch.cat([first, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
             if appended is not None:
-                x = torch.cat([x, appended.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+                x = torch.cat([x, appended.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
             x = called(tower.ln_pre, "ln_pre.", weights, x)
             x = run_blocks(tower.transformer, x, tokens, weights)
             return called(tower.ln_post, "ln_post.", weights, x)

@@ -147,7 +147,11 @@ class _CacheLogits(torch.autograd.Function):
     def forward(ctx, dots, shift, inverse, weights, slope, offset, movers, speakers):
         ctx.constants = slope, offset, movers, speakers
         ctx.save_for_backward(dots, shift, inverse, weights)
-        logits, factor, constant = dots.new_empty(len(dots), speakers.count), inverse * slope, weights.log() + offset
+        logits, factor, constant = (
+            dots.new_empty(dots.shape[0], speakers.count),
+            inverse * slope,
+            weights.log() + offset,
+        )
         for rows, (buffer,) in _row_blocks(dots, 1):
             lengths = movers.combine(torch.add, dots[rows], shift[rows], buffer)
             logits[rows] = speakers.sum(torch.addcmul(constant, lengths, factor, out=buffer).exp_())
@@ -172,7 +176,13 @@ class _CacheLogits(torch.autograd.Function):
 
 
 def _row_blocks(tensor: Tensor, number: int) -> Iterator[tuple[slice, list[Tensor]]]:
-    """Slices of rows of a (rows, keys) tensor, each with buffers of its shape; the buffers are used again."""
+    """Slices of rows of a (rows, keys) tensor, each with buffers of its shape; the buffers are used again.
+
+    A program that is written down (torch.export) takes any number of rows, so it has one block: a loop has a length.
+    """
+    if torch.compiler.is_compiling():
+        yield slice(None), [torch.empty_like(tensor) for _ in range(number)]
+        return
     rows, width = tensor.shape
     step = max(1, (GPU_NUMBERS if tensor.is_cuda else CACHED_NUMBERS) // max(1, width))
     buffers = [tensor.new_empty(min(step, rows), width) for _ in range(number)]

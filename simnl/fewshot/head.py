@@ -28,6 +28,7 @@ class Head(Rebuildable, nn.Module):
     """
 
     num_products: int = 0  # numbers per image that `products` gives; 0: there are none
+    not_exported: str = ""  # why there is no program of this head alone (`simnl.fewshot.export`), behind "<method> "
     transduction: nn.Module | None  # (features, logits) of a whole set -> logits: a plug-in on any method
 
     def __init__(self):

@@ -36,6 +36,8 @@ class TowerHead(Head):
         """Unit rows (C, D). Without gradients they are kept until what is learned changes: once per evaluation."""
         if torch.is_grad_enabled() or self.training:
             return self.encode_classes()
+        if self._kept is not None and torch.compiler.is_compiling():
+            return self._kept[1]  # constants of a program that is written down, which cannot compare
         learned = parameters_to_vector(self.parameters())
         if self._kept is None or not torch.equal(self._kept[0], learned):
             self._kept = learned, self.encode_classes()

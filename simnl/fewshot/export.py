@@ -1,0 +1,244 @@
+"""A trained head as a program of its own, which runs without this one: torch.export, or ONNX.
+
+    head alone      raw image features (B, D) -> logits (B, C)
+    with its tower  normalised pixels (B, 3, H, W) -> logits (B, C)
+
+B is free, and everything is float32. A program has the class names, the transform of images and the temperature in its
+metadata (`Program.facts`). Before it is handed out, its logits on random inputs are compared with those of the head.
+ONNX is computed by onnxruntime for that, torch.export by PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dassl.engine import TRAINER_REGISTRY
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.views import ViewSpec
+from simnl.escaping import shortened
+from simnl.fewshot.capabilities import INFERENCE
+from simnl.fewshot.description import PIXELS, HeadDescription
+from simnl.fewshot.loaded_head import LoadedHead
+from simnl.files import replacing
+
+TORCH, ONNX = "torch", "onnx"
+ENDINGS = {TORCH: ".pt2", ONNX: ".onnx"}
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra `export`
+ABOUT = "about.json"  # the file with the facts in an archive of torch.export
+FEATURES, LOGITS, BATCH = "features", "logits", "batch"  # names in a program
+TOLERANCE = 1e-4  # of logits, relative to the largest one
+ROWS, LARGEST_BATCH = 2, 2**20  # rows that an export is made and checked with; rows that a program takes at most
+LARGEST_ONNX = 2**31 - 2**20  # bytes of one file of protocol buffers, with room for the graph
+
+
+@dataclass(frozen=True)
+class Program:
+    """A head that was written down, and checked.
+
+    Attributes:
+        format: `torch` or `onnx`.
+        input: the name of the input, `features` or `pixels`.
+        shape: of an input without the batch, (D,) or (3, H, W).
+        facts: what the file says of itself: a json object.
+        difference: the largest difference of its logits from the head's, relative to the largest logit.
+        content: of the file.
+    """
+
+    format: str
+    input: str
+    shape: tuple[int, ...]
+    facts: dict[str, Any]
+    difference: float
+    content: bytes
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all. Raises OSError."""
+        with replacing(path) as temporary:
+            temporary.write_bytes(self.content)
+
+
+def why_not(loaded: LoadedHead) -> str:
+    """Why a head cannot be exported, in one sentence; empty where it can."""
+    method = loaded.about.method
+    inference = TRAINER_REGISTRY.get(method).inference
+    if inference != "inductive":
+        return f"{method} {INFERENCE[inference]}, and an exported program answers each image by itself."
+    return loaded.head.not_exported and f"{method} {loaded.head.not_exported}"
+
+
+def export(loaded: LoadedHead, format: str, *, clip: FrozenCLIP | None = None) -> Program:
+    """Write a head down as a program.
+
+    Args:
+        loaded: the head, on the CPU.
+        format: `torch` or `onnx`.
+        clip: the CLIP that gives the head's inputs (`LoadedHead.encoder().clip`), to export its image tower, too. A
+            head that takes pixels has its tower in itself.
+
+    Raises:
+        ValueError: a method that cannot be exported, another format, or a program that is too large for ONNX.
+        ImportError: the packages for ONNX are not installed.
+        RuntimeError: PyTorch cannot write the head down, or the program's logits are not those of the head.
+    """
+    if format not in ENDINGS:
+        raise ValueError(f"The format is '{format}': choose one of {', '.join(ENDINGS)}.")
+    if reason := why_not(loaded):
+        raise ValueError(f"{loaded.path} cannot be exported: {reason}")
+    if format == ONNX:
+        require_onnx()
+    takes_pixels = loaded.about.takes == PIXELS or clip is not None
+    name, shape = (PIXELS, _image_shape(loaded.about)) if takes_pixels else (FEATURES, (loaded.about.backbone.width,))
+    inputs = torch.randn(ROWS, *shape, generator=torch.Generator().manual_seed(0))
+    module = _Whole(loaded.head, clip.model.encode_image if clip is not None and name != loaded.about.takes else None)
+    facts = describe_program(loaded.about, name, shape)
+    with torch.no_grad(), _quiet():
+        expected = module(inputs)  # first: what a head computes once, and keeps, is a constant of the program
+        content, found = {TORCH: _as_torch, ONNX: _as_onnx}[format](module.eval(), name, inputs, facts)
+    difference = float((found - expected).abs().max() / expected.abs().max())
+    if not difference < TOLERANCE:
+        raise RuntimeError(
+            f"The exported {loaded.about.method} gives logits that differ from those of {loaded.path} by "
+            f"{difference:.1e} of the largest one, where {TOLERANCE} is allowed. Nothing was written: please report it."
+        )
+    return Program(format, name, shape, facts, difference, content)
+
+
+def require_onnx() -> None:
+    """See that ONNX can be written. Raises ImportError, which says what to install."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"ONNX needs packages that are not installed ({', '.join(missing)}): run .venv/bin/pip install "
+            f"{' '.join(missing)}, or choose --format {TORCH}."
+        )
+
+
+def describe_program(about: HeadDescription, name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What the file of a program says of itself: a json object, which docs/export.md explains."""
+    backbone = about.backbone
+    return {
+        "method": about.method,
+        "classnames": list(about.classnames),
+        "input": {"name": name, "shape": [BATCH, *shape], "holds": about.takes if name == FEATURES else name},
+        "output": {"name": LOGITS, "shape": [BATCH, len(about.classnames)]},
+        "temperature": about.temperature,
+        "transform": backbone.transform,
+        "backbone": backbone.name,
+        "architecture": backbone.arch,
+        "fingerprint": backbone.fingerprint,
+        "hparams": about.hparams,
+        "num_shots": about.num_shots,
+        "protocol": about.protocol,
+        "dataset": about.dataset,
+        "seed": about.seed,
+        "package_version": about.package_version,
+    }
+
+
+class _Whole(nn.Module):
+    """A head, behind an image tower where there is one.
+
+    The tower is no submodule, so that only what the program uses of it is in the file: no text tower.
+    """
+
+    def __init__(self, head: nn.Module, encode_image: Callable[[Tensor], Tensor] | None):
+        super().__init__()
+        self.head, self.encode_image = head, encode_image
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Features (B, D), or pixels (B, 3, H, W), to logits (B, C) float32."""
+        return self.head(inputs if self.encode_image is None else self.encode_image(inputs).float()).float()
+
+
+def _image_shape(about: HeadDescription) -> tuple[int, int, int]:
+    size = ViewSpec.test(about.backbone.transform).size
+    return 3, size, size
+
+
+def _free_batch() -> tuple[dict[int, Any]]:
+    return ({0: torch.export.Dim(BATCH, max=LARGEST_BATCH)},)
+
+
+@contextmanager
+def _following(facts: dict[str, Any]) -> Iterator[None]:
+    """PyTorch's long report on what it cannot write down, as one sentence with the report behind it."""
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise RuntimeError(
+            f"PyTorch cannot write {facts['method']} down as a program: {shortened(reason)} DEBUG=1 shows its report. "
+            "CONTRIBUTING.md says what a head that can be exported does without."
+        ) from error
+
+
+def _traced(module: nn.Module, inputs: Tensor, facts: dict[str, Any]) -> torch.export.ExportedProgram:
+    """The program of torch.export, with a free batch, and without the places of our source that PyTorch notes in it."""
+    with _following(facts):
+        program = torch.export.export(module, (inputs,), dynamic_shapes=_free_batch(), strict=False)
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+    return program
+
+
+def _as_torch(module: nn.Module, name: str, inputs: Tensor, facts: dict[str, Any]) -> tuple[bytes, Tensor]:
+    traced, file = _traced(module, inputs, facts), io.BytesIO()
+    traced.example_inputs = None  # of no use for serving
+    torch.export.save(traced, file, extra_files={ABOUT: json.dumps(facts)})
+    return file.getvalue(), traced.module()(inputs)
+
+
+def _as_onnx(module: nn.Module, name: str, inputs: Tensor, facts: dict[str, Any]) -> tuple[bytes, Tensor]:
+    import onnxruntime
+
+    traced = _traced(module, inputs, facts)
+    if sum(tensor.nbytes for tensor in [*traced.state_dict.values(), *traced.constants.values()]) > LARGEST_ONNX:
+        raise ValueError(f"The weights have more than the 2 GB that one ONNX file holds: choose --format {TORCH}.")
+    with _following(facts):  # the shapes again, for the name of the dimension
+        program: Any = torch.onnx.export(
+            traced,
+            (),
+            dynamo=True,
+            verbose=False,
+            input_names=[name],
+            output_names=[LOGITS],
+            dynamic_shapes=_free_batch(),
+        )
+    program.model.metadata_props.update({key: _text(value) for key, value in facts.items()})
+    content = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content, torch.from_numpy(session.run([LOGITS], {name: inputs.numpy()})[0])
+
+
+def _text(value: Any) -> str:
+    """ONNX's metadata are texts: json, but for what is a text already."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' remarks on their own work."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
