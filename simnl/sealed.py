@@ -222,12 +222,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     from safetensors.torch import save_file
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    stored = _apart(stored)
     text = json.dumps(about, allow_nan=False)
     try:
         with replacing(path) as temporary:
             save_file(stored, temporary, metadata={ABOUT: text, KEY: tensors_checksum(stored, text)})
     except SafetensorError as error:  # what safetensors makes of the system's errors
         raise OSError(f"{path} cannot be written ({error}). Make room there and run the same command again.") from error
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with a copy in the place of each that shares memory with one before it, which the format refuses."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        start = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if start in seen else tensor
+        seen.add(start)
+    return apart
 
 
 def read_tensors(path: Path, advice: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -3,27 +3,23 @@ checkpoints, from which a run resumes."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dassl.utils import load_checkpoint
 from simnl.fewshot.head import SearchableHead
-from simnl.files import replacing
+from simnl.sealed import ABOUT, WRONG_SUM, parse_json, tensors_checksum, write_tensors
 from simnl.sealed import KEY as SEAL
-from simnl.sealed import WRONG_SUM, parse_json, tensors_checksum
 
 log = logging.getLogger(__name__)
 
 HEAD = "head.safetensors"  # the deployed head, in the folder of its run
 MODEL = "head"  # the name under which the engine knows the head, and of its folder of checkpoints
-ABOUT = "about"
 DEPLOYED = "deployed/"  # names of tensors that a prediction needs beside what was learned begin with it
 LEARNED = "learned"  # key of the description: False where what was learned is left out
 RETRAIN = "Delete it and train again."
@@ -34,24 +30,9 @@ def save_head(path: Path, head: nn.Module, about: dict) -> None:
     """Save a head's state dict with a json description (class names, hyper-parameters, ...) and a check sum over both.
 
     Raises:
-        OSError: it cannot be written, e.g. for want of space; the message names the file.
+        OSError: as of `simnl.sealed.write_tensors`.
     """
     write_tensors(path, head.state_dict(), about)
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict) -> None:
-    """Write named tensors and a json description, with a check sum over both, whole or not at all.
-
-    Raises:
-        OSError: as of `save_head`.
-    """
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(about, allow_nan=False)
-    try:
-        with replacing(path) as temporary:
-            save_file(stored, temporary, metadata={ABOUT: text, SEAL: tensors_checksum(stored, text)})
-    except SafetensorError as error:  # what safetensors makes of the system's errors
-        raise OSError(f"{path} cannot be written ({error}). Make room there and run the same command again.") from error
 
 
 def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -21,13 +21,14 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.recipe import ARGUMENTS, MADE, NotRebuildable, name_of, named, packed, rebuilt
 from simnl.escaping import shortened
-from simnl.fewshot.checkpoint import DEPLOYED, LEARNED, read_tensors, save_head, write_tensors
+from simnl.fewshot.checkpoint import DEPLOYED, LEARNED, read_tensors, save_head
 from simnl.fewshot.checkpoint import HEAD as FILE
 from simnl.fewshot.description import HeadDescription, describe
 from simnl.fewshot.encoder import clip_of
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.loaded_head import LoadedHead
 from simnl.plugins import load_plugins
+from simnl.sealed import write_tensors
 
 log = logging.getLogger(__name__)
 

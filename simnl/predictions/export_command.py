@@ -1,4 +1,10 @@
-"""The command that writes a trained head down as a program: its arguments, and what it does with them."""
+"""Write a trained head as a program that runs without this one: torch.export (.pt2) or ONNX (.onnx).
+
+python tools/export.py output/shapes/SimNL/tiny_16shots/0123abcd/seed1 --output head.onnx
+python tools/export.py head.safetensors --with-tower --output classifier.pt2
+
+docs/export.md says what goes into such a program, and what comes out of it.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +15,14 @@ from pathlib import Path
 
 from simnl.commands import as_typed
 
-ABOUT = """Write a trained head as a program that runs without this one: torch.export (.pt2) or ONNX (.onnx).
-
-python tools/export.py output/shapes/SimNL/tiny_16shots/0123abcd/seed1 --output head.onnx
-python tools/export.py head.safetensors --with-tower --output classifier.pt2
-
-docs/export.md says what goes into such a program, and what comes out of it."""
 FORMATS = {".pt2": "torch", ".onnx": "onnx"}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(description=as_typed(ABOUT), formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run")
     add("--output", required=True, metavar="FILE", help="the program to write; a file of this name is replaced")

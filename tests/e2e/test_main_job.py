@@ -131,7 +131,7 @@ def test_help_and_wrong_arguments(shell):
 @pytest.mark.parametrize(
     ("variables", "word"),
     [
-        ({"PROTOCOL": "test"}, "no-val, fewshot-val"),
+        ({"PROTOCOL": "test"}, "no-val, held-shot, fewshot-val"),
         ({"PRESET": "mine"}, "repaired, official"),
         ({"SEEDS": "one"}, "SEEDS is 'one'"),
         ({"DEVICE": "tpu"}, "auto, cpu, cuda"),

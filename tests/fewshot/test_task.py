@@ -176,7 +176,7 @@ def test_a_head_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(*_, **__):
         raise SafetensorError("No space left on device (os error 28)")
 
-    monkeypatch.setattr("simnl.fewshot.checkpoint.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match=r"head.safetensors cannot be written \(No space left"):
         save_head(tmp_path / "head.safetensors", OneNumber(1.0), {})
     assert not list(tmp_path.iterdir())

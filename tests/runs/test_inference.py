@@ -14,6 +14,7 @@ from simnl.locations import CONFIGS
 from simnl.runs import targets
 from simnl.runs.config import ConfigError, assemble, relevant
 from simnl.runs.identity import config_hash
+from simnl.runs.logits import Keeper
 from simnl.runs.run import run_one, seeded_trainer
 
 NAMES = ("cat", "dog", "owl", "yak")
@@ -94,7 +95,7 @@ def test_a_target_is_a_set_of_its_own(config, monkeypatch):
     transduce = type(trainer.head).transduce
     monkeypatch.setattr(type(trainer.head), "transduce", lambda head, x: seen.append(len(x)) or transduce(head, x))
     dataset = trainer.dm.dataset
-    targets.test_on(trainer, "shifted", dataset)
+    targets.test_on(trainer, "shifted", dataset, Keeper(dataset.num_classes, 1), "shifted")
     assert seen == [len(dataset.test)]
 
 

@@ -32,6 +32,16 @@ def run(tmp_path):
     return one, logits, tmp_path
 
 
+def test_one_list_under_two_names_is_kept_twice(tmp_path):
+    """Under oracle-test the selection images are the test images: one tensor, which safetensors would refuse."""
+    keeper = keeper_of(test=torch.eye(3))
+    keeper.parts["selection"] = keeper.parts["test"]
+    one = {**record(config_hash="abc"), "path": str(tmp_path / "result.json")}
+    write_logits(tmp_path, keeper, one, NAMES, 17.5)
+    found = read_logits(one).parts
+    np.testing.assert_array_equal(found["selection"][0], found["test"][0])
+
+
 def test_what_was_kept_comes_back(run):
     one, logits, _ = run
     found = read_logits(one)

@@ -23,11 +23,8 @@ HEAVY = (
     "dassl",
     "jinja2",
 )
-LATER = {
-    "plot.py",
-    "train_tiny_clip.py",
-    "methods.py",
-}  # these import what they need; nobody waits for their help often
+# Their help names what plugins hold, or is seldom read.
+LATER = {"plot.py", "train_tiny_clip.py", "methods.py", "ood.py"}
 TOOLS = sorted(p.name for p in (REPO / "tools").glob("*.py") if p.name not in LATER | {"_path.py"})
 PROGRAM = """
 import json, runpy, sys

@@ -34,7 +34,8 @@ LINES = ("-", "--", "-.", ":")
 METHODS = (  # a method's place here is its look, so new ones go to the end; the first seven get unlike colours
     "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
     "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP", "MaPLe", "IVLP", "VPT", "TwoStage",
-    "CLIPSVD", "PromptSRC", "TCP", "MMRL",
+    "CLIPSVD", "PromptSRC", "TCP", "MMRL", "TIMO", "TIMOS", "ReHARK", "TransCLIP", "TDA", "KgCoOp", "ProGrad", "ProLIP",
+    "CCA", "CCAFT",
 )  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
     "SimNL": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 5},
