@@ -51,11 +51,11 @@ def pack(paths: list[str], output: Path, with_draws: bool) -> str:
     records = [Path(record["path"]) for record in find_records(paths)]
     members, heads = bundle.run_members(records, map(Path, paths))
     if with_draws:
-        from simnl.results.repeat import image_lists, moved
+        from simnl.results.repeat import all_image_lists, moved
 
         with bar("Listing the images", len(records), "run") as progress:
-            for record in records:
-                members |= image_lists(read_config(record.parent, moved()))
+            for lists in all_image_lists(read_config(record.parent, moved()) for record in records):
+                members |= lists
                 progress.update()
     bundle.write(output, members, heads)
     draws = sum(name.startswith("draws/") for name in members)

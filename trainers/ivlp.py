@@ -27,7 +27,7 @@ from simnl.clip.prompt_learning import Sentences, TextTower
 from simnl.clip.towers import ImageTower
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
-from simnl.fewshot.tower_head import TowerHead
+from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
 from simnl.fewshot.trainer import VLTrainer
 
 
@@ -77,7 +77,7 @@ def ivlp_parts(task: FewShotTask, cfg: CN, seed: int) -> dict:
 
 
 @TRAINER_REGISTRY.register()
-class IVLP(VLTrainer):
+class IVLP(LearnsInTowers, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -86,12 +86,6 @@ class IVLP(VLTrainer):
         parameters: see its docstring
         checked: authors' code, where its outputs are at hand; formula
     """
-
-    prompt_sets = ()
-    image_encoder_frozen = False
-    text_features_cached = False
-    needs_vit = True
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:

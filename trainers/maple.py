@@ -34,7 +34,7 @@ from simnl.clip.prompt_learning import Sentences, TextTower
 from simnl.clip.towers import ImageTower, check_depth
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
-from simnl.fewshot.tower_head import TowerHead
+from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
 from simnl.fewshot.trainer import VLTrainer
 
 
@@ -82,7 +82,7 @@ class MaPLeHead(TowerHead):
 
 
 @TRAINER_REGISTRY.register()
-class MaPLe(VLTrainer):
+class MaPLe(LearnsInTowers, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -91,12 +91,6 @@ class MaPLe(VLTrainer):
         parameters: see its docstring
         checked: authors' code, where its outputs are at hand; formula
     """
-
-    prompt_sets = ()
-    image_encoder_frozen = False
-    text_features_cached = False
-    needs_vit = True
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:

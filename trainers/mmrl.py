@@ -37,7 +37,7 @@ from simnl.clip.text import readable
 from simnl.clip.towers import Deep, ImageTower, Tokens, check_depth
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
-from simnl.fewshot.tower_head import TowerHead
+from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
 from simnl.fewshot.trainer import VLTrainer
 
 
@@ -133,7 +133,7 @@ class MMRLHead(TowerHead):
 
 
 @TRAINER_REGISTRY.register()
-class MMRL(VLTrainer):
+class MMRL(LearnsInTowers, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -142,12 +142,6 @@ class MMRL(VLTrainer):
         parameters: see its docstring
         checked: authors' code, where its outputs are at hand; formula
     """
-
-    prompt_sets = ()
-    image_encoder_frozen = False
-    text_features_cached = False
-    needs_vit = True
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -28,6 +28,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import plain_text_features
 from simnl.clip.towers import LearnedWeights
 from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.tower_head import LearnsInTowers
 from simnl.fewshot.trainer import VLTrainer
 from trainers.ivlp import IVLPHead, ivlp_parts
 
@@ -83,7 +84,7 @@ class Average(LearnedWeights):
 
 
 @TRAINER_REGISTRY.register()
-class PromptSRC(VLTrainer):
+class PromptSRC(LearnsInTowers, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -92,12 +93,6 @@ class PromptSRC(VLTrainer):
         parameters: see its docstring
         checked: authors' code, where its outputs are at hand; formula
     """
-
-    prompt_sets = ()
-    image_encoder_frozen = False
-    text_features_cached = False
-    needs_vit = True
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:

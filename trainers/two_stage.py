@@ -37,7 +37,7 @@ from simnl.clip.prompt_learning import Sentences, TextTower
 from simnl.clip.text import readable
 from simnl.clip.towers import ImageTower, LearnedWeights, names_of
 from simnl.fewshot.task import FewShotTask
-from simnl.fewshot.tower_head import TowerHead
+from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
 from simnl.fewshot.trainer import VLTrainer
 
 NORMS = tuple(f"{norm}.{part}" for norm in ("ln_1", "ln_2") for part in ("weight", "bias"))
@@ -126,7 +126,7 @@ def two_cosines(first: int, second: int, end: float):
 
 
 @TRAINER_REGISTRY.register()
-class TwoStage(VLTrainer):
+class TwoStage(LearnsInTowers, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -135,12 +135,6 @@ class TwoStage(VLTrainer):
         parameters: see its docstring
         checked: authors' code, where its outputs are at hand; formula
     """
-
-    prompt_sets = ()
-    image_encoder_frozen = False
-    text_features_cached = False
-    needs_vit = True
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -26,7 +26,7 @@ from simnl.clip.prompt_learning import plain_text_features
 from simnl.clip.towers import ImageTower
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
-from simnl.fewshot.tower_head import TowerHead
+from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
 from simnl.fewshot.trainer import VLTrainer
 
 
@@ -57,7 +57,7 @@ class VPTHead(TowerHead):
 
 
 @TRAINER_REGISTRY.register()
-class VPT(VLTrainer):
+class VPT(LearnsInTowers, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -66,12 +66,6 @@ class VPT(VLTrainer):
         parameters: see its docstring
         checked: authors' code, where its outputs are at hand; formula
     """
-
-    prompt_sets = ()
-    image_encoder_frozen = False
-    text_features_cached = False
-    needs_vit = True
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -12,6 +12,17 @@ from torch.nn.utils import parameters_to_vector
 from simnl.fewshot.head import Head
 
 
+class LearnsInTowers:
+    """What a method declares that learns inside both towers of a ViT: it trains from pixels, runs the text tower while
+    it learns, has prompts of its own, and works for classes not seen in training. Stands before `VLTrainer`."""
+
+    prompt_sets: tuple[str, ...] = ()
+    image_encoder_frozen: bool = False
+    text_features_cached: bool = False
+    needs_vit: bool = True
+    base_to_new: bool = True
+
+
 class TowerHead(Head):
     """Cosine of image and text features by changed towers, times the logit scale.
 

@@ -8,7 +8,7 @@ import io
 import os
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,16 @@ def moved() -> dict[str, str]:
     """Where DATA and CACHE in the environment say that data and cache lie, as settings of a config."""
     folders = {"DATASET.ROOT": os.environ.get("DATA"), "STORE.ROOT": os.environ.get("CACHE")}
     return {key: value for key, value in folders.items() if value}
+
+
+def all_image_lists(configs: Iterable[CN]) -> Iterator[dict[str, bytes]]:
+    """`image_lists` of each config; those that draw the same images have their data set read once."""
+    known: dict[str, dict[str, bytes]] = {}
+    for cfg in configs:
+        draw = repr((cfg.DATASET, cfg.SEED, cfg.PRESET, cfg.PROTOCOL))
+        if draw not in known:
+            known[draw] = image_lists(cfg)
+        yield known[draw]
 
 
 def image_lists(cfg: CN) -> dict[str, bytes]:

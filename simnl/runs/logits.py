@@ -100,7 +100,9 @@ def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str,
         keeper.parts[SELECTION] = keeper.parts[TEST]
     elif trainer.num_val:
         kept = keeper.collector(trainer.num_val)
-        _, labels = predict(trainer.head, trainer.validation, trainer.device, keep=kept.add)
+        labels = torch.empty(0)
+        if kept.fits:  # else nothing is computed of which nothing would be kept
+            _, labels = predict(trainer.head, trainer.validation, trainer.device, keep=kept.add)
         keeper.keep(SELECTION, kept, labels)
     return write_logits(trainer.output_dir, keeper, record, trainer.classnames, trainer.clip.logit_scale)
 

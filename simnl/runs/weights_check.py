@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from tabulate import tabulate
 
 from simnl.clip.model import WeightsUnavailable, load_clip
@@ -62,7 +62,7 @@ def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
     except WeightsUnavailable as error:
         return WeightsReport(name, tables, "not here", problem=str(error))
     scale = float(clip.logit_scale)
-    if not torch.isclose(torch.tensor(scale), torch.tensor(LOGIT_SCALE), rtol=1e-3):
+    if not math.isclose(scale, LOGIT_SCALE, rel_tol=1e-3):
         problem = f"their logit scale is {scale:.2f}, and that of all of OpenAI's is {LOGIT_SCALE:g}"
         return WeightsReport(name, tables, "not OpenAI's", clip.fingerprint, scale, problem)
     return WeightsReport(name, tables, RIGHT, clip.fingerprint, scale)

@@ -9,9 +9,10 @@ import stat
 import zipfile
 
 import pytest
+from yacs.config import CfgNode as CN
 
 from helpers.table_records import three, write
-from simnl.results import bundle
+from simnl.results import bundle, repeat
 from simnl.results.bundle import MANIFEST, BundleError, json_bytes
 from simnl.results.tables import find_records
 from simnl.sealed import seal
@@ -159,6 +160,16 @@ def test_two_runs_of_one_place_are_refused(runs, tmp_path):
     records = [*sorted(runs.rglob("result.json")), *sorted(other.rglob("result.json"))]
     with pytest.raises(ValueError, match="Two runs would lie at runs/0000"):
         bundle.run_members(records, [runs, other])
+
+
+def test_runs_that_draw_the_same_images_have_their_data_read_once(monkeypatch):
+    read = []
+    monkeypatch.setattr(repeat, "image_lists", lambda cfg: read.append(cfg.SEED) or {f"draws/{cfg.SEED}": b"x"})
+    shared = {"DATASET": CN({"NAME": "dtd", "NUM_SHOTS": 4}), "PRESET": "repaired", "PROTOCOL": "no-val"}
+    configs = [CN({**shared, "SEED": seed, "METHOD": method}) for method in ("a", "b") for seed in (1, 2)]
+    lists = list(repeat.all_image_lists(configs))
+    assert read == [1, 2]
+    assert [next(iter(one)) for one in lists] == ["draws/1", "draws/2", "draws/1", "draws/2"]
 
 
 def test_a_foreign_archive_is_told(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from helpers.table_records import record
-from simnl.runs.logits import FILE, Keeper, read_logits, write_logits
+from simnl.runs.logits import FILE, Keeper, keep_logits, read_logits, write_logits
 
 NAMES = ("ant", "bee", "cat")
 
@@ -40,6 +42,18 @@ def test_one_list_under_two_names_is_kept_twice(tmp_path):
     write_logits(tmp_path, keeper, one, NAMES, 17.5)
     found = read_logits(one).parts
     np.testing.assert_array_equal(found["selection"][0], found["test"][0])
+
+
+def test_what_would_not_be_kept_is_not_computed(tmp_path, monkeypatch):
+    def computed(*_, **__):
+        raise AssertionError("the selection images were predicted for nothing")
+
+    monkeypatch.setattr("simnl.runs.logits.predict", computed)
+    trainer = SimpleNamespace(
+        num_val=4, output_dir=str(tmp_path), classnames=NAMES, clip=SimpleNamespace(logit_scale=17.5)
+    )
+    kept = keep_logits(trainer, Keeper(3, 0), record(config_hash="abc"))
+    assert kept["left_out"] == {"selection": "1 MB, and TEST.LOGITS_MB is 0"}
 
 
 def test_what_was_kept_comes_back(run):
