@@ -171,12 +171,6 @@ def file_of(path: str | Path) -> Path:
     return file
 
 
-def read_about(path: str | Path) -> HeadDescription:
-    """The description alone. Raises as `load`."""
-    file = file_of(path)
-    return _description(file, read_tensors(file, GIVE)[1])
-
-
 def _description(file: Path, content: dict[str, Any]) -> HeadDescription:
     found, version = content.get("format"), content.get("version")
     if found is None and "classnames" in content:

@@ -76,13 +76,6 @@ def auroc(known: ArrayLike, unknown: ArrayLike) -> float:
     return int((unknowns * (before + c.known)).sum()) / (2 * c.n * c.m)
 
 
-def threshold_at_recall(known: ArrayLike, recall: float = RECALL) -> float:
-    """The largest score of known images which at least this share of them reach."""
-    ordered = np.sort(np.asarray(known, np.float64))[::-1]
-    reached = np.arange(1, len(ordered) + 1) / len(ordered) >= recall
-    return float(ordered[int(reached.argmax())])
-
-
 def fpr95_id(known: ArrayLike, unknown: ArrayLike, recall: float = RECALL) -> float:
     """F at the largest threshold with R >= 0.95: unknown images accepted where 95 % of the known ones are."""
     c = curve(known, unknown)

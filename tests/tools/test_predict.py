@@ -195,7 +195,7 @@ def test_parts_add_up_to_the_logit(method, images, tmp_path):
 
 
 def test_explanations_as_text_and_as_a_page(head, images, tmp_path, monkeypatch, capsys):
-    name = head_file.read_about(head).support[0]
+    name = head_file.load(head).about.support[0]
     (tmp_path / "support" / name).parent.mkdir(parents=True)
     Image.new("RGB", (20, 20), "red").save(tmp_path / "support" / name)
     page, folder = tmp_path / "why.html", tmp_path / "<b>"
