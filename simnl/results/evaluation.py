@@ -17,7 +17,6 @@ from simnl.runs.restored import restore_logits
 log = logging.getLogger(__name__)
 
 DAC_BINS = 10  # of the published tables of DAC
-CONFIDENCE = ("nll", "brier", "ece", "ece10", "ace", "classwise_ece", "mce", "overconfidence", "failure_auroc")
 
 
 def predicted_figures(probabilities: Floats, labels: Integers) -> dict[str, float]:
@@ -28,7 +27,7 @@ def predicted_figures(probabilities: Floats, labels: Integers) -> dict[str, floa
 
 
 def confidence_figures(probabilities: Floats, labels: Integers) -> dict[str, float | None]:
-    """What the probabilities are worth: the names of `CONFIDENCE`; errors are shares, not percent."""
+    """Likelihood and calibration of probabilities, by name; errors are shares, not percent."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     return {
         "nll": classification.nll_of(probabilities, labels),

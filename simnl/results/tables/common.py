@@ -105,6 +105,16 @@ def run_title(record: dict) -> str:
     return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike])
 
 
+def titled(what: str, record: dict) -> str:
+    """A title with the setting of a table's runs behind it."""
+    return f"{what} ({run_title(record)})"
+
+
+def place_text(record: dict) -> str:
+    """`DTD, 16 shots`."""
+    return f"{dataset_name(record['dataset'])}, {shots_title(record['shots'])}"
+
+
 def setting_text(record: dict) -> str:
     """Backbone, weights, preset, protocol, and whatever is not as in a standard run."""
     weights, fingerprint = record.get("weights", ""), str(record.get("weights_fingerprint", ""))[:8]
@@ -131,6 +141,11 @@ def fewer_images(records: Sequence[dict]) -> list[str]:
     return [f"Fewer training images than shots: {'; '.join(places)}."] if places else []
 
 
+def runs_caption(first: dict, records: Sequence[dict]) -> list[str]:
+    """What a table says of its runs: their setting, too few training images, and what the marks of methods mean."""
+    return [setting_text(first), *fewer_images(records), *footnotes(records)]
+
+
 def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
     """`template (CLAP, TaskRes); cupl+template (APE)`; the value alone where all have the same."""
     methods: dict[str, list[str]] = {}
@@ -146,9 +161,7 @@ def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Re
     seeds = sorted({seed for row in rows for stat in row.stats.values() for seed in stat.by_seed})
     views = by_value(records, lambda r: ", ".join(f"{k} {count}" for k, count in sorted(r.get("views", {}).items())))
     return [
-        setting_text(records[0]),
-        *fewer_images(records),
-        *footnotes(records),
+        *runs_caption(records[0], records),
         f"Prompts: {by_value(records, prompts_text)}.",
         f"Views of a training image: {views}.",
         f"Mean of n = {usual_n(rows)} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
