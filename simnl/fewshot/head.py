@@ -36,21 +36,22 @@ class Head(Rebuildable, nn.Module):
         self.transduction = None
 
     def products(self, features: Tensor) -> Tensor:
-        """What follows from raw image features (B, D) and from nothing that is learned, (B, num_products)."""
+        """Products (B, num_products) that follow from raw image features (B, D) and from nothing that is learned."""
         raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
 
     def sides(self, features: Tensor) -> dict[str, Tensor]:
         """What speaks for and against each class, (B, C) each, by the names of `simnl.metrics.two_sided.Sides`.
 
-        By default nothing: for heads that have a positive and a negative side. features: raw image features, (B, D).
+        By default there is nothing; a head that has a positive and a negative side overrides this. `features` are raw
+        image features, (B, D).
         """
         return {}
 
     def transduce(self, features: Tensor) -> Tensor:
         """Logits (M, C) of a whole set of images, raw (M, D), as an evaluation asks for them.
 
-        By default those of `forward`, in which no image looks at another one. A head that makes more of the whole set,
-        at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
+        By default these are the logits of `forward`, in which no image looks at another one. A head that makes more of
+        the whole set, at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
         """
         logits = self(features)
         return logits if self.transduction is None else self.transduction(features, logits)
@@ -76,7 +77,8 @@ class Head(Rebuildable, nn.Module):
     def deployed(self) -> Head:
         """A head with the same logits that holds no more than a prediction needs; by default the head itself.
 
-        For heads whose training needs more: what is constant after training (a text classifier, say) is computed here.
+        A head whose training needs more overrides this, and computes here what is constant after training, such as a
+        text classifier.
         """
         return self
 
@@ -107,17 +109,17 @@ class Head(Rebuildable, nn.Module):
 
 
 class Negative(Protocol):
-    """What speaks against a class, beside a head's own logits (`simnl.fewshot.negative.NegativeBranch`)."""
+    """A branch that speaks against classes, beside a head's own logits (`simnl.fewshot.negative.NegativeBranch`)."""
 
     def __call__(self, features: Tensor) -> Tensor:
-        """To be added to the logits: raw image features (B, D) to (B, C)."""
+        """The part that is added to the logits, (B, C), from raw image features (B, D)."""
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
         """The terms of it, (B, C), by name."""
 
 
 class ClassifierHead(Head):
-    """Cosine with a fixed classifier, times the logit scale: what many a method is after training.
+    """Cosine with a fixed classifier, times the logit scale: many a method is this after its training.
 
         logits = s f W^T + b + negative(f)
 
@@ -125,7 +127,7 @@ class ClassifierHead(Head):
         classifier: W, (C, D).
         logit_scale: s.
         bias: b, (C,), or None.
-        negative: what speaks against a class, or None.
+        negative: the branch that speaks against a class, or None.
     """
 
     classifier: Tensor
@@ -225,7 +227,7 @@ class SearchableHead(Head):
 
 
 class CacheHead(SearchableHead):
-    """A text classifier beside a cache of support images: what such heads are given and hold.
+    """The base of heads that have a text classifier beside a cache of support images.
 
     Args:
         text: unit text classifier, (C, D).
@@ -274,6 +276,6 @@ class CacheHead(SearchableHead):
         raise NotImplementedError(f"{type(self).__name__} does not say what the rows of its cache weigh.")
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """As in the base: alpha times the weights of the rows, where they have the class for a label."""
+        """The evidence that the base class defines: alpha times the weights of the rows whose label is the class."""
         weights = self.hparams["alpha"] * self.row_weights(features)
         return weights * (self.labels == classes[:, None])

@@ -27,7 +27,7 @@ def seeded_generator(*key: object) -> torch.Generator:
 
 
 class Kept:
-    """What a head offers of stored views (`Head.products`), computed when it is first asked for and kept.
+    """The products that a head offers of stored views (`Head.products`), computed when first asked for, then kept.
 
     All rows of a view are computed together, so that they depend neither on the order of batches nor on where a run was
     resumed.
@@ -45,7 +45,7 @@ class Kept:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all of them."""
+        """The number of bytes of all of them."""
         return self._table.nbytes
 
     def rows(self, view: int | Tensor, index: Tensor | slice) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ class SupportLoader:
 
     Attributes:
         epoch: number of the epoch, from 0.
-        kept: what batches hold beside features, or None.
+        kept: the tensors that batches hold beside features, or None.
     """
 
     ORDERS = ("cycle", "pool")
@@ -131,7 +131,7 @@ class SupportLoader:
 class LabelledFeatures:
     """Features (M, D) with labels (M,), read in chunks under Dassl's batch keys.
 
-    kept: what batches hold beside features (of one view, `features[None]`), or None.
+    kept: the tensors that batches hold beside features (of one view, `features[None]`), or None.
     """
 
     def __init__(self, features: Tensor, labels: Tensor):
@@ -150,7 +150,7 @@ class StreamLoader:
 
     Args:
         stream: called at each pass; yields features (1, n, D).
-        labels: one per image.
+        labels: the label of each image.
     """
 
     def __init__(self, stream: Callable[[], Iterator[Tensor]], labels: Sequence[int] | Tensor):
@@ -170,7 +170,7 @@ class StreamLoader:
 class Whole:
     """All batches of a loader as one, for a head that looks at a whole set of images.
 
-    batches: of tensors by name; each pass over `Whole` is one over them.
+    batches: the batches of tensors by name; each pass over `Whole` is one over them.
     """
 
     def __init__(self, batches: Iterable[Mapping[str, Tensor]]):
@@ -234,7 +234,7 @@ class PixelLoader:
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        own = torch.Generator()  # else the loader would draw from, and so change, the global generator
+        own = torch.Generator()  # otherwise the loader would draw from the global generator, and so change it
         yield from DataLoader(
             self._views,
             batch_sampler=list(self._batches()),
@@ -265,7 +265,7 @@ class PixelLoader:
 
 
 def in_steps(loader: Any, steps: int) -> Any:
-    """The same loader, of whose endless passes an epoch takes `steps` batches; 0: an epoch is a pass."""
+    """The loader with epochs of `steps` batches, taken from endless passes; 0: an epoch is one pass."""
     if steps:
         loader.steps = steps
     return loader
@@ -276,7 +276,7 @@ class ImageViews(Dataset):
 
     def __init__(self, paths: Sequence[str], spec: ViewSpec, root: Path):
         self._paths, self._transform = paths, spec.build()
-        random = spec.crop_scale is not None  # else nothing is drawn, and no file need be read to seed it
+        random = spec.crop_scale is not None  # otherwise nothing is drawn, and no file need be read to seed it
         self._contents = FileDigests(root).of(paths) if random else [b""] * len(paths)
 
     def __len__(self) -> int:

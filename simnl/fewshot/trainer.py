@@ -116,8 +116,8 @@ class VLTrainer(Declarations, TrainerX):
     def __init__(self, cfg: CN, sources: Sources | None = None):
         self.sources = sources or Sources()
         self.stopwatch = Stopwatch("features", "train", "select", "test")
-        self.accuracy: dict[str, float] = {}  # in percent, by split
-        self.num_settings = 1  # of hyper-parameters that were tried
+        self.accuracy: dict[str, float] = {}  # accuracies in percent, by split
+        self.num_settings = 1  # the number of settings of hyper-parameters that were tried
         self.settled: dict[str, float] = {}  # hyper-parameters that another training chose (PROTOCOL held-shot)
         super().__init__(cfg)
 

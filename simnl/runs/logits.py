@@ -37,9 +37,9 @@ class Logits:
     """What a run keeps.
 
     Attributes:
-        parts: by name, logits (M, C) float64 and labels (M,) int64.
+        parts: logits (M, C) float64 and labels (M,) int64, by the name of the part.
         classnames: C names.
-        logit_scale: of the model, exp'd.
+        logit_scale: the exponential of the model's learned scale.
     """
 
     parts: Mapping[str, tuple[Floats, Integers]]
@@ -92,7 +92,7 @@ def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str,
     Args:
         trainer: has trained and tested.
         keeper: has the logits of the test and of the targets.
-        record: of the run.
+        record: the record of the run.
     """
     if keeper.test is not None:
         keeper.keep(TEST, keeper.test, torch.tensor([item.label for item in trainer.dm.dataset.test]))
@@ -101,7 +101,7 @@ def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str,
     elif trainer.num_val:
         kept = keeper.collector(trainer.num_val)
         labels = torch.empty(0)
-        if kept.fits:  # else nothing is computed of which nothing would be kept
+        if kept.fits:  # otherwise nothing would be kept, so nothing is computed
             _, labels = predict(trainer.head, trainer.validation, trainer.device, keep=kept.add)
         keeper.keep(SELECTION, kept, labels)
     return write_logits(trainer.output_dir, keeper, record, trainer.classnames, trainer.clip.logit_scale)

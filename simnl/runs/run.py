@@ -148,7 +148,7 @@ def validation_score(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_
     try:
         trainer.train()
     except FloatingPointError:
-        trainer.close_writer()  # its folder goes when the setting is done
+        trainer.close_writer()  # its folder is deleted when the setting is done
         log.warning("A setting of the sweep diverged: the loss is infinite or NaN. It counts as 0 %%.")
         return 0.0, trainer.num_settings
     return trainer.validation_accuracy(), trainer.num_settings
