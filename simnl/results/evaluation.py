@@ -16,7 +16,7 @@ from simnl.runs.restored import restore_logits
 
 log = logging.getLogger(__name__)
 
-DAC_BINS = 10  # of the published tables of DAC
+DAC_BINS = 10  # as in the published tables of DAC
 
 
 def predicted_figures(probabilities: Floats, labels: Integers) -> dict[str, float]:
@@ -46,8 +46,8 @@ def evaluate(record: Mapping[str, Any], kind: str = "temperature") -> Iterator[d
     """Figures of the test images of a run, and of each of its targets, before and after calibration.
 
     Args:
-        record: of the run, with its `path`.
-        kind: of the calibrator (`simnl.runs.calibration.KINDS`); `none` for figures before it alone.
+        record: the record of the run, with its `path`.
+        kind: the kind of the calibrator (`simnl.runs.calibration.KINDS`); `none` for figures before it alone.
 
     Yields:
         For each part, test images first: `part` (the target's name; `test`), `images`, `calibrator` (empty before

@@ -50,7 +50,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
 
     Args:
         output: the folder.
-        ci: interval, see `simnl.results.stats.CI_METHODS`.
+        ci: the name of the interval, see `simnl.results.stats.CI_METHODS`.
         shown: folders of runs whose confusion matrix and feature map are drawn as well (their heads are loaded).
 
     Raises:

@@ -34,10 +34,10 @@ class Ablation(NamedTuple):
 
     Attributes:
         family: the full method and the runs that lack parts of it.
-        rows: one per combination of parts, the full method first.
+        rows: a row per combination of parts, the full method first.
         paired: differences to the full method by label of the row and by data set.
-        about: what these are, or why there are none.
-        datasets: in their order.
+        about: the sentence that says what these are, or why there are none.
+        datasets: the data sets, in their order.
     """
 
     family: Family

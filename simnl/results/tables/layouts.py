@@ -26,7 +26,7 @@ class Entry(NamedTuple):
     """What makes the tables of a layout, and of which runs.
 
     Attributes:
-        tables: from records and what was asked for.
+        tables: makes the tables, from records and what was asked for.
         runs: `standard`: those of studies (options, wrong labels, half of the classes) only if asked for; `study`: all,
             and paired differences are of the study's runs; `variants`: all, of one method, while paired differences are
             of its standard runs; else all.

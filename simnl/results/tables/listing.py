@@ -34,9 +34,9 @@ class Listing:
         lines: the lines of a table, from its group and what was asked for. A line is a `Line`, or a dict of which csv
             has everything but the key `label`.
         columns: {header: the cell of a line}, from the group and its lines.
-        title: of a table, from its group and what was asked for.
+        title: the title of a table, from its group and what was asked for.
         caption: the sentences below a table, from its group, its lines and what was asked for.
-        groups: what the tables are made of, by default all records for one table.
+        groups: the records of each table, or what was made of them; by default all records make one table.
         shown: whether a line has a row; csv has all lines.
         marked: the best figures of a column are marked.
         missing: the error where there is no group.
@@ -142,8 +142,9 @@ def mean_line(layout: str, label: str, runs: Sequence[dict], ci: str = "", **mor
     """The line of one method and config: the means of what its runs have under `figures`.
 
     Args:
-        layout, label: the name of the layout, and what the row is called.
-        runs: one per seed. A figure that is a text is joined instead, and numbers that a run lacks do not count.
+        layout, label: the name of the layout, and that of the row.
+        runs: the runs of the line, one per seed. Figures that are texts are joined; numbers that a run lacks do not
+            count.
         ci: the name of the interval, whose half width stands under `<name> ci`; empty: none.
         more: what else csv says of the line.
     """

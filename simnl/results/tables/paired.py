@@ -45,7 +45,7 @@ def baseline_by_draw(records: Sequence[dict], is_baseline: Callable[[dict], bool
 def differences(
     records: Sequence[dict], is_baseline: Callable[[dict], bool], figures: Callable[[dict], dict[Any, float]]
 ) -> list[dict]:
-    """Each run that has a draw in common with the baseline, once per figure of `figures` that both have.
+    """The runs that have a draw in common with the baseline, each once per figure of `figures` that both have.
 
     The difference is its `accuracy`, the draw its `seed`, and the figure's name its `column`.
 
@@ -92,7 +92,7 @@ def difference_cell(stat: Stat | None, usual_n: int | None = None) -> Cell:
 class Pairs(NamedTuple):
     """The runs of one table and what is compared of them: the differences to a method, in the columns of a layout.
 
-    summary: one more column, of all draws or of each draw's mean; None: none.
+    `summary` is one more column, of all draws or of each draw's mean, or None.
     """
 
     records: list[dict]
@@ -110,7 +110,7 @@ def paired_tables(records: Sequence[dict], against: str, request: Request, layou
         records: those of `dg`, `base2new` and `noise` are compared per target, half of the classes, share of noise.
         against: the method; its runs without options are the baseline.
         request: what was asked for.
-        layout: whose columns; one that is not in `PAIRS`: the runs' own test images, by data set.
+        layout: the layout with these columns; one that is not in `PAIRS`: the runs' own test images, by data set.
 
     Raises:
         ValueError: runs of that method of more than one config on the same data, or no draws in common.

@@ -24,7 +24,7 @@ from simnl.results.tables.records import (
 from simnl.results.tables.sight import footnotes, marked_name
 from simnl.runs.names import dataset_name
 
-SAME = ("dataset", "method", "shots", *SETTING, *IDENTITY)  # with prompts and options: what runs of one row agree in
+SAME = ("dataset", "method", "shots", *SETTING, *IDENTITY)  # runs of one row agree in these, in prompts and in options
 SUMMARY = (
     "dataset", "method", "backbone", "shots", "preset", "protocol", "prompts", "variant", "accuracy", "ci95", "seeds",
 )  # fmt: skip
