@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 ROWS_PER_COMPONENT = 5  # fewer rows do not say what a component's variance is
 ICA_ROWS = 20_000  # so many suffice for the rotation
-FLOOR = 1e-6  # the smallest eigenvalue that counts, as a share of the largest
+FLOOR = 1e-6  # an eigenvalue counts as at least this share of the largest
 ITERATIONS = 200
 
 
