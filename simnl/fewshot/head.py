@@ -24,7 +24,7 @@ class Head(Rebuildable, nn.Module):
     are all of it, and a head file holds both (`simnl.fewshot.head_file`).
 
     A head whose cost is products of features with tensors that never move may offer them as `products`: those of stored
-    views are then computed once and given to `losses` and `forward` from there on (`simnl.fewshot.loaders.Kept`).
+    views are then computed once and given to `losses` and `forward` from there on (`loaders.ViewProducts`).
     """
 
     num_products: int = 0  # numbers per image that `products` gives; 0: there are none
@@ -56,15 +56,15 @@ class Head(Rebuildable, nn.Module):
         logits = self(features)
         return logits if self.transduction is None else self.transduction(features, logits)
 
-    def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
+    def losses(self, features: Tensor, labels: Tensor, **known: Tensor) -> dict[str, Tensor]:
         """Weighted terms of the training loss, which is their sum.
 
         Args:
             features: raw image features, (B, D).
             labels: (B,) int64.
-            given: `products=` of the features, where they are known.
+            known: `products=` of the features, where they are known.
         """
-        return {"ce": F.cross_entropy(self(features, **given), labels)}
+        return {"ce": F.cross_entropy(self(features, **known), labels)}
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """Pairs of a factor on the learning rate and the parameters; by default one group with the factor 1."""
@@ -196,8 +196,8 @@ class SearchableHead(Head):
         return {name: node[name.upper()] for name in (*cls.STAGE, *cls.MIXING, "alpha")}
 
     @abstractmethod
-    def terms(self, features: Tensor, **given: Tensor) -> Terms:
-        """What does not depend on hyper-parameters, with B as the first dimension. `given` is as for `losses`."""
+    def terms(self, features: Tensor, **known: Tensor) -> Terms:
+        """What does not depend on hyper-parameters, with B as the first dimension. `known` is as for `losses`."""
 
     @abstractmethod
     def stage(self, terms: Terms, **sharpness: float) -> Mapping[str, Tensor]:
@@ -215,9 +215,9 @@ class SearchableHead(Head):
         base, slope = self.affine(stage, **{name: self.hparams[name] for name in self.MIXING})
         return base + self.hparams["alpha"] * slope
 
-    def forward(self, features: Tensor, **given: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C). `given` is as for `losses`."""
-        return self.combine(self.terms(features, **given))
+    def forward(self, features: Tensor, **known: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C). `known` is as for `losses`."""
+        return self.combine(self.terms(features, **known))
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
         """The part of each tensor of the stage: the logits with all others at zero, in which they are linear."""

@@ -26,7 +26,7 @@ def seeded_generator(*key: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-class Kept:
+class ViewProducts:
     """The products that a head offers of stored views (`Head.products`), computed when first asked for, then kept.
 
     All rows of a view are computed together, so that they depend neither on the order of batches nor on where a run was
@@ -70,11 +70,11 @@ def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None
     wanted += [(val, val.features[None])] if val is not None else []
     for loader, features in wanted:
         if features[..., 0].numel() * head.num_products * features.element_size() <= limit:
-            loader.kept = Kept(head.products, head.num_products, features)
+            loader.kept = ViewProducts(head.products, head.num_products, features)
             limit -= loader.kept.nbytes
 
 
-def given(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def products_of(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a batch holds for a head beside features and labels; keyword arguments of `Head.losses` and `forward`."""
     return {"products": batch["products"]} if "products" in batch else {}
 
@@ -110,7 +110,7 @@ class SupportLoader:
         self.drop_last = drop_last and len(labels) >= batch_size
         self.order = order
         self.epoch = 0
-        self.kept: Kept | None = None
+        self.kept: ViewProducts | None = None
 
     def __len__(self) -> int:
         rows = len(self.labels)
@@ -136,7 +136,7 @@ class LabelledFeatures:
 
     def __init__(self, features: Tensor, labels: Tensor):
         self.features, self.labels = features, labels
-        self.kept: Kept | None = None
+        self.kept: ViewProducts | None = None
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for start in range(0, len(self.labels), ROWS):

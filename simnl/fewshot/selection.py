@@ -12,7 +12,7 @@ from torch import Tensor
 from simnl.clip.finite import check_logits
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head
-from simnl.fewshot.loaders import LabelledFeatures, given
+from simnl.fewshot.loaders import LabelledFeatures, products_of
 from simnl.fewshot.support import held_out
 from simnl.sealed import DamagedError, read_sealed, write_sealed
 
@@ -92,7 +92,7 @@ def predict(
     predicted, labels = [], []
     for batch in batches:
         features = batch["img"].to(device)
-        logits = head.transduce(features) if transduce else head(features, **given(batch))
+        logits = head.transduce(features) if transduce else head(features, **products_of(batch))
         if method:
             check_logits(logits, method)
         logits = logits if columns is None else logits[:, list(columns)]

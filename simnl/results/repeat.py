@@ -20,8 +20,8 @@ from simnl.files import write_text_atomically
 from simnl.results.bundle import Bundle, json_bytes
 from simnl.runs.logs import run_log
 from simnl.runs.run import run_one
-from simnl.runs.stored import FILE as CONFIG
-from simnl.runs.stored import read_config
+from simnl.runs.stored_config import FILE as CONFIG
+from simnl.runs.stored_config import read_config
 
 
 @dataclass(frozen=True)

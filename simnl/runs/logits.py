@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from simnl.commands import as_typed
-from simnl.fewshot.kept import KeptLogits, Packed, unpacked
+from simnl.fewshot.packed_logits import Packed, PackedLogits, unpacked
 from simnl.fewshot.selection import predict
 from simnl.metrics.classification import Floats, Integers, checked
 from simnl.sealed import DamagedError, read_tensors, write_tensors
@@ -59,7 +59,7 @@ class Keeper:
         self.classes, self.limit = classes, limit_mb * 2**20
         self.parts: dict[str, Packed] = {}
         self.left_out: dict[str, str] = {}
-        self.test: KeptLogits | None = None
+        self.test: PackedLogits | None = None
 
     @classmethod
     def of_test(cls, trainer) -> Keeper:
@@ -70,11 +70,11 @@ class Keeper:
             trainer.keep_logits = keeper.test.add
         return keeper
 
-    def collector(self, images: int, classes: int | None = None) -> KeptLogits:
+    def collector(self, images: int, classes: int | None = None) -> PackedLogits:
         """What takes the logits of a part."""
-        return KeptLogits(images, classes or self.classes, self.limit)
+        return PackedLogits(images, classes or self.classes, self.limit)
 
-    def keep(self, name: str, kept: KeptLogits, labels: Tensor) -> None:
+    def keep(self, name: str, kept: PackedLogits, labels: Tensor) -> None:
         """Take a part whose logits have come; one that is too large is named in a note."""
         part = kept.part(labels)
         if part is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.engine import build_trainer
-from simnl.runs.stored import read_config
+from simnl.runs.stored_config import read_config
 
 
 def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None = None):

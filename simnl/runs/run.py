@@ -37,7 +37,7 @@ from simnl.runs.identity import RunIdentity
 from simnl.runs.logits import Keeper, keep_logits
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
-from simnl.runs.stored import take_folder, write_config
+from simnl.runs.stored_config import take_folder, write_config
 from simnl.runs.sweep import sweep
 from simnl.runs.targets import check_targets, checked_targets, named_targets, test_on_all
 

@@ -16,7 +16,7 @@ Packed = Mapping[str, Tensor]
 
 
 @dataclass
-class KeptLogits:
+class PackedLogits:
     """Collects the logits of M images of C classes, in order.
 
     Up to 256 classes, logits are float32. Above, they are float16 distances from the image's largest logit, which is
