@@ -165,7 +165,7 @@ def _pairs(lines: Sequence[str]) -> dict[str, str]:
 
 def _versions(lines: Sequence[str]) -> dict[str, str]:
     """Of PyTorch, which has a line of its own, and of the packages that pip listed."""
-    found = dict(m.groups() for m in map(PACKAGE.fullmatch, map(str.strip, lines)) if m)
+    found = {m[1]: m[2] for m in map(PACKAGE.fullmatch, map(str.strip, lines)) if m}
     torch = [line.partition(":")[2].strip() for line in lines if line.startswith(f"{TORCH}:")]
     return found | ({"torch": torch[0]} if torch else {})
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from simnl.fewshot.capabilities import CROSS, NEW_CLASSES
 from simnl.results.dassl_log import DIGITS, Log, find_logs, read_log
+from simnl.results.published.audit import LAST_EPOCH, NOTHING_TRAINED
+from simnl.results.tables.records import IMPORTED
 from simnl.runs.record import SCHEMA
 from simnl.studies.choices import variants_of
 
-PRESET = "imported"
 TELLING = 3  # folders that tell runs apart, such as <data set>/<config>/<seed>, wherever these were moved to
-LAST_EPOCH, NOTHING_TRAINED = "last epoch", "nothing trained"
 EPOCH = {"last_step": LAST_EPOCH, "best_val": "best epoch on validation"}
 LOCAL = ("OUTPUT_DIR", "RESUME", "SEED", "DATASET.ROOT", "USE_CUDA", "VERBOSE", "DATALOADER.NUM_WORKERS")
 
@@ -119,12 +119,12 @@ def record_of(log: Log, root: Path) -> dict:
         "shots": log.shots,
         "seed": log.seed,
         "backbone": config.get("MODEL.BACKBONE.NAME", "unknown").replace("/", "-"),
-        "preset": PRESET,
+        "preset": IMPORTED,
         "protocol": EPOCH.get(config.get("TEST.FINAL_MODEL", ""), "unknown") if trained else NOTHING_TRAINED,
         "config_hash": config_hash(log),
         "accuracy": log.accuracy,
         "targets": log.targets,
-        "imported": {
+        IMPORTED: {
             "engine": "dassl",
             "log": log.path.relative_to(root).as_posix(),
             "sha256": hashlib.sha256(log.path.read_bytes()).hexdigest(),

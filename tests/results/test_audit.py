@@ -80,12 +80,12 @@ def test_an_average_is_comparable_only_if_all_of_its_figures_are():
 
 
 def test_footnotes_are_sentences_in_the_order_of_the_marks():
-    notes = footnotes({"n": ["CLIP-Adapter"], "t": ["Tip-Adapter-F", "APE", "APE"], "d": []})
+    notes = footnotes([("n", "CLIP-Adapter"), ("t", "Tip-Adapter-F"), ("t", "APE"), ("t", "APE"), ("", "CoOp")])
     assert notes == [
         "Letters at published figures: what the authors' released code does (docs/audit.md). (t) APE, Tip-Adapter-F: "
         "epoch or hyper-parameters are chosen on the test images; (n) CLIP-Adapter: not known."
     ]
-    assert footnotes({}) == []
+    assert footnotes([("", "CoOp")]) == []
     assert ordered("dtvt") == "tvd"
 
 

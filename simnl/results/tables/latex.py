@@ -18,7 +18,7 @@ PREAMBLE = r"% Needs \usepackage{amssymb,array,booktabs,graphicx}."
 # line, of a gap.
 COLUMN, TEXT = 229.0, 460.0
 SMALL, TINY, GAP = 3.3, 2.6, 6.0
-RAISED = "ᵗˢᵃᵛᶜᵘˡᵈᵒⁿ"  # letters above the line, as `plain` gives them
+RAISED = "ᵗˢᵃᵛᶜᵘˡᵈᵒⁿⁱ"  # letters above the line, as `plain` gives them
 NARROW, WIDE = " ijlftrI.,:;|!()[]'-", "mw%@+−=✓✗"
 SMALLEST = 0.6  # of \footnotesize: what is still too wide continues below
 LONG = 150.0  # points: what is wider is set in lines of this width

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 
+from simnl.results.published.audit import footnotes as marks_text
 from simnl.results.stats import interval, mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
@@ -17,6 +18,7 @@ from simnl.results.tables.records import (
     by_seed,
     by_setting,
     images_text,
+    marks_of_run,
     options_text,
     prompts_text,
     split_by,
@@ -24,7 +26,7 @@ from simnl.results.tables.records import (
     with_targets,
 )
 from simnl.results.tables.sight import footnotes, marked_name
-from simnl.runs.names import dataset_name
+from simnl.runs.names import dataset_name, display_name
 
 SAME = ("dataset", "method", "shots", *SETTING, *IDENTITY)  # with prompts and options: what runs of one row agree in
 SUMMARY = (
@@ -92,19 +94,20 @@ def _row(group: Sequence[dict], ci: str) -> dict:
         "ci95": interval(accuracies, ci),
         "seeds": " ".join(map(str, runs)),
         "inference": first.get("inference", ""),
+        "marks": marks_of_run(first),
     }
 
 
 def runs_table(rows: Sequence[dict]) -> Table:
     """The rows as a table; the column `variant` only where a run is not a standard one. csv keeps registered names."""
     columns: Columns = {key: partial(_named, key) for key in SUMMARY if key != "ci95"}
-    columns["accuracy"] = lambda row: Cell(row["accuracy"], row["ci95"])
+    columns["accuracy"] = lambda row: Cell(row["accuracy"], row["ci95"], audit=row["marks"])
     if not any(row["variant"] for row in rows):
         del columns["variant"]
     return listed(
         rows,
         {"accuracy (95 % CI)" if key == "accuracy" else key: cell for key, cell in columns.items()},
-        caption=footnotes(rows),
+        caption=footnotes(rows) + marks_text((row["marks"], display_name(row["method"])) for row in rows),
     )
 
 

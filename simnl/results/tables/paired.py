@@ -8,11 +8,12 @@ from typing import Any
 
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import common
+from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import Request
-from simnl.results.tables.comparison import COLUMN, Average, Layout, Rows
+from simnl.results.tables.comparison import Average, Layout
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
 from simnl.results.tables.model import Block, Cell, Stat, Table, text
-from simnl.results.tables.records import SETTING, GridRow, prompts_text
+from simnl.results.tables.records import COLUMN, SETTING, GridRow, is_imported, prompts_text
 from simnl.results.tables.sight import footnotes
 from simnl.runs.names import display_name
 
@@ -101,6 +102,7 @@ def paired_tables(records: Sequence[dict], against: str, request: Request, layou
         ValueError: runs of that method of more than one config on the same data, or no draws in common.
     """
     cut = PAIRS.get(layout, PLAIN_PAIRS)
+    records = [record for record in records if not is_imported(record)]  # nothing says that their draws are ours
     groups = cut.groups_of(records, request)
     found = [differences(g, lambda r: r["method"] == against and not r.get("options"), cut.figures) for g in groups]
     if not any(found):

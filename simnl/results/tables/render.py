@@ -14,7 +14,7 @@ from simnl.results.tables.terminal import FULL, NARROWEST, block_text, grid_text
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
 TERMINAL_MARKS = {BEST: "*", SECOND: "_", "": ""}  # before the number, so that columns stay aligned
-ABOVE = str.maketrans("tsavculdon", RAISED)  # letters of the audit, above the line
+ABOVE = str.maketrans("tsavculdoni", RAISED)  # letters of the audit, above the line
 MARKS = {"terminal": "*: best; _: second", "markdown": "Bold: best; underlined: second"}
 MARKS["latex"] = MARKS["markdown"]
 RULE = (
