@@ -12,10 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from simnl.results.plots import style
-from simnl.results.plots.series import average, drawn, is_own, nothing, panel_name, panel_of, stat_of, titled_settings
+from simnl.results.plots.series import (
+    average,
+    drawn,
+    is_own,
+    legend_names,
+    notes_on,
+    nothing,
+    panel_name,
+    panel_of,
+    stat_of,
+    titled_settings,
+)
 from simnl.results.stats import mean
 from simnl.results.tables.common import method_order, shots_title
-from simnl.runs.names import display_name
 
 COSTS: dict[str, str | tuple[str, ...]] = {
     "seconds to train and select": ("train", "select"),
@@ -60,7 +70,8 @@ def _figure(setting: str, records: Sequence[dict], shots: int, ci: str) -> Figur
     standard = {panel_of(r) for r in mine if not is_own(r)}
     everywhere = [p for p in everywhere if p in standard] or everywhere  # one's own data are in no average with them
     where = panel_name(everywhere[0]) if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
-    names = list(map(display_name, methods))
+    shown = legend_names(mine)
+    names = [shown[method] for method in methods]
     figure, axes = style.panels(
         len(COSTS), names, f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
     )
@@ -71,7 +82,7 @@ def _figure(setting: str, records: Sequence[dict], shots: int, ci: str) -> Figur
         ax.set_xlabel(label)
     style.label_rows(axes)
     looks = [{**style.method_style(m), "linestyle": "none"} for m in methods]
-    style.legend_below(figure, [style.handle(**look) for look in looks], names)
+    style.legend_below(figure, [style.handle(**look) for look in looks], names, notes_on(mine))
     return figure
 
 

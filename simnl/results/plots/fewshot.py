@@ -13,6 +13,8 @@ from simnl.results.plots.series import (
     average,
     few_enough,
     is_own,
+    legend_names,
+    notes_on,
     nothing,
     panel_name,
     panel_of,
@@ -20,6 +22,7 @@ from simnl.results.plots.series import (
     titled_settings,
 )
 from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, published_accuracy, same_weights, sources_of
+from simnl.results.published.audit import marks_of, ordered, raised
 from simnl.results.stats import mean
 from simnl.results.tables.common import fewer_images
 from simnl.results.tables.model import Stat
@@ -61,9 +64,11 @@ def _figure(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) 
         table |= averages(table, averaged)
         panels = [AVERAGE, *panels]
     others = published(records, methods, shots, averaged) if wanted.published else {}
-    looks = [(display_name(m), style.method_style(m)) for m in methods]
-    also = [m for m in methods if m in {method for _, method, _ in others}]
-    looks += [(f"{display_name(m)}, published", _look_of_published(m)) for m in also]
+    drawn = [r for r in records if r["method"] in methods]
+    shown, marks = legend_names(drawn), _marks_by_method(others)
+    looks = [(shown[m], style.method_style(m)) for m in methods]
+    also = [m for m in methods if m in marks]
+    looks += [(f"{display_name(m)}, published{raised(marks[m])}", _look_of_published(m)) for m in also]
     names = [name for name, _ in looks]
     about = "\n".join([title, style.statistics(table.values()), *fewer_images(records)])
     figure, axes = style.panels(len(panels), names, about)
@@ -72,7 +77,8 @@ def _figure(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) 
         ax.set_title(style.panel_title(name, len(panels)))
         _panel(ax, _of(panel, table), _of(panel, others), methods, shots)
     style.label_rows(axes)
-    style.legend_below(figure, [style.handle(**look) for _, look in looks], names)
+    notes = notes_on(drawn, ((letters, method) for method, letters in marks.items()))
+    style.legend_below(figure, [style.handle(**look) for _, look in looks], names, notes)
     return figure
 
 
@@ -96,11 +102,20 @@ def published(records: Sequence[dict], methods: Sequence[str], shots: Sequence[i
     for method in methods:
         for k in [0] if method == ZEROSHOT else shots:
             figures = published_accuracy(method, records[0]["backbone"], k, sources_of(ORDER))
-            values = {panel: figures[name].accuracy for panel, name in panels.items() if name in figures}
-            found |= {(panel, method, k): Stat({0: value}) for panel, value in values.items()}
-            if len(averaged) > 1 and set(averaged) <= set(values):
-                found[AVERAGE, method, k] = Stat({0: mean([values[panel] for panel in averaged])})
+            there = {panel: figures[name] for panel, name in panels.items() if name in figures}
+            points = {panel: Stat({0: one.accuracy}, audit=marks_of(one)) for panel, one in there.items()}
+            found |= {(panel, method, k): point for panel, point in points.items()}
+            if len(averaged) > 1 and set(averaged) <= set(points):
+                found[AVERAGE, method, k] = Stat({0: mean([points[panel].mean for panel in averaged])})
     return found
+
+
+def _marks_by_method(points: Points) -> dict[str, str]:
+    """The letters of each method's published figures, of all points together."""
+    letters: dict[str, str] = {}
+    for (_, method, _), point in points.items():
+        letters[method] = ordered(letters.get(method, "") + point.audit)
+    return letters
 
 
 def _look_of_published(method: str) -> dict:

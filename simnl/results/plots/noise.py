@@ -8,9 +8,17 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
-from simnl.results.plots.series import few_enough, nothing, panel_name, panel_of, stats, titled_settings
+from simnl.results.plots.series import (
+    few_enough,
+    legend_names,
+    notes_on,
+    nothing,
+    panel_name,
+    panel_of,
+    stats,
+    titled_settings,
+)
 from simnl.results.tables.common import shots_title
-from simnl.runs.names import display_name
 from simnl.runs.record import reweighting_off
 
 WITHOUT = ", no reweighting"
@@ -60,7 +68,9 @@ def _figure(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) 
     present = {line for _, _, line, _ in table}
     lines = [name for line in methods for name in (line, line + WITHOUT) if name in present]
     places = sorted({(panel, shots) for panel, shots, _, _ in table})
-    names = [display_name(line.removesuffix(WITHOUT)) + (WITHOUT if WITHOUT in line else "") for line in lines]
+    drawn = [r for r in records if r["line"] in lines]
+    shown = legend_names(drawn)
+    names = [shown[line.removesuffix(WITHOUT)] + (WITHOUT if WITHOUT in line else "") for line in lines]
     figure, axes = style.panels(len(places), names, f"{title}\n{style.statistics(table.values())}")
     for (panel, shots), ax in zip(places, axes, strict=True):
         here = {(line, level): cell for (p, k, line, level), cell in table.items() if (p, k) == (panel, shots)}
@@ -73,7 +83,7 @@ def _figure(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) 
         ax.set_xlabel("wrong training labels (%)")
         ax.set_xticks(sorted({level for _, level in here}))
     style.label_rows(axes)
-    style.legend_below(figure, [style.handle(**_look(line)) for line in lines], names)
+    style.legend_below(figure, [style.handle(**_look(line)) for line in lines], names, notes_on(drawn))
     return figure
 
 

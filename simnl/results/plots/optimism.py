@@ -8,10 +8,18 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
-from simnl.results.plots.series import drawn, nothing, panel_name, panel_of, stat_of, titled_settings
+from simnl.results.plots.series import (
+    drawn,
+    legend_names,
+    notes_on,
+    nothing,
+    panel_name,
+    panel_of,
+    stat_of,
+    titled_settings,
+)
 from simnl.results.tables.common import method_order, shots_title
 from simnl.results.tables.protocols import HONEST, ORACLE, PROTOCOLS
-from simnl.runs.names import display_name
 
 ROW = 0.24  # inches per method
 LOOKS = {
@@ -34,7 +42,7 @@ def optimism(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = styl
                 found = _levels([r for r in group if (panel_of(r), r["shots"]) == place], ci)
                 if found:
                     title = f"{panel_name(place[0])}, {shots_title(place[1])}, {setting}"
-                    figures[title] = _figure(title, found)
+                    figures[title] = _figure(title, found, [r for r in group if r["method"] in found])
     if not figures:
         needed = f"no method ran under {ORACLE} and under another protocol"
         raise nothing("protocols", needed, "python tools/audit.py shapes 16")
@@ -49,7 +57,8 @@ def _levels(records: Sequence[dict], ci: str) -> dict[str, dict]:
     return {m: of for m, of in levels.items() if ORACLE in of and any(name in of for name in HONEST)}
 
 
-def _figure(title: str, levels: dict[str, dict]) -> Figure:
+def _figure(title: str, levels: dict[str, dict], records: Sequence[dict]) -> Figure:
+    shown = legend_names(records)
     methods = method_order(levels)[::-1]
     figure = Figure(figsize=(style.SINGLE[0], 1.3 + ROW * len(methods)), layout="constrained")
     ax = figure.add_subplot()
@@ -61,11 +70,11 @@ def _figure(title: str, levels: dict[str, dict]) -> Figure:
             if name in means:
                 marker, colour = LOOKS[name]
                 ax.plot(means[name], height, marker, color=colour, markersize=4.5, alpha=0.85, zorder=2)
-    ax.set_yticks(range(len(methods)), [style.plain(display_name(method)) for method in methods])
+    ax.set_yticks(range(len(methods)), [style.plain(shown[method]) for method in methods])
     ax.set_xlabel("accuracy (%)")
     ax.set_ylim(-0.7, len(methods) - 0.3)
     there = [name for name in PROTOCOLS if any(name in of for of in levels.values())]
     handles = [style.handle(marker=LOOKS[n][0], color=LOOKS[n][1], linestyle="none") for n in there]
-    style.legend_below(figure, handles, there)
+    style.legend_below(figure, handles, there, notes_on(records))
     figure.suptitle(style.plain(title), fontsize="medium")
     return figure

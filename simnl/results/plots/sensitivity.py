@@ -12,7 +12,15 @@ from yacs.config import CfgNode as CN
 
 from simnl.config_names import config_file, known
 from simnl.results.plots import style
-from simnl.results.plots.series import nothing, panel_name, panel_of, stats, titled_settings
+from simnl.results.plots.series import (
+    legend_names,
+    notes_on,
+    nothing,
+    panel_name,
+    panel_of,
+    stats,
+    titled_settings,
+)
 from simnl.results.tables.common import shots_title
 from simnl.results.tables.grids import PARAMETERS
 from simnl.results.tables.model import Stat
@@ -88,7 +96,7 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     looks = [style.line_style(line[0], [o for o in lines if o[0] == line[0]].index(line)) for line in lines]
     methods = {line[0].upper(): line[0] for line in lines}
     drawn = [cell for of_key in points.values() for of_line in of_key.values() for cell in of_line.values()]
-    names = [*_names(lines), "standard value"]
+    names = [*_names(lines, legend_names(records)), "standard value"]
     figure, axes = style.panels(len(keys), names, f"{title}\n{style.statistics(drawn)}")
     for key, ax in zip(keys, axes, strict=True):
         for look, line in zip(looks, lines, strict=True):
@@ -109,17 +117,17 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
         ax.set_xlabel(name.lower() + of_method)
     style.label_rows(axes)
     handles = [style.handle(**look) for look in looks]
-    style.legend_below(figure, [*handles, style.handle(**STANDARD)], names)
+    style.legend_below(figure, [*handles, style.handle(**STANDARD)], names, notes_on(records))
     return figure
 
 
-def _names(lines: Sequence[tuple]) -> list[str]:
-    """Legend texts: method and shots, and what else was set where that tells lines apart."""
+def _names(lines: Sequence[tuple], shown: dict[str, str]) -> list[str]:
+    """Legend texts: method as it is `shown` and shots, and what else was set where that tells lines apart."""
     several = len({line[2] for line in lines}) > 1
     names = []
     for method, shots, rest in lines:
         options = ", ".join(f"{key.rsplit('.', 1)[-1].lower()} {value}" for key, value in rest)
-        names.append(f"{display_name(method)}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
+        names.append(f"{shown[method]}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
     return names
 
 

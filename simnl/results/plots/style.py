@@ -66,6 +66,8 @@ SINGLE = (5.2, 3.6)  # the only panel of a figure
 PER_ROW = 4
 BAND_FROM = 3  # runs
 TITLE_LETTER = 0.085  # inches
+NOTE_SIZE, NOTE_LETTER, NOTE_LINE = 6.5, 0.054, 0.125  # points; inches of a letter and of a line
+LEGEND_PAD = 0.5  # between the legend and the figure's edge, in sizes of the font
 LEGEND_ENTRY, LETTER, LEGEND_LINE = 1.45, 0.065, 0.2  # inches: an entry of 13 letters, one more letter, a line
 
 
@@ -177,10 +179,25 @@ def legend_columns(width: float, labels: Sequence[str]) -> int:
     return max(1, min(len(labels), int(width / entry)))
 
 
-def legend_below(figure: Figure, handles: Sequence, labels: Sequence[str]) -> None:
-    """One legend for all panels, outside of them."""
+def legend_below(figure: Figure, handles: Sequence, labels: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """One legend for all panels, outside of them, and below it notes, for which the figure grows."""
     columns = legend_columns(figure.get_figwidth(), labels)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
+    strip = _notes_at_the_bottom(figure, notes) if notes else 0.0
+    lifted = LEGEND_PAD + 72 * strip / RC["font.size"]  # in sizes of the font
+    look = {"ncols": columns, "handlelength": 3.2, "borderaxespad": lifted}
+    figure.legend(handles, labels, loc="outside lower center", **look)
+
+
+def _notes_at_the_bottom(figure: Figure, notes: Sequence[str]) -> float:
+    """Write notes below all that is drawn, in a strip by which the figure grows; its height in inches."""
+    width, height = figure.get_size_inches()
+    text = "\n".join(textwrap.fill(note, int(width / NOTE_LETTER), break_on_hyphens=False) for note in notes)
+    strip = NOTE_LINE * (text.count("\n") + 2)
+    figure.set_size_inches(width, height + strip)
+    share = strip / (height + strip)
+    figure.set_layout_engine("constrained", rect=(0.0, share, 1.0, 1.0 - share))
+    figure.text(0.02, NOTE_LINE / 2 / (height + strip), plain(text), va="bottom", fontsize=NOTE_SIZE)
+    return strip
 
 
 def handle(**style) -> Line2D:

@@ -40,6 +40,7 @@ MARKS: dict[str, str] = {
 }
 # What the protocol of an imported run is called where the run itself chose nothing.
 LAST_EPOCH, NOTHING_TRAINED = "last epoch", "nothing trained"
+RAISED = dict(zip(MARKS, "ᵗˢᵃᵛᶜᵘˡᵈᵒⁿⁱ", strict=True))  # above the line, where there is no markup
 OF_SELECTION = {
     "test": "t", "source-test": "s", "target": "a", "full-val": "v", "k-val": "v", "constants": "c", "unknown": "n",
 }  # fmt: skip
@@ -102,6 +103,11 @@ def ordered(letters: Iterable[str]) -> str:
     """Each letter once, in the order of `MARKS`."""
     known = set(letters)
     return "".join(letter for letter in MARKS if letter in known)
+
+
+def raised(letters: str) -> str:
+    """Letters of `MARKS` above the line."""
+    return "".join(RAISED[letter] for letter in letters)
 
 
 @cache
