@@ -32,6 +32,10 @@ def main() -> int:
     parser.add_argument(
         "--paper", action="store_true", help="check all data sets, and the weights of the paper's tables"
     )
+    parser.add_argument(
+        "--weights", nargs="+", default=[], metavar="FILE",
+        help="for --paper: OpenAI's files under their own names, RN50.pt and ViT-B-32.pt, where nothing is downloaded",
+    )  # fmt: skip
     parser.add_argument("--root", help="the folder that holds the data sets' folders")
     parser.add_argument("--folder", help="a folder of your own images, as in docs/your_own_data.md")
     parser.add_argument("--deep", action="store_true", help="decode every image, on all cores")
@@ -55,7 +59,10 @@ def main() -> int:
     if args.paper:
         from simnl.runs import weights_check
 
-        weights = [weights_check.check_weights(name, tables) for name, tables in weights_check.PAPER.items()]
+        weights = [
+            weights_check.check_weights(name, tables, weights_check.file_for(name, args.weights))
+            for name, tables in weights_check.PAPER.items()
+        ]
         print(f"\n{weights_check.render(weights)}")
         right = right and all(report.right for report in weights)
     return int(not right)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import open_clip
 from tabulate import tabulate
 
 from simnl.clip.model import WeightsUnavailable, load_clip
 from simnl.escaping import printable
+from simnl.files import sha256_of
 from simnl.runs.backbones import backbone_settings
 from simnl.runs.config import assemble
 
 PAPER = {"rn50": "Tables A1 and A3", "vit_b32": "Table A2"}  # backbone yaml: where the paper uses it
+OPENAI = "openai"  # the tag; the address of its file has the file's SHA-256 before the file's name
 LOGIT_SCALE = 100.0  # exp of the scale in every checkpoint that OpenAI published
 RIGHT = "right"
 
@@ -57,6 +61,8 @@ def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
     """
     files, settings = backbone_settings(name, weights)
     keys = assemble(files, settings=settings).MODEL.BACKBONE
+    if problem := _changed(keys.ARCH, Path(weights)) if weights else "":
+        return WeightsReport(name, tables, "not OpenAI's", problem=problem)
     try:
         clip = load_clip(keys.ARCH, keys.WEIGHTS, keys.PRECISION)
     except WeightsUnavailable as error:
@@ -66,6 +72,33 @@ def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
         problem = f"their logit scale is {scale:.2f}, and that of all of OpenAI's is {LOGIT_SCALE:g}"
         return WeightsReport(name, tables, "not OpenAI's", clip.fingerprint, scale, problem)
     return WeightsReport(name, tables, RIGHT, clip.fingerprint, scale)
+
+
+def file_for(name: str, files: Sequence[str]) -> str:
+    """The file of OpenAI's weights of a backbone, of some files that are known by their names; empty where it is not
+    among them.
+
+    Args:
+        name: of a yaml in configs/backbones.
+        files: paths that end in `RN50.pt`, `ViT-B-32.pt`, ...
+    """
+    configs, settings = backbone_settings(name, "")
+    arch = assemble(configs, settings=settings).MODEL.BACKBONE.ARCH
+    return next((file for file in files if Path(file).name == _published(arch)[1]), "")
+
+
+def _published(arch: str) -> tuple[str, str]:
+    """SHA-256 and name of the file that OpenAI published for an architecture, as its address has them."""
+    _, digest, name = open_clip.get_pretrained_url(arch, OPENAI).rsplit("/", 2)
+    return digest, name
+
+
+def _changed(arch: str, file: Path) -> str:
+    """What is wrong with a file of OpenAI's name; empty where it is theirs, and for a file of another name."""
+    digest, name = _published(arch)
+    if file.name != name or not file.is_file() or sha256_of(file) == digest:
+        return ""
+    return f"the SHA-256 of {file} begins with {sha256_of(file)[:12]}, and that of OpenAI's {name} with {digest[:12]}"
 
 
 def render(reports: Sequence[WeightsReport]) -> str:
