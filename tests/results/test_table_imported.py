@@ -141,3 +141,9 @@ def test_no_paired_difference_and_a_mark_in_the_list_of_runs():
     listed = render_tables([runs_table(summarise(OURS + THEIRS))], "markdown")
     assert listed.count("<sup>c,i</sup>") == 1
     assert "(i) MaPLe, PromptSRC, Unheard: imported" in listed
+
+
+def test_nobody_is_told_to_compute_logits_of_an_imported_run(caplog):
+    with pytest.raises(ValueError, match="None of these runs has usable logits"):
+        build("metrics", THEIRS, Request())
+    assert not caplog.records

@@ -36,7 +36,7 @@ MARKS: dict[str, str] = {
     "d": "training images are drawn by code of their own, and are not CoOp's draws",
     "o": "one run",
     "n": "not known",
-    "i": "imported from the log of another program, which does not say its weights, split and prompts",
+    "i": "imported from the log of another program, which does not say its weights, split and prompts, and not ranked",
 }
 # What the protocol of an imported run is called where the run itself chose nothing.
 LAST_EPOCH, NOTHING_TRAINED = "last epoch", "nothing trained"
@@ -250,5 +250,7 @@ def footnotes(marked: Iterable[tuple[str, str]]) -> list[str]:
     notes = [f"({letter}) {', '.join(sorted(used[letter]))}: {MARKS[letter]}" for letter in MARKS if letter in used]
     if not notes:
         return []
-    which = "published and imported" if "i" in used else "published"
-    return [f"Letters at {which} figures: what the authors' released code does (docs/audit.md). {'; '.join(notes)}."]
+    imported = "i" in used
+    which, beside = " and imported" * imported, ", which need not be the code that ran" * imported
+    what = f"what the authors' released code does (docs/audit.md){beside}"
+    return [f"Letters at published{which} figures: {what}. {'; '.join(notes)}."]

@@ -12,7 +12,7 @@ from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.lists import labelled_runs, listed
 from simnl.results.tables.model import Cell, Table, text
-from simnl.results.tables.records import SETTING, by_setting, options_text, prompts_text
+from simnl.results.tables.records import SETTING, by_setting, is_imported, options_text, prompts_text
 from simnl.runs.names import dataset_name
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,14 @@ METRICS_CAPTION = [
 def metrics_tables(records: Sequence[dict], request: Request) -> list[Table]:
     """Accuracy and its kin, likelihood and calibration: one table per setting, data set and number of shots.
 
-    Runs that keep no logits are named in a warning, and left out.
+    Runs that keep no logits are named in a warning, and left out, as are imported runs, which have neither logits nor
+    a head to compute them from.
 
     Raises:
         ValueError: no run keeps its logits.
     """
-    found = [{**record, "figures": figures} for record, figures in _evaluated(records)]
+    ours = [record for record in records if not is_imported(record)]
+    found = [{**record, "figures": figures} for record, figures in _evaluated(ours)]
     if not found:
         raise ValueError("None of these runs has usable logits, of which the layout metrics is made; see the warnings.")
     return [_metrics_table(group, request) for group in by_setting(found, also=["dataset", "shots"])]
