@@ -76,5 +76,8 @@ def _figure(title: str, levels: dict[str, dict], records: Sequence[dict]) -> Fig
     there = [name for name in PROTOCOLS if any(name in of for of in levels.values())]
     handles = [style.handle(marker=LOOKS[n][0], color=LOOKS[n][1], linestyle="none") for n in there]
     style.legend_below(figure, handles, there, notes_on(records))
-    figure.suptitle(style.plain(title), fontsize="medium")
+    seeds = style.points([stat for of in levels.values() for stat in of.values()])
+    figure.suptitle(
+        style.plain(f"{title}\n{seeds}; lines: from an honest choice to the choice on test images"), fontsize="medium"
+    )
     return figure

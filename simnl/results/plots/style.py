@@ -119,12 +119,20 @@ def band(stat: Stat) -> float:
 
 def statistics(cells: Iterable[Stat]) -> str:
     """What points and bands are, for a figure's title."""
-    counts = sorted({cell.n for cell in cells})
-    seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
-    if counts == [1]:
-        return "one seed, no intervals"
+    cells = list(cells)
+    most = max(cell.n for cell in cells)
+    if most == 1:
+        return f"{points(cells)}, no intervals"
     ci = {"t": "Student t", "normal": "normal"}[next(iter(cells)).ci]
-    return f"mean of {seeds}; " + (f"bands: 95 % intervals ({ci})" if counts[-1] >= BAND_FROM else "too few for bands")
+    return f"{points(cells)}; " + (f"bands: 95 % intervals ({ci})" if most >= BAND_FROM else "too few for bands")
+
+
+def points(cells: Iterable[Stat]) -> str:
+    """What points are: `one seed`, `mean of 3 seeds`, `mean of 2 to 3 seeds`."""
+    counts = sorted({cell.n for cell in cells})
+    if counts == [1]:
+        return "one seed"
+    return f"mean of {counts[0]} seeds" if len(counts) == 1 else f"mean of {counts[0]} to {counts[-1]} seeds"
 
 
 def panels(count: int, labels: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
