@@ -21,9 +21,8 @@ from simnl.errors import fail_politely
 from simnl.locations import default_cache
 
 
-@fail_politely
-def main() -> int:
-    """Entry point; 0 only where every data set asked for is right."""
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,6 +45,13 @@ def main() -> int:
         "once, which takes minutes for most data sets and an hour or more for ImageNet. Runs need not read them again",
     )
     parser.add_argument("--cache", help="where digests of files are remembered [CACHE, else ~/.cache/simnl]")
+    return parser
+
+
+@fail_politely
+def main() -> int:
+    """Entry point; 0 only where every data set asked for is right."""
+    parser = build_parser()
     args = parser.parse_args()
     if not args.folder and not args.root:
         parser.error("give --root, the folder that holds the data sets' folders, or --folder, one of your own images")

@@ -41,7 +41,7 @@ class Log:
     Attributes:
         path: the file.
         arguments, config: values as text; the config's by dotted key.
-        accuracy: percent, of the last evaluation on test images.
+        accuracy: percent, of the evaluation on test images.
         total: test images; None where the log does not say.
         versions: of libraries, where the log says so.
         targets: accuracies on other data sets, or on `new` classes, from logs that tested the same head.
@@ -94,7 +94,8 @@ def find_logs(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there is no such folder, or no log in it.
     """
-    found = sorted(path for path in folder.rglob(f"{LOG}*") if path.name == LOG or path.name.startswith(f"{LOG}-"))
+    named = (path for path in folder.rglob(f"{LOG}*") if path.name == LOG or path.name.startswith(f"{LOG}-"))
+    found = sorted(path for path in named if path.is_file())
     if not found:
         raise FileNotFoundError(f"There is no {LOG} below {folder}. Name the folder that the plugin wrote its runs to.")
     return found
@@ -211,7 +212,7 @@ def _checked(path: Path, figures: Mapping[str, float]) -> tuple[float, int | Non
     total, correct = figures.get("total"), figures.get("correct")
     accuracy = 100 * correct / total if total and correct is not None else figures.get("accuracy")
     if accuracy is None or not 0 <= accuracy <= 100:
-        raise ValueError(f"{path}: the last evaluation has no accuracy from 0 to 100.")
+        raise ValueError(f"{path}: the evaluation has no accuracy from 0 to 100.")
     if total and "accuracy" in figures and abs(accuracy - figures["accuracy"]) > DIGITS:
         raise ValueError(
             f"{path}: {correct:.0f} of {total:.0f} images are not the {figures['accuracy']} % beside them."

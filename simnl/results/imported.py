@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from simnl.errors import describe
 from simnl.fewshot.capabilities import CROSS, NEW_CLASSES
 from simnl.results.dassl_log import DIGITS, Log, find_logs, read_log
 from simnl.results.published.audit import LAST_EPOCH, NOTHING_TRAINED
@@ -146,8 +147,8 @@ def records_below(folder: Path) -> Iterator[tuple[dict | None, str]]:
     for path in find_logs(folder):
         try:
             logs.append(read_log(path))
-        except ValueError as error:
-            problems.append(str(error))
+        except (OSError, ValueError) as error:
+            problems.append(describe(error))
     runs, left = joined(logs, folder)
     for run in runs:
         if run.shots < 0:
