@@ -57,17 +57,20 @@ def main() -> int:
         parser.error("give --root, the folder that holds the data sets' folders, or --folder, one of your own images")
     if args.folder and (args.names or args.all or args.paper):
         parser.error("--folder is a check of its own: leave the names out")
+    if args.weights and not args.paper:
+        parser.error("--weights is for --paper")
     from simnl.runs.data_check import render
 
+    if args.paper:
+        from simnl.runs import weights_check
+
+        files = weights_check.files_for(args.weights)
     found = reports(args)
     print(render(found))
     right = all(report.right for report in found)
     if args.paper:
-        from simnl.runs import weights_check
-
         weights = [
-            weights_check.check_weights(name, tables, weights_check.file_for(name, args.weights))
-            for name, tables in weights_check.PAPER.items()
+            weights_check.check_weights(name, tables, files[name]) for name, tables in weights_check.PAPER.items()
         ]
         print(f"\n{weights_check.render(weights)}")
         right = right and all(report.right for report in weights)

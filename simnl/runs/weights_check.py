@@ -74,17 +74,25 @@ def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
     return WeightsReport(name, tables, RIGHT, clip.fingerprint, scale)
 
 
-def file_for(name: str, files: Sequence[str]) -> str:
-    """The file of OpenAI's weights of a backbone, of some files that are known by their names; empty where it is not
-    among them.
+def files_for(files: Sequence[str]) -> dict[str, str]:
+    """The file of each backbone of `PAPER`, of files that are known by OpenAI's names; empty where there is none.
 
     Args:
-        name: of a yaml in configs/backbones.
-        files: paths that end in `RN50.pt`, `ViT-B-32.pt`, ...
+        files: paths that end in `RN50.pt` or `ViT-B-32.pt`.
+
+    Raises:
+        ValueError: a file of another name.
     """
-    configs, settings = backbone_settings(name, "")
-    arch = assemble(configs, settings=settings).MODEL.BACKBONE.ARCH
-    return next((file for file in files if Path(file).name == _published(arch)[1]), "")
+    named = {_published(_arch(name))[1]: name for name in PAPER}
+    unknown = [file for file in files if Path(file).name not in named]
+    if unknown:
+        raise ValueError(f"{unknown[0]} has none of the names by which OpenAI's files are known: {', '.join(named)}.")
+    return dict.fromkeys(PAPER, "") | {named[Path(file).name]: file for file in files}
+
+
+def _arch(name: str) -> str:
+    files, settings = backbone_settings(name, "")
+    return assemble(files, settings=settings).MODEL.BACKBONE.ARCH
 
 
 def _published(arch: str) -> tuple[str, str]:

@@ -40,7 +40,7 @@ def test_a_file_of_openais_name_has_openais_content(monkeypatch, tmp_path, conte
         weights_check, "load_clip", lambda *_: SimpleNamespace(logit_scale=100.0, fingerprint="ab" * 32)
     )
     (tmp_path / "RN50.pt").write_bytes(content)
-    file = weights_check.file_for("rn50", ["elsewhere/ViT-B-32.pt", str(tmp_path / "RN50.pt")])
+    file = str(tmp_path / "RN50.pt")
     report = weights_check.check_weights("rn50", "Table A1", file)
     assert (report.right, report.state) == (right, "right" if right else "not OpenAI's")
     digest = hashlib.sha256(content).hexdigest()
@@ -49,8 +49,9 @@ def test_a_file_of_openais_name_has_openais_content(monkeypatch, tmp_path, conte
 
 
 def test_the_addresses_of_openais_files_have_their_check_sums():
-    for name, file in (("rn50", "RN50.pt"), ("vit_b32", "ViT-B-32.pt")):
-        assert weights_check.file_for(name, [f"/w/{file}", "/w/RN101.pt"]) == f"/w/{file}"
+    assert weights_check.files_for(["/w/ViT-B-32.pt"]) == {"rn50": "", "vit_b32": "/w/ViT-B-32.pt"}
+    with pytest.raises(ValueError, match=r"/w/RN101.pt has none of the names .*: RN50.pt, ViT-B-32.pt\."):
+        weights_check.files_for(["/w/RN50.pt", "/w/RN101.pt"])
     assert weights_check._published("RN50-quickgelu")[0].startswith("afeb0e10f9e5")
     assert weights_check._published("ViT-B-32-quickgelu")[0].startswith("40d365715913")
 
