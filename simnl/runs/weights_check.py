@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from simnl.clip.model import WeightsUnavailable, load_clip
+from simnl.clip.fetching import WeightsUnavailable
+from simnl.clip.model import load_clip
 from simnl.escaping import printable
 from simnl.runs.backbones import backbone_settings
 from simnl.runs.config import assemble
