@@ -24,8 +24,9 @@ from simnl.fewshot import head_file
 from simnl.fewshot.head_file import FILE
 from simnl.fewshot.loaded_head import LoadedHead
 
+CLIENT = "httpx"  # what huggingface_hub talks to the hub with; its errors have no class of huggingface_hub's
 REFUSED = {
-    401: "the hub does not accept the token, or there is none: log in with `hf auth login`, or give token",
+    401: "there is no such repository, or the hub does not accept the token: use `hf auth login`, or give token",
     403: "the token may not write there: it needs the permission to write",
     404: "there is no such repository, or it is private and the token cannot see it",
 }
@@ -91,10 +92,12 @@ def told(repository: str) -> Iterator[None]:
         raise (ValueError if status in REFUSED else ConnectionError)(f"{repository}: {said}.") from error
     except EntryNotFoundError as error:  # asked for what is here alone
         raise ValueError(f"{FILE} of {repository} is not on this machine: leave local_files_only out.") from error
-    except OSError as error:
+    except Exception as error:
+        if not isinstance(error, ConnectionError) and type(error).__module__.partition(".")[0] != CLIENT:
+            raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise ConnectionError(
-            f"{repository}: {str(error).splitlines()[0]}. Check the network, or write the files to a folder first "
-            "(save_pretrained)."
+            f"{repository}: {reason}. Check the network, or write the files to a folder first (save_pretrained)."
         ) from error
 
 

@@ -112,12 +112,11 @@ def _tell_assumptions(arch: str, path: str) -> None:
 def check_activation(arch: str, quick_gelu: bool, what: str) -> None:
     """Refuse weights that were trained with another activation: the model would run and be a few points wrong.
 
-    An architecture that exists with one activation alone (roberta-ViT-B-32) was trained with that one, whatever a tag
-    says.
+    A tag states QuickGELU or nothing, so an architecture that has it by its own name (roberta-ViT-B-32) is believed.
     """
     has = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
     other = f"{arch}-quickgelu" if quick_gelu else arch.removesuffix("-quickgelu")
-    if has == quick_gelu or other == arch or other not in open_clip.list_models():
+    if has == quick_gelu or other == arch:
         return
     raise ValueError(
         f"The {what} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, but {arch} uses "

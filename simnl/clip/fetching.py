@@ -113,11 +113,11 @@ def _in_hub_cache(location: str) -> bool:
 
 
 def check_hub() -> None:
-    """Raise OSError if the model hub does not answer (proxies are respected; any answer will do)."""
+    """Raise ConnectionError if the model hub does not answer (proxies are respected; any answer will do)."""
     endpoint = huggingface_hub.constants.ENDPOINT
     try:
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT).close()
     except urllib.error.HTTPError:
         return
     except OSError as error:
-        raise OSError(f"{endpoint} does not answer ({error})") from error
+        raise ConnectionError(f"{endpoint} does not answer ({error})") from error

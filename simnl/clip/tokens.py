@@ -10,7 +10,7 @@ from typing import Any
 import open_clip
 
 from simnl.clip.architectures import hub_text_config, hub_tokenizer
-from simnl.clip.fetching import WeightsUnavailable, is_at_hand
+from simnl.clip.fetching import WeightsUnavailable, check_hub, is_at_hand
 from simnl.clip.tiny_clip import BUNDLED
 
 Tokenizer = Callable[..., Any]  # (prompts, context_length) -> token ids (B, L) int64
@@ -51,10 +51,19 @@ def tokenizer_of(arch: str) -> Tokenizer:
     if not name:
         return open_clip.get_tokenizer(arch)
     try:
-        # Where the files are here, nothing is asked of the hub, whose client would try for most of a minute.
-        return open_clip.get_tokenizer(arch, local_files_only=is_at_hand(name, "tokenizer_config.json"))
+        return _of_the_hub(arch, name)
     except (OSError, ValueError, ImportError) as error:
         raise _unavailable(arch, "tokenizer", name, error) from error
+
+
+def _of_the_hub(arch: str, name: str) -> Tokenizer:
+    """Where the files are here, nothing is asked of the hub, whose client would try for most of a minute."""
+    if is_at_hand(name, "tokenizer_config.json"):
+        try:
+            return open_clip.get_tokenizer(arch, local_files_only=True)
+        except OSError:  # some of them: a download was broken off
+            check_hub()
+    return open_clip.get_tokenizer(arch)
 
 
 def _unavailable(arch: str, what: str, name: str, error: Exception) -> WeightsUnavailable:

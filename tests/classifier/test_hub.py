@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -129,7 +130,7 @@ def test_what_goes_wrong_is_one_sentence(hub, fitted, tmp_path):
         with pytest.raises(ValueError, match=re.escape(said)) as caught:
             FewShotClassifier.from_pretrained(name, device="cpu")
         assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="heads: the hub does not accept the token"):
+    with pytest.raises(ValueError, match="me/heads: there is no such repository, or the hub does not accept the token"):
         fitted.push_to_hub("me/heads", token="hf_wrong")
     hub.fail = 403
     with pytest.raises(ValueError, match="the token may not write there"):
@@ -148,6 +149,22 @@ def test_without_a_network_it_is_told_at_once(fitted, monkeypatch):
     for act in (lambda: fitted.push_to_hub("me/x", **RIGHT), lambda: FewShotClassifier.from_pretrained("me/x")):
         with pytest.raises(ConnectionError, match=r"me/x: http://127.0.0.1:9 does not answer.*save_pretrained"):
             act()
+
+
+def test_a_connection_that_breaks_off_is_told_and_a_full_disk_is_none(hub, fitted, monkeypatch):
+    def breaks(error):
+        def push(*args, **options):
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.ModelHubMixin.push_to_hub", push)
+
+    breaks(httpx.ReadTimeout("timed out"))
+    with pytest.raises(ConnectionError, match=r"me/x: timed out\. Check the network"):
+        fitted.push_to_hub("me/x", **RIGHT)
+    breaks(OSError(28, "No space left on device"))
+    with pytest.raises(OSError, match="No space left") as caught:
+        fitted.push_to_hub("me/x", **RIGHT)
+    assert not isinstance(caught.value, ConnectionError)
 
 
 def test_what_was_downloaded_needs_no_hub(hub, fitted, features):
