@@ -26,7 +26,7 @@ PAGE = ROOT / "docs" / "backbones.md"
 ARCHITECTURES = (
     "RN50-quickgelu", "RN50", "ViT-B-32-quickgelu", "ViT-B-32", "ViT-L-14-336-quickgelu", "ViT-L-14-CLIPA",
     "ViT-H-14-worldwide-quickgelu", "ViT-B-16-SigLIP", "ViT-B-16-SigLIP2", "coca_ViT-B-32", "EVA02-B-16",
-    "convnext_base", "MobileCLIP2-S0", "MobileCLIP2-B", "PE-Core-B-16", "roberta-ViT-B-32",
+    "convnext_base", "MobileCLIP2-S0", "PE-Core-B-16", "roberta-ViT-B-32",
     "xlm-roberta-base-ViT-B-32", "mt5-base-ViT-B-32", "nllb-clip-base", "BiomedCLIP",
 )  # fmt: skip
 NUMBERS = {

@@ -29,7 +29,6 @@ PLAIN = {"embed_dim": WIDTH, "depth": 2, "num_heads": 2, "img_size": SIZE}
 NARROW = {"layers": (1, 1, 1, 1), "embed_dims": (8, 16, 32, 64)}
 TIMM = {  # what is smaller in each of timm's towers
     "vit_base_patch16_siglip_224": PLAIN, "eva02_base_patch16_clip_224": PLAIN,
-    "vit_base_mci_224": {"depth": 1, "img_size": SIZE},  # its stem has the width of the blocks
     "vit_pe_core_base_patch16_224": PLAIN, "vit_base_patch16_224": PLAIN, "fastvit_mci0": NARROW,
     "convnext_base": {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)},
 }  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simnl.clip import tiny_clip
-from simnl.config_names import check_name, known
+from simnl.config_names import check_name, config_file, known
 from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
 from simnl.runs.config import ConfigError, assemble, coerce
@@ -19,6 +19,12 @@ DTD = CONFIGS / "datasets" / "dtd.yaml"
 SIMNL = CONFIGS / "trainers" / "SimNL.yaml"
 NAME = {"TRAINER.NAME": "SimNL"}
 
+DOMAINS = {  # backbone -> the prompt for pictures of one's own
+    "biomedclip": "this is a photo of {}.",
+    "remoteclip": "a satellite photo of {}.",
+    "bioclip2": "a photo of {}.",
+}
+
 
 def simnl(*options: str, dataset: Path = DTD, **settings):
     return assemble([BACKBONE, dataset, SIMNL], options, {**NAME, **settings})
@@ -27,7 +33,8 @@ def simnl(*options: str, dataset: Path = DTD, **settings):
 @pytest.mark.parametrize("trainer", known("trainers"))
 def test_every_trainer_dataset_backbone_loads(trainer):
     method = CONFIGS / "trainers" / f"{trainer}.yaml"
-    for dataset, backbone in itertools.product(known("datasets"), known("backbones")):
+    few = itertools.product(("imagefolder", "eurosat"), DOMAINS)  # which bring prompts, and nothing that methods read
+    for dataset, backbone in (*itertools.product(known("datasets"), set(known("backbones")) - set(DOMAINS)), *few):
         files = [CONFIGS / "backbones" / f"{backbone}.yaml", CONFIGS / "datasets" / f"{dataset}.yaml", method]
         cfg = assemble(files, [], {"TRAINER.NAME": trainer})
         assert cfg.DATASET.NAME
@@ -166,3 +173,13 @@ def test_all_of_coops_names_are_there():
     coop += " ucf101"
     variants = "imagenetv2 imagenet_sketch imagenet_a imagenet_r"
     assert {*coop.split(), *variants.split(), "shapes"} <= set(known("datasets"))
+
+
+@pytest.mark.parametrize(("backbone", "template"), DOMAINS.items())
+def test_models_for_a_domain_bring_prompts_for_own_images_alone(backbone, template):
+    files, _ = backbone_settings(backbone)
+    own, other = (config_file("datasets", name) for name in ("imagefolder", "eurosat"))
+    assert [template] == assemble([*files, own]).PROMPTS.POSITIVE
+    given = assemble([*files, own], ["PROMPTS.POSITIVE", "['a {}.']"])
+    assert given.PROMPTS.POSITIVE == ["a {}."]
+    assert assemble([*files, other]).PROMPTS.POSITIVE == assemble([other]).PROMPTS.POSITIVE
