@@ -1,7 +1,8 @@
-"""Write the tables of docs/methods.md, which are made from the docstrings and declarations of the methods.
+"""Write the tables of docs/methods.md and docs/backbones.md, which are made from what methods declare of themselves and
+from the configs of architectures.
 
-python tools/methods.py           # write the page
-python tools/methods.py --check   # only say whether it is up to date
+python tools/methods.py           # write the pages
+python tools/methods.py --check   # only say whether they are up to date
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
 from simnl.errors import fail_politely
-from simnl.files import write_text_atomically
-from simnl.runs.method_table import PAGE, filled
+from simnl.runs import backbone_table, method_table
+from simnl.runs.pages import write_page
+
+PAGES = {page.PAGE: page.TABLES for page in (method_table, backbone_table)}
 
 
 @fail_politely
@@ -23,19 +26,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where the page is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
     args = parser.parse_args()
-    page = PAGE.read_text(encoding="utf-8")
-    new = filled(page)
-    if new == page:
-        print(f"{PAGE} is up to date.")
-        return 0
-    if args.check:
-        print(as_typed(f"{PAGE} is out of date. Run: python tools/methods.py"), file=sys.stderr)
-        return 1
-    write_text_atomically(PAGE, new)
-    print(f"{PAGE} is written.")
-    return 0
+    current = {path: write_page(path, tables, args.check) for path, tables in PAGES.items()}
+    for path, is_current in current.items():
+        if is_current or not args.check:
+            print(f"{path} is {'up to date' if is_current else 'written'}.")
+        else:
+            print(as_typed(f"{path} is out of date. Run: python tools/methods.py"), file=sys.stderr)
+    return int(args.check and not all(current.values()))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.lora import AdaptedCLIP, LoRAOptions, add_lora
 from simnl.clip.text import PromptSet, class_weights
+from simnl.fewshot.capabilities import TRANSFORMER
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import TowerHead
@@ -81,6 +82,7 @@ class CLIPLoRA(VLTrainer):
 
     image_encoder_frozen = False
     needs_vit = True
+    needs_text = TRANSFORMER
     base_to_new = True
 
     @classmethod

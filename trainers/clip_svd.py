@@ -32,6 +32,7 @@ from simnl.clip.prompt_learning import Sentences, TextTower
 from simnl.clip.singular import SingularValues
 from simnl.clip.text import PromptSet, class_weights
 from simnl.clip.towers import ImageTower
+from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import TowerHead
 from simnl.fewshot.trainer import VLTrainer
@@ -80,6 +81,8 @@ class CLIPSVD(VLTrainer):
 
     image_encoder_frozen = False
     needs_vit = True
+    needs_class_token = True
+    needs_text = CLIP_TEXT
     base_to_new = True
 
     @classmethod

@@ -27,6 +27,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
+from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.prompt_head import initial_context
@@ -107,6 +108,7 @@ class CoCoOp(VLTrainer):
 
     prompt_sets = ()
     text_features_cached = False
+    needs_text = CLIP_TEXT
     base_to_new = True
 
     @classmethod

@@ -29,7 +29,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
-from simnl.fewshot.capabilities import is_on_new_classes
+from simnl.fewshot.capabilities import CLIP_TEXT, is_on_new_classes
 from simnl.fewshot.head import ClassifierHead
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.prompt_head import PromptHead, initial_context
@@ -87,6 +87,7 @@ class CoOp(VLTrainer):
 
     prompt_sets = ()
     text_features_cached = False
+    needs_text = CLIP_TEXT
     base_to_new = True  # with one context for all classes
     revision = 2  # 1: with CSC all classes started at one draw, and also with initial words each had its own context
 

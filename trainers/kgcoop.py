@@ -24,6 +24,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower
+from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.losses import consistency_loss
 from simnl.fewshot.prompt_head import PromptHead, initial_context
 from simnl.fewshot.task import FewShotTask
@@ -65,6 +66,7 @@ class KgCoOp(VLTrainer):
     """
 
     text_features_cached = False
+    needs_text = CLIP_TEXT
     base_to_new = True
 
     @classmethod

@@ -29,6 +29,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words, num_tokens
+from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.prompt_head import PromptHead, initial_context
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -114,6 +115,7 @@ class ProGrad(VLTrainer):
     """
 
     text_features_cached = False
+    needs_text = CLIP_TEXT
     base_to_new = True
 
     @classmethod

@@ -28,6 +28,7 @@ from simnl.clip.deep_prompts import random_tokens, seeded_linear
 from simnl.clip.prompt_learning import Sentences, TextTower, plain_text_features
 from simnl.clip.text import readable
 from simnl.clip.towers import Tokens, check_depth
+from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import TowerHead
@@ -106,6 +107,7 @@ class TCP(VLTrainer):
 
     prompt_sets = ()
     text_features_cached = False
+    needs_text = CLIP_TEXT
     base_to_new = True
 
     @classmethod

@@ -24,6 +24,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.deep_prompts import VisionPrompts
 from simnl.clip.prompt_learning import plain_text_features
 from simnl.clip.towers import ImageTower
+from simnl.fewshot.capabilities import ANY_TEXT
 from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
@@ -66,6 +67,8 @@ class VPT(LearnsInTowers, VLTrainer):
         parameters: see its docstring
         checked: authors' code, where its outputs are at hand; formula
     """
+
+    needs_text = ANY_TEXT  # texts are encoded by the frozen tower as it is
 
     @classmethod
     def default_cfg(cls) -> CN:

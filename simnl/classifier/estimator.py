@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from yacs.config import CfgNode as CN
 
 from simnl.classifier import inputs, training
-from simnl.classifier.examples import Examples, dataset_of, divide, read_examples
+from simnl.classifier.examples import Examples, checked_labels, dataset_of, divide, read_examples
+from simnl.classifier.hub import Shareable
 from simnl.classifier.isolation import undisturbed
 from simnl.classifier.prediction import PREFIX, Fitted
 from simnl.fewshot.head_file import load as load_head_file
@@ -32,7 +33,7 @@ TINY_WARNING = (
 )
 
 
-class FewShotClassifier(ClassifierMixin, BaseEstimator):
+class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
     """A frozen CLIP, adapted to classes of one's own with a few examples each.
 
     It learns from pictures (a list of paths or PIL images), or from raw image features (N, D) that were computed
@@ -152,6 +153,18 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """The label with the highest logit, (N,)."""
         best = self.logits(X).argmax(1)
         return self.classes_[best]
+
+    def indices_of(self, y) -> np.ndarray:
+        """Labels as positions in `classes_`, (N,).
+
+        Raises:
+            ValueError: a label that is none of them.
+        """
+        labels = checked_labels(y, len(y), "y")
+        unknown = set(labels.tolist()) - set(self.classes_.tolist())
+        if unknown:
+            raise ValueError(f"y has the label {min(unknown, key=str)!r}, which the classifier does not know.")
+        return np.searchsorted(self.classes_, labels)
 
     # ------------------------------------------------------------------ files
 

@@ -90,7 +90,7 @@ def without_weights(arch: str) -> CLIPModel:
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        return open_clip.create_model(arch)
+        return open_clip.create_model(arch, pretrained_text=False)  # else a Hugging Face tower's would be fetched
     finally:
         root.setLevel(level)
 
@@ -110,11 +110,14 @@ def _tell_assumptions(arch: str, path: str) -> None:
 
 
 def check_activation(arch: str, quick_gelu: bool, what: str) -> None:
-    """Refuse weights that were trained with another activation: the model would run and be a few points wrong."""
+    """Refuse weights that were trained with another activation: the model would run and be a few points wrong.
+
+    A tag states QuickGELU or nothing, so an architecture that has it by its own name (roberta-ViT-B-32) is believed.
+    """
     has = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
-    if has == quick_gelu:
-        return
     other = f"{arch}-quickgelu" if quick_gelu else arch.removesuffix("-quickgelu")
+    if has == quick_gelu or other == arch:
+        return
     raise ValueError(
         f"The {what} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, but {arch} uses "
         f"{'QuickGELU' if has else 'GELU'}. Set MODEL.BACKBONE.ARCH to '{other}'."

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import urllib.error
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import open_clip
+from huggingface_hub.errors import EntryNotFoundError
 
+HUB = "hf-hub:"  # before the place of weights on the hub
+HUB_CONFIG = "open_clip_config.json"
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip asks the hub for
 HUB_TIMEOUT = 5.0  # seconds
 
@@ -25,14 +32,78 @@ def fetch_weights(arch: str, tag: str) -> str:
     source = open_clip.get_pretrained_cfg(arch, tag)
     try:
         if source.get("hf_hub") and not _in_hub_cache(source["hf_hub"]):
-            _check_hub()  # the hub's client would retry for most of a minute
+            check_hub()  # the hub's client would retry for most of a minute
         return open_clip.download_pretrained(source)
     except (RuntimeError, OSError) as error:
-        raise WeightsUnavailable(
-            f"Could not get the weights '{tag}' of {arch}: {str(error).splitlines()[0]}\nWith a network they are "
-            "downloaded on first use. Without one, copy the checkpoint here and give its path (WEIGHTS=/path/to/file), "
-            "or try the program with the bundled model (BACKBONE=tiny)."
-        ) from error
+        raise _unavailable(tag, arch, error) from error
+
+
+def is_hub_file(weights: str) -> bool:
+    """True where WEIGHTS names a repository of the hub, or a file in it: `hf-hub:OWNER/NAME`, `hf-hub:OWNER/NAME/FILE`.
+
+    Raises:
+        ValueError: it begins like this, and goes on otherwise.
+    """
+    if not weights.startswith(HUB):
+        return False
+    parts = weights.removeprefix(HUB).split("/")
+    if len(parts) < 2 or not all(parts):
+        raise ValueError(
+            f"WEIGHTS is '{weights}': weights of the hub are named {HUB}OWNER/NAME or {HUB}OWNER/NAME/FILE."
+        )
+    return True
+
+
+def fetch_file(arch: str, weights: str) -> tuple[str, dict[str, Any]]:
+    """Weights of a repository of the hub (see `is_hub_file`), downloaded on first use.
+
+    Returns:
+        The path of the file, and open_clip's config in the repository; an empty one where it has none.
+
+    Raises:
+        WeightsUnavailable: as of `fetch_weights`.
+    """
+    owner, name, *file = weights.removeprefix(HUB).split("/", 2)
+    repository = f"{owner}/{name}"
+    try:
+        path = next(filter(None, (_fetched(repository, one) for one in file or HUB_FILES)), None)
+        config = _fetched(repository, HUB_CONFIG)
+        if path is None:
+            raise OSError(f"{repository} has no file {' or '.join(file or HUB_FILES)}.")
+        return path, json.loads(Path(config).read_text(encoding="utf-8")) if config else {}
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _unavailable(weights, arch, error) from error
+
+
+def _fetched(repository: str, file: str) -> str | None:
+    """Path of a file of the hub; None where the repository has no such file."""
+    if huggingface_hub.try_to_load_from_cache(repository, file) is huggingface_hub._CACHED_NO_EXIST:
+        return None
+    try:
+        here = is_at_hand(repository, file)
+        return huggingface_hub.hf_hub_download(repository, file, local_files_only=here)
+    except EntryNotFoundError:
+        return None
+
+
+def is_at_hand(repository: str, file: str) -> bool:
+    """Whether a file of the hub is on this machine. A folder may stand in the place of the repository.
+
+    Raises:
+        OSError: it is not, and the hub does not answer.
+    """
+    if os.path.isdir(repository) or isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str):
+        return True
+    check_hub()
+    return False
+
+
+def _unavailable(weights: str, arch: str, error: Exception) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"Could not get the weights '{weights}' of {arch}: {str(error).splitlines()[0]}\nWith a network they are "
+        "downloaded on first use. Without one, copy the checkpoint here and give its path (WEIGHTS=/path/to/file), "
+        "or try the program with the bundled model (BACKBONE=tiny)."
+    )
 
 
 def _in_hub_cache(location: str) -> bool:
@@ -41,12 +112,12 @@ def _in_hub_cache(location: str) -> bool:
     return any(isinstance(huggingface_hub.try_to_load_from_cache(repository, name), str) for name in names)
 
 
-def _check_hub() -> None:
-    """Raise OSError if the model hub does not answer (proxies are respected; any answer will do)."""
+def check_hub() -> None:
+    """Raise ConnectionError if the model hub does not answer (proxies are respected; any answer will do)."""
     endpoint = huggingface_hub.constants.ENDPOINT
     try:
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT).close()
     except urllib.error.HTTPError:
         return
     except OSError as error:
-        raise OSError(f"{endpoint} does not answer ({error})") from error
+        raise ConnectionError(f"{endpoint} does not answer ({error})") from error

@@ -89,7 +89,8 @@ class LoRAAttention(nn.Module):
         self.attention, self.lora = attention, lora
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask=None):
-        """(B, L, D) to (B, L, D), as a pair with None; `key` and `value` are x. attn_mask: added to the logits."""
+        """(B, L, D) to (B, L, D), as a pair with None; `key` and `value` are x. attn_mask: added to the logits,
+        (L, L) or (B heads, L, L)."""
         frozen = self.attention
         if self.lora.training:
             packed = F.linear(x, frozen.in_proj_weight, frozen.in_proj_bias) + self.lora(x)
@@ -98,6 +99,8 @@ class LoRAAttention(nn.Module):
         parts = packed.chunk(PROJECTIONS, -1)
         query, keys, values = (part.unflatten(-1, (frozen.num_heads, -1)).transpose(1, 2) for part in parts)
         mask = None if attn_mask is None else attn_mask.to(packed.dtype)
+        if mask is not None and mask.ndim == 3:
+            mask = mask.unflatten(0, (len(x), frozen.num_heads))
         mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
         return frozen.out_proj(mixed.transpose(1, 2).flatten(2)), None
 
@@ -131,12 +134,12 @@ class AdaptedCLIP(Rebuildable):
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, H, W) to raw features (B, D) float32."""
         with self.clip.autocast():
-            return self.model.encode_image(pixels).float()
+            return self.model.encode_image(pixels, normalize=False).float()
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Token ids (P, L) int64 to raw features (P, D) float32."""
         with self.clip.autocast(self.clip.text_precision):
-            return torch.cat([self.model.encode_text(part) for part in tokens.split(TEXTS)]).float()
+            return torch.cat([self.model.encode_text(part, normalize=False) for part in tokens.split(TEXTS)]).float()
 
     def shorten_context(self, tokens: Tensor) -> Tensor:
         """Cut token ids, and the text tower, after the last end of text: the same features for a fraction of the work.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import importlib.util
 import logging
 import os
 from dataclasses import dataclass
@@ -21,12 +20,14 @@ import torch
 from torch import Tensor
 
 from simnl.clip import tiny_clip, transforms
+from simnl.clip.architectures import context_length, settings
 from simnl.clip.arithmetic import exact_products
 from simnl.clip.batches import in_fixed_batches
 from simnl.clip.building import CLIPModel, build_from_file, check_activation, without_weights
-from simnl.clip.fetching import WeightsUnavailable, fetch_weights
+from simnl.clip.fetching import fetch_file, fetch_weights, is_hub_file
 from simnl.clip.finite import check_weights
 from simnl.clip.tiny_clip import BUNDLED, Bundled
+from simnl.clip.tokens import check_tokenizer, tokenizer_of
 from simnl.clip.transforms import Transform
 from simnl.clip.tuning import tune
 from simnl.clip.weights import open_checkpoint
@@ -84,13 +85,14 @@ class FrozenCLIP:
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels `(B, 3, H, W)` float32 to raw features `(B, D)` float32."""
         with exact_products(), self.autocast():
-            return self.model.encode_image(pixels.to(self.device, non_blocking=True)).float()
+            # CoCa's would have unit length
+            return self.model.encode_image(pixels.to(self.device, non_blocking=True), normalize=False).float()
 
     @torch.no_grad()
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Token ids `(B, L)` int64 to raw features `(B, D)` float32."""
         with exact_products(), self.autocast(self.text_precision):
-            return self.model.encode_text(tokens.to(self.device)).float()
+            return self.model.encode_text(tokens.to(self.device), normalize=False).float()
 
     @property
     def text_precision(self) -> str:
@@ -107,12 +109,16 @@ class FrozenCLIP:
 
     def tokenize(self, prompts: list[str]) -> Tensor:
         """Prompts to token ids `(B, L)`, cut at the context length (long CuPL sentences overflow it)."""
-        return self._tokenizer(prompts)
+        return self._tokenizer(prompts, context_length=self.context_length)
+
+    def num_cut(self, prompts: list[str]) -> int:
+        """How many of the prompts are longer than the context length."""
+        more = self._tokenizer(prompts, context_length=self.context_length + 1)[:, :-1]
+        return int((more != self.tokenize(prompts)).any(1).sum())  # the cut one ends earlier
 
     @functools.cached_property
     def _tokenizer(self):
-        name = "ViT-B-32" if self.arch in BUNDLED else self.arch  # the tiny CLIPs use CLIP's own byte-pair encoding
-        return open_clip.get_tokenizer(name, context_length=self.context_length)
+        return tokenizer_of(self.arch)
 
     def autocast(self, precision: str | None = None):
         """The context in which the towers run: autocast to their precision (or another one), or nothing for fp32."""
@@ -129,7 +135,8 @@ def load_clip(
     Args:
         arch: an open_clip architecture name (`RN50-quickgelu`, `ViT-B-32`, ...), `tiny-clip` or `tiny-vit`.
         weights: an open_clip weights tag (`openai`, `laion2b_s34b_b79k`, ...), a path to a checkpoint file
-            (safetensors, a state dict, or OpenAI's TorchScript archive), or `bundled` for the tiny CLIPs.
+            (safetensors, a state dict, or OpenAI's TorchScript archive), such a file on the hub
+            (`hf-hub:OWNER/NAME`, `hf-hub:OWNER/NAME/FILE`), or `bundled` for the tiny CLIPs.
         precision: numerical type of the towers under autocast: `fp32`, `bf16` or `fp16`.
         device: the device of the towers, e.g. `cpu` or `cuda`.
         transform: the known part of the transform of images, for weights in a file (see `simnl.clip.transforms`).
@@ -142,15 +149,18 @@ def load_clip(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown tower precision '{precision}'. Choose one of {sorted(PRECISIONS)}.")
-    is_file = arch not in BUNDLED and _is_file(weights)
+    is_file = arch not in BUNDLED and (is_hub_file(weights) or _is_file(weights))
     if transform.given and not is_file:
         raise ValueError(f"{transforms.NODE} is for weights in a file: '{weights}' says its transform itself.")
     if arch in BUNDLED:
         model, weights = _build_tiny(BUNDLED[arch]), "bundled"
     else:
         _check_arch(arch)
-        _check_tokenizer(arch)
-        model = build_from_file(arch, weights, transform) if is_file else _build_from_tag(arch, weights)
+        check_tokenizer(arch)
+        if is_hub_file(weights):
+            model = _build_from_hub(arch, weights, transform)
+        else:
+            model = build_from_file(arch, weights, transform) if is_file else _build_from_tag(arch, weights)
     model = model.eval().requires_grad_(False)
     return _describe(model, arch, weights, precision, torch.device(device))
 
@@ -169,8 +179,8 @@ def _describe(model: CLIPModel, arch: str, weights: str, precision: str, device:
         preprocess=dict(model.visual.preprocess_cfg),
         logit_scale=float(state["logit_scale"].exp()),
         logit_bias=float(bias) if bias is not None else 0.0,
-        embed_dim=open_clip.get_model_config(arch)["embed_dim"],
-        context_length=model.context_length,
+        embed_dim=settings(arch)["embed_dim"],
+        context_length=context_length(arch),  # a Hugging Face tower's own may be unlimited, or 0
     )
 
 
@@ -193,25 +203,6 @@ def _check_arch(arch: str) -> None:
             f"Unknown architecture '{arch}' (MODEL.BACKBONE.ARCH).{hint} Use one of configs/backbones/*.yaml or "
             "any name that open_clip.list_models() prints."
         )
-
-
-def _check_tokenizer(arch: str) -> None:
-    """Check, before anything is loaded, that an architecture's tokenizer of the hub is to be had, if it has one."""
-    text = open_clip.get_model_config(arch).get("text_cfg", {})
-    if not (text.get("hf_tokenizer_name") or text.get("hf_model_name")):
-        return
-    if importlib.util.find_spec("transformers") is None:
-        raise ValueError(
-            f"{arch} needs the package transformers for its texts, and it is not installed: .venv/bin/pip install "
-            "transformers"
-        )
-    try:
-        open_clip.get_tokenizer(arch)
-    except (OSError, ValueError, ImportError) as error:
-        raise WeightsUnavailable(
-            f"Could not get the tokenizer of {arch}, {text.get('hf_tokenizer_name')}: {str(error).splitlines()[0]} "
-            "With a network it is downloaded on first use."
-        ) from error
 
 
 def _is_file(weights: str) -> bool:
@@ -252,6 +243,8 @@ def check_known(arch: str, weights: str) -> None:
             raise ValueError(f"WEIGHTS is '{weights}', but the bundled {arch} has weights of its own: give none.")
         return
     _check_arch(arch)
+    if is_hub_file(weights):
+        return
     if not Path(weights).is_file() and not open_clip.get_pretrained_cfg(arch, weights):
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
         raise ValueError(
@@ -266,3 +259,11 @@ def _build_from_tag(arch: str, tag: str) -> CLIPModel:
     check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")
     fetch_weights(arch, tag)
     return open_clip.create_model(arch, pretrained=tag)
+
+
+def _build_from_hub(arch: str, weights: str, given: Transform) -> CLIPModel:
+    path, config = fetch_file(arch, weights)
+    if config:  # it says what a file of tensors does not
+        check_activation(arch, bool(config.get("model_cfg", {}).get("quick_gelu", False)), f"model '{weights}'")
+        given = given.or_else(config.get("preprocess_cfg", {}))
+    return build_from_file(arch, path, given)

@@ -27,7 +27,7 @@ class _Tower(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.model.encode_text(tokens)
+        return self.model.encode_text(tokens, normalize=False)
 
 
 class _Unprojected(nn.Module):
@@ -38,7 +38,7 @@ class _Unprojected(nn.Module):
         weight = dict(model.named_parameters())[key]
         self._tower, self._weights = _Tower(model), {f"model.{key}": torch.eye(width).to(weight)}
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
+    def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
         return functional_call(self._tower, self._weights, (tokens,))
 
 
@@ -77,7 +77,7 @@ def _projection(clip: FrozenCLIP) -> tuple[str, Tensor]:
 def _refusal(clip: FrozenCLIP) -> str:
     return (
         f"The text tower of {clip.arch} does not end in a projection matrix, which the enhanced base would tune. "
-        "Choose a backbone whose tower does (all of configs/backbones do), or the regular base."
+        "Choose a backbone whose tower does, such as those of OpenAI (rn50, vit_b16, ...), or the regular base."
     )
 
 
@@ -89,7 +89,7 @@ class _ImageTower(nn.Module):
         self.model = model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.model.encode_image(pixels)
+        return self.model.encode_image(pixels, normalize=False)
 
 
 class _UnprojectedImages(nn.Module):
@@ -99,11 +99,11 @@ class _UnprojectedImages(nn.Module):
         super().__init__()
         self._tower, self._weights = _ImageTower(model), {f"model.{name}": t for name, t in weights.items()}
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
+    def encode_image(self, pixels: Tensor, normalize: bool = False) -> Tensor:
         return functional_call(self._tower, self._weights, (pixels,))
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        return self._tower.model.encode_text(tokens)
+    def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
+        return self._tower.model.encode_text(tokens, normalize=False)
 
 
 def before_projection(clip: FrozenCLIP) -> FrozenCLIP:

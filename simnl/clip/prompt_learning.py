@@ -17,6 +17,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from simnl.clip.architectures import hub_tokenizer
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.recipe import Rebuildable
 from simnl.clip.text import PromptSet, class_weights, readable, text_ends
@@ -42,14 +43,15 @@ class TextTower(Rebuildable):
         tower: Any = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
         known = all(hasattr(tower, name) for name in ("token_embedding", "positional_embedding", "transformer"))
         pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
-        if not known or pool not in ("argmax", "eos") or getattr(tower, "use_pad_mask", False):
+        by_clip = not hub_tokenizer(clip.arch)  # whose end of text has the highest number
+        otherwise = getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False)  # as of CoCa
+        if not known or pool != "argmax" or not by_clip or otherwise:
             raise ValueError(
                 f"Prompts cannot be learned for {clip.arch}: its text tower is none of open_clip's plain transformers "
-                "over token embeddings that end in an end-of-text token. Choose a backbone of OpenAI's kind (rn50, "
+                "over CLIP's own tokens that is read at the end of the text. Choose a backbone of OpenAI's kind (rn50, "
                 "vit_b16, ...)."
             )
-        self.clip, self._tower, self._pool = clip, tower, pool
-        self._eos = getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))
+        self.clip, self._tower = clip, tower
 
     @property
     def width(self) -> int:
@@ -118,7 +120,7 @@ class TextTower(Rebuildable):
             else:
                 x = tower.transformer(x, attn_mask=self._mask(length))
             x = called(tower.ln_final, "ln_final.", weights, x)
-            x = text_global_pool(x, F.pad(tokens, (more, 0)), self._pool, eos_token_id=self._eos)
+            x = text_global_pool(x, F.pad(tokens, (more, 0)), "argmax")
             project = tower.text_projection
             if project is not None:
                 x = project(x) if isinstance(project, nn.Linear) else x @ project

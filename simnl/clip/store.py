@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from simnl.bars import Bar
 from simnl.bars import bar as progress_bar
+from simnl.clip.architectures import captions
 from simnl.clip.batches import whole_batches
 from simnl.clip.database import FeatureDatabase
 from simnl.clip.finite import check_rows
@@ -162,6 +163,12 @@ class FeatureStore:
         return torch.from_numpy(features[0])[[place[p] for p in prompts]]
 
     def _encode_texts(self, database, prompts, contents, todo: list[tuple[int, int]]) -> None:
+        cut = self.clip.num_cut([prompts[i] for i, _ in todo])
+        if cut:
+            log.warning(
+                "%d of %d prompts are longer than the %d tokens that the text tower of %s takes: their ends are cut.",
+                cut, len(todo), self.clip.context_length, self.clip.arch,
+            )  # fmt: skip
         with self._bar(len(todo), "Encoding prompts", "prompt") as bar:
             for start in range(0, len(todo), self.batch_size):
                 part = [i for i, _ in todo[start : start + self.batch_size]]
@@ -212,6 +219,8 @@ class FeatureStore:
         }
         if kind == "image" and clip.image_projection is not None:
             content["layer"] = "before the projection"
+        if captions(clip.arch):
+            content["length"] = "raw"  # before, CoCa's rows had unit length
         width = clip.image_dim if kind == "image" else clip.embed_dim
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
         return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", width, content)

@@ -58,6 +58,12 @@ class Transform:
         mean, std = (tuple(map(float, node[key])) for key in ("MEAN", "STD"))
         return cls(mean, std, node["INTERPOLATION"], node["RESIZE"])
 
+    def or_else(self, published: Mapping[str, Any]) -> Transform:
+        """With the fields of open_clip's preprocessing config in the place of those that were not given."""
+        found = {field: published[field] for field in KEYS if published.get(field)}
+        fields = {field: tuple(value) if isinstance(value, list) else value for field, value in found.items()}
+        return Transform(**{**fields, **self.given})  # type: ignore[arg-type]  # of json
+
     @property
     def given(self) -> dict[str, object]:
         """The fields that were given."""
@@ -80,7 +86,7 @@ def of_file(arch: str, path: str, given: Transform) -> dict[str, object]:
                 path, arch, in_words({field: OPENAI[field] for field in missing}), _keys(missing),
             )  # fmt: skip
         return {**OPENAI, **given.given}
-    found = {field: _by_value(arch, tags, field) for field in missing}
+    found = {field: values for field, values in published(arch).items() if field in missing}
     open_fields = [field for field, values in found.items() if len(values) > 1]
     if open_fields:
         said = "; ".join(
@@ -104,6 +110,12 @@ def of_openai_archive(given: Transform) -> dict[str, object]:
 def in_words(transform: Mapping[str, object]) -> str:
     """`mean 0.5 0.5 0.5, std ..., interpolation bicubic`."""
     return ", ".join(f"{field.replace('_', ' ')} {_text(value)}" for field, value in transform.items())
+
+
+def published(arch: str) -> dict[str, dict[object, list[str]]]:
+    """What the weights tags of an architecture state: field of the transform -> value -> the tags that state it."""
+    tags = open_clip.list_pretrained_tags_by_model(arch)
+    return {field: _by_value(arch, tags, field) for field in OPENAI}
 
 
 def _by_value(arch: str, tags: list[str], field: str) -> dict[object, list[str]]:

@@ -16,6 +16,8 @@ CHOICES = {
     "SELECTION.TIES": ("first", "last"),
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
 }
+# The values of `needs_text`: a method may need CLIP's own text tower, or any of open_clip's transformers.
+ANY_TEXT, TRANSFORMER, CLIP_TEXT = "any", "transformer", "CLIP's"
 # The values of `inference`; of a method that is not inductive, a table says the sentence beside it.
 INFERENCE = {
     "inductive": "",
@@ -29,6 +31,8 @@ class Capable(Protocol):
 
     uses_support: bool
     needs_vit: bool
+    needs_class_token: bool
+    needs_text: str
     before_projection: bool
     base_to_new: bool
     image_encoder_frozen: bool
@@ -91,10 +95,9 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
             "the data set has test images only, and the method learns from training images; train on the data set "
             "that it is a variant of (zero-shot CLIP runs on both)"
         )
-    if trainer.needs_vit and arch and not is_vit(arch):
-        return f"it changes a vision transformer, and {arch} is none; choose a ViT backbone"
-    if trainer.before_projection and arch and not has_projection(arch):
-        return f"it learns the projection of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
+    reason = _no_tower(trainer, arch) if arch else ""
+    if reason:
+        return reason
     if task in ("base2new", "cross") and not trainer.base_to_new:
         return "what it learns belongs to the classes of training, so it says nothing about new ones"
     return None
@@ -105,22 +108,25 @@ def is_on_new_classes(target: str) -> bool:
     return target == NEW_CLASSES or target.startswith(CROSS)
 
 
-def is_vit(arch: str) -> bool:
-    """True for an open_clip architecture whose image tower is open_clip's own vision transformer."""
-    return isinstance(_layers(arch), int)
+def _no_tower(trainer: type[Capable], arch: str) -> str:
+    """Which tower a method needs and an architecture has not; empty where there is none."""
+    from simnl.clip import architectures  # late: tables ask what methods can do, and seconds pass until it is there
 
-
-def has_projection(arch: str) -> bool:
-    """True where the image tower is one of open_clip's own, which end in a projection: a ViT, or CLIP's ResNet."""
-    return isinstance(_layers(arch), int | list | tuple)
-
-
-def _layers(arch: str) -> object:
-    """The layers of open_clip's own image tower, one number of a ViT and several of a ResNet; None of another tower."""
-    import open_clip  # imported here because tables ask what methods can do, and this import takes seconds
-
-    from simnl.clip.tiny_clip import BUNDLED
-
-    config = (BUNDLED[arch].settings() if arch in BUNDLED else open_clip.get_model_config(arch)) or {}
-    vision = config.get("vision_cfg", {})
-    return None if vision.get("timm_model_name") else vision.get("layers")
+    image = architectures.image_tower(arch)
+    if trainer.needs_vit and image not in (architectures.VIT, architectures.POOLED_VIT):
+        return f"it changes a vision transformer of open_clip's own, and {arch} has none; choose a ViT backbone"
+    if trainer.needs_class_token and image != architectures.VIT:
+        return f"it needs a ViT that is read at its class token, and that of {arch} is not; choose another ViT backbone"
+    if trainer.before_projection and not architectures.has_projection(arch):
+        return f"it learns the projection of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
+    text = architectures.text_tower(arch)
+    if trainer.needs_text == CLIP_TEXT and text not in (architectures.CLIP_TEXT, architectures.UNKNOWN):
+        return (
+            f"it needs CLIP's own text tower, which is read at the end of the text, and {arch} has another; choose a "
+            "backbone of OpenAI's kind (rn50, vit_b16, ...)"
+        )
+    if trainer.needs_text == TRANSFORMER and text == architectures.HUGGING_FACE:
+        return (
+            f"it changes a text tower of open_clip's own, and {arch} has one of Hugging Face; choose another backbone"
+        )
+    return ""

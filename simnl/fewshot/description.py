@@ -65,6 +65,8 @@ class HeadDescription:
         temperature: the divisor of logits before the softmax that makes probabilities of them.
         takes: `features`, those before the image tower's projection, or `pixels` where the method changes the tower.
         support: file names of the support images, relative, in the order of the cache's rows; empty where unknown.
+        templates: of the prompts, by set (`template`, `negative`), with {} where the name goes; of `cupl`, whose
+            sentences are about one class each, none are kept. Empty where no prompt was encoded, or unknown.
         labels: the numbers or words by which a program calls the classes, in the order of the names; empty: the names.
         package_version: the version of the program that wrote the file.
     """
@@ -82,6 +84,7 @@ class HeadDescription:
     temperature: float = 1.0
     takes: str = FEATURES
     support: tuple[str, ...] = ()
+    templates: dict[str, list[str]] = field(default_factory=dict)
     labels: tuple[Any, ...] = ()
     package_version: str = field(default_factory=package_version)
 
@@ -120,7 +123,15 @@ def describe(trainer) -> HeadDescription:
         logit_scale=trainer.task.logit_scale,
         takes=PIXELS if not trainer.image_encoder_frozen else HIDDEN if trainer.before_projection else FEATURES,
         support=relative_names([item.impath for item in items]),
+        templates=_templates(trainer),
     )
+
+
+def _templates(trainer) -> dict[str, list[str]]:
+    if not trainer.clip.context_length:  # there is no text tower: text features were given
+        return {}
+    known = {"template": trainer.cfg.PROMPTS.POSITIVE, "negative": trainer.cfg.PROMPTS.NEGATIVE}
+    return {name: list(known.get(name, [])) for name in trainer.task.prompts}
 
 
 def relative_names(paths: Sequence[str]) -> tuple[str, ...]:

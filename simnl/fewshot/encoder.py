@@ -10,6 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from simnl.clip.fetching import is_hub_file
 from simnl.clip.finite import check_rows
 from simnl.clip.model import WEIGHTS_ENDINGS, FrozenCLIP, load_clip
 from simnl.clip.projection import before_projection
@@ -39,7 +40,7 @@ def clip_of(
         given = weights or backbone.weights
         t = backbone.transform
         transform = Transform(tuple(t["mean"]), tuple(t["std"]), t["interpolation"], t["resize_mode"])
-        is_file = Path(given).is_file()
+        is_file = is_hub_file(given) or Path(given).is_file()
         if not is_file and (os.path.dirname(given) or given.endswith(WEIGHTS_ENDINGS)):
             raise ValueError(
                 f"{where} needs the weights of {backbone.name} ({backbone.arch}), and there is no file {given}. Say "

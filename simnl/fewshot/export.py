@@ -153,13 +153,15 @@ class _Whole(nn.Module):
     The tower is no submodule, so that only what the program uses of it is in the file: no text tower.
     """
 
-    def __init__(self, head: nn.Module, encode_image: Callable[[Tensor], Tensor] | None):
+    def __init__(self, head: nn.Module, encode_image: Callable[..., Tensor] | None):
         super().__init__()
         self.head, self.encode_image = head, encode_image
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Features (B, D), or pixels (B, 3, H, W), to logits (B, C) float32."""
-        return self.head(inputs if self.encode_image is None else self.encode_image(inputs).float()).float()
+        if self.encode_image is not None:
+            inputs = self.encode_image(inputs, normalize=False).float()
+        return self.head(inputs).float()
 
 
 def _image_shape(about: HeadDescription) -> tuple[int, int, int]:

@@ -1,4 +1,5 @@
-"""What a method sees of the images that it is tested on, and how one method stands on top of another."""
+"""What a method sees of the images that it is tested on, which text tower it needs, and how one method stands on top of
+another."""
 
 from __future__ import annotations
 
@@ -6,18 +7,23 @@ from typing import Any
 
 from yacs.config import CfgNode as CN
 
+from simnl.fewshot.capabilities import ANY_TEXT
 from simnl.fewshot.loaders import Whole
 
 
 class Declarations:
-    """Declarations of a method that its config can change; a base of `VLTrainer`.
+    """Declarations of a method beside those of `VLTrainer`, whose base this is; its config can change some of them.
 
     Attributes:
+        needs_class_token: True for a method whose vision transformer (`needs_vit`) must be read at its class token.
+        needs_text: which text tower it needs: `ANY_TEXT`, `TRANSFORMER` or `CLIP_TEXT` of `capabilities`.
         inference: what it sees of the images that it is tested on, a key of `capabilities.INFERENCE`: `inductive` (one
             image at a time), `transductive` (all at once) or `online` (one after the other, with a memory).
     """
 
     cfg: CN
+    needs_class_token: bool = False
+    needs_text: str = ANY_TEXT
     inference: str = "inductive"
 
     @classmethod

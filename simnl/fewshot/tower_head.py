@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
+from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.head import Head
 
 
@@ -20,6 +21,8 @@ class LearnsInTowers:
     image_encoder_frozen: bool = False
     text_features_cached: bool = False
     needs_vit: bool = True
+    needs_class_token: bool = True
+    needs_text: str = CLIP_TEXT
     base_to_new: bool = True
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.config_names import known
+from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.locations import ROOT
 from simnl.plugins import load_plugins
+from simnl.runs import pages
 from simnl.runs.methods import script_of
+from simnl.runs.pages import table
 
 PAGE = ROOT / "docs" / "methods.md"
 SECTION = "Table row:"
@@ -31,6 +34,7 @@ ABILITIES: dict[str, Callable[[Any], bool]] = {
     "needs no training (training-free)": lambda trainer: trainer.training_free,
     "needs pixels, as it changes the image tower": lambda trainer: not trainer.image_encoder_frozen,
     "needs a ViT": lambda trainer: trainer.needs_vit,
+    "needs CLIP's own text tower": lambda trainer: trainer.needs_text == CLIP_TEXT,
     "learns the image tower's projection, and needs a ViT or CLIP's ResNet": lambda trainer: trainer.before_projection,
     "can classify classes not seen in training (base to new, cross)": lambda trainer: trainer.base_to_new,
     "runs on shifted data sets of the same classes": lambda trainer: True,
@@ -141,7 +145,7 @@ def rows() -> dict[str, dict[str, str]]:
 
 def methods_table() -> list[str]:
     """The table of methods, as lines of markdown."""
-    return _table(HEADINGS, (row.values() for row in rows().values()))
+    return table(HEADINGS, (row.values() for row in rows().values()))
 
 
 def abilities_table() -> list[str]:
@@ -151,32 +155,12 @@ def abilities_table() -> list[str]:
     for ability, can in ABILITIES.items():
         able = [name for name in names if can(TRAINER_REGISTRY.get(name))]
         lines.append((ability, "all" if able == names else ", ".join(able) or "none"))
-    return _table(("", "methods"), lines)
+    return table(("", "methods"), lines)
 
 
 TABLES = {"methods": methods_table, "abilities": abilities_table}
 
 
 def filled(page: str) -> str:
-    """A page with its tables made anew. They stand between the lines `<!-- begin NAME ... -->` and `<!-- end NAME -->`.
-
-    Raises:
-        ValueError: a marker is missing, or as of `row_of`.
-    """
-    for name, table in TABLES.items():
-        block = re.compile(rf"(<!-- begin {name}\b[^\n]*-->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        if not block.search(page):
-            raise ValueError(f"{PAGE} has no lines <!-- begin {name} --> and <!-- end {name} -->. Put them back.")
-        text = "\n".join(["", *table(), "", ""])
-        page = block.sub(lambda match, text=text: match[1] + text + match[2], page)  # type: ignore[misc]
-    return page
-
-
-def _table(headings: Iterable[str], lines: Iterable[Iterable[str]]) -> list[str]:
-    headings = list(headings)
-    rule = "|" + "---|" * len(headings)
-    return [_line(headings), rule, *map(_line, lines)]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """The page with its tables made anew; see `simnl.runs.pages.filled`."""
+    return pages.filled(page, TABLES, PAGE)

@@ -10,7 +10,8 @@ from pathlib import Path
 import open_clip
 from tabulate import tabulate
 
-from simnl.clip.model import WeightsUnavailable, load_clip
+from simnl.clip.fetching import WeightsUnavailable
+from simnl.clip.model import load_clip
 from simnl.escaping import printable
 from simnl.files import sha256_of
 from simnl.runs.backbones import backbone_settings

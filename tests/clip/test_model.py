@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from simnl.clip.model import TINY, WeightsUnavailable, fetch_weights, fingerprint, load_clip
+from simnl.clip.fetching import WeightsUnavailable, fetch_weights
+from simnl.clip.model import TINY, fingerprint, load_clip
 from simnl.clip.views import ViewSpec, seeded, view_seed
 
 

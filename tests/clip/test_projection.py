@@ -64,8 +64,8 @@ def test_a_tower_that_ends_otherwise_is_refused():
         with pytest.raises(ValueError, match="custom does not end in a projection matrix"):
             unprojected_texts(custom_clip(**text), PROMPTS)
     clip = custom_clip()
-    text = clip.model.encode_text
-    clip.model.encode_text = lambda tokens: nn.functional.normalize(text(tokens), dim=-1)  # not the product any more
+    text = clip.model.encode_text  # what takes its place is not the product any more
+    clip.model.encode_text = lambda tokens, normalize: nn.functional.normalize(text(tokens), dim=-1)
     with pytest.raises(ValueError, match="custom does not end in a projection matrix"):
         unprojected_texts(clip, PROMPTS)
 

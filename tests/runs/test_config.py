@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simnl.clip import tiny_clip
-from simnl.config_names import check_name, known
+from simnl.config_names import check_name, config_file, known
 from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
 from simnl.runs.config import ConfigError, assemble, coerce
@@ -18,6 +18,12 @@ BACKBONE = CONFIGS / "backbones" / "rn50.yaml"
 DTD = CONFIGS / "datasets" / "dtd.yaml"
 SIMNL = CONFIGS / "trainers" / "SimNL.yaml"
 NAME = {"TRAINER.NAME": "SimNL"}
+
+DOMAINS = {  # backbone -> the prompt for pictures of one's own
+    "biomedclip": "this is a photo of {}.",
+    "remoteclip": "a satellite photo of {}.",
+    "bioclip2": "a photo of {}.",
+}
 
 
 def simnl(*options: str, dataset: Path = DTD, **settings):
@@ -177,3 +183,13 @@ def test_all_of_coops_names_are_there():
     coop += " ucf101"
     variants = "imagenetv2 imagenet_sketch imagenet_a imagenet_r"
     assert {*coop.split(), *variants.split(), "shapes"} <= set(known("datasets"))
+
+
+@pytest.mark.parametrize(("backbone", "template"), DOMAINS.items())
+def test_models_for_a_domain_bring_prompts_for_own_images_alone(backbone, template):
+    files, _ = backbone_settings(backbone)
+    own, other = (config_file("datasets", name) for name in ("imagefolder", "eurosat"))
+    assert [template] == assemble([*files, own]).PROMPTS.POSITIVE
+    given = assemble([*files, own], ["PROMPTS.POSITIVE", "['a {}.']"])
+    assert given.PROMPTS.POSITIVE == ["a {}."]
+    assert assemble([*files, other]).PROMPTS.POSITIVE == assemble([other]).PROMPTS.POSITIVE

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from simnl.clip.model import WeightsUnavailable
+from simnl.clip.fetching import WeightsUnavailable
 from simnl.runs import weights_check
 
 

@@ -1,0 +1,84 @@
+"""What an architecture is made of, by its config alone: nothing is loaded, and nothing is fetched.
+
+The json files in this folder are architectures that open_clip does not list, because their configs are published with
+their weights; open_clip knows them from the moment on at which this module is imported.
+
+    BiomedCLIP.json: open_clip_config.json of huggingface.co/microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from simnl.clip.tiny_clip import BUNDLED
+
+CONTEXT_LENGTH = open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH  # of a config that states none
+
+# Image towers.
+VIT = "ViT"  # open_clip's own, whose class token is the feature
+POOLED_VIT = "ViT, pooled"  # open_clip's own, with an attentional or an average pool behind the blocks
+RESNET = "CLIP's ResNet"
+TIMM = "timm"
+# Text towers.
+CLIP_TEXT = "CLIP's"  # open_clip's transformer over tokens of CLIP's own encoding, read at the end of the text
+TRANSFORMER = "open_clip's, read elsewhere"  # its transformer over other tokens, or read at a class token or the last
+HUGGING_FACE = "Hugging Face"
+UNKNOWN = ""
+
+open_clip.add_model_config(Path(__file__).resolve().parent)
+
+
+def settings(arch: str) -> dict[str, Any]:
+    """The model config of an architecture, of open_clip's form; empty for an unknown one."""
+    return (BUNDLED[arch].settings() if arch in BUNDLED else open_clip.get_model_config(arch)) or {}
+
+
+def image_tower(arch: str) -> str:
+    """Which kind of image tower an architecture has."""
+    vision = settings(arch).get("vision_cfg", {})
+    if vision.get("timm_model_name"):
+        return TIMM
+    layers = vision.get("layers")
+    if isinstance(layers, list | tuple):
+        return RESNET
+    pooled = vision.get("attentional_pool") or vision.get("final_ln_after_pool") or vision.get("pool_type") == "avg"
+    return UNKNOWN if layers is None else POOLED_VIT if pooled else VIT
+
+
+def text_tower(arch: str) -> str:
+    """Which kind of text tower an architecture has."""
+    text = settings(arch).get("text_cfg")
+    if text is None:
+        return UNKNOWN
+    if text.get("hf_model_name"):
+        return HUGGING_FACE
+    read_at_end = text.get("pool_type", "argmax") == "argmax" and not text.get("embed_cls")
+    return CLIP_TEXT if read_at_end and not text.get("hf_tokenizer_name") else TRANSFORMER
+
+
+def has_projection(arch: str) -> bool:
+    """True where the image tower is one of open_clip's own, which end in a projection: a ViT, or CLIP's ResNet."""
+    return image_tower(arch) in (VIT, POOLED_VIT, RESNET)
+
+
+def context_length(arch: str) -> int:
+    """After how many tokens, start and end included, prompts are cut."""
+    return settings(arch)["text_cfg"].get("context_length", CONTEXT_LENGTH)
+
+
+def hub_tokenizer(arch: str) -> str:
+    """The repository or folder of a tokenizer that the package transformers reads; empty for CLIP's own encoding."""
+    return settings(arch).get("text_cfg", {}).get("hf_tokenizer_name") or ""
+
+
+def hub_text_config(arch: str) -> str:
+    """The repository or folder of the config of a Hugging Face text tower; empty for open_clip's own towers."""
+    return settings(arch).get("text_cfg", {}).get("hf_model_name") or ""
+
+
+def captions(arch: str) -> bool:
+    """True for CoCa, whose model has a decoder of captions beside the two towers."""
+    return "multimodal_cfg" in settings(arch)
