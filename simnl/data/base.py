@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dassl.data.datasets import DatasetBase, Datum
+from dassl.data.datasets import Datum
 from simnl.commands import as_typed
 from simnl.data.classnames import read_names
 from simnl.data.draws import Draw, DrawSpec, DrawStore, labels_of_all
@@ -44,7 +44,7 @@ class Sizes:
         return f"{self.classes:,} classes, {self.train:,} training, {self.val:,} validation, {self.test:,} test images"
 
 
-class FewShotDataset(WrongLabels, DatasetBase):
+class FewShotDataset(WrongLabels):
     """A data set with few-shot training draws.
 
     A subclass declares the attributes below. One whose labels or split come from elsewhere overrides

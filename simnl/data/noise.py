@@ -138,7 +138,8 @@ def foreign_draw(labels: Sequence[int], shots: int, count: int, seed: int, rule:
 
 def _any_foreign(rest: dict[int, list[int]], count: int) -> Callable[[int], list[int]]:
     """Images of other classes that no class had before; a class may have one of them twice."""
-    everything, taken = {place for rows in rest.values() for place in rows}, set()
+    everything = {place for rows in rest.values() for place in rows}
+    taken: set[int] = set()
 
     def pick(label: int) -> list[int]:
         free = list(everything.difference(rest[label], taken))

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dassl.data.datasets import Datum
+from dassl.data.datasets import DatasetBase, Datum
 from simnl.data.classnames import as_read
 from simnl.data.noise import CONFUSABLE, FOREIGN, Noise, confused, noisy_selection
 from simnl.data.splits import Item
 from simnl.sealed import DamagedError, read_json
 
 
-class WrongLabels:
+class WrongLabels(DatasetBase):
     """What DATASET.LABEL_NOISE, NOISE_RULE and NOISY_SELECTION ask for.
 
     Most rules are part of the draw (`noise_of_draw`). Which classes are easy to confuse, for the rule `confusable`, is
@@ -26,7 +26,6 @@ class WrongLabels:
     clean_labels: list[int]
     _kept: dict[int, int]
     _names: list[str]
-    _train_x: list[Datum]
     _others: tuple[int, ...] = ()
 
     def noise_of_draw(self) -> Noise | None:
@@ -65,7 +64,9 @@ class WrongLabels:
         """Rule `confusable`: a share of the training images get the class that `others` names for their own."""
         self._noise(tuple(range(len(self._names))))  # raises where the share or the number of classes is wrong
         self._others = tuple(others)
-        right = [self._with_label(item, label) for item, label in zip(self._train_x, self.clean_labels, strict=True)]
+        right = [
+            self._with_label(item, label) for item, label in zip(self.train_x or [], self.clean_labels, strict=True)
+        ]
         self._train_x = self._confused(right)
 
     def _confused(self, items: list[Datum]) -> list[Datum]:

@@ -83,6 +83,9 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.PROMPTS.POSITIVE_FILE = ""  # text file with one template per line, in place of POSITIVE
     cfg.PROMPTS.NEGATIVE_FILE = ""
     cfg.PROMPTS.CUPL = ""  # file name or path
+    cfg.PROMPTS.NEGATIVE_SENTENCES = ""  # in place of NEGATIVE: class -> sentences of what it is not, as CUPL
+    cfg.PROMPTS.CONTRASTIVE = ""  # in place of NEGATIVE: class -> other class -> sentences that tell it from the other
+    cfg.PROMPTS.CONTRASTIVE_CLASSES = 5  # of how many near classes the sentences are taken
     cfg.VIEWS = CN()
     cfg.VIEWS.KIND = "random"  # random | centre | centre+flip: how training images are transformed
     cfg.VIEWS.CACHE = 10  # augmented views averaged into a cache key

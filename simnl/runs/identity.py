@@ -31,6 +31,11 @@ UNSAID: dict[str, object] = {
     "DATASET.NOISE_RULE": "bernoulli",
     "DATASET.NOISE_PAIRS": "",
     "DATASET.NOISY_SELECTION": False,
+    "PROMPTS.NEGATIVE_SENTENCES": "",
+    "PROMPTS.CONTRASTIVE": "",
+    "PROMPTS.CONTRASTIVE_CLASSES": 5,
+    "TRAINER.SIMNL.ROUTED": 0,
+    "TRAINER.SIMNL.FUSION": "fixed",
 }
 
 
