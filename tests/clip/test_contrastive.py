@@ -71,7 +71,7 @@ class Store:
 
 def negative_of(*options: str):
     cfg = assemble([CONFIGS / "datasets" / "shapes.yaml"], list(options))
-    names = [kind for kind in json.loads((Shapes.bundled_dir / "contrastive_shapes.json").read_text())]
+    names = list(json.loads((Shapes.bundled_dir / "contrastive_shapes.json").read_text()))
     return encode_prompt_sets(cfg, Shapes, names, Store(), ("negative",), ())["negative"], names
 
 
