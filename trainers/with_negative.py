@@ -158,7 +158,7 @@ class WithNegative(OnTop):
     Table row:
         prediction: the base's logits + w (g s (1 - f·v_c) + α Σ_n w_n exp(-β f·q_c))
         learned: what the base learns, and residuals on v and q
-        parameters: see its docstring
+        parameters: D*D//2 + 2*C*D
         checked: formula
     """
 

@@ -77,10 +77,9 @@ def settle_labels(cfg, dataset, store: FeatureStore) -> None:
     dataset.confuse(others)
 
 
-def nearest_others(text: Tensor, count: int | None = None) -> Tensor:
-    """The other classes whose unit text features (C, D) are nearest by cosine: (C,), or (C, count), nearest first."""
-    near = (text @ text.T).fill_diagonal_(-torch.inf).topk(count or 1).indices
-    return near if count else near[:, 0]
+def nearest_others(text: Tensor) -> Tensor:
+    """The other class whose unit text features (C, D) are nearest by cosine, (C,) int64."""
+    return (text @ text.T).fill_diagonal_(-torch.inf).argmax(1)
 
 
 def _views(store: FeatureStore, items: list, specs: Sequence[ViewSpec], views: range) -> Tensor:

@@ -7,11 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from helpers.detection_golden import golden
+from helpers.images import make_images
 from helpers.methods import make_head
 from simnl.fewshot.losses import negative_entropy
-from trainers.joapr import HISTORY, RefiningLoader, crossing, divide, scaled_losses
+from simnl.locations import CONFIGS
+from simnl.runs.config import assemble
+from simnl.runs.run import run_one
+from trainers.joapr import HISTORY, JoAPR, RefiningLoader, crossing, divide, scaled_losses
 
 
 @pytest.mark.parametrize("first_seed", [20260, 77041])
@@ -98,3 +103,41 @@ def test_batches_have_two_views_once_labels_are_divided():
         assert sorted(batch["partners"].tolist()) == list(range(2 * len(rows)))
         assert 0.5 <= batch["share"] <= 1
         assert all(torch.equal(batch[name], other[name]) for name in batch)
+
+
+def test_a_resumed_run_goes_on_with_the_losses_of_before(tmp_path, monkeypatch):
+    """Killed two epochs after a checkpoint, it learns what an undisturbed run learns; without its losses it is told."""
+    for name in ("cat", "dog", "fish"):
+        make_images(tmp_path / "images" / name, 8, size=16, seed=len(name))
+
+    def config(name: str):
+        settings = {
+            "TRAINER.NAME": "JoAPR", "DATASET.CONFIG": "imagefolder", "DATASET.NUM_SHOTS": 2, "USE_CUDA": False,
+            "STORE.ROOT": str(tmp_path / "cache"), "OUTPUT_DIR": str(tmp_path / name), "PROTOCOL": "no-val", "SEED": 1,
+            "DATASET.FOLDER": str(tmp_path / "images"), "TRAIN.CHECKPOINT_FREQ": 3, "OPTIM.MAX_EPOCH": 6,
+            "PROMPTS.POSITIVE": ["a photo of a {}."], "VERBOSE": False,
+        }  # fmt: skip
+        files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
+        return assemble([*files, CONFIGS / "trainers" / "JoAPR.yaml"], [], settings)
+
+    run_one(config("whole"))
+    before_epoch = JoAPR.before_epoch
+
+    def killed(self):
+        if self.epoch == 5:
+            raise KeyboardInterrupt
+        before_epoch(self)
+
+    monkeypatch.setattr(JoAPR, "before_epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_one(config("killed"))
+    monkeypatch.undo()
+    state = (tmp_path / "killed" / "division.json").read_bytes()
+    (tmp_path / "killed" / "division.json").unlink()
+    with pytest.raises(ValueError, match=r"division\.json does not hold the losses of epoch 3"):
+        run_one(config("killed"))
+    (tmp_path / "killed" / "division.json").write_bytes(state)
+    run_one(config("killed"))
+    learned = [load_file(tmp_path / name / "head.safetensors") for name in ("whole", "killed")]
+    assert learned[0].keys() == learned[1].keys()
+    assert all(torch.equal(learned[0][key], learned[1][key]) for key in learned[0])
