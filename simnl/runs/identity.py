@@ -41,7 +41,7 @@ UNSAID: dict[str, object] = {
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Which run it is.
+    """The identity of a run.
 
     Attributes:
         method: the registered name of the trainer.
@@ -72,7 +72,7 @@ class RunIdentity:
         )
 
     def with_seed(self, seed: int) -> RunIdentity:
-        """The same run with another seed, which the hash does not cover."""
+        """The identity of the same run with another seed, which the hash does not cover."""
         return replace(self, seed=seed)
 
     def folder(self, output: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Where the fifteen data sets of the paper come from, and Food-101N.
+"""The sources of the fifteen data sets of the paper, and of Food-101N.
 
 Addresses, checksums and Google Drive ids are those that their authors, CoOp's DATASETS.md and torchvision give. The
 layout is CoOp's.
