@@ -33,6 +33,7 @@ FORMATS = ("png", "svg", "pdf")
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7A5C00", "#8C8C8C")
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h")
 LINES = ("-", "--", "-.", ":")
+LAST_LINE = (0, (5, 1, 1, 1, 1, 1))  # for methods beyond all pairs of a marker and a line
 METHODS = (  # a method's place here is its look, so new ones go to the end; the first seven get unlike colours
     "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
     "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP", "MaPLe", "IVLP", "VPT", "TwoStage",
@@ -105,10 +106,11 @@ def line_style(method: str, number: int) -> dict:
 
 def numbered_style(number: int) -> dict:
     """Line properties by number, for what is no method."""
+    beyond = len(MARKERS) * len(LINES) <= number < len(METHODS)
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": LINES[number % len(LINES)],
+        "linestyle": LAST_LINE if beyond else LINES[number % len(LINES)],
     }
 
 
