@@ -14,9 +14,9 @@ FILE, FUNCTION = 300, 40  # lines; of a function those beside its docstring
 # What is excused, with a limit of its own. An excuse that is not needed any more fails, too: take it out.
 LONG_FILES = {
     "simnl/data/base.py": 350,  # the base class of every data set, which is read from top to bottom
-    "simnl/runs/config.py": 320,  # a third of it are the defaults below
+    "simnl/runs/config.py": 330,  # a third of it are the defaults below
 }
-LONG_FUNCTIONS = {"simnl/runs/config.py:plugin_defaults": 60}  # one line per config key
+LONG_FUNCTIONS = {"simnl/runs/config.py:plugin_defaults": 65}  # one line per config key
 
 FOLDERS = ("simnl", "trainers", "datasets", "tools")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -14,7 +14,7 @@ STUDY
   dg           methods are trained on a data set and also tested on its shifted variants (Table A2)
   base2new     methods are trained on the first half of the classes and tested on both halves
   cross        methods are trained on a data set (the source) and tested on others, whose classes are new to them
-  noise        0, 10, 30 and 50 % of the training labels are wrong, with and without SimNL's reweighting
+  noise        0 to 75 % of the training labels are wrong, with and without SimNL's reweighting
   sensitivity  SimNL's alpha, beta, lambda and tau, one at a time, without the search (Table A3)
   ablation     SimNL with one adapter frozen at a time, and without its instance weights, losses and prompts
   audit        every protocol on the same draws: what choosing on the test images is worth

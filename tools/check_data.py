@@ -27,9 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
-    parser.add_argument("--all", action="store_true", help="check all fifteen data sets")
+    parser.add_argument("--all", action="store_true", help="check all data sets that there are to be had")
     parser.add_argument(
-        "--paper", action="store_true", help="check all data sets, and the weights of the paper's tables"
+        "--paper", action="store_true", help="check the fifteen data sets and the weights of the paper's tables"
     )
     parser.add_argument(
         "--weights", nargs="+", default=[], metavar="FILE",
@@ -87,7 +87,7 @@ def reports(args: argparse.Namespace) -> list:
         logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
         return [check_folder(Path(args.folder).expanduser().absolute(), cache, args.deep)]
     logging.getLogger("simnl.data.base").setLevel(logging.ERROR)  # the table says what its warnings say
-    names = chosen(args.names, args.all or args.paper)
+    names = chosen(args.names, args.all, args.paper)
     root = data_root(args.root, names)
     return [check(name, root, args.deep, cache=cache if args.duplicates else None) for name in names]
 

@@ -39,7 +39,9 @@ from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.head import SearchableHead, Terms
 from simnl.fewshot.losses import consistency_loss, negative_risk, rerank_loss
 from simnl.fewshot.options import Options
+from simnl.fewshot.routing import at_weight, routed, set_weight_by_support
 from simnl.fewshot.schedule import in_one_pass
+from simnl.fewshot.search import Grid
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -71,6 +73,13 @@ class SimNLOptions(Options):
     negative_lr_factor: float = 5.0
     precision: Literal["fp32", "fp16"] = "fp32"  # that of the learned parameters and of the optimiser's state
     adapters: tuple[Adapter, ...] = ADAPTERS  # those that learn; the residuals of the others stay zero
+    routed: int = 0  # classes of an image that the negative side tells apart; 0: all
+    fusion: Literal["fixed", "support"] = "fixed"  # lambda: as given and searched, or by the support images
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.routed < 0:
+            raise ValueError(f"{self.NODE}.ROUTED is {self.routed}: a number of classes, or 0 for all of them.")
 
 
 class SimNLHead(SearchableHead):
@@ -110,6 +119,7 @@ class SimNLHead(SearchableHead):
     ):
         super().__init__(**hparams)
         self.options, self.logit_scale, self.search_width = options, logit_scale, len(cache_keys)
+        self.initial_alpha = self.hparams["alpha"]
         dtype, num_classes = PRECISIONS[options.precision], len(template)
         size = num_shots if options.reweight_size == "shots" else None
         weights = instance_weights(cache_keys, labels, num_classes, options.tau, size)
@@ -166,7 +176,8 @@ class SimNLHead(SearchableHead):
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
         """P and N, (B, C), at a sharpness beta, beside R and Q."""
         positive, negative = self.caches
-        return {**terms, "P": positive.logits(terms["P"], beta), "N": negative.logits(terms["N"], beta)}
+        stage = {**terms, "P": positive.logits(terms["P"], beta), "N": negative.logits(terms["N"], beta)}
+        return routed(stage, self.options.routed, self.initial_alpha)
 
     def affine(self, stage: Mapping[str, Tensor], *, lam: float) -> tuple[Tensor, Tensor]:
         """logits = [lambda R + (1 - lambda) Q] + alpha [lambda P + (1 - lambda) N]."""
@@ -233,7 +244,7 @@ class SimNL(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> SimNLHead:
         """Hand the head its tensors and numbers."""
-        return SimNLHead(
+        head = SimNLHead(
             template=task.text_features("template"),
             cupl=task.text_features("cupl") if "cupl" in task.prompts else None,
             negative=task.text_features("negative"),
@@ -243,3 +254,11 @@ class SimNL(VLTrainer):
             options=SimNLOptions.of(cfg),
             **SimNLHead.hparams_of(cfg),
         )
+        if cfg.FUSION == "support":
+            set_weight_by_support(head, task)
+        return head
+
+    def search_space(self, cfg: CN) -> Grid | None:
+        """As in the base; lambda is no axis where the support images set it."""
+        grid = super().search_space(cfg)
+        return at_weight(grid, self.head.hparams["lam"]) if cfg.FUSION == "support" else grid

@@ -30,7 +30,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import Head
 from simnl.fewshot.neighbours import Affinity, nearest
+from simnl.fewshot.on_top import OnTop
 from simnl.fewshot.options import Options
 from simnl.fewshot.selection import percent_right
 from simnl.fewshot.task import FewShotTask
@@ -216,7 +217,7 @@ class TransCLIPTransduction(nn.Module):
 
 
 @TRAINER_REGISTRY.register()
-class TransCLIP(VLTrainer):
+class TransCLIP(OnTop):
     """The plug-in as a trainer: that of the method that BASE names, whose head gets a `TransCLIPTransduction`.
 
     Table row:
@@ -224,17 +225,10 @@ class TransCLIP(VLTrainer):
         learned: nothing, but what the base learns
         parameters: 0
         checked: authors' code, K = 1 … 16; formula
-
-    A config is carried out by a class that derives from this one and from the base's (`of`), so that whatever the base
-    says of its training, search and prompts holds.
     """
 
     training_free = True
     inference = "transductive"
-
-    def __new__(cls, cfg: CN | None = None):
-        """An object of the class that the config asks for."""
-        return super().__new__(cls if cfg is None else cls.of(cfg))
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -242,47 +236,14 @@ class TransCLIP(VLTrainer):
         return CN(TransCLIPOptions.defaults())
 
     @classmethod
-    def base_of(cls, cfg: CN) -> str:
-        """The method whose logits are taken."""
-        return cfg.TRAINER.TRANSCLIP.BASE
-
-    @classmethod
-    def node_of(cls, cfg: CN) -> CN:
-        """The base's node, which its own hooks read."""
-        return cfg.TRAINER[cls.base_of(cfg).upper()]
-
-    @classmethod
-    def inference_of(cls, cfg: CN) -> str:
-        """Transductive on any base."""
-        return cls.inference
-
-    @classmethod
-    def of(cls, cfg: CN) -> type[VLTrainer]:
-        """This class on top of the base's.
-
-        Raises:
-            ValueError: BASE is no method that this one can be put on.
-        """
-        name, node = cls.base_of(cfg), cfg.TRAINER.TRANSCLIP
-        methods = [n for n in TRAINER_REGISTRY.registered_names() if issubclass(TRAINER_REGISTRY.get(n), VLTrainer)]
-        base = TRAINER_REGISTRY.get(name) if name in methods else None
-        if base is None or base.inference_of(cls.node_of(cfg)) != "inductive" or not base.image_encoder_frozen:
-            raise ValueError(
-                f"TRAINER.TRANSCLIP.BASE is '{name}'. Choose a method that keeps the image tower as it is and sees no "
-                f"other test image, one of: {', '.join(n for n in methods if _suits(TRAINER_REGISTRY.get(n)))}."
-            )
-        declared = {
-            "training_free": base.training_free,
-            "uses_support": base.uses_support or node.SUPPORT,
-            "base_to_new": False,
-            "revision": 1000 * cls.revision + base.revision,
-        }
-        return type(cls.__name__, (cls, base), declared)
+    def declared(cls, base: type[VLTrainer], node: CN) -> dict[str, Any]:
+        """The support is looked at for the mixture, too."""
+        return {**super().declared(base, node), "uses_support": base.uses_support or node.SUPPORT}
 
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
         """The base's head, with the plug-in."""
-        head = TRAINER_REGISTRY.get(self.base_of(self.cfg)).build_head(self, task, cfg)
-        options, keys = TransCLIPOptions.of(self.cfg.TRAINER.TRANSCLIP), task.cache_keys()
+        head = self.base_class().build_head(self, task, cfg)
+        options, keys = TransCLIPOptions.of(self.own_node(self.cfg)), task.cache_keys()
         if options.support_view == "first":
             keys = F.normalize(task.support_features[0], dim=-1).to(task.device)
         number, validation = len(keys) if options.support else 0, getattr(self, "validation", None)
@@ -291,7 +252,3 @@ class TransCLIP(VLTrainer):
             keys[:number], task.support_labels[:number], F.normalize(images[0], dim=-1), images[1], options
         )
         return head
-
-
-def _suits(method: type[VLTrainer]) -> bool:
-    return method.inference == "inductive" and method.image_encoder_frozen

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import torch
 
+from simnl.clip.contrastive import contrastive_prompts, read_contrastive
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
-from simnl.clip.text import PromptFeatures, PromptSet, named_in_pairs, read_cupl
+from simnl.clip.text import PromptFeatures, PromptSet, class_weights, named_in_pairs, read_cupl
 from simnl.files import digests_of
 
 log = logging.getLogger(__name__)
 
+SENTENCES = ("CUPL", "NEGATIVE_SENTENCES", "CONTRASTIVE")  # keys of PROMPTS that name files of sentences
 CUPL_FOLDERS = ("gpt3_prompts", "cupl")  # below the data root; the first is what Tip-Adapter's family calls it
 
 
@@ -83,7 +85,10 @@ def encode_prompt_sets(
     """
     sets = {}
     for name in (*needed, *optional):
-        prompts = _prompt_set(cfg, dataset, classnames, name, name in needed)
+        if name == "negative" and cfg.PROMPTS.CONTRASTIVE:
+            prompts: PromptSet | None = _contrastive(cfg, dataset, classnames, store)
+        else:
+            prompts = _prompt_set(cfg, dataset, classnames, name, name in needed)
         if prompts is not None:
             sets[name] = PromptFeatures(store.texts(prompts.prompts), torch.tensor(prompts.classes))
     return sets
@@ -93,10 +98,12 @@ def _prompt_set(cfg, dataset, classnames: Sequence[str], name: str, needed: bool
     if name == "template":
         return PromptSet.from_templates(cfg.PROMPTS.POSITIVE, classnames)
     if name == "negative":
+        if cfg.PROMPTS.NEGATIVE_SENTENCES:
+            return read_cupl(_named(cfg, dataset, "NEGATIVE_SENTENCES"), classnames, "NEGATIVE_SENTENCES")
         return PromptSet.from_templates(cfg.PROMPTS.NEGATIVE, classnames)
     if name != "cupl":
         raise ValueError(f"Unknown prompt set '{name}'. There are template, negative and cupl.")
-    path, looked = find_cupl(cfg, dataset.prompt_folders(cfg))
+    path, looked = find_sentences(cfg, "CUPL", dataset.prompt_folders(cfg))
     if path is not None:
         return read_cupl(path, classnames)
     if not cfg.PROMPTS.CUPL:
@@ -109,23 +116,46 @@ def _prompt_set(cfg, dataset, classnames: Sequence[str], name: str, needed: bool
     return None
 
 
+def _contrastive(cfg, dataset, classnames: Sequence[str], store: FeatureStore) -> PromptSet:
+    """Sentences of the classes that are near by the templates' text features."""
+    if cfg.PROMPTS.NEGATIVE_SENTENCES:
+        raise ValueError("PROMPTS.CONTRASTIVE and NEGATIVE_SENTENCES both give the negative text: leave one out.")
+    path = _named(cfg, dataset, "CONTRASTIVE")
+    pairs, templates = read_contrastive(path), PromptSet.from_templates(cfg.PROMPTS.POSITIVE, classnames)
+    rows, classes = store.texts(templates.prompts), torch.tensor(templates.classes)
+    text = class_weights(rows, classes, len(classnames), "normalize-mean-normalize")
+    return contrastive_prompts(pairs, classnames, text, cfg.PROMPTS.CONTRASTIVE_CLASSES, path)
+
+
+def _named(cfg, dataset, key: str) -> Path:
+    """The file that a key of PROMPTS names.
+
+    Raises:
+        FileNotFoundError: it is in none of the folders that are looked in.
+    """
+    path, looked = find_sentences(cfg, key, dataset.prompt_folders(cfg))
+    if path is None:
+        raise FileNotFoundError(f"PROMPTS.{key}: no file {cfg.PROMPTS[key]} in {', '.join(map(str, looked))}.")
+    return path
+
+
 def identity(cfg, folders: Sequence[Path]) -> dict[str, str]:
     """SHA-256 (hex), by config key, of the files of prompts. Part of what names a run.
 
     folders: the folders in which the data set's CuPL file may lie.
     """
     files = {f"PROMPTS.{key}": cfg.PROMPTS[key] for key in ("POSITIVE_FILE", "NEGATIVE_FILE") if cfg.PROMPTS[key]}
-    cupl = find_cupl(cfg, folders)[0]
     found = {key: Path(path).expanduser() for key, path in files.items()}
-    return digests_of(found | ({"PROMPTS.CUPL": cupl} if cupl else {}))
+    sentences = {f"PROMPTS.{key}": find_sentences(cfg, key, folders)[0] for key in SENTENCES}
+    return digests_of(found | {key: path for key, path in sentences.items() if path})
 
 
-def find_cupl(cfg, folders: Sequence[Path]) -> tuple[Path | None, list[Path]]:
-    """The CuPL file and the folders looked in: the path itself, the data set's `folders`, and CUPL_FOLDERS of the
-    root."""
-    if not cfg.PROMPTS.CUPL:
+def find_sentences(cfg, key: str, folders: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+    """The file of a key of SENTENCES, and the folders looked in: the path itself, the data set's `folders`, and
+    CUPL_FOLDERS of the root."""
+    if not cfg.PROMPTS[key]:
         return None, []
-    named = Path(cfg.PROMPTS.CUPL).expanduser()
+    named = Path(cfg.PROMPTS[key]).expanduser()
     root = Path(cfg.DATASET.ROOT).expanduser()
     looked = [named.parent] if named.is_absolute() else [*folders, *(root / folder for folder in CUPL_FOLDERS)]
     found = [folder / named.name if named.is_absolute() else folder / named for folder in looked]

@@ -102,8 +102,10 @@ def read_templates(path: Path) -> list[str]:
     return templates
 
 
-def read_cupl(path: Path, classnames: Sequence[str]) -> PromptSet:
+def read_cupl(path: Path, classnames: Sequence[str], key: str = "CUPL") -> PromptSet:
     """Read a CuPL file: json, class name (with spaces) -> list of sentences. Source: Pratt et al., ICCV 2023.
+
+    key: of PROMPTS, which named the file.
 
     Raises:
         ValueError: not json, something else than lists of sentences, or a class without sentences; the message names
@@ -123,7 +125,7 @@ def read_cupl(path: Path, classnames: Sequence[str]) -> PromptSet:
     if missing:
         raise ValueError(
             f"CuPL file {path} has no sentence for {len(missing)} of {len(classnames)} classes, e.g. {missing[:3]}. "
-            "Use the file of this data set, or set PROMPTS.CUPL to '' to run with templates alone."
+            f"Use the file of this data set, or set PROMPTS.{key} to '' to run with templates alone."
         )
     _tell_equal_sentences(path, {name: by_name[name] for name in map(readable, classnames)})
     return PromptSet.from_sentences([by_name[readable(name)] for name in classnames])

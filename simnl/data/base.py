@@ -15,18 +15,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dassl.data.datasets import DatasetBase, Datum
+from dassl.data.datasets import Datum
 from simnl.commands import as_typed
 from simnl.data.classnames import read_names
-from simnl.data.draws import Draw, DrawSpec, DrawStore, Noise
+from simnl.data.draws import Draw, DrawSpec, DrawStore, labels_of_all
 from simnl.data.listing import describe, find_missing, find_namesake, list_folders, list_images, some
 from simnl.data.splits import PARTS, Item, Split, make_split, read_split, write_split
+from simnl.data.wrong_labels import WrongLabels
 from simnl.files import HOUR, digests_of, remove_left_overs
 
 logger = logging.getLogger(__name__)
 
 NEW_SPLIT_SEED = 1  # not cfg.SEED: a run of another seed must see the same test images
 NEW_SPLIT_VAL, NEW_SPLIT_TEST = 0.2, 0.3
+FILES = ("SPLIT_FILE", "CLASSNAMES_FILE", "NOISE_PAIRS")  # keys of DATASET that name files
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Sizes:
         return f"{self.classes:,} classes, {self.train:,} training, {self.val:,} validation, {self.test:,} test images"
 
 
-class FewShotDataset(DatasetBase):
+class FewShotDataset(WrongLabels):
     """A data set with few-shot training draws.
 
     A subclass declares the attributes below. One whose labels or split come from elsewhere overrides
@@ -140,7 +142,7 @@ class FewShotDataset(DatasetBase):
             selected = {item.path for item in self._drawn(self.cfg.SEED, split).val}
             split = replace(split, train=[item for item in split.train if item.path not in selected])
         drawn = self._drawn(seed, split)
-        return self._datums(drawn.train, drawn.labels)
+        return self._confused(self._datums(drawn.train, drawn.labels))
 
     # --------------------------------------------------------------------- known before it is read
     @classmethod
@@ -153,7 +155,7 @@ class FewShotDataset(DatasetBase):
     @classmethod
     def identity(cls, cfg) -> dict[str, str]:
         """SHA-256 (hex), by config key, of the files that say labels, parts and names. Part of what names a run."""
-        given = {f"DATASET.{key}": cfg.DATASET[key] for key in ("SPLIT_FILE", "CLASSNAMES_FILE") if cfg.DATASET[key]}
+        given = {f"DATASET.{key}": cfg.DATASET[key] for key in FILES if cfg.DATASET[key]}
         files = {key: Path(path).expanduser() for key, path in given.items()}
         if not cfg.DATASET.SPLIT_FILE:
             own = cls.label_files or [cls.split_file]
@@ -258,22 +260,12 @@ class FewShotDataset(DatasetBase):
 
     # ----------------------------------------------------------------------------------- inner work
     def _drawn(self, seed: int, split: Split) -> Draw:
-        shots, noise = self.cfg.DATASET.NUM_SHOTS, self._noise()
+        shots, noise = self.cfg.DATASET.NUM_SHOTS, self.noise_of_draw()
         if shots < 1:
             train = list(split.train)
-            labels = noise.of_all(train, seed) if noise else [item.label for item in train]
-            return Draw(train, labels, list(split.val or ()))
+            return Draw(train, labels_of_all(train, noise, seed), list(split.val or ()))
         store = DrawStore(Path(self.cfg.STORE.ROOT).expanduser(), type(self).__name__, split)
         return store.get(self.generate_fewshot_dataset, DrawSpec(shots, seed, noise))
-
-    def _noise(self) -> Noise | None:
-        cfg = self.cfg
-        if not cfg.DATASET.LABEL_NOISE:
-            return None
-        interleaved = self.interleaved_noise and cfg.PRESET == "official" and cfg.DATASET.NUM_SHOTS >= 1
-        rule = cfg.DATASET.NOISE_RULE
-        interleaved &= rule == "bernoulli"
-        return Noise(cfg.DATASET.LABEL_NOISE, 0 if interleaved else cfg.SEED, tuple(self._kept), interleaved, rule)
 
     def _datums(self, items: Iterable[Item], labels: Iterable[int] | None = None) -> list[Datum]:
         """Datums of the items whose class is kept; `labels` (before relabelling) replace the items' own."""

@@ -1,4 +1,4 @@
-"""Few-shot draws: CoOp's rule, symmetric label noise, and how draws are stored.
+"""Few-shot draws: CoOp's rule, with wrong labels where a run asks for them, and how draws are stored.
 
 A draw depends on the split, the number of shots and the seed alone. After `random.seed(seed)`, K images of each class
 of the training part are drawn, and then min(K, 4) images of each class of the validation part from the same stream of
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from simnl.data.listing import write_json
+from simnl.data.noise import FOREIGN, RULES, Noise
 from simnl.data.splits import Item, Split
 from simnl.files import HOUR, remove_left_overs
 from simnl.sealed import read_sealed, seal
@@ -26,93 +27,8 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 MAX_VAL_SHOTS = 4
-RULES = ("bernoulli", "exact", "next")  # of wrong labels; see `Noise`
 
 Sampler = Callable[..., Any]  # Dassl's: one list of images for one list
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Wrong training labels: a share `p` of them, by one of the rules of the field.
-
-    `bernoulli` (SimNL): with probability `p` a label becomes a uniform choice of the other `labels`. `exact` (NLPrompt,
-    symmetric): floor(p N) of the N drawn images, whichever classes they are of, get a uniform choice of the others.
-    `next` (NLPrompt, asymmetric): as many get the next label in the order of `labels`, the last one the first.
-
-    Of `bernoulli`, repaired: whether and how an image's label changes follows from `seed` and the image's path alone.
-    So every draw of a run sees the same wrong label on an image, and a higher `p` keeps the wrong labels of a lower
-    one; the other rules depend on the images that were drawn. `interleaved` is the authors' rule instead (ImageNet_N):
-    the decisions come from the stream that draws the images, image by image after each class's draw; `seed` is not
-    used.
-    """
-
-    p: float
-    seed: int
-    labels: tuple[int, ...]
-    interleaved: bool = False
-    rule: str = RULES[0]
-
-    def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"DATASET.NOISE_RULE is '{self.rule}'. Choose one of {', '.join(RULES)}.")
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"DATASET.LABEL_NOISE must be a probability between 0 and 1, not {self.p}.")
-        if len(self.labels) < 2:
-            raise ValueError("DATASET.LABEL_NOISE needs at least two classes: there is no other label to give.")
-
-    def relabel(self, item: Item) -> int:
-        """The label of `item` under the repaired rule."""
-        return self._decide(item.label, random.Random(f"{self.seed}/{item.path}"))
-
-    def wrong_labels(self, labels: Sequence[int]) -> list[int]:
-        """Labels under the rules `exact` and `next`, drawn from the global stream as NLPrompt's code draws them.
-
-        All positions are shuffled; the first floor(p N) of them are changed, in the order of the images. Labels of
-        classes that the run leaves out stay as they are and do not count.
-        """
-        places = [i for i, label in enumerate(labels) if label in self.labels]
-        order, new = list(range(len(places))), list(labels)
-        random.shuffle(order)
-        chosen = set(order[: int(self.p * len(places))])
-        for number, i in enumerate(places):
-            if number in chosen:
-                new[i] = self._next(labels[i]) if self.rule == "next" else self._other(labels[i])
-        return new
-
-    def _next(self, label: int) -> int:
-        return self.labels[(self.labels.index(label) + 1) % len(self.labels)]
-
-    def _other(self, label: int) -> int:
-        while True:
-            new = self.labels[random.randint(0, len(self.labels) - 1)]
-            if new != label:
-                return new
-
-    def of_all(self, items: Sequence[Item], seed: int) -> list[int]:
-        """Labels of a whole training part, of which nothing is drawn."""
-        if self.rule == RULES[0]:
-            return [self.relabel(item) for item in items]
-        with seeded_random(seed):
-            return self.wrong_labels([item.label for item in items])
-
-    def _decide(self, label: int, generator: Any) -> int:
-        """`generator`: a `random.Random`, or the module, which draws from the global one."""
-        if label not in self.labels or generator.random() >= self.p:
-            return label
-        other = generator.choice(range(len(self.labels) - 1))  # one call, as a choice from the list without `label`
-        return self.labels[other + (other >= self.labels.index(label))]
-
-    def draw_interleaved(self, items: Sequence[Item], shots: int) -> tuple[list[Item], list[int]]:
-        """Images and labels by the authors' rule from the global stream: per class draw, then decide."""
-        groups: dict[int, list[Item]] = {}
-        for item in items:
-            groups.setdefault(item.label, []).append(item)
-        drawn, labels = [], []
-        for group in groups.values():
-            chosen = random.sample(group, shots) if len(group) >= shots else group
-            drawn += chosen
-            labels += [self._decide(item.label, random) for item in chosen]
-        return drawn, labels
 
 
 @dataclass(frozen=True)
@@ -157,6 +73,16 @@ def seeded_random(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
+def labels_of_all(items: Sequence[Item], noise: Noise | None, seed: int) -> list[int]:
+    """Labels of a whole training part, of which nothing is drawn."""
+    if noise is None:
+        return [item.label for item in items]
+    if noise.rule == RULES[0]:
+        return [noise.relabel(item) for item in items]
+    with seeded_random(seed):
+        return noise.wrong_labels([item.label for item in items])
+
+
 def draw(sampler: Sampler, split: Split, spec: DrawSpec) -> Draw:
     """Draw from `split` as CoOp does. `sampler` is `DatasetBase.generate_fewshot_dataset`.
 
@@ -166,6 +92,8 @@ def draw(sampler: Sampler, split: Split, spec: DrawSpec) -> Draw:
     with seeded_random(spec.seed):
         if noise is not None and noise.interleaved:
             train, labels = noise.draw_interleaved(split.train, spec.shots)
+        elif noise is not None and noise.rule in FOREIGN:
+            train, labels = noise.draw_foreign(split.train, spec.shots, spec.seed)
         else:
             train = sampler(split.train, num_shots=spec.shots)
             by_path = noise is not None and noise.rule == RULES[0]
@@ -175,7 +103,7 @@ def draw(sampler: Sampler, split: Split, spec: DrawSpec) -> Draw:
             taken = {item.path for item in train}
             pool = [item for item in split.train if item.path not in taken]
         val = sampler(pool, num_shots=min(spec.shots, MAX_VAL_SHOTS))
-        if noise is not None and noise.rule != RULES[0]:
+        if noise is not None and noise.rule in ("exact", "next"):
             labels = noise.wrong_labels(labels)
     return Draw(list(train), labels, list(val))
 

@@ -76,7 +76,7 @@ def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None
 
 def products_of(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a batch holds for a head beside features and labels; keyword arguments of `Head.losses` and `forward`."""
-    return {"products": batch["products"]} if "products" in batch else {}
+    return {name: value for name, value in batch.items() if name not in ("img", "label", "index")}
 
 
 class SupportLoader:

@@ -1,4 +1,4 @@
-"""SimNL's losses beside cross-entropy, as functions of tensors, after the paper and its authors' code."""
+"""Losses beside cross-entropy, as functions of tensors: SimNL's, after the paper and its authors' code, and others."""
 
 from __future__ import annotations
 
@@ -42,3 +42,19 @@ def negative_risk(logits: Tensor, labels: Tensor) -> Tensor:
     "not y". logits: (B, C); labels: (B,) int64."""
     log_p = logits.log_softmax(-1)
     return -log_p.scatter(1, labels[:, None], -torch.inf).logsumexp(-1).mean()
+
+
+def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float = 1.0) -> Tensor:
+    """Mean of (1 - p_y^q) / q, p = softmax(logits) + 1e-6: cross-entropy as q goes to 0, half of the mean absolute
+    error at q = 1, which wrong labels pull less. logits: (B, C); labels: (B,) int64; q: in (0, 1].
+
+    Source: Zhang and Sabuncu, NeurIPS 2018, arXiv:1805.07836; the constant is that of NLPrompt's code.
+    """
+    p = logits.softmax(-1).gather(1, labels[:, None]).squeeze(1) + 1e-6
+    return ((1 - p.pow(q)) / q).mean()
+
+
+def negative_entropy(logits: Tensor) -> Tensor:
+    """Mean over rows of sum_c p log p, p = softmax(logits); logits: (B, C)."""
+    log_p = logits.log_softmax(-1)
+    return (log_p.exp() * log_p).sum(-1).mean()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from simnl.clip.finite import check_logits
+from simnl.data.wrong_labels import WrongLabels
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import LabelledFeatures, products_of
@@ -23,8 +24,13 @@ def selection_images(cfg, dataset) -> list:
     """The images on which the protocol lets a method choose its epoch and hyper-parameters.
 
     Raises:
-        ValueError: `full-val` on a data set that has no validation split of its own.
+        ValueError: `full-val` on a data set that has no validation split of its own; wrong labels on test images.
     """
+    if cfg.PROTOCOL == "oracle-test" and cfg.DATASET.NOISY_SELECTION:
+        raise ValueError(
+            "DATASET.NOISY_SELECTION gives selection images wrong labels, and under PROTOCOL oracle-test these are the "
+            "test images, whose labels stay right. Set one of the two to another value."
+        )
     if cfg.PROTOCOL == "no-val":
         return []
     if cfg.PROTOCOL == "held-shot":  # two trainings: one chooses on what it holds out, the other has all images
@@ -37,7 +43,7 @@ def selection_images(cfg, dataset) -> list:
                 f"{cfg.DATASET.NAME} has no validation split of its own, so PROTOCOL full-val is not possible. (The "
                 "authors select on its test images; to do as they did, and say so in every table, use oracle-test.)"
             )
-        return list(dataset.full_val)
+        return with_labels_of_selection(dataset, dataset.full_val, "full_val")
     if not dataset.val:
         log.warning(
             "No validation images are left beside the %d shots of %s: nothing is selected (last epoch, initial "
@@ -45,7 +51,12 @@ def selection_images(cfg, dataset) -> list:
             cfg.DATASET.NUM_SHOTS,
             cfg.DATASET.NAME,
         )
-    return list(dataset.val or [])
+    return with_labels_of_selection(dataset, dataset.val or [], "val")
+
+
+def with_labels_of_selection(dataset, items: Sequence, part: str) -> list:
+    """The images, with the wrong labels that the data set gives images to select on, if it gives any."""
+    return dataset.for_selection(items, part) if isinstance(dataset, WrongLabels) else list(items)
 
 
 def accuracy(head: Head, features: Tensor, labels: Tensor) -> float:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from simnl.clip.store import FeatureStore
+from simnl.clip.text import PromptSet, class_weights
 from simnl.clip.views import ViewSpec
+from simnl.data.wrong_labels import WrongLabels
 
 SECOND_DRAW = 3406  # the authors cache the draw of seed 1 and train on that of seed 3407: seed + 3406
 
@@ -43,6 +45,7 @@ def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec],
     DATASET.TRAIN_DRAW `separate` trains on a second K-shot draw, as the authors' code does by accident. Images that are
     held out (SELECTION.HOLD_OUT) are in neither.
     """
+    settle_labels(cfg, dataset, store)
     held = {item.impath for item in held_out(dataset.train_x)} if cfg.SELECTION.HOLD_OUT else set()
     items, classes = _sorted_rows(dataset.train_x, _true_labels(cfg, dataset), held)
     train_items = items
@@ -59,6 +62,24 @@ def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec],
     else:
         train_features = _views(store, train_items, specs, train_views(cfg))
     return SupportSet(features, *labels, train_features, _labels(train_items), tuple(train_items), tuple(items))
+
+
+def settle_labels(cfg, dataset, store: FeatureStore) -> None:
+    """Under DATASET.NOISE_RULE confusable, tell the data set which classes are easy to confuse: the pairs of its file,
+    else the nearest other class by the cosine of the templates' text features. Called before a label is used."""
+    if not isinstance(dataset, WrongLabels) or not dataset.needs_confusions():
+        return
+    others = dataset.given_confusions()
+    if others is None:
+        prompts = PromptSet.from_templates(cfg.PROMPTS.POSITIVE, dataset.classnames)
+        rows, classes = store.texts(prompts.prompts), torch.tensor(prompts.classes)
+        others = nearest_others(class_weights(rows, classes, dataset.num_classes, "normalize-mean-normalize")).tolist()
+    dataset.confuse(others)
+
+
+def nearest_others(text: Tensor) -> Tensor:
+    """The other class whose unit text features (C, D) are nearest by cosine, (C,) int64."""
+    return (text @ text.T).fill_diagonal_(-torch.inf).argmax(1)
 
 
 def _views(store: FeatureStore, items: list, specs: Sequence[ViewSpec], views: range) -> Tensor:

@@ -70,7 +70,9 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.VAL_FRACTION = 0.2  # ImageFolder: share of each class
     cfg.DATASET.TEST_FRACTION = 0.3
     cfg.DATASET.LABEL_NOISE = 0.0  # share of the few-shot training labels that are replaced
-    cfg.DATASET.NOISE_RULE = "bernoulli"  # bernoulli | exact | next: which labels become which (simnl/data/draws.py)
+    cfg.DATASET.NOISE_RULE = "bernoulli"  # which labels become which: a rule of simnl/data/noise.py
+    cfg.DATASET.NOISE_PAIRS = ""  # rule confusable: json of class -> other class; empty: by the cosine of their texts
+    cfg.DATASET.NOISY_SELECTION = False  # wrong labels on the selection images, too: same rule and share, own draw
     cfg.DATASET.GROUP_BY = "label"  # label | true-class: which groups a cache has where labels are noisy
     cfg.DATASET.TRAIN_DRAW = "same"  # same | separate: train on the cached images, or on a second draw
     cfg.TEST.LOGITS_MB = 256  # most memory and disk for the logits of a list of images; 0: none are kept
@@ -81,6 +83,9 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.PROMPTS.POSITIVE_FILE = ""  # text file with one template per line, in place of POSITIVE
     cfg.PROMPTS.NEGATIVE_FILE = ""
     cfg.PROMPTS.CUPL = ""  # file name or path
+    cfg.PROMPTS.NEGATIVE_SENTENCES = ""  # in place of NEGATIVE: class -> sentences of what it is not, as CUPL
+    cfg.PROMPTS.CONTRASTIVE = ""  # in place of NEGATIVE: class -> other class -> sentences that tell it from the other
+    cfg.PROMPTS.CONTRASTIVE_CLASSES = 5  # of how many near classes the sentences are taken
     cfg.VIEWS = CN()
     cfg.VIEWS.KIND = "random"  # random | centre | centre+flip: how training images are transformed
     cfg.VIEWS.CACHE = 10  # augmented views averaged into a cache key

@@ -1,4 +1,4 @@
-"""The wrong training labels of a run: which they are, and whether instance weights find them."""
+"""The wrong training labels of a run: which they are, and what finds them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from simnl.fewshot.cache import instance_weights
 from simnl.metrics.detection import auroc
@@ -22,9 +24,8 @@ def record_flips(trainer) -> dict[str, Any] | None:
     flips.json holds `rule`, `share` and `flips`: [path below the image folder, given label, true label].
 
     Returns:
-        For the record: `file`, `rule`, `count` of wrong labels, `sha256` of the list of all training images with both
-        labels, and `auroc`: the probability that SimNL's instance weight (tau 1) of a right label is larger than that
-        of a wrong one; None where all are right or wrong, or where features change in training.
+        For the record: `file`, `rule`, `count` of wrong labels, `images` of which they are, `selection` (clean or
+        noisy), `sha256` of the list of all training images with both labels, and the figures of `found`.
     """
     cfg, dataset = trainer.cfg, trainer.dm.dataset
     if not cfg.DATASET.LABEL_NOISE or trainer.support is None:
@@ -42,15 +43,49 @@ def record_flips(trainer) -> dict[str, Any] | None:
     write_sealed(
         Path(trainer.output_dir) / FILE, {**about, "flips": [row for row, bad in zip(rows, wrong, strict=True) if bad]}
     )
-    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-    found = _detection(trainer, torch.tensor(wrong))
-    return {"file": FILE, "rule": cfg.DATASET.NOISE_RULE, "count": sum(wrong), "sha256": digest, "auroc": found}
+    return {
+        "file": FILE,
+        "rule": cfg.DATASET.NOISE_RULE,
+        "count": sum(wrong),
+        "images": len(rows),
+        "selection": "noisy" if cfg.DATASET.NOISY_SELECTION else "clean",
+        "sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        **found(trainer, torch.tensor(wrong)),
+    }
 
 
-def _detection(trainer, wrong: torch.Tensor) -> float | None:
+def found(trainer, wrong: Tensor) -> dict[str, float | None]:
+    """How well scores of the training images find the wrong labels.
+
+    Each is the probability that a right label gets the better score of a right and a wrong one (AUROC), or None where
+    all labels are right or wrong, where features change in training, or where the method has no such score.
+
+        auroc       SimNL's instance weights (tau 1) of the cache keys, a right label the larger one
+        auroc_loss  the trained head's cross-entropy of a key under its given label, a right label the smaller one
+        auroc_sides f.m_y - f.v_y of a head with a positive and a negative text, a right label the larger one
+
+    wrong: (N,) bool, in the order of the support's rows.
+    """
+    names = ("auroc", "auroc_loss", "auroc_sides")
     by_label = trainer.cfg.DATASET.GROUP_BY == "label"
     if wrong.all() or not wrong.any() or not trainer.image_encoder_frozen or not by_label:
-        return None
-    task = trainer.task
-    weights = instance_weights(task.cache_keys(), task.support_labels, task.num_classes, 1.0, None).cpu()
-    return auroc(weights[~wrong].numpy(), weights[wrong].numpy())
+        return dict.fromkeys(names)
+    scores = {name: score.cpu() for name, score in _scores(trainer).items()}
+    return {
+        name: auroc(scores[name][~wrong].numpy(), scores[name][wrong].numpy()) if name in scores else None
+        for name in names
+    }
+
+
+@torch.no_grad()
+def _scores(trainer) -> dict[str, Tensor]:
+    """By name (N,), larger for labels that look right."""
+    task, head = trainer.task, trainer.head.eval()
+    keys, labels = task.cache_keys(), task.support_labels
+    scores = {
+        "auroc": instance_weights(keys, labels, task.num_classes, 1.0, None),
+        "auroc_loss": -F.cross_entropy(head(keys), labels, reduction="none"),
+    }
+    if sides := head.sides(keys):
+        scores["auroc_sides"] = (sides["asserted"] - sides["denied"]).gather(1, labels[:, None]).squeeze(1)
+    return scores

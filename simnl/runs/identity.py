@@ -27,7 +27,16 @@ from simnl.runs.record import OWN_IMAGES, own_images_name
 
 # Keys that came when there were runs already, with the value that those runs had without saying so. At this value the
 # key is left out, so that the runs still count as done.
-UNSAID = {"DATASET.NOISE_RULE": "bernoulli"}
+UNSAID: dict[str, object] = {
+    "DATASET.NOISE_RULE": "bernoulli",
+    "DATASET.NOISE_PAIRS": "",
+    "DATASET.NOISY_SELECTION": False,
+    "PROMPTS.NEGATIVE_SENTENCES": "",
+    "PROMPTS.CONTRASTIVE": "",
+    "PROMPTS.CONTRASTIVE_CLASSES": 5,
+    "TRAINER.SIMNL.ROUTED": 0,
+    "TRAINER.SIMNL.FUSION": "fixed",
+}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from simnl.studies.cells import (
 from simnl.studies.choices import default_datasets, default_methods, other_datasets, targets_of
 
 SHOTS = (1, 2, 4, 8, 16)
-NOISE = (0.0, 0.1, 0.3, 0.5)
+NOISE = (0.0, 0.1, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # SimNL's share, and the eighths of NLPrompt and JoAPR
 PAPER_VALUES = {"ALPHA": (0.0, 0.5, 1.0, 1.2, 1.5), "BETA": (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)}  # Table A3, ImageNet
 FACTORS = {"ALPHA": (0.0, 0.5, 0.75, 1.0, 1.5, 2.0), "BETA": (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)}  # of the standard value
 VALUES = {"LAM": (0.25, 0.5, 0.65, 0.75, 0.85, 1.0), "TAU": (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)}
@@ -108,9 +108,9 @@ def label_noise(setup: Setup, plan: Plan) -> Iterator[Variant]:
     without = tuple(word for key in switches for word in (node + key, "False"))
     for share in NOISE:
         options = ("DATASET.LABEL_NOISE", str(share))
-        yield Variant(f"{share:.0%} noise", options)
+        yield Variant(f"{100 * share:g}% noise", options)
         if without:
-            yield Variant(f"{share:.0%} noise, no reweighting", options + without)
+            yield Variant(f"{100 * share:g}% noise, no reweighting", options + without)
 
 
 def protocols(setup: Setup, plan: Plan) -> Iterator[Variant]:

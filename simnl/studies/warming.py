@@ -21,6 +21,7 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
+from simnl.data.wrong_labels import WrongLabels
 from simnl.errors import describe, is_for_people
 from simnl.fewshot.inputs import FeatureInputs, load_backbone, open_store
 from simnl.fewshot.selection import selection_images
@@ -67,6 +68,8 @@ def needs_of(cfg) -> Needs:
     for source in (dataset, *build_targets(cfg).values()):
         inputs.stream(source.test)
     if trainer.uses_support:
+        if isinstance(dataset, WrongLabels) and dataset.needs_confusions():
+            dataset.confuse([(label + 1) % dataset.num_classes for label in range(dataset.num_classes)])  # any will do
         inputs.support(dataset)
         held = held_out(dataset.train_x or []) if cfg.PROTOCOL == "held-shot" else []
         inputs.validation([*selection_images(cfg, dataset), *held])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 
 import pytest
 
 from helpers.detection_golden import golden
-from simnl.data.draws import DrawSpec, Noise, draw
+from simnl.data.draws import DrawSpec, draw
+from simnl.data.noise import FOREIGN, Noise, confused, foreign_draw, noisy_selection, some_places
+from simnl.data.splits import Item
+from simnl.data.wrong_labels import read_pairs
 
 
 def test_noise_statistics(sampler, small_split):
@@ -133,7 +137,7 @@ def test_classes_that_are_left_out_keep_their_labels(sampler, small_split):
     pairs = [(item.label, label) for item, label in zip(drawn.train, drawn.labels, strict=True)]
     assert sum(a != b for a, b in pairs) == 6
     assert {b for a, b in pairs if a != b} <= {0, 1, 2}
-    with pytest.raises(ValueError, match=r"NOISE_RULE is 'pair'. Choose one of bernoulli, exact, next"):
+    with pytest.raises(ValueError, match=r"NOISE_RULE is 'pair'. Choose one of bernoulli, exact, next, confus"):
         Noise(0.5, 1, (0, 1), rule="pair")
 
 
@@ -154,3 +158,117 @@ def test_parity_with_nlprompt():
                 assert following == float(tensors[f"{name}/next_random"])
                 compared += 1
     assert compared == 20
+
+
+@pytest.mark.parametrize("rule", FOREIGN)
+def test_foreign_images_stand_in_for_their_share_of_each_class(sampler, small_split, rule):
+    split = small_split((30,) * 5)
+    drawn = draw(sampler, split, DrawSpec(8, 1, Noise(0.5, 1, tuple(range(5)), rule=rule)))
+    assert drawn.labels == [label for label in range(5) for _ in range(8)]
+    wrong = [(item.label, label) for item, label in zip(drawn.train, drawn.labels, strict=True) if item.label != label]
+    assert [sum(label == given for _, given in wrong) for label in range(5)] == [4] * 5
+    if rule == "foreign-next":
+        assert all(true == (given + 1) % 5 for true, given in wrong)  # the other way round than `next`
+    assert not {item.path for item in drawn.train} & {item.path for item in drawn.val}
+    kept = draw(sampler, split, DrawSpec(8, 1, Noise(0.5, 1, (0, 1, 2), rule=rule)))
+    assert {item.label for item in kept.train} == {0, 1, 2}
+
+
+def test_too_few_foreign_images_are_told():
+    with pytest.raises(ValueError, match=r"class 0 needs 2 images of other classes, and 0 are left"):
+        foreign_draw([0, 1], 2, 2, 1, "foreign")
+
+
+def test_parity_with_joapr():
+    """Images and labels of JoAPR's own function, in order. Where a draw cannot be had there, there is no golden."""
+    tensors, compared = golden("noise"), 0
+    pool = tensors["joapr_noise/pool_labels"].tolist()
+    for name in [name for name in tensors if name.startswith("joapr_noise/") and name.endswith("/index")]:
+        kind, *parts = name.split("/")[1:5]
+        count, shots, seed = (int(re.sub(r"\D", "", part)) for part in parts)
+        state = random.getstate()
+        random.seed(seed)
+        rule = {"symflip": "foreign", "pairflip": "foreign-next"}[kind]
+        drawn = foreign_draw(pool, shots, count, seed, rule)
+        random.setstate(state)
+        assert [place for places in drawn.values() for place in places] == tensors[name].tolist()
+        assert [label for label, places in drawn.items() for _ in places] == tensors[f"{name[:-5]}label"].tolist()
+        compared += 1
+    assert compared == 18
+
+
+def test_confusable_labels_are_nested_and_as_many_as_asked_for():
+    labels, others = [c for c in range(4) for _ in range(5)], [3, 2, 1, 0]
+    low, high = (confused(labels, others, share, "a key") for share in (0.3, 0.6))
+    for share, new in ((0.3, low), (0.6, high)):
+        wrong = [(old, now) for old, now in zip(labels, new, strict=True) if old != now]
+        assert len(wrong) == int(share * 20)
+        assert all(now == others[old] for old, now in wrong)
+    assert all(b == a for old, a, b in zip(labels, low, high, strict=True) if a != old)
+    assert some_places(20, 0.3, "a key") != some_places(20, 0.3, "another")
+
+
+def test_confusable_labels_of_a_data_set(build, load, tmp_path):
+    """By pairs from a file; told again, nothing changes."""
+    build("Food101")
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text('{"apple pie": "tacos", "baklava": "tacos", "tacos": "baklava"}')
+    data = load("Food101", NUM_SHOTS=6, LABEL_NOISE=0.5, NOISE_RULE="confusable", NOISE_PAIRS=str(pairs))
+    assert data.needs_confusions()
+    assert [d.label for d in data.train_x] == data.clean_labels
+    data.confuse(data.given_confusions())
+    labels = [d.label for d in data.train_x]
+    wrong = [(a, b) for a, b in zip(data.clean_labels, labels, strict=True) if a != b]
+    assert len(wrong) == 9
+    assert set(wrong) <= {(0, 2), (1, 2), (2, 1)}
+    assert not data.needs_confusions()
+    data.confuse(data.given_confusions())
+    assert [d.label for d in data.train_x] == labels
+    assert len(data.draw_train(5)) == 18
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": "b"}', "'b' has no pair"),
+        ('{"a": "b", "b": "b"}', "'b' is paired with 'b', which is no other class"),
+        ('{"a": "c", "b": "a"}', "'a' is paired with 'c'"),
+        ('["a"]', "must hold json of class -> other class"),
+        ("{", "NOISE_PAIRS: "),
+    ],
+)
+def test_broken_pairs_are_told(tmp_path, text, why):
+    path = tmp_path / "pairs.json"
+    with pytest.raises(FileNotFoundError, match="no file"):
+        read_pairs(path, ["a", "b"])
+    path.write_text(text)
+    with pytest.raises(ValueError, match=why):
+        read_pairs(path, ["a", "b"])
+    path.write_text('{"b": "a", "a": "b"}')
+    assert read_pairs(path, ["a", "b"]) == [1, 0]
+
+
+@pytest.mark.parametrize("rule", ["bernoulli", "exact", "next", "confusable", *FOREIGN])
+def test_selection_images_get_wrong_labels_of_their_own(rule):
+    """The share and the direction of each rule; the same for the same key."""
+    items = [Item(f"{c}/{i}.jpg", c, str(c)) for c in range(5) for i in range(40)]
+    noise, others = Noise(0.25, 1, tuple(range(5)), rule=rule), [1, 0, 3, 4, 2]
+    new = noisy_selection(items, noise, others, "1/val")
+    assert new == noisy_selection(items, noise, others, "1/val")
+    wrong = [(item.label, label) for item, label in zip(items, new, strict=True) if item.label != label]
+    assert 30 < len(wrong) < 70 if rule == "bernoulli" else len(wrong) == 50
+    direction = {"next": lambda c: (c + 1) % 5, "foreign-next": lambda c: (c - 1) % 5, "confusable": others.__getitem__}
+    if rule in direction:
+        assert all(b == direction[rule](a) for a, b in wrong)
+    if rule in FOREIGN:
+        assert [sum(a == c for a, _ in wrong) for c in range(5)] == [10] * 5
+
+
+def test_noisy_selection_is_an_option_and_test_labels_stay(build, load):
+    build("Food101")
+    settings = {"NUM_SHOTS": 4, "LABEL_NOISE": 1.0}
+    clean, noisy = load("Food101", **settings), load("Food101", **settings, NOISY_SELECTION=True)
+    assert [d.label for d in clean.for_selection(clean.val, "val")] == [d.label for d in clean.val]
+    labels = [d.label for d in noisy.for_selection(noisy.val, "val")]
+    assert all(a != d.label for a, d in zip(labels, noisy.val, strict=True))
+    assert [d.label for d in noisy.test] == [d.label for d in clean.test]

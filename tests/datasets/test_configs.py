@@ -44,7 +44,7 @@ def templates(name: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", [*NAMES, "imagefolder"])
+@pytest.mark.parametrize("name", [*NAMES, "food101n", "imagefolder"])
 def test_file(name):
     load_plugins()
     content = read(name)
@@ -114,3 +114,7 @@ def test_sizes_are_the_papers(name, shared):
     assert (sizes.classes, sizes.train, sizes.val, sizes.test) == tuple(
         int(row[key] or 0) for key in ("classes", "train", "val", "test")
     )
+
+
+def test_the_prompts_of_food101n_are_those_of_food101():
+    assert read("food101n")["PROMPTS"] == read("food101")["PROMPTS"]

@@ -50,7 +50,7 @@ JSON_LAYOUTS = {
     name: JsonLayout(**fields)
     for name, fields in json.loads(Path(__file__).with_name("layouts.json").read_text(encoding="utf-8")).items()
 }
-TRAINED = [*JSON_LAYOUTS, "FGVCAircraft", "ImageNet", "ImageFolder"]
+TRAINED = [*JSON_LAYOUTS, "FGVCAircraft", "Food101N", "ImageNet", "ImageFolder"]
 EVALUATED = ["ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
 
 
@@ -108,6 +108,22 @@ def build_aircraft(root: Path) -> Built:
         lines = [f"{path.removesuffix('.jpg')} {name}\n" for path, _, name in built.parts[part]]
         (built.folder / f"images_variant_{part}.txt").write_text("".join(lines))
     (built.folder / "variants.txt").write_text("\n".join(variants) + "\n")
+    return built
+
+
+def build_food101n(root: Path) -> Built:
+    """The folders of Food-101N beside those of Food101, whose test part it has."""
+    test = build_json("Food101", root)
+    built = Built(root / "food-101n", root)
+    names = {label: name for _, label, name in test.parts["test"]}
+    built.parts["train"] = [
+        (f"food-101n/images/{name}/{number}.jpg", label, name)
+        for label, name in sorted(names.items())
+        for number in range(6)
+    ]
+    for path, label, _ in built.parts["train"]:
+        render(root / path, label)
+    built.parts["test"] = [(f"food-101/images/{path}", label, name) for path, label, name in test.parts["test"]]
     return built
 
 
@@ -174,7 +190,8 @@ def build_layout(name: str, root: Path) -> Built:
         return build_json(name, root)
     if name in EVALUATED:
         return build_evaluated(name, root)
-    return {"FGVCAircraft": build_aircraft, "ImageNet": build_imagenet, "ImageFolder": build_folders}[name](root)
+    builders = {"FGVCAircraft": build_aircraft, "ImageNet": build_imagenet, "ImageFolder": build_folders}
+    return (builders | {"Food101N": build_food101n})[name](root)
 
 
 def make_config(root: Path, store: Path, **settings: object) -> CfgNode:
@@ -192,7 +209,7 @@ def make_config(root: Path, store: Path, **settings: object) -> CfgNode:
         "CLASSNAMES_FILE": "",
     }
     given |= {"NEW_SPLIT": False, "VAL_FRACTION": 0.2, "TEST_FRACTION": 0.3}
-    given |= {"LABEL_NOISE": 0.0, "NOISE_RULE": "bernoulli"}
+    given |= {"LABEL_NOISE": 0.0, "NOISE_RULE": "bernoulli", "NOISE_PAIRS": "", "NOISY_SELECTION": False}
     for key, value in (given | settings).items():
         cfg.DATASET[key] = value
     cfg.freeze()

@@ -211,17 +211,19 @@ def test_without_tensorboard_a_warning(runs, monkeypatch, caplog):
     assert "No HPARAMS" in caplog.text
 
 
-@pytest.mark.parametrize("rule", ["bernoulli", "exact"])
+@pytest.mark.parametrize("rule", ["exact", "confusable"])
 def test_wrong_labels_are_listed_and_looked_for(runs, tmp_path, rule):
     root = tmp_path / rule
     root.mkdir()
     for name in NAMES:
         make_images(root / "images" / name, 10, size=16, seed=len(name))
-    folder = train(root, "SimNL", "DATASET.LABEL_NOISE", "0.5", "DATASET.NOISE_RULE", rule)
+    noisy = str(rule == "confusable")
+    options = ("DATASET.LABEL_NOISE", "0.5", "DATASET.NOISE_RULE", rule, "DATASET.NOISY_SELECTION", noisy)
+    folder = train(root, "SimNL", *options)
     told, flips = record_of(folder)["label_flips"], read_sealed(folder / "flips.json")
     assert (told["file"], told["rule"], told["count"]) == ("flips.json", rule, len(flips["flips"]))
     assert all(given != true and path.startswith(NAMES[true]) for path, given, true in flips["flips"])
-    if rule == "exact":
-        assert told["count"] == 3  # floor(0.5 * 6)
-        assert 0 <= told["auroc"] <= 1
+    assert (told["count"], told["images"]) == (3, 6)  # floor(0.5 * 6)
+    assert told["selection"] == ("noisy" if rule == "confusable" else "clean")
+    assert all(0 <= told[name] <= 1 for name in ("auroc", "auroc_loss", "auroc_sides"))
     assert record_of(runs["SimNL"])["label_flips"] is None

@@ -125,7 +125,7 @@ def test_prompts_that_are_warmed_are_those_of_the_run(method, options, monkeypat
     trainer.build_task(dataset, names, None)
     assert warmed.asked == read.asked
     negative = {template.format(name) for template in cfg.PROMPTS.NEGATIVE for name in names}
-    assert negative.issubset(warmed.asked) == (method == "SimNL" or "ENABLED" in "".join(options))
+    assert negative.issubset(warmed.asked) == (method in ("SimNL", "WithNegative") or "ENABLED" in "".join(options))
 
 
 def test_total_needs_count_what_runs_share_once(monkeypatch):

@@ -15,7 +15,16 @@ from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
-SILENT = ("LinearProbe", "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "TCP")  # before training, of these random features
+SILENT = (
+    "LinearProbe",
+    "CoOp",
+    "CoCoOp",
+    "JoAPR",
+    "KgCoOp",
+    "NLPrompt",
+    "ProGrad",
+    "TCP",
+)  # before training, of these random features
 STAGED = ("TwoStage",)  # learns its classifier later, in a stage of its own
 
 

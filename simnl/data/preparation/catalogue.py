@@ -1,4 +1,4 @@
-"""The sources of the fifteen data sets.
+"""The sources of the fifteen data sets of the paper, and of Food-101N.
 
 Addresses, checksums and Google Drive ids are those that their authors, CoOp's DATASETS.md and torchvision give. The
 layout is CoOp's.
@@ -34,6 +34,7 @@ CUPL_NAMES = {  # where the file's name is not the config's
     "oxford_flowers": "flowers102",
     "oxford_pets": "oxfordpets",
     "stanford_cars": "stanfordcars",
+    "food101n": "food101",
     **dict.fromkeys(("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"), "imagenet"),
 }
 
@@ -42,6 +43,11 @@ CARS_BY_HAND = (
     "from Kaggle, `kaggle datasets download jessicali9530/stanford-cars-dataset`, and unpack it below {root}/{folder} "
     "or {root}/stanford-cars-dataset (its nested cars_test/cars_test is understood). Copies sorted by class have other "
     "file names and do not fit the split."
+)
+FOOD101N_BY_HAND = (
+    "Food-101N comes from Kaggle after registration, `kaggle datasets download kuanghueilee/food-101n`. Unpack it "
+    "below {root}, so that {root}/{folder}/images or {root}/Food-101N_release/images holds a folder for each class. "
+    "Its test images are those of food101, which has to be below {root}, too: name food101 in the same command."
 )
 SUN_BY_HAND = (
     "The official archive of SUN397 (vision.princeton.edu) answers 404, and no copy with a published checksum is "
@@ -153,6 +159,11 @@ def _food101() -> Source:
     return Source("food101", "food-101", (Piece("images", remote, "food-101/images", places), split))
 
 
+def _food101n() -> Source:
+    places = ("Food-101N_release/images", "food-101n/Food-101N_release/images", "food-101N/images")
+    return Source("food101n", "food-101n", (Piece("images", elsewhere=places),), FOOD101N_BY_HAND)
+
+
 def _imagenet() -> Source:
     # Its images are no download: see `imagenet.Builder`.
     return Source("imagenet", "imagenet", (Piece("classnames.txt", generated=True),), IMAGENET_BY_HAND)
@@ -229,6 +240,7 @@ def _variants() -> tuple[Source, ...]:
     )
 
 
+BESIDE_THE_PAPER = ("food101n",)  # not among the fifteen of the paper's tables
 SOURCES: dict[str, Source] = {
     source.name: replace(source, pieces=(*source.pieces, cupl_file(CUPL_NAMES.get(source.name, source.name))))
     for source in (
@@ -244,5 +256,6 @@ SOURCES: dict[str, Source] = {
         _sun397(),
         _ucf101(),
         *_variants(),
+        _food101n(),
     )
 }

@@ -7,15 +7,17 @@ from pathlib import Path
 
 from simnl.config_names import check_name
 
-from .catalogue import SOURCES
+from .catalogue import BESIDE_THE_PAPER, SOURCES
 
 
-def chosen(names: Sequence[str], everything: bool) -> list[str]:
-    """The names, each once; with `everything`, all fifteen.
+def chosen(names: Sequence[str], everything: bool, paper: bool = False) -> list[str]:
+    """The names, each once; with `everything`, all there are; with `paper`, the fifteen of the paper's tables.
 
     Raises:
         ValueError: none is given, one is unknown (with the nearest), or it needs no preparation.
     """
+    if paper:
+        return [name for name in SOURCES if name not in BESIDE_THE_PAPER]
     if everything:
         return list(SOURCES)
     if not names:

@@ -33,11 +33,12 @@ FORMATS = ("png", "svg", "pdf")
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7A5C00", "#8C8C8C")
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h")
 LINES = ("-", "--", "-.", ":")
+LAST_LINE = (0, (5, 1, 1, 1, 1, 1))  # for methods beyond all pairs of a marker and a line
 METHODS = (  # a method's place here is its look, so new ones go to the end; the first seven get unlike colours
     "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
     "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP", "MaPLe", "IVLP", "VPT", "TwoStage",
     "CLIPSVD", "PromptSRC", "TCP", "MMRL", "TIMO", "TIMOS", "ReHARK", "TransCLIP", "TDA", "KgCoOp", "ProGrad", "ProLIP",
-    "CCA", "CCAFT",
+    "CCA", "CCAFT", "NLPrompt", "JoAPR", "WithNegative",
 )  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
     "SimNL": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 5},
@@ -107,10 +108,11 @@ def line_style(method: str, number: int) -> dict:
 
 def numbered_style(number: int) -> dict:
     """Line properties by number, for what is no method."""
+    beyond = len(MARKERS) * len(LINES) <= number < len(METHODS)
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": LINES[number % len(LINES)],
+        "linestyle": LAST_LINE if beyond else LINES[number % len(LINES)],
     }
 
 

@@ -1,4 +1,4 @@
-"""The declarations of the fifteen data sets."""
+"""The declarations of the data sets."""
 
 from __future__ import annotations
 

@@ -148,10 +148,10 @@ def test_processes_find_the_same(pets, monkeypatch):
     assert [path for path, _ in alone] == [paths[3]]
 
 
-def test_all_has_fifteen_rows(root, tool):
+def test_all_has_sixteen_rows(root, tool):
     code, output, _ = tool("check_data", "--all", "--root", root)
     assert code == 1
-    assert len(re.findall(r"^\w+ +missing ", output, re.M)) == 15
+    assert len(re.findall(r"^\w+ +missing ", output, re.M)) == 16
 
 
 # -------------------------------------------------------------------------------------- duplicates
