@@ -14,7 +14,7 @@ FILE, FUNCTION = 300, 40  # lines; of a function those beside its docstring
 # What is excused, with a limit of its own. An excuse that is not needed any more fails, too: take it out.
 LONG_FILES = {
     "simnl/data/base.py": 350,  # the base class of every data set, which is read from top to bottom
-    "simnl/runs/config.py": 320,  # a third of it are the defaults below
+    "simnl/runs/config.py": 325,  # a third of it are the defaults below
 }
 LONG_FUNCTIONS = {"simnl/runs/config.py:plugin_defaults": 60}  # one line per config key
 

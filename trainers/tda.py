@@ -175,6 +175,7 @@ class TDA(VLTrainer):
 
     uses_support = False
     training_free = True
+    base_to_new = True  # its caches are those of the set that is tested
     inference = "online"
 
     @classmethod

@@ -27,7 +27,9 @@ from simnl.runs.record import OWN_IMAGES, own_images_name
 
 # Keys that came when there were runs already, with the value that those runs had without saying so. At this value the
 # key is left out, so that the runs still count as done.
-UNSAID = {"DATASET.NOISE_RULE": "bernoulli"}
+UNSAID = {
+    "DATASET.NOISE_RULE": "bernoulli", "TEST.NEW_CLASSES": "refuse", "TRAINER.MMRL.FUSED_ON_SHIFTED": True,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

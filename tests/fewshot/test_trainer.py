@@ -103,14 +103,27 @@ def test_a_trained_head_is_loaded_as_it_was(config, tmp_path, method):
     assert trainer.test() == record["accuracy"]
 
 
-@pytest.mark.parametrize("method", ["CoOp", "CoCoOp", "CLIPAdapter", "ZeroshotCLIP"])
-def test_base_to_new(config, method):
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [
+        ("CoOp", "refuse"),
+        ("CoCoOp", "refuse"),
+        ("CLIPAdapter", "refuse"),
+        ("ZeroshotCLIP", "refuse"),
+        ("TDA", "refuse"),
+        ("GDA", "neighbours"),
+        ("TaskRes", "text"),
+    ],
+)
+def test_base_to_new(config, method, rule):
     """Two classes to train on, the other two to test on as well."""
-    base = ["DATASET.SUBSAMPLE_CLASSES", "base"]
+    base = ["DATASET.SUBSAMPLE_CLASSES", "base", "TEST.NEW_CLASSES", rule]
     record = run_one(config(method, *base, "TEST.TARGETS", "['new']"))
     assert record["num_classes"] == 2
     assert 0 <= record["targets"]["new"] <= 100
-    if method == "ZeroshotCLIP":
+    if rule == "text":
+        method = "ZeroshotCLIP"
+    if method in ("ZeroshotCLIP", "TDA"):
         alone = run_one(config(method, "DATASET.SUBSAMPLE_CLASSES", "new", name="new"))
         assert record["targets"]["new"] == alone["accuracy"]
 
