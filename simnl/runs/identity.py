@@ -29,6 +29,7 @@ from simnl.runs.record import OWN_IMAGES, own_images_name
 # key is left out, so that the runs still count as done.
 UNSAID = {
     "DATASET.NOISE_RULE": "bernoulli", "TEST.NEW_CLASSES": "refuse", "TRAINER.MMRL.FUSED_ON_SHIFTED": True,
+    "TRAINER.TDA.TEST_VIEWS": 1,
 }  # fmt: skip
 
 

@@ -128,6 +128,18 @@ def test_base_to_new(config, method, rule):
         assert record["targets"]["new"] == alone["accuracy"]
 
 
+def test_several_views_of_each_test_image(config):
+    """The first is the test transform, the others are drawn for the image and nothing else."""
+    cfg = config("TDA", "TRAINER.TDA.TEST_VIEWS", "10")
+    batches = [next(iter(seeded_trainer(cfg).test_loader))["img"] for _ in range(2)]
+    (plain,) = seeded_trainer(config("TDA", name="plain")).test_loader
+    assert torch.equal(*batches)
+    assert torch.equal(batches[0][:, 0], plain["img"])
+    assert batches[0].shape == (len(plain["img"]), 10, plain["img"].shape[1])
+    assert len(batches[0][0].unique(dim=0)) == 10
+    assert 0 <= run_one(cfg)["accuracy"] <= 100
+
+
 def test_what_cannot_be_is_refused_with_the_reason(config):
     with pytest.raises(ValueError, match="says nothing about new ones"):
         run_one(config("SimNL", "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']", name="simnl"))
