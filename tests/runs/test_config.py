@@ -85,7 +85,7 @@ def test_a_run_knows_its_setting():
 
 
 def test_constants_of_the_settings():
-    """Of the authors, as `methods_towers.md` lists them."""
+    """Epochs, blocks, rates and weights are those of the authors' configs."""
     base = {"DATASET.SUBSAMPLE_CLASSES": "base"}
     expected = {"few-shot": (50, 9, 30, 30), "base2new": (20, 9, 15, 1), "cross": (20, 3, 6, 10), "dg": (20, 3, 6, 10)}
     runs = [
