@@ -49,7 +49,7 @@ class FeatureInputs:
         self.cfg, self.store, self.device = cfg, store, device
         self.test_view = ViewSpec.test(preprocess)
         self.more_views = replace(ViewSpec.random(preprocess, cfg.INPUT.RRCROP_SCALE), augmix=True)
-        self.num_more = cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {}).get("TEST_VIEWS", 1) - 1
+        self.num_more = max(0, cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {}).get("TEST_VIEWS", 1) - 1)
         self.train_specs = ViewSpec.of_training(preprocess, cfg.VIEWS.KIND, cfg.INPUT.RRCROP_SCALE)
 
     def support(self, dataset) -> SupportSet:

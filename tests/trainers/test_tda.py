@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from yacs.config import CfgNode as CN
 
 from helpers.methods import make_trainer
 from trainers.tda import Cache, TDAHead, kept_images
@@ -128,12 +129,13 @@ def test_a_full_class_takes_only_what_is_less_uncertain():
     assert kept.gone.tolist() == [3, forever, 5, forever, forever]
 
 
-def test_a_capacity_of_zero_is_refused():
+@pytest.mark.parametrize("change", [{"NEGATIVE": {"CAPACITY": 0}}, {"TEST_VIEWS": 0}])
+def test_a_number_of_zero_is_refused(change):
     from helpers.methods import make_task
 
     trainer = make_trainer("TDA")
     node = trainer.node.clone()
     node.defrost()
-    node.NEGATIVE.CAPACITY = 0
+    node.merge_from_other_cfg(CN(change))
     with pytest.raises(ValueError, match="must be at least 1"):
         trainer.build_head(make_task(1), node)
