@@ -16,6 +16,7 @@ from benchmarks import measure
 from benchmarks.measure import flops, hot_operators, interleave
 from simnl.clip.model import FrozenCLIP, load_clip
 from simnl.clip.store import FeatureStore
+from simnl.clip.tiny_clip import BUNDLED
 from simnl.clip.views import ViewSpec
 from simnl.data.images import read_image
 
@@ -54,8 +55,8 @@ def make_photos(folder: Path, number: int) -> list[str]:
 
 
 def random_clip(arch: str, folder: Path, precision: str) -> FrozenCLIP:
-    """An architecture with random weights, loaded as any checkpoint is."""
-    if arch == "tiny-clip":
+    """An architecture with random weights, loaded as any checkpoint is; a bundled one with its own."""
+    if arch in BUNDLED:
         return load_clip(arch, "bundled", precision, str(measure.DEVICE))
     path = folder / f"{arch}.safetensors"
     if not path.is_file():

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks import measure, report
 
-NAMES = ("training", "search", "closed_forms", "extraction", "sharing", "memory", "prompts")
+NAMES = ("training", "search", "closed_forms", "extraction", "sharing", "memory", "prompts", "step_memory")
 
 
 def main(arguments: list[str] | None = None) -> None:

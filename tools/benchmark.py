@@ -20,7 +20,7 @@ STUDY
   audit        every protocol on the same draws: what choosing on the test images is worth
 
   --methods    {methods}
-               [all that work on cached features; SimNL for the last three studies]
+               or all of them: `all`   [all that work on cached features; SimNL for noise, sensitivity and ablation]
   --datasets   {datasets}
                [those of the paper's eleven whose data is below DATA (for cross: imagenet); shapes where there is none]
   --shots      numbers from 1         [1 2 4 8 16 for fewshot, else 16]
@@ -41,6 +41,7 @@ DATA, OUTPUT, CACHE, WEIGHTS, DEVICE and DEBUG are read from the environment, as
 Examples:
 
   bash scripts/benchmark.sh fewshot --datasets shapes
+  BACKBONE=tiny_vit bash scripts/benchmark.sh fewshot --datasets shapes --methods all
   DATA=/data bash scripts/benchmark.sh fewshot --methods SimNL TipAdapterF --shots 1 16 --seeds 1
   DATA=/data bash scripts/benchmark.sh fewshot --executor slurm --gpus 8 --slurm partition=gpu time=10:00:00
 """

@@ -15,8 +15,8 @@ P (Wv, D) ~ N(0, 1 / Wv): 4,992,256 numbers for ViT-B/16. Nothing of it belongs 
 Source: Guo and Gu, "MMRL: Multi-Modal Representation Learning for Vision-Language Models", CVPR 2025, arXiv:2503.08497,
 and the authors' released code.
 Differences from that code: float32 or bf16 (theirs: half precision with a scaled loss). `official` has the factor 100
-in place of s, new views in every pass, and leaves a short last batch out. On shifted data sets the fused logits are
-used (theirs: z on all data sets but the one of training).
+in place of s, new views in every pass, leaves a short last batch out, and has logits = z on shifted data sets, too,
+which `repaired` gives both parts (FUSED_ON_SHIFTED).
 Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
 """
 
@@ -53,6 +53,7 @@ class MMRLHead(TowerHead):
         generator: draws what is learned.
         n_tokens: n; width: R; first, last: blocks with tokens, from 0; alpha: a; weight: w.
         chunk: classes encoded at once (memory); 0: all.
+        fused_on_shifted: False: shifted versions of the data have z alone.
     """
 
     start: Tensor
@@ -73,12 +74,14 @@ class MMRLHead(TowerHead):
         alpha: float,
         weight: float,
         chunk: int,
+        fused_on_shifted: bool = True,
     ):
         super().__init__(logit_scale)
         for name, blocks in (("image", tower.num_blocks), ("text", sentences.tower.num_blocks)):
             check_depth(tower.clip, name, blocks - 1, last, "TRAINER.MMRL.LAST, which counts from 0,")
         self.tower, self.sentences, self.classnames, self.chunk = tower, sentences, classnames, chunk
-        self.first, self.alpha, self.weight, self.fused = first, alpha, weight, True
+        self.first, self.alpha, self.weight = first, alpha, weight
+        self.fused, self.fused_on_shifted = True, fused_on_shifted
         self.space = random_tokens(n_tokens, width, generator)
         to_image, to_text = (seeded_linear(width, w, generator) for w in (tower.width, sentences.tower.width))
         self.to_image, self.to_text = (
@@ -131,6 +134,14 @@ class MMRLHead(TowerHead):
         super().adopt(trained)
         self.fused = self.classnames == trained.classnames
 
+    def on_shifted(self) -> MMRLHead:
+        """As in the base; with z alone where the authors' code is followed."""
+        if self.fused_on_shifted:
+            return self
+        other = copy.copy(self)  # with the same parameters
+        other.fused = False
+        return other
+
 
 @TRAINER_REGISTRY.register()
 class MMRL(LearnsInTowers, VLTrainer):
@@ -147,13 +158,14 @@ class MMRL(LearnsInTowers, VLTrainer):
     def default_cfg(cls) -> CN:
         """See configs/trainers/MMRL.yaml."""
         blocks = {"N_TOKENS": 5, "WIDTH": 512, "FIRST": 5, "LAST": 11, "ALPHA": 0.7, "WEIGHT": 0.5}
-        return CN({**blocks, "TEMPLATE": "a photo of a {}.", "LOGIT_SCALE": 0.0, "CHUNK": 256})
+        text = {"TEMPLATE": "a photo of a {}.", "LOGIT_SCALE": 0.0, "CHUNK": 256}
+        return CN({**blocks, **text, "FUSED_ON_SHIFTED": True})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> MMRLHead:
         """Tokens and maps at their start, and the prompts of the class names."""
         prompts = [cfg.TEMPLATE.format(readable(name)) for name in task.classnames]
         start = plain_text_features(task.clip, [cfg.TEMPLATE], task.classnames)
-        names = ("N_TOKENS", "WIDTH", "FIRST", "LAST", "ALPHA", "WEIGHT", "CHUNK")
+        names = ("N_TOKENS", "WIDTH", "FIRST", "LAST", "ALPHA", "WEIGHT", "CHUNK", "FUSED_ON_SHIFTED")
         return MMRLHead(
             ImageTower(task.clip),
             Sentences(TextTower(task.clip), prompts),

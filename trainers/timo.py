@@ -26,6 +26,7 @@ Parity: tests/parity/test_timo.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +104,12 @@ class TIMOHead(SearchableHead):
         self.frozen_buffer("text", torch.stack([guided_text(prompts, match, gamma) for gamma in self.gammas]))
         self.frozen_buffer("weights", torch.stack([weights for weights, _ in solved]).to(prompts.dtype))
         self.frozen_buffer("biases", torch.stack([biases for _, biases in solved]).to(prompts.dtype))
+
+    def adopt(self, trained: Any) -> None:
+        """As in the base; beta is as large beside the number of prompts, which other classes have more or fewer of."""
+        super().adopt(trained)
+        wanted = trained.hparams["beta"] * self.num_prompts / trained.num_prompts
+        self.hparams["beta"] = min(self.betas, key=lambda beta: abs(beta - wanted))
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
         """Unit features (B, D)."""

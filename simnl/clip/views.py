@@ -26,6 +26,8 @@ class ViewSpec:
 
     crop_scale: share of the image's area that a RandomResizedCrop keeps, (min, max).
     flip: probability of a horizontal flip; 0 or 1 with the test transform.
+    augmix: True: behind crop and flip, AugMix of severity 1 without operations on colours (Hendrycks et al.,
+        arXiv:1912.02781; torchvision's).
     """
 
     size: int
@@ -35,6 +37,7 @@ class ViewSpec:
     resize_mode: str
     crop_scale: tuple[float, float] | None = None
     flip: float = 0.0
+    augmix: bool = False
 
     @classmethod
     def test(cls, preprocess: dict) -> ViewSpec:
@@ -73,7 +76,10 @@ class ViewSpec:
     @property
     def digest(self) -> str:
         """Names the transform; part of the key under which features are stored."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        about = asdict(self)
+        if not self.augmix:
+            del about["augmix"]  # a later field, of which older entries know nothing
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def build(self):
         """The torchvision transform, PIL image -> (3, size, size) float32."""
@@ -91,6 +97,7 @@ class ViewSpec:
             [
                 T.RandomResizedCrop(self.size, scale=self.crop_scale, interpolation=INTERPOLATION[self.interpolation]),
                 T.RandomHorizontalFlip(self.flip),
+                *([T.AugMix(severity=1, all_ops=False)] if self.augmix else []),
                 T.ToTensor(),
                 T.Normalize(self.mean, self.std),
             ]

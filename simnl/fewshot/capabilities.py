@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 TASKS = ("few-shot", "dg", "base2new", "cross")
 # Names in TEST.TARGETS that stand for classes that training did not see; other names are those of shifted data sets.
 NEW_CLASSES = "new"  # the classes that SUBSAMPLE_CLASSES base leaves out
 CROSS = "cross:"  # stands before the name of a data set of other classes
+FALLBACKS = ("refuse", "text", "neighbours")  # of methods that cannot classify these, see simnl/fewshot/new_classes.py
 CHOICES = {
+    "SETTING": TASKS,
     "PROTOCOL": ("no-val", "held-shot", "fewshot-val", "full-val", "oracle-test"),
     "PRESET": ("repaired", "official"),
     "TEST.SPLIT": ("test",),
+    "TEST.NEW_CLASSES": FALLBACKS,
     "SELECTION.EPOCH": ("best", "last"),
     "SELECTION.TIES": ("first", "last"),
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
@@ -29,7 +33,10 @@ INFERENCE = {
 class Capable(Protocol):
     """What a method's class declares of itself; the meanings are in `simnl.fewshot.trainer.VLTrainer`."""
 
+    prompt_sets: tuple[str, ...]
     uses_support: bool
+    training_free: bool
+    inference: str
     needs_vit: bool
     needs_class_token: bool
     needs_text: str
@@ -75,7 +82,14 @@ def check_towers(trainer: type[Capable], cfg) -> None:
         )
 
 
-def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
+def refusal(
+    trainer: type[Capable],
+    *,
+    task: str = "few-shot",
+    arch: str = "",
+    eval_only: bool = False,
+    fallback: str = FALLBACKS[0],
+) -> str | None:
     """Why a method cannot do something; None if it can.
 
     Args:
@@ -84,6 +98,7 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
             on classes that training never saw, of the same data set or of others.
         arch: open_clip architecture; empty: not known yet.
         eval_only: the data set has test images only.
+        fallback: TEST.NEW_CLASSES of a run on classes that training never saw.
 
     Raises:
         ValueError: unknown task.
@@ -99,8 +114,36 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
     if reason:
         return reason
     if task in ("base2new", "cross") and not trainer.base_to_new:
-        return "what it learns belongs to the classes of training, so it says nothing about new ones"
+        return _refused_fallback(trainer, fallback)
     return None
+
+
+def _refused_fallback(trainer: type[Capable], fallback: str) -> str | None:
+    if trainer.inference != "inductive":
+        return "it is fitted to the support images of the classes of training"
+    if fallback == "refuse":
+        return (
+            "what it learns belongs to the classes of training, so it says nothing about new ones (TEST.NEW_CLASSES "
+            "names what can stand in)"
+        )
+    if "template" not in trainer.prompt_sets:
+        return "it reads no text, and of new classes there is nothing else"
+    if fallback == "neighbours" and not trainer.training_free:
+        return (
+            "it would have to learn from the images that stand in for those of new classes; TEST.NEW_CLASSES "
+            "neighbours is for methods that need no training, and text for all"
+        )
+    return None
+
+
+def setting_of(subsample_classes: str, targets: Sequence[str]) -> str:
+    """What a run is for, one of `TASKS`, by DATASET.SUBSAMPLE_CLASSES and TEST.TARGETS: methods may have constants of
+    their own for each of them."""
+    if subsample_classes == "base":
+        return "base2new"
+    if any(map(is_on_new_classes, targets)):
+        return "cross"
+    return "dg" if targets else "few-shot"
 
 
 def is_on_new_classes(target: str) -> bool:

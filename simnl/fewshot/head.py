@@ -74,6 +74,10 @@ class Head(Rebuildable, nn.Module):
         """Take over what a head for other classes has learned; by default all of it, as it depends on no class."""
         self.load_state_dict(trained.state_dict())
 
+    def on_shifted(self) -> Head:
+        """The head for shifted versions of the data that it was trained on; by default itself."""
+        return self
+
     def deployed(self) -> Head:
         """A head with the same logits that holds no more than a prediction needs; by default the head itself.
 
@@ -206,6 +210,11 @@ class SearchableHead(Head):
     @abstractmethod
     def affine(self, stage: Mapping[str, Tensor], **mixing: float) -> tuple[Tensor, Tensor]:
         """(base, slope), both (B, C): logits = base + alpha * slope."""
+
+    def adopt(self, trained: Any) -> None:
+        """As in the base, and the hyper-parameters that were chosen."""
+        super().adopt(trained)
+        self.hparams.update(trained.hparams)
 
     def combine(self, terms: Terms) -> Tensor:
         """Logits (B, C) at the hyper-parameters in use."""

@@ -6,7 +6,8 @@ stream of test batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -15,7 +16,7 @@ from simnl.clip.projection import before_projection
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
-from simnl.fewshot.loaders import LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
+from simnl.fewshot.loaders import ROWS, LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
 from simnl.fewshot.support import SupportSet, gather_support, train_views
 
 
@@ -47,6 +48,8 @@ class FeatureInputs:
     def __init__(self, cfg, store: FeatureStore, preprocess: dict, device: torch.device):
         self.cfg, self.store, self.device = cfg, store, device
         self.test_view = ViewSpec.test(preprocess)
+        self.more_views = replace(ViewSpec.random(preprocess, cfg.INPUT.RRCROP_SCALE), augmix=True)
+        self.num_more = max(0, cfg.TRAINER.get(cfg.TRAINER.NAME.upper(), {}).get("TEST_VIEWS", 1) - 1)
         self.train_specs = ViewSpec.of_training(preprocess, cfg.VIEWS.KIND, cfg.INPUT.RRCROP_SCALE)
 
     def support(self, dataset) -> SupportSet:
@@ -71,10 +74,22 @@ class FeatureInputs:
         return LabelledFeatures(features.to(self.device), _labels(items).to(self.device))
 
     def stream(self, items: Sequence) -> StreamLoader | PixelLoader:
-        """Test images, encoded now and read chunk by chunk later."""
+        """Test images, encoded now and read chunk by chunk later: (B, D), or (B, V, D) for a method with V TEST_VIEWS,
+        of which the first is the test transform and the others are random crops under AugMix."""
         paths = [item.impath for item in items]
         self.store.warm(paths, self.test_view)
-        return StreamLoader(lambda: self.store.stream(paths, self.test_view), _labels(items))
+        if not self.num_more:
+            return StreamLoader(lambda: self.store.stream(paths, self.test_view), _labels(items))
+        self.store.warm(paths, self.more_views, range(self.num_more))
+        return StreamLoader(lambda: self._several_views(paths), _labels(items))
+
+    def _several_views(self, paths: Sequence[str]) -> Iterator[torch.Tensor]:
+        """(1, n, V, D), chunk by chunk."""
+        rows = max(1, ROWS // (1 + self.num_more))
+        for start in range(0, len(paths), rows):
+            part = paths[start : start + rows]
+            more = self.store.images(part, self.more_views, range(self.num_more))
+            yield torch.cat([self.store.images(part, self.test_view), more]).transpose(0, 1)[None]
 
 
 class PixelInputs(FeatureInputs):

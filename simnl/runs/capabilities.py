@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot import capabilities
 from simnl.plugins import load_plugins
 
 
-def refusal(method: str, *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
+def refusal(method: str, **wanted: Any) -> str | None:
     """`simnl.fewshot.capabilities.refusal` for a method by its registered name (`SimNL`, `CoOp`, ...).
 
     Raises:
@@ -16,4 +18,4 @@ def refusal(method: str, *, task: str = "few-shot", arch: str = "", eval_only: b
     load_plugins()
 
     trainer = TRAINER_REGISTRY.get(method)
-    return capabilities.refusal(trainer, task=task, arch=arch, eval_only=eval_only)
+    return capabilities.refusal(trainer, **wanted)

@@ -20,6 +20,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from simnl.escaping import shortened
+from simnl.fewshot.capabilities import setting_of
 from simnl.locations import default_cache
 from simnl.plugins import load_plugins
 from simnl.runs.bases import base_file, base_of
@@ -31,14 +32,13 @@ from simnl.runs.yaml_files import read_yaml
 NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TEST.LOGITS_MB", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
-    "SELECTION.HOLD_OUT",
+    "SELECTION.HOLD_OUT", "SETTING",
 )  # fmt: skip
 # Keys that a run record names anyway: they are no `options` of a run.
 TOLD_ELSEWHERE = (
     "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
     "DATASET.LABEL_NOISE", "DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "PRESET", "PROTOCOL",
 )  # fmt: skip
-
 
 LARGEST = 2**63 - 1  # whole number: what tensors and generators take
 
@@ -52,6 +52,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.OPTIONS = []  # [KEY, value] of the command line; filled by `assemble`
     cfg.PRESET = "repaired"  # repaired | official: the authors' quirks mended, or kept
     cfg.MATMUL = "highest"  # highest | high | medium: fp32 products in heads; less than the highest is an approximation
+    cfg.SETTING = ""  # few-shot | base2new | cross | dg: for OVERRIDES; empty: as `setting_of` finds
     cfg.PROTOCOL = "fewshot-val"  # no-val | held-shot | fewshot-val | full-val | oracle-test: what may be selected on
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
@@ -77,6 +78,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.TRAIN_DRAW = "same"  # same | separate: train on the cached images, or on a second draw
     cfg.TEST.LOGITS_MB = 256  # most memory and disk for the logits of a list of images; 0: none are kept
     cfg.TEST.TARGETS = []  # data sets on which the trained head is tested too, see simnl.runs.targets
+    cfg.TEST.NEW_CLASSES = "refuse"  # refuse | text | neighbours: what stands in where a method cannot classify these
     cfg.PROMPTS = CN()
     cfg.PROMPTS.POSITIVE = []
     cfg.PROMPTS.NEGATIVE = []
@@ -154,6 +156,7 @@ def assemble(
     base = base_file(cfg)
     if base and base not in map(str, files):
         return assemble([*files[:-1], base, *files[-1:]], options, settings, where)
+    cfg.SETTING = cfg.SETTING or setting_of(cfg.DATASET.SUBSAMPLE_CLASSES, cfg.TEST.TARGETS)
     for path, _, overrides in bodies:
         for number, override in enumerate(overrides, 1):
             where = f"{path}, OVERRIDES entry {number}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.config_names import known
-from simnl.fewshot.capabilities import CLIP_TEXT
+from simnl.fewshot.capabilities import CLIP_TEXT, refusal
 from simnl.locations import ROOT
 from simnl.plugins import load_plugins
 from simnl.runs import pages
@@ -29,6 +29,12 @@ ADVICE = "CONTRIBUTING.md (Add a method) shows a complete one."
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 LINK = re.compile(r"https?://[^\s,;)]+")
 
+
+def _has_fallback(trainer: Any, rule: str) -> bool:
+    """Whether TEST.NEW_CLASSES can have this value for a method that cannot classify new classes by itself."""
+    return not trainer.base_to_new and refusal(trainer, task="cross", fallback=rule) is None
+
+
 # What a method can do, and which classes declare that they can.
 ABILITIES: dict[str, Callable[[Any], bool]] = {
     "needs no training (training-free)": lambda trainer: trainer.training_free,
@@ -37,6 +43,8 @@ ABILITIES: dict[str, Callable[[Any], bool]] = {
     "needs CLIP's own text tower": lambda trainer: trainer.needs_text == CLIP_TEXT,
     "learns the image tower's projection, and needs a ViT or CLIP's ResNet": lambda trainer: trainer.before_projection,
     "can classify classes not seen in training (base to new, cross)": lambda trainer: trainer.base_to_new,
+    "has images that stand in there as a fallback": lambda trainer: _has_fallback(trainer, "neighbours"),
+    "has the text classifier there as a fallback": lambda trainer: _has_fallback(trainer, "text"),
     "runs on shifted data sets of the same classes": lambda trainer: True,
     "sees all test images at once (transductive)": lambda trainer: trainer.inference == "transductive",
     "remembers the test images that it has seen (online)": lambda trainer: trainer.inference == "online",

@@ -24,6 +24,7 @@ from simnl.data.listing import some
 from simnl.data.own_images import folder_of
 from simnl.fewshot.capabilities import CROSS, NEW_CLASSES, is_on_new_classes
 from simnl.fewshot.head import Head
+from simnl.fewshot.new_classes import head_for_new_classes
 from simnl.fewshot.selection import percent_right, predict
 from simnl.runs.capabilities import refusal
 from simnl.runs.config import assemble
@@ -65,7 +66,8 @@ def target_config(cfg: CN, name: str) -> CN:
     """
     target = cfg.clone()
     target.defrost()
-    if is_on_new_classes(name) and (reason := refusal(cfg.TRAINER.NAME, task="base2new")):
+    reason = refusal(cfg.TRAINER.NAME, task="base2new", fallback=cfg.TEST.NEW_CLASSES)
+    if reason and is_on_new_classes(name):
         raise ValueError(f"{cfg.TRAINER.NAME} on new classes: {reason}.")
     if name == NEW_CLASSES:
         if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
@@ -97,8 +99,8 @@ def _with_other_classes(target: CN, name: str) -> CN:
     target.DATASET.CLASSNAMES_FILE, target.DATASET.LABEL_NOISE = "", 0.0
     target.DATASET.FOLDER = "" if name in known("datasets") else name
     target.DATASET.CONFIG = config = check_other(target.DATASET.ROOT, name)
-    same = ("PRESET", "TRAINER.NAME", "MODEL.BACKBONE.NAME", "MODEL.BACKBONE.ARCH", "DATASET.ROOT", "DATASET.CONFIG",
-            "DATASET.FOLDER", "DATASET.NUM_SHOTS")  # fmt: skip
+    same = ("PRESET", "SETTING", "TRAINER.NAME", "MODEL.BACKBONE.NAME", "MODEL.BACKBONE.ARCH", "DATASET.ROOT",
+            "DATASET.CONFIG", "DATASET.FOLDER", "DATASET.NUM_SHOTS")  # fmt: skip
     files = [config_file("datasets", config), config_file("trainers", target.TRAINER.NAME)]
     own = assemble(files, settings={key: _value(target, key) for key in same})
     target.DATASET.NAME, target.PROMPTS = own.DATASET.NAME, own.PROMPTS
@@ -224,7 +226,7 @@ def test_on(trainer, name: str, dataset, keeper: Keeper, key: str) -> float:
     Raises:
         NotFinite: logits are NaN or infinite, so that an accuracy would mean nothing.
     """
-    head, columns = trainer.head, dataset.class_indices
+    head, columns = trainer.head.on_shifted(), dataset.class_indices
     if is_on_new_classes(name):
         head, columns = head_for(trainer, dataset, target_config(trainer.cfg, name)), None
     kept = keeper.collector(len(dataset.test), dataset.num_classes)
@@ -243,13 +245,12 @@ def test_on(trainer, name: str, dataset, keeper: Keeper, key: str) -> float:
 
 
 def head_for(trainer, dataset, cfg: CN) -> Head:
-    """What was learned, in a head for the classes of another data set; for methods that are `base_to_new`.
+    """What was learned, in a head for the classes of another data set, or what stands in for it (TEST.NEW_CLASSES).
 
     Args:
         cfg: the config of that data set, with its prompts; see `target_config`.
     """
     classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
     task = trainer.build_task(dataset, classnames, None, cfg)
-    head = trainer.build_head(task, trainer.node).to(trainer.device).eval()
-    head.adopt(trainer.head)
-    return head
+    head = head_for_new_classes(trainer, task, trainer.cfg.TEST.NEW_CLASSES)
+    return head.to(trainer.device).eval()

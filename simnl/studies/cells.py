@@ -223,7 +223,8 @@ def _cells_of(setup: Setup, plan: Plan, seeds: Sequence[int], task: str) -> list
         return cells_that_fail(plan, seeds, error)  # a defect is raised again
     one: Any = cells[0].cfg
     eval_only = getattr(DATASET_REGISTRY.get(one.DATASET.NAME), "eval_only", False)
-    reason = refusal(plan.method, task=task, arch=one.MODEL.BACKBONE.ARCH, eval_only=eval_only)
+    arch, fallback = one.MODEL.BACKBONE.ARCH, one.TEST.NEW_CLASSES
+    reason = refusal(plan.method, task=task, arch=arch, eval_only=eval_only, fallback=fallback)
     if reason:
         return [Cell(plan, seed, refusal=reason) for seed in seeds]
     return cells

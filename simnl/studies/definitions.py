@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
-from simnl.config_names import check_name
+from simnl.config_names import check_name, known
 from simnl.fewshot.capabilities import CHOICES, CROSS
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
@@ -26,6 +26,7 @@ from simnl.studies.cells import (
 )
 from simnl.studies.choices import default_datasets, default_methods, other_datasets, targets_of
 
+ALL = "all"  # in the place of methods' names: every method
 SHOTS = (1, 2, 4, 8, 16)
 NOISE = (0.0, 0.1, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # SimNL's share, and the eighths of NLPrompt and JoAPR
 PAPER_VALUES = {"ALPHA": (0.0, 0.5, 1.0, 1.2, 1.5), "BETA": (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)}  # Table A3, ImageNet
@@ -63,7 +64,7 @@ class Study:
 
     Attributes:
         variants: (setup, plan without a variant) -> variants.
-        methods, shots: defaults; no methods: all that work on cached features.
+        methods, shots: defaults; no methods: all that work on cached features. (`ALL` stands for all of them.)
         task: the task that the methods must be able to do, see `simnl.runs.capabilities`.
         layout: the layout of tools/table.py that shows the result; empty: none.
     """
@@ -203,7 +204,8 @@ def cells_of(request: Request) -> list[Cell]:
     if request.targets and request.study != "cross":
         raise ValueError(f"--targets is for the study cross; {request.study} has none to name.")
     study, setup = STUDIES[request.study], request.setup
-    methods = [check_name("trainers", name) for name in request.methods or study.methods or default_methods()]
+    wanted = request.methods or study.methods or default_methods()
+    methods = known("trainers") if ALL in wanted else [check_name("trainers", name) for name in wanted]
     names = request.datasets or default_datasets(setup, study.task)
     datasets = [check_name("datasets", name) for name in names]
     shots_of_each = dict.fromkeys(request.shots or study.shots)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks import closed_forms, direct, extraction, measure, memory, prompts, report, run, search, training
+from benchmarks import (
+    closed_forms,
+    direct,
+    extraction,
+    measure,
+    memory,
+    prompts,
+    report,
+    run,
+    search,
+    step_memory,
+    training,
+)
 from benchmarks.measure import Rounds, interleave, reset_peak, resident
 from benchmarks.memory import CHUNK, evaluation_of
 from benchmarks.search import SMALL
@@ -150,3 +165,18 @@ def test_test_memory_does_not_grow_with_the_number_of_images():
         case()
         peaks.append(resident("VmHWM") - before)
     assert peaks[1] < peaks[0] + 2  # MB; all images at once would be 4 MB more
+
+
+@pytest.mark.parametrize("method", ["PromptSRC", "TCP"])
+def test_a_step_without_content_needs_what_a_real_one_does(method):
+    """From pixels, and from features; the real one learns."""
+    (yaml, arch), fakes = step_memory.BACKBONES["tiny"], FakeTensorMode(allow_non_fake_inputs=True)
+    clip = extraction.random_clip(arch, None, "fp32")
+    step = step_memory.step_of(method, yaml, clip, 3)
+    learned = [tensor for tensor in step.given if tensor.requires_grad]
+    before = [p.detach().clone() for p in learned]
+    used = step.memory()
+    assert not any(torch.equal(p, old) for p, old in zip(learned, before, strict=True))
+    bare = replace(clip, model=copy.deepcopy(clip.model))
+    step_memory.empty(bare.model, fakes)
+    assert step_memory.step_of(method, yaml, bare, 3, mode=fakes).memory() == pytest.approx(used, rel=0.02)

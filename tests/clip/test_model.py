@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import asdict, replace
+
 import open_clip
 import pytest
 import torch
@@ -150,3 +154,6 @@ def test_random_views_are_functions_of_content_and_number(vit):
     assert not torch.equal(view(b"a", 1), view(b"a", 2))
     assert not torch.equal(view(b"a", 1), view(b"b", 1))
     assert spec.digest != ViewSpec.random(vit.preprocess, (0.08, 1.0)).digest
+    assert spec.digest != replace(spec, augmix=True).digest
+    fields = {name: value for name, value in asdict(spec).items() if name != "augmix"}  # which older entries lack
+    assert spec.digest == hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -103,16 +103,41 @@ def test_a_trained_head_is_loaded_as_it_was(config, tmp_path, method):
     assert trainer.test() == record["accuracy"]
 
 
-@pytest.mark.parametrize("method", ["CoOp", "CoCoOp", "CLIPAdapter", "ZeroshotCLIP"])
-def test_base_to_new(config, method):
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [
+        ("CoOp", "refuse"),
+        ("CoCoOp", "refuse"),
+        ("CLIPAdapter", "refuse"),
+        ("ZeroshotCLIP", "refuse"),
+        ("TDA", "refuse"),
+        ("GDA", "neighbours"),
+        ("TaskRes", "text"),
+    ],
+)
+def test_base_to_new(config, method, rule):
     """Two classes to train on, the other two to test on as well."""
-    base = ["DATASET.SUBSAMPLE_CLASSES", "base"]
+    base = ["DATASET.SUBSAMPLE_CLASSES", "base", "TEST.NEW_CLASSES", rule]
     record = run_one(config(method, *base, "TEST.TARGETS", "['new']"))
     assert record["num_classes"] == 2
     assert 0 <= record["targets"]["new"] <= 100
-    if method == "ZeroshotCLIP":
+    if rule == "text":
+        method = "ZeroshotCLIP"
+    if method in ("ZeroshotCLIP", "TDA"):
         alone = run_one(config(method, "DATASET.SUBSAMPLE_CLASSES", "new", name="new"))
         assert record["targets"]["new"] == alone["accuracy"]
+
+
+def test_several_views_of_each_test_image(config):
+    """The first is the test transform, the others are drawn for the image and nothing else."""
+    cfg = config("TDA", "TRAINER.TDA.TEST_VIEWS", "10")
+    batches = [next(iter(seeded_trainer(cfg).test_loader))["img"] for _ in range(2)]
+    (plain,) = seeded_trainer(config("TDA", name="plain")).test_loader
+    assert torch.equal(*batches)
+    assert torch.equal(batches[0][:, 0], plain["img"])
+    assert batches[0].shape == (len(plain["img"]), 10, plain["img"].shape[1])
+    assert len(batches[0][0].unique(dim=0)) == 10
+    assert 0 <= run_one(cfg)["accuracy"] <= 100
 
 
 def test_what_cannot_be_is_refused_with_the_reason(config):

@@ -8,7 +8,7 @@ import torch
 from helpers.golden_next import NextGolden
 from helpers.official import one_image
 from simnl.fewshot.selection import percent_right
-from trainers.tda import Cache, TDAHead
+from trainers.tda import Cache, TDAHead, normalised_entropy
 
 POSITIVE, NEGATIVE = Cache(3, 2.0, 5.0), Cache(2, 0.117, 1.0)
 RUNS = {
@@ -47,18 +47,34 @@ def test_a_stream(golden, name):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_what_the_caches_hold_at_the_end(golden, name):
-    out, head, (test, _) = golden.outputs, make_head(golden, **RUNS[name]), golden.split("test")
+    head, (test, _) = make_head(golden, **RUNS[name]), golden.split("test")
     order = torch.arange(len(test)) if name == "stored_order" else golden.inputs["tda_order"].long()
-    logits = head(test[order])
-    if f"tda_{name}/pred" in out:  # the classes under which images are filed
-        assert logits.argmax(1).tolist() == out[f"tda_{name}/pred"].tolist()
-    for kept, kind in zip(head.histories(logits), ("pos", "neg"), strict=True):
-        left = kept.place[kept.gone > len(test)]
-        counts = torch.bincount(logits.argmax(1)[left], minlength=len(head.text))
-        if f"tda_{name}/{kind}_count" in out:
-            assert counts.tolist() == out[f"tda_{name}/{kind}_count"].tolist()
-    if f"tda_{name}/entropy" in out:
-        golden.check(head.entropies(logits)[1], f"tda_{name}/entropy", 1e-5)
+    check_caches(golden, head, head.seen(test[order][:, None]), f"tda_{name}")
+
+
+def check_caches(golden, head, seen, name):
+    out, labels = golden.outputs, seen.logits.argmax(1)
+    if f"{name}/pred" in out:  # the classes under which images are filed
+        assert labels.tolist() == out[f"{name}/pred"].tolist()
+    for kept, kind in zip(head.histories(seen), ("pos", "neg"), strict=True):
+        left = kept.place[kept.gone > len(labels)]
+        counts = torch.bincount(labels[left], minlength=len(head.text))
+        if f"{name}/{kind}_count" in out:
+            assert counts.tolist() == out[f"{name}/{kind}_count"].tolist()
+    if f"{name}/entropy" in out:
+        golden.check(normalised_entropy(seen), f"{name}/entropy", 1e-5)
+
+
+def test_views_of_each_image():
+    """Sixty images of twenty views, two of which count; the shared part alone has them."""
+    golden = NextGolden("shared-4", "tda")
+    views, head = golden.inputs["tda_views"], make_head(golden)
+    check_caches(golden, head, head.seen(views), "tda_views")
+    logits = head.stream(views)
+    golden.check(logits, "tda_views/logits", 1e-3)
+    _, y_test = golden.split("test")
+    accuracy = percent_right(logits.argmax(1), y_test[: len(views)])
+    assert accuracy == pytest.approx(golden.outputs["tda_views/acc"].item(), abs=1e-3)
 
 
 def test_half_precision_is_near(golden):

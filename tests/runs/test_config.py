@@ -12,6 +12,7 @@ from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
 from simnl.runs.config import ConfigError, assemble, coerce
 from simnl.runs.identity import config_hash
+from simnl.runs.targets import target_config
 from simnl.runs.yaml_files import read_yaml
 
 BACKBONE = CONFIGS / "backbones" / "rn50.yaml"
@@ -75,6 +76,71 @@ def test_overrides_depend_on_preset_dataset_and_shots(tmp_path):
     shots.write_text("OVERRIDES:\n- {WHEN: {DATASET.NUM_SHOTS: [1, 2]}, SET: {OPTIM: {LR: 0.25}}}\n")
     assert assemble([BACKBONE, DTD, shots], ["DATASET.NUM_SHOTS", "2"], NAME).OPTIM.LR == 0.25
     assert assemble([BACKBONE, DTD, shots], ["DATASET.NUM_SHOTS", "4"], NAME).OPTIM.LR != 0.25
+
+
+def of_setting(method: str, dataset: str, targets: tuple = (), *options: str, **settings):
+    files = [CONFIGS / "backbones" / "vit_b16.yaml", CONFIGS / "datasets" / f"{dataset}.yaml"]
+    files.append(CONFIGS / "trainers" / f"{method}.yaml")
+    return assemble(files, options, {"TRAINER.NAME": method, "TEST.TARGETS": list(targets), **settings})
+
+
+def test_a_run_knows_its_setting():
+    """By its classes and targets, or by what is typed; it names no run, whose constants do that."""
+    cases = [
+        ((), "few-shot"),
+        (("imagenetv2",), "dg"),
+        (("cross:dtd",), "cross"),
+        (("cross:dtd", "imagenetv2"), "cross"),
+    ]
+    runs = [of_setting("CoOp", "imagenet", targets) for targets, _ in cases]
+    assert [cfg.SETTING for cfg in runs] == [wanted for _, wanted in cases]
+    assert len({config_hash(cfg) for cfg in runs}) == 1
+    base = of_setting("CoOp", "imagenet", ("new",), **{"DATASET.SUBSAMPLE_CLASSES": "base"})
+    assert base.SETTING == "base2new"
+    typed = of_setting("PromptSRC", "imagenet", ("imagenetv2",), "SETTING", "few-shot")
+    assert config_hash(typed) == config_hash(of_setting("PromptSRC", "imagenet"))
+
+
+def test_constants_of_the_settings():
+    """Epochs, blocks, rates and weights are those of the authors' configs."""
+    base = {"DATASET.SUBSAMPLE_CLASSES": "base"}
+    expected = {"few-shot": (50, 9, 30, 30), "base2new": (20, 9, 15, 1), "cross": (20, 3, 6, 10), "dg": (20, 3, 6, 10)}
+    runs = [
+        ("few-shot", (), {}),
+        ("base2new", ("new",), base),
+        ("cross", ("cross:dtd",), {}),
+        ("dg", ("imagenetv2",), {}),
+    ]
+    for setting, targets, more in runs:
+        cfg = of_setting("PromptSRC", "imagenet", targets, **more)
+        node = cfg.TRAINER.PROMPTSRC
+        found = cfg.OPTIM.MAX_EPOCH, node.DEPTH_TEXT, node.GPA_MEAN, node.GPA_STD
+        assert found == expected[setting], setting
+        assert node.DEPTH_VISION == node.DEPTH_TEXT
+    expected = {
+        "few-shot": (5, 1, 0.5, 32),
+        "base2new": (5, 1, 0.5, 32),
+        "cross": (1, -1, 0.2, 32),
+        "dg": (1, -1, 0.2, 32),
+    }
+    for setting, targets, more in runs:
+        cfg = of_setting("MMRL", "imagenet", targets, **more)
+        found = cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.WARMUP_EPOCH, cfg.TRAINER.MMRL.WEIGHT, cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        assert found == expected[setting], setting
+    maple = [of_setting("MaPLe", "imagenet", targets, **more) for _, targets, more in runs]
+    assert [(cfg.OPTIM.MAX_EPOCH, cfg.TRAINER.MAPLE.DEPTH) for cfg in maple] == [(2, 3), (5, 9), (2, 3), (2, 3)]
+    svd = [of_setting("CLIPSVD", "dtd", targets, **more) for _, targets, more in runs[:3]]
+    assert [(cfg.OPTIM.LR, cfg.TRAINER.CLIPSVD.STEPS_PER_SHOT) for cfg in svd] == [(5e-4, 20), (4e-4, 0), (5e-4, 20)]
+    prolip = of_setting("ProLIP", "dtd", ("new",), **base, PRESET="official")
+    assert (prolip.OPTIM.LR, prolip.SWEEP) == (1e-5, [])
+
+
+def test_a_target_has_the_templates_of_the_setting():
+    """CLIP-SVD's authors name Food101 in other words where it is no data set of training."""
+    official = {"PRESET": "official"}
+    assert of_setting("CLIPSVD", "food101", **official).PROMPTS.POSITIVE == ["a photo of a {}, a type of food."]
+    cross = of_setting("CLIPSVD", "imagenet", ("cross:food101",), **official)
+    assert target_config(cross, "cross:food101").PROMPTS.POSITIVE == ["a photo of {}, a type of food."]
 
 
 def test_simnls_own_templates_reach_no_other_method():

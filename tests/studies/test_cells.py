@@ -19,6 +19,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from helpers.images import make_images
+from simnl.config_names import known
 from simnl.locations import CONFIGS
 from simnl.numbers import seeds_from
 from simnl.results.overview import overview, problems
@@ -167,6 +168,11 @@ def test_default_methods_use_cached_features_alone():
     methods = default_methods()
     assert {"SimNL", "ZeroshotCLIP", "TipAdapterF", "GDA"} <= set(methods)
     assert not {"CoOp", "CoCoOp", "CLIPLoRA"} & set(methods)
+
+
+def test_every_method_is_one_word(setup):
+    request = Request("fewshot", setup, methods=("all",), datasets=("shapes",), shots=(1,), seeds=(1,))
+    assert [cell.plan.method for cell in cells_of(request)] == known("trainers")
 
 
 def test_a_sensitivity_run_names_every_hyper_parameter(setup):

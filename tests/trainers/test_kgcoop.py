@@ -24,11 +24,12 @@ def make(tower, context, anchors, weight=8.0):
     return KgCoOpHead(anchors=anchors, weight=weight, prompts=prompts, context=context, logit_scale=SCALE, chunk=0)
 
 
-def test_logits_and_losses_equal_a_tower_written_out(clip, tower):
+def test_logits_losses_and_gradient_equal_a_tower_written_out(clip, tower):
     context, labels = initial_context(tower, "", 3, seed=1) * 20, torch.tensor([0, 2, 1, 1])
     x, anchors = randn(4, clip.embed_dim), F.normalize(randn(3, clip.embed_dim, seed=1), dim=-1)
     head = make(tower, context, anchors)
-    text = torch.stack([text_by_hand(clip, tower, context, name) for name in NAMES])
+    learned = context.double().requires_grad_()
+    text = torch.stack([text_by_hand(clip, tower, learned, name) for name in NAMES])
     logits = torch.stack([SCALE * (text @ (f / f.norm())) for f in x.double()])
     torch.testing.assert_close(head(x).double(), logits, atol=2e-4, rtol=1e-4)
     losses = head.losses(x, labels)
@@ -36,6 +37,9 @@ def test_logits_and_losses_equal_a_tower_written_out(clip, tower):
     kg = 1 - sum(t @ u for t, u in zip(text, anchors.double(), strict=True)) / 3
     torch.testing.assert_close(losses["ce"].double(), ce, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(losses["kg"].double(), 8 * kg, atol=1e-4, rtol=1e-4)
+    (wanted,) = torch.autograd.grad(ce + 8 * kg, learned)
+    (found,) = torch.autograd.grad(sum(losses.values()), head.context)
+    torch.testing.assert_close(found.double(), wanted, atol=1e-4, rtol=1e-3)
 
 
 def test_without_the_pull_it_is_coop(clip, tower):

@@ -61,6 +61,7 @@ QUICK = {
 }
 TOWERS = ("MaPLe", "TwoStage", "MMRL")  # whose heads for new classes are built in ways of their own
 BASE_TO_NEW = ("CoOp", "CoCoOp", "CLIPAdapter", "KgCoOp", "ProGrad", "ProLIP", *TOWERS)
+NEW = ("DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']")
 OPTIONS = [  # those that take paths of their own
     ("SimNL", "DATASET.LABEL_NOISE", "0.4"),
     ("SimNL", "PRESET", "official", "DATASET.LABEL_NOISE", "0.4"),
@@ -91,6 +92,8 @@ OPTIONS = [  # those that take paths of their own
     ("ReHARK", "TRAINER.REHARK.TRANSDUCTIVE", "True", "TRAINER.REHARK.ROWS", "views"),
     ("TransCLIP", "TRAINER.TRANSCLIP.BASE", "TipAdapterF", "PROTOCOL", "full-val"),
     ("TransCLIP", "TRAINER.TRANSCLIP.SUPPORT", "False"),
+    ("TDA", "TRAINER.TDA.TEST_VIEWS", "3"),
+    *((method, *NEW, "TEST.NEW_CLASSES", rule) for method, rule in (("TIMO", "neighbours"), ("TaskRes", "text"))),
     *(("TaskRes", "OPTIM.NAME", name) for name in ("sgd", "adamw", "amsgrad", "rmsprop", "radam")),
     *((m, "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']") for m in BASE_TO_NEW),
 ]

@@ -44,9 +44,10 @@ def task(clip, tower):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_both_losses_equal_a_tower_written_out(clip, tower, task, temperature):
+def test_both_losses_and_gradients_equal_a_tower_written_out(clip, tower, task, temperature):
     context, x, labels, teacher = task
-    text = torch.stack([text_by_hand(clip, tower, context, name) for name in NAMES])
+    learned = context.double().requires_grad_()
+    text = torch.stack([text_by_hand(clip, tower, learned, name) for name in NAMES])
     ce = kl = 0.0
     for f, y in zip(x.double(), labels, strict=True):
         f = f / f.norm()
@@ -54,8 +55,12 @@ def test_both_losses_equal_a_tower_written_out(clip, tower, task, temperature):
         ce -= student.log_softmax(0)[y] / 4
         p = (target / temperature).softmax(0)
         kl -= temperature**2 * (p * (student / temperature).log_softmax(0)).sum() / 4
-    ours = make(tower, context, teacher, temperature=temperature).terms(x, labels)
+    head = make(tower, context, teacher, temperature=temperature)
+    ours = head.terms(x, labels)
     torch.testing.assert_close(torch.stack(ours).double(), torch.stack([ce, kl]), atol=2e-4, rtol=1e-4)
+    for found, loss in zip(gradients(head, x, labels), (ce, kl), strict=True):
+        (wanted,) = torch.autograd.grad(loss, learned, retain_graph=True)
+        torch.testing.assert_close(found.double(), wanted, atol=1e-4, rtol=1e-3)
 
 
 def gradients(head, x, labels):

@@ -23,11 +23,11 @@ def make(penalty=0.5):
     return ProLIPHead(text, randn(6, 4, seed=2), randn(4, seed=3), SCALE, penalty)
 
 
-def test_logits_and_losses():
+def test_logits_losses_and_gradient():
     head, h, labels = make(), randn(5, 6), torch.tensor([0, 2, 1, 1, 0])
     with torch.no_grad():
         head.projection.add_(0.1 * randn(6, 4, seed=4))
-    p, p0 = head.projection.detach().double(), head.start.double()
+    p, p0 = head.projection.detach().double().requires_grad_(), head.start.double()
     ce, rows = 0.0, []
     for x, y in zip(h.double(), labels, strict=True):
         z = torch.stack([sum(x[i] * p[i, d] for i in range(6)) + head.bias[d].double() for d in range(4)])
@@ -36,9 +36,12 @@ def test_logits_and_losses():
         ce += -logits.log_softmax(0)[y] / 5
     torch.testing.assert_close(head(h).double(), torch.stack(rows), atol=1e-4, rtol=1e-5)
     losses = head.losses(h, labels)
-    assert losses["ce"].item() == pytest.approx(float(ce), rel=1e-5)
+    assert losses["ce"].item() == pytest.approx(ce.item(), rel=1e-5)
     distance = sum((p[i, d] - p0[i, d]) ** 2 for i in range(6) for d in range(4))
     assert losses["penalty"].item() == pytest.approx(0.5 * distance.item(), rel=1e-4)
+    (wanted,) = torch.autograd.grad(ce + 0.5 * distance, p)
+    (found,) = torch.autograd.grad(sum(losses.values()), head.projection)
+    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_the_start_is_zero_shot_with_no_pull():

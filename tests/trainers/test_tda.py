@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from yacs.config import CfgNode as CN
 
 from helpers.methods import make_trainer
 from trainers.tda import Cache, TDAHead, kept_images
@@ -34,11 +35,19 @@ def naive(features: torch.Tensor, positive: Cache, negative: Cache, doubtful, po
     """One image after the other; caches are lists of (entropy, feature, probabilities)."""
     caches: list[dict[int, list]] = [{}, {}]
     rows = []
-    for x in features:
-        f = x / x.norm()
-        logits = [5.0 * float(f @ t) for t in text()]
-        total = sum(map(math.exp, logits))
-        p = [math.exp(v) / total for v in logits]
+    for views in features if features.ndim == 3 else features[:, None]:
+        seen = []
+        for x in views:
+            f = x / x.norm()
+            logits = [5.0 * float(f @ t) for t in text()]
+            total = sum(map(math.exp, logits))
+            p = [math.exp(v) / total for v in logits]
+            seen.append((-sum(q * math.log(q) for q in p), f, logits, p))
+        seen = sorted(seen, key=lambda one: one[0])[: max(1, len(views) // 10)]
+        f = sum(one[1] for one in seen) / len(seen)
+        logits, p = (
+            [sum(v) / len(seen) for v in zip(*parts, strict=True)] for parts in list(zip(*seen, strict=True))[2:]
+        )
         entropy = -sum(q * math.log(q) for q in p)
         label = logits.index(max(logits))
         item = (entropy, f, p)
@@ -71,6 +80,16 @@ def test_logits_equal_a_loop_over_the_images(options):
     head = make_head(**options)
     wanted = naive(stream(), head.positive, head.negative, head.doubtful, head.possible)
     torch.testing.assert_close(head.stream(stream()), wanted, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("number", [3, 30])
+def test_views_of_an_image_count_where_they_are_certain(number):
+    g = torch.Generator().manual_seed(2)
+    views = stream(20)[:, None] + torch.randn(20, number, WIDTH, generator=g)
+    head = make_head()
+    wanted = naive(views, head.positive, head.negative, head.doubtful, head.possible)
+    torch.testing.assert_close(head.stream(views), wanted, atol=1e-9, rtol=0)
+    torch.testing.assert_close(head.stream(stream()[:, None]), head.stream(stream()), atol=0, rtol=0)
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -110,12 +129,13 @@ def test_a_full_class_takes_only_what_is_less_uncertain():
     assert kept.gone.tolist() == [3, forever, 5, forever, forever]
 
 
-def test_a_capacity_of_zero_is_refused():
+@pytest.mark.parametrize("change", [{"NEGATIVE": {"CAPACITY": 0}}, {"TEST_VIEWS": 0}])
+def test_a_number_of_zero_is_refused(change):
     from helpers.methods import make_task
 
     trainer = make_trainer("TDA")
     node = trainer.node.clone()
     node.defrost()
-    node.NEGATIVE.CAPACITY = 0
+    node.merge_from_other_cfg(CN(change))
     with pytest.raises(ValueError, match="must be at least 1"):
         trainer.build_head(make_task(1), node)

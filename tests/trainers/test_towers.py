@@ -405,6 +405,20 @@ def test_mmrl_has_the_class_token_alone_for_other_classes():
         torch.testing.assert_close(same.eval()(pixels), head.eval()(pixels))
 
 
+def test_mmrl_on_shifted_data_sets():
+    """Both parts of the logits; the class token's alone in the authors' code, which learns nothing else by it."""
+    assert moved("MMRL").on_shifted().fused
+    head = moved("MMRL", "TRAINER.MMRL.FUSED_ON_SHIFTED", "False").eval()
+    shifted, pixels = head.on_shifted(), tiny_vit.pixels()
+    with torch.no_grad():
+        wanted = head.cosine(head.image_features(pixels), head.text_features())
+        torch.testing.assert_close(shifted(pixels), wanted)
+        assert not torch.allclose(head(pixels), wanted)
+    shifted = ("TEST.TARGETS", "['imagenetv2']")
+    assert not trainer_of("MMRL", *shifted, preset="official").node.FUSED_ON_SHIFTED
+    assert trainer_of("MMRL", *shifted).node.FUSED_ON_SHIFTED
+
+
 def test_a_cosine_that_swings():
     """The released code of CLIP-SVD in base-to-new: as long as there are epochs, stepped after each batch."""
     options = ("DATASET.SUBSAMPLE_CLASSES", "base")

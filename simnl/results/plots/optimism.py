@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from simnl.escaping import figure_text
 from simnl.results.plots import style
 from simnl.results.plots.series import Kind, drawn, legend_names, notes_on, panel_name, panel_of, standard_runs, stat_of
 from simnl.results.tables.common import method_order, shots_title
@@ -51,7 +52,7 @@ def _figure(title: str, levels: dict[str, dict], records: Sequence[dict]) -> Fig
             if name in means:
                 marker, colour = LOOKS[name]
                 ax.plot(means[name], height, marker, color=colour, markersize=4.5, alpha=0.85, zorder=2)
-    ax.set_yticks(range(len(methods)), [style.plain(shown[method]) for method in methods])
+    ax.set_yticks(range(len(methods)), [figure_text(shown[method]) for method in methods])
     ax.set_xlabel("accuracy (%)")
     ax.set_ylim(-0.7, len(methods) - 0.3)
     there = [name for name in PROTOCOLS if any(name in of for of in levels.values())]
@@ -59,7 +60,7 @@ def _figure(title: str, levels: dict[str, dict], records: Sequence[dict]) -> Fig
     style.legend_below(figure, handles, there, notes_on(records))
     seeds = style.points([stat for of in levels.values() for stat in of.values()])
     figure.suptitle(
-        style.plain(f"{title}\n{seeds}; lines: from an honest choice to the choice on test images"), fontsize="medium"
+        figure_text(f"{title}\n{seeds}; lines: from an honest choice to the choice on test images"), fontsize="medium"
     )
     return figure
 

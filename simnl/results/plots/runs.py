@@ -12,6 +12,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from simnl.escaping import figure_text
 from simnl.fewshot.cache import class_negative_keys
 from simnl.results.plots import style
 from simnl.results.plots.reload import Run, one_run, reload
@@ -143,7 +144,7 @@ def project(rows: Tensor, projection: str) -> np.ndarray:
 
 
 def _names(run: Run, labels: Sequence[int]) -> list[str]:
-    return [style.plain(run.classnames[label]) for label in labels]
+    return [figure_text(run.classnames[label]) for label in labels]
 
 
 def _title(run: Run, shown: str) -> str:

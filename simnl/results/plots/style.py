@@ -197,11 +197,6 @@ def panel_title(text: str, count: int) -> str:
     return wrapped(text, (SINGLE if count == 1 else PANEL)[0])
 
 
-def plain(text: str) -> str:
-    """A user's text, in which a dollar sign starts no formula."""
-    return figure_text(text)
-
-
 def without_title(figure: Figure) -> None:
     """Take a figure's title away, and that of its panel where there is only one: a paper's caption says it."""
     figure.suptitle("")
@@ -233,7 +228,7 @@ def _notes_at_the_bottom(figure: Figure, notes: Sequence[str]) -> float:
     figure.set_size_inches(width, height + strip)
     share = strip / (height + strip)
     figure.set_layout_engine("constrained", rect=(0.0, share, 1.0, 1.0 - share))
-    figure.text(0.02, NOTE_LINE / 2 / (height + strip), plain(text), va="bottom", fontsize=NOTE_SIZE)
+    figure.text(0.02, NOTE_LINE / 2 / (height + strip), figure_text(text), va="bottom", fontsize=NOTE_SIZE)
     return strip
 
 

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from simnl.escaping import figure_text
 from simnl.metrics import calibration
 from simnl.metrics.detection import auroc, fpr95_id, roc
 from simnl.metrics.scores import LOGIT_SCORES
@@ -79,7 +80,7 @@ def roc_curves(records: Sequence[dict], score: str = "", **_) -> dict[str, Figur
     for number, (outliers, values) in enumerate(sets.items()):
         look = style.numbered_style(number)
         accepted, reached = roc(known, values)
-        label = f"{style.plain(outliers)}: AUROC {100 * auroc(known, values):.1f} %"
+        label = f"{figure_text(outliers)}: AUROC {100 * auroc(known, values):.1f} %"
         ax.plot(100 * accepted, 100 * reached, color=look["color"], linestyle=look["linestyle"], label=label)
     ax.axhline(95, color="0.6", linewidth=0.8, linestyle=":")
     ax.set(xlim=(0, 100), ylim=(0, 100), xlabel="unknown images accepted, %", ylabel="known images accepted, %")
@@ -98,7 +99,7 @@ def score_histograms(records: Sequence[dict], score: str = "", **_) -> dict[str,
     figure = style.titled_figure(title, 5.6, 1.5 * len(sets) + 1.2)
     axes = np.atleast_1d(figure.subplots(len(sets), 1, sharex=True))
     for ax, (outliers, values) in zip(axes, sets.items(), strict=True):
-        for rows, label, number in ((known, "known", 0), (values, style.plain(outliers), 1)):
+        for rows, label, number in ((known, "known", 0), (values, figure_text(outliers), 1)):
             weights, colour = np.full(len(rows), 100 / len(rows)), style.numbered_style(number)["color"]
             ax.hist(rows, edges, weights=weights, alpha=0.55, label=label, color=colour)
         ax.set_ylabel("% of images")
