@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = (  # of requirements.txt, by the names under which they are imported, without those that few things need
     "torch", "torchvision", "open_clip", "dassl", "yacs", "yaml", "safetensors", "filelock", "sklearn", "threadpoolctl",
-    "tabulate", "scipy", "tqdm", "rich", "matplotlib", "jinja2", "submitit", "PIL", "numpy",
+    "tabulate", "scipy", "tqdm", "rich", "matplotlib", "jinja2", "submitit", "PIL", "numpy", "huggingface_hub",
 )  # fmt: skip
 
 
