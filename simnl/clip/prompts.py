@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from simnl.clip.model import FrozenCLIP
+from simnl.clip.prompt_files import find_cupl
 from simnl.clip.store import FeatureStore
 from simnl.clip.text import PromptFeatures, PromptSet, named_in_pairs, read_cupl
-from simnl.files import digests_of
 
 log = logging.getLogger(__name__)
-
-CUPL_FOLDERS = ("gpt3_prompts", "cupl")  # below the data root; the first is what Tip-Adapter's family calls it
 
 
 def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Sequence[str], own_names: bool) -> None:
@@ -107,26 +104,3 @@ def _prompt_set(cfg, dataset, classnames: Sequence[str], name: str, needed: bool
         raise FileNotFoundError(f"{message}, and this method needs one. Put it there, or set PROMPTS.CUPL to its path.")
     log.warning("%s: templates alone describe the classes.", message)
     return None
-
-
-def identity(cfg, folders: Sequence[Path]) -> dict[str, str]:
-    """SHA-256 (hex), by config key, of the files of prompts. Part of what names a run.
-
-    folders: where the data set's CuPL file may lie.
-    """
-    files = {f"PROMPTS.{key}": cfg.PROMPTS[key] for key in ("POSITIVE_FILE", "NEGATIVE_FILE") if cfg.PROMPTS[key]}
-    cupl = find_cupl(cfg, folders)[0]
-    found = {key: Path(path).expanduser() for key, path in files.items()}
-    return digests_of(found | ({"PROMPTS.CUPL": cupl} if cupl else {}))
-
-
-def find_cupl(cfg, folders: Sequence[Path]) -> tuple[Path | None, list[Path]]:
-    """The CuPL file and the folders looked in: the path itself, the data set's `folders`, and CUPL_FOLDERS of the
-    root."""
-    if not cfg.PROMPTS.CUPL:
-        return None, []
-    named = Path(cfg.PROMPTS.CUPL).expanduser()
-    root = Path(cfg.DATASET.ROOT).expanduser()
-    looked = [named.parent] if named.is_absolute() else [*folders, *(root / folder for folder in CUPL_FOLDERS)]
-    found = [folder / named.name if named.is_absolute() else folder / named for folder in looked]
-    return next((path for path in found if path.is_file()), None), looked

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from simnl.clip.architectures import model_config
+
+if TYPE_CHECKING:
+    from simnl.declarations import Declared
 
 TASKS = ("few-shot", "dg", "base2new", "cross")
 # Names in TEST.TARGETS that stand for classes that training did not see; other names are those of shifted data sets.
@@ -71,11 +76,13 @@ def check_towers(trainer: type[Capable], cfg) -> None:
         )
 
 
-def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
+def refusal(
+    trainer: type[Capable] | Declared, *, task: str = "few-shot", arch: str = "", eval_only: bool = False
+) -> str | None:
     """Why a method cannot do something; None if it can.
 
     Args:
-        trainer: a `VLTrainer` class; its declarations are read (the names of `Capable`).
+        trainer: a `VLTrainer` class, or what it declares (`simnl.declarations`): the names of `Capable` are read.
         task: few-shot: train and test on one data set; dg: test on shifted versions as well; base2new and cross: test
             on classes that training never saw, of the same data set or of others.
         arch: open_clip architecture; empty: not known yet.
@@ -117,10 +124,5 @@ def has_projection(arch: str) -> bool:
 
 def _layers(arch: str) -> object:
     """The layers of open_clip's own image tower, one number of a ViT and several of a ResNet; None of another tower."""
-    import open_clip  # late: tables ask what methods can do, and seconds pass until it is there
-
-    from simnl.clip.tiny_clip import BUNDLED
-
-    config = (BUNDLED[arch].settings() if arch in BUNDLED else open_clip.get_model_config(arch)) or {}
-    vision = config.get("vision_cfg", {})
+    vision = (model_config(arch) or {}).get("vision_cfg", {})
     return None if vision.get("timm_model_name") else vision.get("layers")

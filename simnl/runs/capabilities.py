@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dassl.engine import TRAINER_REGISTRY
+from simnl.declarations import method as declared_of
 from simnl.fewshot import capabilities
-from simnl.plugins import load_plugins
 
 
 def refusal(method: str, *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
@@ -13,7 +12,4 @@ def refusal(method: str, *, task: str = "few-shot", arch: str = "", eval_only: b
     Raises:
         KeyError: no such method.
     """
-    load_plugins()
-
-    trainer = TRAINER_REGISTRY.get(method)
-    return capabilities.refusal(trainer, task=task, arch=arch, eval_only=eval_only)
+    return capabilities.refusal(declared_of(method), task=task, arch=arch, eval_only=eval_only)

@@ -39,7 +39,8 @@ from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
 from simnl.runs.stored import take_folder, write_config
 from simnl.runs.sweep import sweep
-from simnl.runs.targets import check_targets, checked_targets, named_targets, test_on_all
+from simnl.runs.target_configs import named_targets
+from simnl.runs.targets import check_targets, checked_targets, test_on_all
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from simnl.errors import describe, is_for_people
 from simnl.fewshot.inputs import FeatureInputs, load_backbone, open_store
 from simnl.fewshot.selection import selection_images
 from simnl.fewshot.support import held_out
-from simnl.runs.targets import build_targets, target_config
+from simnl.runs.target_configs import target_config
+from simnl.runs.targets import build_targets
 from simnl.studies.cells import CELL_ERRORS, Cell
 
 log = logging.getLogger(__name__)
