@@ -85,7 +85,12 @@ def method(name: str) -> Declared:
     Raises:
         KeyError: no such method.
     """
-    return declared()[name]
+    return Declared.of(TRAINER_REGISTRY.get(name)) if plugins.methods_are_loaded() else declared()[name]
+
+
+def is_method(name: str) -> bool:
+    """Whether a name is that of a method."""
+    return name in TRAINER_REGISTRY.registered_names() if plugins.methods_are_loaded() else name in declared()
 
 
 def loaded(name: str) -> Any:

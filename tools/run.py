@@ -46,6 +46,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl import sharing
 from simnl.commands import as_typed
 from simnl.config_names import check_name, known
 from simnl.errors import fail_politely
@@ -124,8 +125,9 @@ def build_cells(method: str, dataset: str, shots: int, options: list[str]) -> li
 
 def run_all(cells: list) -> list[Path]:
     """Run what is not done; one line per run. A failed run ends the command, the others' records stay."""
-    for cell in cells:
-        print(printable(f"seed {cell.seed}: {run_seed(cell)}"), flush=True)
+    with sharing.shared() if len(cells) > 1 else contextlib.nullcontext():
+        for cell in cells:
+            print(printable(f"seed {cell.seed}: {run_seed(cell)}"), flush=True)
     return [Path(cell.folder) for cell in cells]
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from simnl import sharing
 from simnl.bars import Bar
 from simnl.bars import bar as progress_bar
 from simnl.clip.batches import whole_batches
@@ -85,14 +86,46 @@ class FeatureStore:
     def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
         """Encode what is missing, and return nothing."""
         self._check_views(spec, views)
+        contents = FileDigests(self.root).of(paths, progress=self.progress)
+        if self._kept_rows(contents, spec, views) is not None:
+            return
         with closing(self._database("image", spec.digest)) as database:
-            self._fill_images(database, paths, FileDigests(self.root).of(paths, progress=self.progress), spec, views)
+            self._fill_images(database, paths, contents, spec, views)
 
     def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
         """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk."""
         self._check_views(spec, views)
         contents = FileDigests(self.root).of(paths, progress=self.progress)
         rows = max(1, READ_ROWS // len(views))
+        kept = self._kept_rows(contents, spec, views)
+        if kept is not None:
+            yield from (chunk.clone() for chunk in kept.split(rows, 1))  # theirs to change
+            return
+        parts: list[Tensor] = []
+        for chunk in self._read_in_chunks(paths, contents, spec, views, rows):
+            if sharing.fits(4 * len(views) * len(paths) * self.clip.image_dim):
+                parts.append(chunk.clone())
+            yield chunk
+        if parts:
+            self._keep_rows(contents, spec, views, torch.cat(parts, 1))
+
+    def _kept_rows(self, contents: Sequence[bytes], spec: ViewSpec, views: Sequence[int]) -> Tensor | None:
+        """Rows (V, N, D) that another run of this process has read, where runs share what they read."""
+        kept = sharing.current()
+        return kept.get(self._key(contents, spec, views)) if kept else None
+
+    def _keep_rows(self, contents: Sequence[bytes], spec: ViewSpec, views: Sequence[int], rows: Tensor) -> None:
+        kept = sharing.current()
+        if kept:
+            kept.put(self._key(contents, spec, views), rows, rows.nbytes)
+
+    def _key(self, contents: Sequence[bytes], spec: ViewSpec, views: Sequence[int]) -> tuple:
+        """What says which rows they are: the file of the database, and the images and views in their order."""
+        name = self._path("image", self._content("image", spec.digest))
+        return name, tuple(views), hashlib.sha256(b"".join(contents)).digest()
+
+    def _read_in_chunks(self, paths, contents, spec: ViewSpec, views: Sequence[int], rows: int) -> Iterator[Tensor]:
+        """Rows from the database, `rows` images at a time; what is missing is encoded first."""
         with closing(self._database("image", spec.digest)) as database:
             self._fill_images(database, paths, contents, spec, views)
             for start in range(0, len(paths), rows):
@@ -200,7 +233,8 @@ class FeatureStore:
             raise OSError(f"{database.path} does not give back what was just written to it. Is the disk sound?")
         return features
 
-    def _database(self, kind: str, detail: str) -> FeatureDatabase:
+    def _content(self, kind: str, detail: str) -> dict:
+        """What the rows of a database are."""
         clip = self.clip
         content = {
             "version": VERSION,
@@ -212,9 +246,16 @@ class FeatureStore:
         }
         if kind == "image" and clip.image_projection is not None:
             content["layer"] = "before the projection"
-        width = clip.image_dim if kind == "image" else clip.embed_dim
+        return content
+
+    def _path(self, kind: str, content: dict) -> Path:
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
-        return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", width, content)
+        return self.root / "features" / f"{kind}-{name}.sqlite"
+
+    def _database(self, kind: str, detail: str) -> FeatureDatabase:
+        content = self._content(kind, detail)
+        width = self.clip.image_dim if kind == "image" else self.clip.embed_dim
+        return FeatureDatabase(self._path(kind, content), width, content)
 
     def _bar(self, total: int, what: str, unit: str) -> Bar:
         return progress_bar(what, total, unit, shown=self.progress)

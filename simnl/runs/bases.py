@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yacs.config import CfgNode as CN
 
-from simnl.declarations import declared, loaded
+from simnl.declarations import is_method, loaded, method
 from simnl.locations import CONFIGS
 
 
@@ -16,5 +16,5 @@ def base_file(cfg: CN) -> str:
 
 def base_of(cfg: CN) -> str:
     """The method on top of which that of a config works; empty for one that stands alone."""
-    method = declared().get(cfg.TRAINER.NAME)
-    return "" if method is None or method.stands_alone else loaded(cfg.TRAINER.NAME).base_of(cfg)
+    name = cfg.TRAINER.NAME
+    return "" if not is_method(name) or method(name).stands_alone else loaded(name).base_of(cfg)

@@ -21,7 +21,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from simnl.clip import prompt_files
 from simnl.clip.architectures import weights_identity
 from simnl.data.own_images import folder_of
-from simnl.declarations import declared, loaded
+from simnl.declarations import loaded, method
 from simnl.runs.config import is_hashed, relevant
 from simnl.runs.record import OWN_IMAGES, own_images_name
 
@@ -85,10 +85,8 @@ def config_hash(cfg: CN) -> str:
 
 def _revision(cfg: CN) -> int:
     """That of the class that carries out the run."""
-    method = declared().get(cfg.TRAINER.NAME)
-    if method is not None and method.stands_alone:
-        return method.revision
-    return loaded(cfg.TRAINER.NAME).of(cfg).revision
+    declared = method(cfg.TRAINER.NAME)
+    return declared.revision if declared.stands_alone else loaded(cfg.TRAINER.NAME).of(cfg).revision
 
 
 def dataset_name(cfg: CN) -> str:
