@@ -53,11 +53,6 @@ def current() -> Kept | None:
     return _current[-1] if _current else None
 
 
-def fits(nbytes: int) -> bool:
-    """Whether runs share what they read, and a value of so many bytes is kept."""
-    return bool(_current) and _current[-1].fits(nbytes)
-
-
 @contextmanager
 def shared(megabytes: int = MEGABYTES) -> Iterator[None]:
     """Let what is read within be used again within."""

@@ -30,10 +30,9 @@ def test_what_was_not_used_for_the_longest_time_goes_first():
 
 def test_runs_alone_share_nothing():
     assert sharing.current() is None
-    assert not sharing.fits(1)
     with sharing.shared(1):
-        assert sharing.fits(2**19)
-        assert not sharing.fits(2**19 + 1)
+        assert sharing.current().fits(2**19)
+        assert not sharing.current().fits(2**19 + 1)
     assert sharing.current() is None
 
 
@@ -59,6 +58,16 @@ def test_rows_are_read_once_and_are_those_of_the_files_as_they_are(tmp_path, mon
     assert len(opened) == 2
     assert not torch.equal(changed[0, 0], alone[0, 0])
     assert torch.equal(changed[0, 1:], alone[0, 1:])
+
+
+def test_texts_are_read_once(tmp_path, monkeypatch):
+    clip = load_clip("tiny-vit", "bundled")
+    prompts = ["a circle", "a square", "a circle"]
+    alone = store_at(tmp_path, clip).texts(prompts)
+    with sharing.shared():
+        store_at(tmp_path, clip).texts(prompts).zero_()
+        monkeypatch.setattr(store_module, "FeatureDatabase", None)
+        assert torch.equal(store_at(tmp_path, clip).texts(prompts), alone)
 
 
 def test_a_split_that_changed_is_read_again(tmp_path):

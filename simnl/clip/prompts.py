@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from simnl import sharing
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.prompt_files import find_cupl
 from simnl.clip.store import FeatureStore
@@ -27,10 +28,15 @@ def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Seq
     Raises:
         ValueError: prompts of two classes are equal, and the names are a person's own.
     """
+    kept, key = sharing.current(), ("told apart", clip.arch, tuple(templates), tuple(classnames))
+    if kept and kept.get(key):
+        return
     groups = [list(range(len(classnames)))] if templates else []
     for template in templates:
         groups = [part for group in groups for part in _of_equal_tokens(clip, template, classnames, group)]
     if not groups:
+        if kept:
+            kept.put(key, True, 100 * len(classnames))
         return
     pairs = named_in_pairs([[classnames[label] for label in group] for group in groups])
     message = f"To the text tower of {clip.arch} the prompts of these classes are equal: {pairs}."

@@ -87,49 +87,45 @@ class FeatureStore:
         """Encode what is missing, and return nothing."""
         self._check_views(spec, views)
         contents = FileDigests(self.root).of(paths, progress=self.progress)
-        if self._kept_rows(contents, spec, views) is not None:
+        kept = sharing.current()
+        if kept is not None and kept.get(self._key("image", spec.digest, contents, views)) is not None:
             return
         with closing(self._database("image", spec.digest)) as database:
             self._fill_images(database, paths, contents, spec, views)
 
     def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
-        """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk."""
+        """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk.
+
+        Where runs of one process share what they read, all rows are kept for the next one if they are few enough.
+        """
         self._check_views(spec, views)
         contents = FileDigests(self.root).of(paths, progress=self.progress)
-        rows = max(1, READ_ROWS // len(views))
-        kept = self._kept_rows(contents, spec, views)
-        if kept is not None:
-            yield from (chunk.clone() for chunk in kept.split(rows, 1))  # theirs to change
+        size = max(1, READ_ROWS // len(views))
+        kept, key = sharing.current(), self._key("image", spec.digest, contents, views)
+        rows = kept.get(key) if kept is not None else None
+        if rows is not None:
+            yield from (chunk.clone() for chunk in rows.split(size, 1))  # theirs to change
             return
+        keeps = kept is not None and kept.fits(4 * len(views) * len(paths) * self.clip.image_dim)
         parts: list[Tensor] = []
-        for chunk in self._read_in_chunks(paths, contents, spec, views, rows):
-            if sharing.fits(4 * len(views) * len(paths) * self.clip.image_dim):
-                parts.append(chunk.clone())
+        for chunk in self._read_in_chunks(paths, contents, spec, views, size):
+            parts += [chunk.clone()] if keeps else []
             yield chunk
-        if parts:
-            self._keep_rows(contents, spec, views, torch.cat(parts, 1))
+        if kept is not None and parts:
+            rows = torch.cat(parts, 1)
+            kept.put(key, rows, rows.nbytes)
 
-    def _kept_rows(self, contents: Sequence[bytes], spec: ViewSpec, views: Sequence[int]) -> Tensor | None:
-        """Rows (V, N, D) that another run of this process has read, where runs share what they read."""
-        kept = sharing.current()
-        return kept.get(self._key(contents, spec, views)) if kept else None
+    def _key(self, kind: str, detail: str, contents: Sequence[bytes], views: Sequence[int]) -> tuple:
+        """What says which rows they are: the file of the database, and the items and views in their order."""
+        path = self._path(kind, self._content(kind, detail))
+        return path, tuple(views), hashlib.sha256(b"".join(contents)).digest()
 
-    def _keep_rows(self, contents: Sequence[bytes], spec: ViewSpec, views: Sequence[int], rows: Tensor) -> None:
-        kept = sharing.current()
-        if kept:
-            kept.put(self._key(contents, spec, views), rows, rows.nbytes)
-
-    def _key(self, contents: Sequence[bytes], spec: ViewSpec, views: Sequence[int]) -> tuple:
-        """What says which rows they are: the file of the database, and the images and views in their order."""
-        name = self._path("image", self._content("image", spec.digest))
-        return name, tuple(views), hashlib.sha256(b"".join(contents)).digest()
-
-    def _read_in_chunks(self, paths, contents, spec: ViewSpec, views: Sequence[int], rows: int) -> Iterator[Tensor]:
-        """Rows from the database, `rows` images at a time; what is missing is encoded first."""
+    def _read_in_chunks(self, paths, contents, spec: ViewSpec, views: Sequence[int], size: int) -> Iterator[Tensor]:
+        """Rows from the database, `size` images at a time; what is missing is encoded first."""
         with closing(self._database("image", spec.digest)) as database:
             self._fill_images(database, paths, contents, spec, views)
-            for start in range(0, len(paths), rows):
-                part = slice(start, start + rows)
+            for start in range(0, len(paths), size):
+                part = slice(start, start + size)
 
                 def encode(todo, part=part):
                     self._encode_images(database, paths[part], contents[part], spec, todo)
@@ -184,15 +180,24 @@ class FeatureStore:
         """Raw text features of prompts, (P, D) float32 on the CPU, in the order given (repeats allowed)."""
         unique = list(dict.fromkeys(prompts))
         contents = [hashlib.sha256(p.encode()).digest() for p in unique]
+        kept, key = sharing.current(), self._key("text", str(self.clip.context_length), contents, (0,))
+        features = kept.get(key) if kept is not None else None
+        if features is None:
+            features = self._read_texts(unique, contents)
+            if kept is not None:
+                kept.put(key, features, features.nbytes)
+        place = {prompt: i for i, prompt in enumerate(unique)}
+        return features[[place[p] for p in prompts]]  # a copy
+
+    def _read_texts(self, unique: list[str], contents: list[bytes]) -> Tensor:
+        """Rows (P, D) of prompts that differ; what is missing is encoded first."""
         with closing(self._database("text", str(self.clip.context_length))) as database:
 
             def encode(todo):
                 self._encode_texts(database, unique, contents, todo)
 
             self._fill(database, contents, (0,), encode)
-            features = self._read(database, contents, (0,), encode)
-        place = {prompt: i for i, prompt in enumerate(unique)}
-        return torch.from_numpy(features[0])[[place[p] for p in prompts]]
+            return torch.from_numpy(self._read(database, contents, (0,), encode)[0])
 
     def _encode_texts(self, database, prompts, contents, todo: list[tuple[int, int]]) -> None:
         with self._bar(len(todo), "Encoding prompts", "prompt") as bar:

@@ -86,11 +86,12 @@ def run_one(
         seeded_trainer(cfg)
         return None
     targets = checked_targets(cfg)
-    take_folder(cfg, identity)
+    is_written = take_folder(cfg, identity)
     chosen, hparams, choice = chosen_by_trainings(cfg, targets)
     trainer = seeded_trainer(chosen, targets)
     trainer.settled = hparams
-    write_config(chosen)
+    if chosen is not cfg or not is_written:
+        write_config(chosen)
     keeper = Keeper.of_test(trainer)
     trainer.train()
     if cfg.TEST.NO_TEST:
