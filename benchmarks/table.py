@@ -74,7 +74,7 @@ def measured(folder: Path, backbone: str, weights: Path, name: str, methods, sho
     if status:
         raise RuntimeError(f"The command failed: see {log}.")
     records = [json.loads(path.read_text()) for path in output.glob("**/result.json")]
-    rows = [_row(name, method, [r for r in records if r["method"] == method]) for method in methods]
+    rows = [row(name, method, [r for r in records if r["method"] == method]) for method in methods]
     inside = sum(record["seconds"]["total"] for record in records)
     work = sum(record["seconds"][phase] for record in records for phase in WORK)
     whole = {
@@ -87,20 +87,21 @@ def measured(folder: Path, backbone: str, weights: Path, name: str, methods, sho
     return [*rows, whole]
 
 
-def _row(name: str, method: str, records: list[dict]) -> dict:
+def row(name: str, method: str, records: list[dict]) -> dict:
+    """Of a method on a data set: seconds of all its cells, what they went to, and the highest memory."""
     seconds = {phase: sum(r["seconds"][phase] for r in records) for phase in ("features", *WORK, "total")}
     overhead = 1 - sum(seconds[phase] for phase in WORK) / seconds["total"]
-    row = {
-        "what": f"{name}: {method}, {len(records)} cells",
+    entry = {
+        "what": f"{name}: {method}, {len(records)} cell{'s' if len(records) > 1 else ''}",
         "seconds": {"fast": seconds["total"]},
         "memory_beyond_inputs": {"fast": max(r["peak_memory_mb"]["host"] for r in records)},
         "note": f"overhead {100 * overhead:.0f} %; "
         + ", ".join(f"{phase} {seconds[phase]:.1f} s" for phase in ("features", *WORK)),
     }
     if method == "SimNL":
-        row["seconds"]["direct"] = sum(_direct(name, r["num_classes"], r["shots"], r["num_val"]) for r in records)
-        row["note"] += "; direct: a step and a point of the search were measured and multiplied"
-    return row
+        entry["seconds"]["direct"] = sum(_direct(name, r["num_classes"], r["shots"], r["num_val"]) for r in records)
+        entry["note"] += "; direct: a step and a point of the search were measured and multiplied"
+    return entry
 
 
 def _direct(name: str, classes: int, shots: int, val: int) -> float:

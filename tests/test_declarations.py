@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from helpers.methods import METHODS
 from simnl import declarations
+from simnl.config_names import config_file
 from simnl.declarations import Declared, declared, source_digest
 from simnl.runs.capabilities import refusal
+from simnl.runs.config import assemble
+from simnl.runs.run import seeded_trainer
 
 
 @pytest.fixture
@@ -67,3 +72,11 @@ def test_the_digest_covers_the_methods(tmp_path, monkeypatch):
         source.write_text(text)
         digests.add(source_digest())
     assert len(digests) == 2
+
+
+def test_a_run_imports_the_methods_even_if_its_config_did_not(monkeypatch):
+    imported = []
+    monkeypatch.setattr("simnl.runs.run.load_plugins", lambda: imported.append(True))
+    cfg = assemble([config_file("datasets", "shapes")], settings={"TRAINER.NAME": "SimNL", "SEED": -1})
+    seeded_trainer(cfg, build=lambda _: SimpleNamespace(dm=SimpleNamespace(dataset=None)))
+    assert imported

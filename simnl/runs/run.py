@@ -29,6 +29,7 @@ from simnl.clip.arithmetic import set_arithmetic
 from simnl.escaping import printable
 from simnl.fewshot.capabilities import check_choices
 from simnl.files import make_cache
+from simnl.plugins import load_plugins
 from simnl.runs.config import relevant
 from simnl.runs.flips import record_flips
 from simnl.runs.held_shot import choose_on_held_shot, without_test
@@ -133,6 +134,7 @@ def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], A
     Raises:
         ValueError: a target does not fit the classes of the run.
     """
+    load_plugins()  # a config can be made without the methods
     set_arithmetic(cfg.MATMUL, cfg.USE_CUDA and torch.cuda.is_available())
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")

@@ -7,7 +7,20 @@ import json
 import pytest
 import torch
 
-from benchmarks import closed_forms, direct, extraction, measure, memory, prompts, report, run, search, training
+from benchmarks import (
+    closed_forms,
+    direct,
+    extraction,
+    measure,
+    memory,
+    prompts,
+    report,
+    run,
+    search,
+    stand_ins,
+    table,
+    training,
+)
 from benchmarks.measure import Rounds, interleave, reset_peak, resident
 from benchmarks.memory import CHUNK, evaluation_of
 from benchmarks.search import SMALL
@@ -15,6 +28,8 @@ from benchmarks.synthetic import OFFICIAL, make_head, make_problem
 from simnl.clip.text import class_weights
 from simnl.fewshot.cache import instance_weights, slot_negative_keys
 from simnl.fewshot.search import choose, count_grid
+from simnl.studies.cells import Plan, Setup, Variant, plan_cells
+from simnl.studies.executor import execute
 
 CLASSES, SHOTS, WIDTH = 12, 4, 16
 
@@ -150,3 +165,24 @@ def test_test_memory_does_not_grow_with_the_number_of_images():
         case()
         peaks.append(resident("VmHWM") - before)
     assert peaks[1] < peaks[0] + 2  # MB; all images at once would be 4 MB more
+
+
+def test_stand_ins_of_data_sets_are_run_on_as_they_are(tmp_path):
+    stand_ins.lay_out(tmp_path / "data", "eurosat", shrink=10000)
+    stand_ins.fill(tmp_path, "tiny", "", "eurosat", ["TipAdapter"], [1], [1])
+    setup = Setup(str(tmp_path / "data"), str(tmp_path / "output"), str(tmp_path / "cache"), "tiny")
+    (cell,) = plan_cells(setup, Plan("TipAdapter", "eurosat", 1, Variant()), [1])
+    record = execute(cell)
+    assert record["encoded_images"] == 0
+    assert (record["num_classes"], record["num_test"]) == (10, 240)
+    assert 20 < record["accuracy"] < 100  # classes can be told apart, and not without errors
+    row = table.row("eurosat", "TipAdapter", [record])
+    assert row["what"] == "eurosat: TipAdapter, 1 cell"
+    assert row["seconds"]["fast"] == record["seconds"]["total"]
+    assert "overhead" in row["note"]
+
+
+def test_parts_are_of_the_table_alone(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["search", "--datasets", "dtd"])
+    assert "of `table` alone" in capsys.readouterr().err

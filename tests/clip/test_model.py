@@ -8,8 +8,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from simnl.clip.model import TINY, WeightsUnavailable, fetch_weights, fingerprint, load_clip
+from simnl.clip.architectures import model_config
+from simnl.clip.model import TINY, WeightsUnavailable, check_known, fetch_weights, fingerprint, load_clip
 from simnl.clip.views import ViewSpec, seeded, view_seed
+from simnl.config_names import config_file, known
+from simnl.fewshot.capabilities import is_vit
+from simnl.runs.yaml_files import read_yaml
 
 
 def test_what_is_read_from_the_model(random_clip):
@@ -149,3 +153,12 @@ def test_random_views_are_functions_of_content_and_number(vit):
     assert not torch.equal(view(b"a", 1), view(b"a", 2))
     assert not torch.equal(view(b"a", 1), view(b"b", 1))
     assert spec.digest != ViewSpec.random(vit.preprocess, (0.08, 1.0)).digest
+
+
+def test_the_backbones_of_the_configs_are_known_to_open_clip():
+    for name in known("backbones"):
+        node = read_yaml(config_file("backbones", name))["MODEL"]["BACKBONE"]
+        check_known(node["ARCH"], node["WEIGHTS"])
+        assert is_vit(node["ARCH"]) == ("vit" in name)
+    assert model_config("RN50") == open_clip.get_model_config("RN50")
+    assert model_config("no-such-tower") is None
