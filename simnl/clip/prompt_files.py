@@ -40,7 +40,7 @@ def read_templates(path: Path) -> list[str]:
 def identity(cfg, folders: Sequence[Path]) -> dict[str, str]:
     """SHA-256 (hex), by config key, of the files of prompts. Part of what names a run.
 
-    folders: where the data set's CuPL file may lie.
+    folders: the folders in which the data set's CuPL file may lie.
     """
     files = {f"PROMPTS.{key}": cfg.PROMPTS[key] for key in ("POSITIVE_FILE", "NEGATIVE_FILE") if cfg.PROMPTS[key]}
     cupl = find_cupl(cfg, folders)[0]

@@ -113,7 +113,7 @@ def named_targets(cfg: CN) -> dict[str, str]:
 
 
 def targets_of_record(cfg: CN, record: Mapping[str, Any]) -> dict[str, str]:
-    """As `named_targets`, for all targets of a run's record, those of earlier commands, too.
+    """The result of `named_targets` for all targets of a run's record, those of earlier commands, too.
 
     A folder of images that the stored config of the run does not name any more is left out, and the log says so.
     """
