@@ -21,9 +21,8 @@ from simnl.errors import fail_politely
 from simnl.locations import default_cache
 
 
-@fail_politely
-def main() -> int:
-    """Entry point; 0 only where every data set asked for is right."""
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -32,6 +31,10 @@ def main() -> int:
     parser.add_argument(
         "--paper", action="store_true", help="check all data sets, and the weights of the paper's tables"
     )
+    parser.add_argument(
+        "--weights", nargs="+", default=[], metavar="FILE",
+        help="for --paper: OpenAI's files under their own names, RN50.pt and ViT-B-32.pt, where nothing is downloaded",
+    )  # fmt: skip
     parser.add_argument("--root", help="the folder that holds the data sets' folders")
     parser.add_argument("--folder", help="a folder of your own images, as in docs/your_own_data.md")
     parser.add_argument("--deep", action="store_true", help="decode every image, on all cores")
@@ -42,20 +45,33 @@ def main() -> int:
         "once, which takes minutes for most data sets and an hour or more for ImageNet. Runs need not read them again",
     )
     parser.add_argument("--cache", help="where digests of files are remembered [CACHE, else ~/.cache/simnl]")
+    return parser
+
+
+@fail_politely
+def main() -> int:
+    """Entry point; 0 only where every data set asked for is right."""
+    parser = build_parser()
     args = parser.parse_args()
     if not args.folder and not args.root:
         parser.error("give --root, the folder that holds the data sets' folders, or --folder, one of your own images")
     if args.folder and (args.names or args.all or args.paper):
         parser.error("--folder is a check of its own: leave the names out")
+    if args.weights and not args.paper:
+        parser.error("--weights is for --paper")
     from simnl.runs.data_check import render
 
+    if args.paper:
+        from simnl.runs import weights_check
+
+        files = weights_check.files_for(args.weights)
     found = reports(args)
     print(render(found))
     right = all(report.right for report in found)
     if args.paper:
-        from simnl.runs import weights_check
-
-        weights = [weights_check.check_weights(name, tables) for name, tables in weights_check.PAPER.items()]
+        weights = [
+            weights_check.check_weights(name, tables, files[name]) for name, tables in weights_check.PAPER.items()
+        ]
         print(f"\n{weights_check.render(weights)}")
         right = right and all(report.right for report in weights)
     return int(not right)

@@ -56,18 +56,16 @@ def choose_on_held_shot(cfg: CN, build: Callable[[CN], Any]) -> dict[str, Any]:
         return {}
     log.info("Choosing on %d held-out images, one of each class.", trainer.num_val)
     trainer.train()
-    found = {
-        "hparams": dict(trainer.head.hparams),
-        "num_val": trainer.num_val,
-        "num_settings": trainer.num_settings,
-    }
-    write_sealed(folder / FILE, found)
+    hparams = dict(getattr(trainer.head, "hparams", {}))  # a fit of its own need not choose, as WiSE-FT does not
+    found = {"hparams": hparams, "num_val": trainer.num_val, "num_settings": trainer.num_settings} if hparams else {}
+    if found:
+        write_sealed(folder / FILE, found)
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return found
 
 
 def chooses(trainer: Any) -> bool:
-    """True where a method chooses something after its epochs, on images that the protocol gives it."""
+    """True where a method may choose something after its epochs, on images that the protocol gives it."""
     has_own_fit = type(trainer).fit is not VLTrainer.fit
     return bool(trainer.num_val and trainer.cfg.SEARCH.ENABLED) and (
         isinstance(trainer.head, SearchableHead) or has_own_fit

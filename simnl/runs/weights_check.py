@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import open_clip
 from tabulate import tabulate
 
 from simnl.clip.model import WeightsUnavailable, load_clip
 from simnl.escaping import printable
+from simnl.files import sha256_of
 from simnl.runs.backbones import backbone_settings
 from simnl.runs.config import assemble
 
 PAPER = {"rn50": "Tables A1 and A3", "vit_b32": "Table A2"}  # backbone yaml: where the paper uses it
+OPENAI = "openai"  # the tag; the address of its file has the file's SHA-256 before the file's name
 LOGIT_SCALE = 100.0  # exp of the scale in every checkpoint that OpenAI published
 RIGHT = "right"
 
@@ -57,6 +61,8 @@ def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
     """
     files, settings = backbone_settings(name, weights)
     keys = assemble(files, settings=settings).MODEL.BACKBONE
+    if problem := _changed(keys.ARCH, Path(weights)) if weights else "":
+        return WeightsReport(name, tables, "not OpenAI's", problem=problem)
     try:
         clip = load_clip(keys.ARCH, keys.WEIGHTS, keys.PRECISION)
     except WeightsUnavailable as error:
@@ -66,6 +72,41 @@ def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
         problem = f"their logit scale is {scale:.2f}, and that of all of OpenAI's is {LOGIT_SCALE:g}"
         return WeightsReport(name, tables, "not OpenAI's", clip.fingerprint, scale, problem)
     return WeightsReport(name, tables, RIGHT, clip.fingerprint, scale)
+
+
+def files_for(files: Sequence[str]) -> dict[str, str]:
+    """The file of each backbone of `PAPER`, of files that are known by OpenAI's names; empty where there is none.
+
+    Args:
+        files: paths that end in `RN50.pt` or `ViT-B-32.pt`.
+
+    Raises:
+        ValueError: a file of another name.
+    """
+    named = {_published(_arch(name))[1]: name for name in PAPER}
+    unknown = [file for file in files if Path(file).name not in named]
+    if unknown:
+        raise ValueError(f"{unknown[0]} has none of the names by which OpenAI's files are known: {', '.join(named)}.")
+    return dict.fromkeys(PAPER, "") | {named[Path(file).name]: file for file in files}
+
+
+def _arch(name: str) -> str:
+    files, settings = backbone_settings(name, "")
+    return assemble(files, settings=settings).MODEL.BACKBONE.ARCH
+
+
+def _published(arch: str) -> tuple[str, str]:
+    """SHA-256 and name of the file that OpenAI published for an architecture, as its address has them."""
+    _, digest, name = open_clip.get_pretrained_url(arch, OPENAI).rsplit("/", 2)
+    return digest, name
+
+
+def _changed(arch: str, file: Path) -> str:
+    """What is wrong with a file of OpenAI's name; empty where it is theirs, and for a file of another name."""
+    digest, name = _published(arch)
+    if file.name != name or not file.is_file() or sha256_of(file) == digest:
+        return ""
+    return f"the SHA-256 of {file} begins with {sha256_of(file)[:12]}, and that of OpenAI's {name} with {digest[:12]}"
 
 
 def render(reports: Sequence[WeightsReport]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 
@@ -22,6 +23,13 @@ from simnl.results.published.page import END, START, link, refreshed
 
 TIP, APE = "Tip-Adapter repository, log", "APE repository, notebook"
 LDC_LOG, LDC_README = "LDC repository, log", "LDC repository, README"
+# of a file or folder at a full commit, of an issue, or of a paper
+ADDRESS = re.compile(
+    r"https://github\.com/[\w.-]+/[\w.-]+/((blob|tree)/[0-9a-f]{40}/[\w./-]+|issues/\d+)|https://arxiv\.org/abs/[\d.]+"
+)
+LINES = re.compile(
+    r"\[\S+:\d+(-\d+)?\]\(https://github\.com/[\w.-]+/[\w.-]+/blob/[0-9a-f]{7,40}/[\w./+-]+#L\d+(-L\d+)?\)"
+)
 SHARED = REPO.parent / "shared" / "audit"
 
 
@@ -58,10 +66,41 @@ def test_base_to_new_figures_have_findings_of_their_own():
     assert marks_on("MaPLe repository, README", "CoOp", "average", "base2new") == "n"
 
 
-def test_every_figure_has_marks_that_exist():
-    for row in read("accuracy"):
-        assert set(marks_on(row["source"], row["method"], row["dataset"])) <= set(MARKS)
+FIGURES = [
+    (file, row, task)
+    for file, task in (("accuracy", ""), ("base2new", "base2new"), ("sensitivity", ""))
+    for row in read(file)
+]
+
+
+def test_every_figure_leads_to_its_source_and_to_what_is_known_of_it():
+    """All rows: one source with an address that the page shows, a percentage, and the letters of its findings."""
+    assert len(FIGURES) > 2000
+    page = (REPO / "docs" / "audit.md").read_text(encoding="utf-8")
+    sources = {row["source"]: row for row in read("sources")}
+    assert len(sources) == len(read("sources"))
+    for row in sources.values():
+        assert ADDRESS.fullmatch(row["address"])
+        assert f"[{row['source']}]({row['address']})" in page
+        assert row["repository"] in row["address"] or row["address"].startswith("https://arxiv.org/abs/")
+    for file, row, task in FIGURES:
+        assert row["source"] in sources, (file, row)
+        assert 0 < float(row["accuracy"]) < 100, (file, row)
+        marks, found = (ask(row["source"], row["method"], row["dataset"], task) for ask in (marks_on, findings_on))
+        assert set(marks) == set("".join(f.marks for f in found) if found else "n") <= set(MARKS)
+        assert all(f.method == row["method"] for f in found)
+    assert {row["source"] for _, row, _ in FIGURES} == set(sources)  # and no source without a figure
     assert {row["method"] for row in read("accuracy")} > {"TIMO", "TIMOS", "CCAFT", "CLIPSVD", "ReHARK", "TDA"}
+
+
+def test_every_claim_leads_to_its_lines():
+    """All findings: each piece of evidence is a link to lines of a file at a commit, on the page below its claim."""
+    page = (REPO / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert len(findings()) > 60
+    for finding in findings():
+        links = [link(finding, place.strip()) for place in finding.evidence.split(";")]
+        assert all(LINES.fullmatch(one) for one in links)
+        assert f"Evidence: {', '.join(links)}." in page
 
 
 def test_only_equal_protocols_are_comparable():
@@ -80,12 +119,12 @@ def test_an_average_is_comparable_only_if_all_of_its_figures_are():
 
 
 def test_footnotes_are_sentences_in_the_order_of_the_marks():
-    notes = footnotes({"n": ["CLIP-Adapter"], "t": ["Tip-Adapter-F", "APE", "APE"], "d": []})
+    notes = footnotes([("n", "CLIP-Adapter"), ("t", "Tip-Adapter-F"), ("t", "APE"), ("t", "APE"), ("", "CoOp")])
     assert notes == [
         "Letters at published figures: what the authors' released code does (docs/audit.md). (t) APE, Tip-Adapter-F: "
         "epoch or hyper-parameters are chosen on the test images; (n) CLIP-Adapter: not known."
     ]
-    assert footnotes({}) == []
+    assert footnotes([("", "CoOp")]) == []
     assert ordered("dtvt") == "tvd"
 
 

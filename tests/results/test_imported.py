@@ -12,7 +12,8 @@ import torch
 from dassl.config import get_cfg_default
 from dassl.evaluation import build_evaluator
 from simnl.plugins import load_plugins
-from simnl.results.imported import place_of, read_log, records_below
+from simnl.results.dassl_log import read_log
+from simnl.results.imported import place_of, records_below
 from simnl.results.tables import find_records, render_tables, runs_table, summarise
 from simnl.runs.record import read_record, write_record
 

@@ -19,6 +19,7 @@ def test_a_row_per_method_and_a_point_per_protocol(tmp_path):
     records += runs("APE", fewshot_val=55.0)  # no oracle: nothing to draw
     ((title, figure),) = RECORD_KINDS["audit"](records).items()
     assert title == "DTD, 16 shots, RN50, preset repaired"
+    assert "mean of 3 seeds; lines: from an honest choice" in figure.get_suptitle()
     (ax,) = figure.axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["SimNL", "GDA"]  # from below
     points = [

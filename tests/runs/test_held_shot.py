@@ -163,6 +163,13 @@ def test_a_method_with_nothing_to_choose_is_fitted_once(config, monkeypatch):
     assert (len(trained), record["num_val"]) == (1, 0)
 
 
+def test_a_fit_that_chooses_nothing_leaves_nothing_behind(config, tmp_path):
+    """Cross-modal LP mixes the zero-shot classifier in after training, and its head has no hyper-parameters."""
+    record = run_one(config("CrossModalLP", **{"TRAINER.CROSSMODALLP.EPOCH_STEPS": 2, "SWEEP": []}))
+    assert (record["hparams"], record["num_val"]) == ({}, 0)
+    assert not list((tmp_path / "run").glob("held*"))
+
+
 def test_one_shot_is_refused_before_anything_is_left(config, tmp_path):
     with pytest.raises(ValueError, match=r"holds out one image of each class.*DATASET.NUM_SHOTS is 1"):
         run_one(config(**{"DATASET.NUM_SHOTS": 1}))

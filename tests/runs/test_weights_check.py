@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,32 @@ def test_openai_weights_are_known_by_their_scale(monkeypatch, scale, state, says
     assert says in report.problem
     assert asked == [("RN50-quickgelu", "openai", "fp32")]
     assert "abababababab" in weights_check.render([report])
+
+
+@pytest.mark.parametrize(("content", "right"), [(b"as published", True), (b"as publishes", False)])
+def test_a_file_of_openais_name_has_openais_content(monkeypatch, tmp_path, content, right):
+    published = hashlib.sha256(b"as published").hexdigest()
+    monkeypatch.setattr(
+        weights_check.open_clip, "get_pretrained_url", lambda arch, tag: f"https://x/{published}/RN50.pt"
+    )
+    monkeypatch.setattr(
+        weights_check, "load_clip", lambda *_: SimpleNamespace(logit_scale=100.0, fingerprint="ab" * 32)
+    )
+    (tmp_path / "RN50.pt").write_bytes(content)
+    file = str(tmp_path / "RN50.pt")
+    report = weights_check.check_weights("rn50", "Table A1", file)
+    assert (report.right, report.state) == (right, "right" if right else "not OpenAI's")
+    digest = hashlib.sha256(content).hexdigest()
+    says = f"{file} begins with {digest[:12]}, and that of OpenAI's RN50.pt with {published[:12]}"
+    assert (says in weights_check.render([report])) is not right
+
+
+def test_the_addresses_of_openais_files_have_their_check_sums():
+    assert weights_check.files_for(["/w/ViT-B-32.pt"]) == {"rn50": "", "vit_b32": "/w/ViT-B-32.pt"}
+    with pytest.raises(ValueError, match=r"/w/RN101.pt has none of the names .*: RN50.pt, ViT-B-32.pt\."):
+        weights_check.files_for(["/w/RN50.pt", "/w/RN101.pt"])
+    assert weights_check._published("RN50-quickgelu")[0].startswith("afeb0e10f9e5")
+    assert weights_check._published("ViT-B-32-quickgelu")[0].startswith("40d365715913")
 
 
 def test_weights_that_are_not_here_are_told(monkeypatch):

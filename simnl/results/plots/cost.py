@@ -11,10 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from simnl.results.plots import style
-from simnl.results.plots.series import Kind, average, drawn, is_own, panel_name, panel_of, standard_runs, stat_of
+from simnl.results.plots.series import (
+    Kind,
+    average,
+    drawn,
+    is_own,
+    legend_names,
+    notes_on,
+    panel_name,
+    panel_of,
+    standard_runs,
+    stat_of,
+)
 from simnl.results.stats import mean
 from simnl.results.tables.common import method_order, shots_title
-from simnl.runs.names import display_name
 
 COSTS: dict[str, str | tuple[str, ...]] = {
     "seconds to train and select": ("train", "select"),
@@ -51,9 +61,10 @@ def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> d
         _scatter(ax, {m: (costs[m], levels[m]) for m in methods})
         ax.set_xlabel(label)
 
-    looks = [(display_name(m), {**style.method_style(m), "linestyle": "none"}) for m in methods]
+    shown = legend_names(mine)
+    looks = [(shown[m], {**style.method_style(m), "linestyle": "none"}) for m in methods]
     about = f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
-    return {setting: style.panelled(list(COSTS), looks, about, fill)}
+    return {setting: style.panelled(list(COSTS), looks, about, fill, notes_on(mine))}
 
 
 def _costs(records: Sequence[dict], source: str | tuple[str, ...]) -> dict[str, float]:

@@ -6,6 +6,7 @@ where all of them have it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -17,12 +18,15 @@ from simnl.results.plots.series import (
     average,
     few_enough,
     is_own,
+    legend_names,
+    notes_on,
     panel_name,
     panel_of,
     standard_runs,
     stats,
 )
 from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, published_accuracy, same_weights, sources_of
+from simnl.results.published.audit import marks_of, ordered, raised
 from simnl.results.stats import mean
 from simnl.results.tables.common import fewer_images
 from simnl.results.tables.model import Stat
@@ -44,9 +48,11 @@ def _draw(title: str, records: list[dict], ci: str, wanted: style.Wanted) -> dic
         table |= averages(table, averaged)
         panels = [AVERAGE, *panels]
     others = published(records, methods, shots, averaged) if wanted.published else {}
-    looks = [(display_name(m), style.method_style(m)) for m in methods]
-    also = [m for m in methods if m in {method for _, method, _ in others}]
-    looks += [(f"{display_name(m)}, published", _look_of_published(m)) for m in also]
+    drawn = [r for r in records if r["method"] in methods]
+    shown, marks = legend_names(drawn), _marks_by_method(others)
+    looks = [(shown[m], style.method_style(m)) for m in methods]
+    also = [m for m in methods if m in marks]
+    looks += [(f"{display_name(m)}, published{raised(marks[m])}", _look_of_published(m)) for m in also]
     about = "\n".join([title, style.statistics(table.values()), *fewer_images(records)])
 
     def fill(ax: Axes, panel: str) -> None:
@@ -54,7 +60,8 @@ def _draw(title: str, records: list[dict], ci: str, wanted: style.Wanted) -> dic
         ax.set_title(style.panel_title(name, len(panels)))
         _panel(ax, _of(panel, table), _of(panel, others), methods, shots)
 
-    return {title: style.panelled(panels, looks, about, fill)}
+    notes = notes_on(drawn, ((letters, method) for method, letters in marks.items()))
+    return {title: style.panelled(panels, looks, about, fill, notes)}
 
 
 def averages(table: Points, panels: Sequence[str]) -> Points:
@@ -77,11 +84,20 @@ def published(records: Sequence[dict], methods: Sequence[str], shots: Sequence[i
     for method in methods:
         for k in [0] if method == ZEROSHOT else shots:
             figures = published_accuracy(method, records[0]["backbone"], k, sources_of(ORDER))
-            values = {panel: figures[name].accuracy for panel, name in panels.items() if name in figures}
-            found |= {(panel, method, k): Stat({0: value}) for panel, value in values.items()}
-            if len(averaged) > 1 and set(averaged) <= set(values):
-                found[AVERAGE, method, k] = Stat({0: mean([values[panel] for panel in averaged])})
+            there = {panel: figures[name] for panel, name in panels.items() if name in figures}
+            points = {panel: Stat({0: one.accuracy}, audit=marks_of(one)) for panel, one in there.items()}
+            found |= {(panel, method, k): point for panel, point in points.items()}
+            if len(averaged) > 1 and set(averaged) <= set(points):
+                found[AVERAGE, method, k] = Stat({0: mean([points[panel].mean for panel in averaged])})
     return found
+
+
+def _marks_by_method(points: Points) -> dict[str, str]:
+    """The letters of each method's published figures, of all points together."""
+    letters: dict[str, str] = {}
+    for (_, method, _), point in points.items():
+        letters[method] = ordered(letters.get(method, "") + point.audit)
+    return letters
 
 
 def _look_of_published(method: str) -> dict:
@@ -102,9 +118,9 @@ def _panel(ax: Axes, ours: dict, others: dict, methods: Sequence[str], shots: Se
                 line = {key: look[key] for key in ("color", "linestyle", "linewidth")}
                 ax.axhline(table[method, 0].mean, zorder=1, **line)
             if own:
-                style.curve(ax, [style.shot_position(k) for k in own], [table[method, k] for k in own], **look)
+                style.curve(ax, [_shot_position(k) for k in own], [table[method, k] for k in own], **look)
     style.limit(ax, [*ours.values(), *others.values()])
-    style.shot_axis(ax, shots or [1], zero=ZEROSHOT in methods)
+    _shot_axis(ax, shots or [1], zero=ZEROSHOT in methods)
     if not ours:
         ax.text(0.5, 0.5, "no method has all data sets", ha="center", va="center", transform=ax.transAxes)
 
@@ -116,3 +132,16 @@ fewshot = Kind(  # a panel per data set and the average first; runs with wrong l
     needed="no runs of a standard config that differ in method or shots",
     command="bash scripts/benchmark.sh fewshot",
 )
+
+
+def _shot_axis(axes: Axes, shots: Sequence[int], zero: bool) -> None:
+    """A base-2 logarithmic axis of shots, with 0 one step before 1."""
+    ticks = [0, *shots] if zero else list(shots)
+    axes.set_xticks([_shot_position(k) for k in ticks], [str(k) for k in ticks])
+    axes.set_xlim(_shot_position(ticks[0]) - 0.4, _shot_position(ticks[-1]) + 0.4)
+    axes.set_xlabel("shots per class")
+
+
+def _shot_position(shots: int) -> float:
+    """The place of a number of shots on the axis: 0, then 1 + log2."""
+    return 1 + math.log2(shots) if shots else 0.0

@@ -6,9 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
-from simnl.results.plots.series import Kind, few_enough, panel_name, panel_of, stats
+from simnl.results.plots.series import Kind, few_enough, legend_names, notes_on, panel_name, panel_of, stats
 from simnl.results.tables.common import shots_title
-from simnl.runs.names import display_name
 from simnl.runs.record import reweighting_off
 
 WITHOUT = ", no reweighting"
@@ -55,12 +54,12 @@ def _draw(title: str, records: list[dict], ci: str, wanted: style.Wanted) -> dic
         ax.set_xlabel("wrong training labels (%)")
         ax.set_xticks(sorted({level for _, level in here}))
 
-    looks = [(_name(line), _look(line)) for line in lines]
-    return {title: style.panelled(places, looks, f"{title}\n{style.statistics(table.values())}", fill)}
-
-
-def _name(line: str) -> str:
-    return display_name(line.removesuffix(WITHOUT)) + (WITHOUT if WITHOUT in line else "")
+    drawn = [r for r in records if r["line"] in lines]
+    shown = legend_names(drawn)
+    named = [shown[line.removesuffix(WITHOUT)] + (WITHOUT if WITHOUT in line else "") for line in lines]
+    looks = [(name, _look(line)) for name, line in zip(named, lines, strict=True)]
+    about = f"{title}\n{style.statistics(table.values())}"
+    return {title: style.panelled(places, looks, about, fill, notes_on(drawn))}
 
 
 def _look(line: str) -> dict:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
-from simnl.results.plots.series import Kind, drawn, panel_name, panel_of, standard_runs, stat_of
+from simnl.results.plots.series import Kind, drawn, legend_names, notes_on, panel_name, panel_of, standard_runs, stat_of
 from simnl.results.tables.common import method_order, shots_title
 from simnl.results.tables.protocols import HONEST, ORACLE, PROTOCOLS
-from simnl.runs.names import display_name
 
 ROW = 0.24  # inches per method
 LOOKS = {
@@ -23,10 +22,11 @@ def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> d
     """A figure for each data set and number of shots."""
     figures = {}
     for place in sorted({(panel_of(r), r["shots"]) for r in records}):
-        found = _levels([r for r in records if (panel_of(r), r["shots"]) == place], ci)
+        here = [r for r in records if (panel_of(r), r["shots"]) == place]
+        found = _levels(here, ci)
         if found:
             title = f"{panel_name(place[0])}, {shots_title(place[1])}, {setting}"
-            figures[title] = _figure(title, found)
+            figures[title] = _figure(title, found, [r for r in here if r["method"] in found])
     return figures
 
 
@@ -38,7 +38,8 @@ def _levels(records: Sequence[dict], ci: str) -> dict[str, dict]:
     return {m: of for m, of in levels.items() if ORACLE in of and any(name in of for name in HONEST)}
 
 
-def _figure(title: str, levels: dict[str, dict]) -> Figure:
+def _figure(title: str, levels: dict[str, dict], records: Sequence[dict]) -> Figure:
+    shown = legend_names(records)
     methods = method_order(levels)[::-1]
     figure = Figure(figsize=(style.SINGLE[0], 1.3 + ROW * len(methods)), layout="constrained")
     ax = figure.add_subplot()
@@ -50,13 +51,16 @@ def _figure(title: str, levels: dict[str, dict]) -> Figure:
             if name in means:
                 marker, colour = LOOKS[name]
                 ax.plot(means[name], height, marker, color=colour, markersize=4.5, alpha=0.85, zorder=2)
-    ax.set_yticks(range(len(methods)), [style.plain(display_name(method)) for method in methods])
+    ax.set_yticks(range(len(methods)), [style.plain(shown[method]) for method in methods])
     ax.set_xlabel("accuracy (%)")
     ax.set_ylim(-0.7, len(methods) - 0.3)
     there = [name for name in PROTOCOLS if any(name in of for of in levels.values())]
     handles = [style.handle(marker=LOOKS[n][0], color=LOOKS[n][1], linestyle="none") for n in there]
-    style.legend_below(figure, handles, there)
-    figure.suptitle(style.plain(title), fontsize="medium")
+    style.legend_below(figure, handles, there, notes_on(records))
+    seeds = style.points([stat for of in levels.values() for stat in of.values()])
+    figure.suptitle(
+        style.plain(f"{title}\n{seeds}; lines: from an honest choice to the choice on test images"), fontsize="medium"
+    )
     return figure
 
 

@@ -16,7 +16,7 @@ from yacs.config import CfgNode as CN
 
 from simnl.config_names import config_file, known
 from simnl.results.plots import style
-from simnl.results.plots.series import Kind, panel_name, panel_of, stats
+from simnl.results.plots.series import Kind, legend_names, notes_on, panel_name, panel_of, stats
 from simnl.results.tables.common import shots_title
 from simnl.results.tables.grids import PARAMETERS
 from simnl.results.tables.model import Stat
@@ -99,17 +99,18 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
         of_method = f" of {display_name(methods.get(node, node))}" if len(methods) > 1 else ""
         ax.set_xlabel(name.lower() + of_method)
 
-    named = [*zip(_names(lines), looks, strict=True), ("standard value", STANDARD)]
-    return style.panelled(keys, named, f"{title}\n{style.statistics(drawn)}", fill)
+    names = _names(lines, legend_names(records))
+    named = [*zip(names, looks, strict=True), ("standard value", STANDARD)]
+    return style.panelled(keys, named, f"{title}\n{style.statistics(drawn)}", fill, notes_on(records))
 
 
-def _names(lines: Sequence[tuple]) -> list[str]:
-    """Legend texts: method and shots, and what else was set where that tells lines apart."""
+def _names(lines: Sequence[tuple], shown: dict[str, str]) -> list[str]:
+    """Legend texts: method as it is `shown` and shots, and what else was set where that tells lines apart."""
     several = len({line[2] for line in lines}) > 1
     names = []
     for method, shots, rest in lines:
         options = ", ".join(f"{key.rsplit('.', 1)[-1].lower()} {value}" for key, value in rest)
-        names.append(f"{display_name(method)}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
+        names.append(f"{shown[method]}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
     return names
 
 

@@ -13,10 +13,13 @@ from matplotlib.figure import Figure
 
 from simnl.results.plots import style
 from simnl.results.published import ZEROSHOT
+from simnl.results.published.audit import footnotes as audit_notes
+from simnl.results.published.audit import ordered, raised
 from simnl.results.stats import mean
 from simnl.results.tables.common import LAST, method_order, shots_title, unlike_standard
 from simnl.results.tables.model import Stat
-from simnl.results.tables.records import by_seed, by_setting
+from simnl.results.tables.records import by_seed, by_setting, marks_of_run
+from simnl.results.tables.sight import footnotes, mark_of, marked_name
 from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import OWN_IMAGES, config_of
 
@@ -69,6 +72,27 @@ def is_own(record: dict) -> bool:
     """True for data of one's own: a folder of images, or a split that was made here. No average mixes them with
     standard data sets."""
     return config_of(record["dataset"]) == OWN_IMAGES or record.get("split_origin", "standard") != "standard"
+
+
+def legend_names(records: Iterable[dict]) -> dict[str, str]:
+    """What a legend calls the methods of records: as tables do, with the marks of tables."""
+    marks: dict[str, str] = defaultdict(str)
+    names: dict[str, str] = {}
+    for record in sorted(records, key=mark_of):  # a method that has runs of both kinds is marked
+        marks[record["method"]] += marks_of_run(record)
+        names[record["method"]] = marked_name(record)
+    return {method: name + raised(ordered(marks[method])) for method, name in names.items()}
+
+
+def notes_on(records: Sequence[dict], published: Iterable[tuple[str, str]] = ()) -> list[str]:
+    """What the marks of a figure mean, in the words of tables.
+
+    Args:
+        records: of the runs that are drawn.
+        published: the letters of the published figures that are drawn, and their methods.
+    """
+    marked = [*((marks_of_run(r), r["method"]) for r in records), *published]
+    return footnotes(records) + audit_notes((letters, display_name(method)) for letters, method in marked)
 
 
 def few_enough(accuracies: dict[tuple, float], most: int, title: str) -> list[str]:

@@ -68,6 +68,8 @@ SINGLE = (5.2, 3.6)  # the only panel of a figure
 PER_ROW = 4
 BAND_FROM = 3  # runs
 TITLE_LETTER = 0.085  # inches
+NOTE_SIZE, NOTE_LETTER, NOTE_LINE = 6.5, 0.054, 0.125  # points; inches of a letter and of a line
+LEGEND_PAD = 0.5  # between the legend and the figure's edge, in sizes of the font
 LEGEND_ENTRY, LETTER, LEGEND_LINE = 1.45, 0.065, 0.2  # inches: an entry of 13 letters, one more letter, a line
 
 
@@ -119,16 +121,28 @@ def band(stat: Stat) -> float:
 
 def statistics(cells: Iterable[Stat]) -> str:
     """The meaning of points and bands, for a figure's title."""
-    counts = sorted({cell.n for cell in cells})
-    seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
-    if counts == [1]:
-        return "one seed, no intervals"
+    cells = list(cells)
+    most = max(cell.n for cell in cells)
+    if most == 1:
+        return f"{points(cells)}, no intervals"
     ci = {"t": "Student t", "normal": "normal"}[next(iter(cells)).ci]
-    return f"mean of {seeds}; " + (f"bands: 95 % intervals ({ci})" if counts[-1] >= BAND_FROM else "too few for bands")
+    return f"{points(cells)}; " + (f"bands: 95 % intervals ({ci})" if most >= BAND_FROM else "too few for bands")
+
+
+def points(cells: Iterable[Stat]) -> str:
+    """The meaning of points: `one seed`, `mean of 3 seeds`, `mean of 2 to 3 seeds`."""
+    counts = sorted({cell.n for cell in cells})
+    if counts == [1]:
+        return "one seed"
+    return f"mean of {counts[0]} seeds" if len(counts) == 1 else f"mean of {counts[0]} to {counts[-1]} seeds"
 
 
 def panelled(
-    places: Sequence[T], looks: Sequence[tuple[str, dict]], title: str, draw: Callable[[Axes, T], None]
+    places: Sequence[T],
+    looks: Sequence[tuple[str, dict]],
+    title: str,
+    draw: Callable[[Axes, T], None],
+    notes: Sequence[str] = (),
 ) -> Figure:
     """A figure with a panel for each place, and one legend below all of them.
 
@@ -137,6 +151,7 @@ def panelled(
         looks: the names in the legend with their line properties.
         title: the title of the figure.
         draw: the function that fills the panel of a place.
+        notes: sentences below the legend.
     """
     names = [name for name, _ in looks]
     figure, axes = _panels(len(places), names, title)
@@ -145,7 +160,7 @@ def panelled(
     grid = axes[0].get_gridspec()
     for ax in axes[:: grid.ncols if grid else 1]:  # the first of each row
         ax.set_ylabel("accuracy (%)")
-    legend_below(figure, [handle(**look) for _, look in looks], names)
+    legend_below(figure, [handle(**look) for _, look in looks], names, notes)
     return figure
 
 
@@ -199,10 +214,25 @@ def legend_columns(width: float, labels: Sequence[str]) -> int:
     return max(1, min(len(labels), int(width / entry)))
 
 
-def legend_below(figure: Figure, handles: Sequence, labels: Sequence[str]) -> None:
-    """One legend for all panels, outside of them."""
+def legend_below(figure: Figure, handles: Sequence, labels: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """One legend for all panels, outside of them, and below it notes, for which the figure grows."""
     columns = legend_columns(figure.get_figwidth(), labels)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3.2)
+    strip = _notes_at_the_bottom(figure, notes) if notes else 0.0
+    lifted = LEGEND_PAD + 72 * strip / RC["font.size"]  # in sizes of the font
+    look = {"ncols": columns, "handlelength": 3.2, "borderaxespad": lifted}
+    figure.legend(handles, labels, loc="outside lower center", **look)
+
+
+def _notes_at_the_bottom(figure: Figure, notes: Sequence[str]) -> float:
+    """Write notes below all that is drawn, in a strip by which the figure grows; its height in inches."""
+    width, height = figure.get_size_inches()
+    text = "\n".join(textwrap.fill(note, int(width / NOTE_LETTER), break_on_hyphens=False) for note in notes)
+    strip = NOTE_LINE * (text.count("\n") + 2)
+    figure.set_size_inches(width, height + strip)
+    share = strip / (height + strip)
+    figure.set_layout_engine("constrained", rect=(0.0, share, 1.0, 1.0 - share))
+    figure.text(0.02, NOTE_LINE / 2 / (height + strip), plain(text), va="bottom", fontsize=NOTE_SIZE)
+    return strip
 
 
 def handle(**style) -> Line2D:
@@ -237,19 +267,6 @@ def limit(axes: Axes, cells: Iterable[Stat], whole: bool = False) -> None:
     pad = 0.07 * (high - low) + 0.3
     bottom = max(min(m - h for m, h in pairs), low - room) - pad
     axes.set_ylim(bottom, min(max(m + h for m, h in pairs), high + room) + pad)
-
-
-def shot_axis(axes: Axes, shots: Sequence[int], zero: bool) -> None:
-    """A base-2 logarithmic axis of shots, with 0 one step before 1."""
-    ticks = [0, *shots] if zero else list(shots)
-    axes.set_xticks([shot_position(k) for k in ticks], [str(k) for k in ticks])
-    axes.set_xlim(shot_position(ticks[0]) - 0.4, shot_position(ticks[-1]) + 0.4)
-    axes.set_xlabel("shots per class")
-
-
-def shot_position(shots: int) -> float:
-    """The place of a number of shots on the axis: 0, then 1 + log2."""
-    return 1 + math.log2(shots) if shots else 0.0
 
 
 def svg(figure: Figure) -> bytes:

@@ -8,7 +8,7 @@ its method, task and data set; where there is no finding, the mark says that not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -36,7 +36,11 @@ MARKS: dict[str, str] = {
     "d": "training images are drawn by code of their own, and are not CoOp's draws",
     "o": "one run",
     "n": "not known",
+    "i": "imported from the log of another program, which does not say its weights, split and prompts, and not ranked",
 }
+# What the protocol of an imported run is called where the run itself chose nothing.
+LAST_EPOCH, NOTHING_TRAINED = "last epoch", "nothing trained"
+RAISED = dict(zip(MARKS, "ᵗˢᵃᵛᶜᵘˡᵈᵒⁿⁱ", strict=True))  # above the line, where there is no markup
 OF_SELECTION = {
     "test": "t", "source-test": "s", "target": "a", "full-val": "v", "k-val": "v", "constants": "c", "unknown": "n",
 }  # fmt: skip
@@ -101,6 +105,11 @@ def ordered(letters: Iterable[str]) -> str:
     return "".join(letter for letter in MARKS if letter in known)
 
 
+def raised(letters: str) -> str:
+    """Letters of `MARKS` above the line."""
+    return "".join(RAISED[letter] for letter in letters)
+
+
 @cache
 def findings() -> tuple[Finding, ...]:
     """All findings, in the order of the file.
@@ -157,7 +166,7 @@ def findings_on(source: str, method: str, dataset: str, task: str = "") -> tuple
         KeyError: an unknown source.
     """
     row, task = source_row(source), task or task_of(dataset)
-    found = [f for f in findings() if f.method == method and (method == ZEROSHOT or f.covers(task, dataset))]
+    found = _findings_of(method, dataset, task)
     if row["others"] != "as reported" and method != ZEROSHOT:  # who made the rows of other methods, and how, is open
         found = [f for f in found if f.repository == row["repository"]]
     if len({f.variant for f in found}) > 1:
@@ -179,7 +188,11 @@ def is_comparable(source: str, method: str, dataset: str, protocol: str, task: s
 
     The other arguments are those of `findings_on`.
     """
-    found, equal = findings_on(source, method, dataset, task), EQUAL_SELECTION.get(protocol, ())
+    return _all_equal(findings_on(source, method, dataset, task), protocol)
+
+
+def _all_equal(found: Sequence[Finding], protocol: str) -> bool:
+    equal = EQUAL_SELECTION.get(protocol, ())
     return bool(found) and all(
         f.selection in equal and f.draws in ("coop", "none") and f.transductive == "no" for f in found
     )
@@ -195,15 +208,49 @@ def has_protocol(figure: Figure, protocol: str) -> bool:
     return is_comparable(figure.source, figure.method, figure.dataset, protocol, figure.task)
 
 
-def footnotes(used: Mapping[str, Iterable[str]]) -> list[str]:
-    """One sentence on the marks that a table shows; none where it shows none.
+def marks_of_imported(method: str, dataset: str, task: str, protocol: str) -> str:
+    """The letters of `MARKS` for the figure of an imported run: those of its method's released code, and `i`.
 
     Args:
-        used: {letter of `MARKS`: names of the methods whose figures bear it}.
+        method, dataset, task: as of `findings_on`.
+        protocol: as the record of the run says it; where that chose an epoch, it is not known on which images.
     """
-    notes = [
-        f"({letter}) {', '.join(sorted(set(used[letter])))}: {MARKS[letter]}" for letter in MARKS if used.get(letter)
-    ]
+    found = _findings_of(method, dataset, task)
+    chose = protocol not in (LAST_EPOCH, NOTHING_TRAINED)
+    letters = "".join(f.marks for f in found).replace("o", "")  # the table counts the runs
+    return ordered(letters + "i" + ("n" if chose or not found else ""))
+
+
+def imported_has_protocol(method: str, dataset: str, task: str, own: str, protocol: str) -> bool:
+    """True where an imported run chose nothing itself and its method's released code equals our protocol.
+
+    Args:
+        own: the protocol of the imported run.
+        protocol: that of our runs.
+
+    The other arguments are those of `marks_of_imported`.
+    """
+    return own in (LAST_EPOCH, NOTHING_TRAINED) and _all_equal(_findings_of(method, dataset, task), protocol)
+
+
+def _findings_of(method: str, dataset: str, task: str) -> list[Finding]:
+    return [f for f in findings() if f.method == method and (method == ZEROSHOT or f.covers(task, dataset))]
+
+
+def footnotes(marked: Iterable[tuple[str, str]]) -> list[str]:
+    """One sentence on the marks that a table or a figure shows; none where it shows none.
+
+    Args:
+        marked: the letters of a figure, and the name of its method.
+    """
+    used: dict[str, set[str]] = {}
+    for letters, name in marked:
+        for letter in letters:
+            used.setdefault(letter, set()).add(name)
+    notes = [f"({letter}) {', '.join(sorted(used[letter]))}: {MARKS[letter]}" for letter in MARKS if letter in used]
     if not notes:
         return []
-    return [f"Letters at published figures: what the authors' released code does (docs/audit.md). {'; '.join(notes)}."]
+    imported = "i" in used
+    which, beside = " and imported" * imported, ", which need not be the code that ran" * imported
+    what = f"what the authors' released code does (docs/audit.md){beside}"
+    return [f"Letters at published{which} figures: {what}. {'; '.join(notes)}."]

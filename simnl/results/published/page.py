@@ -32,7 +32,7 @@ def tables() -> str:
     parts = ["## What the marks mean", _table(("mark", "meaning"), [(f"`{k}`", v) for k, v in MARKS.items()])]
     parts += ["## What the released code does", _table(COLUMNS, [_row(f) for f in findings()])]
     parts += ["## Evidence and notes", *(_details(f) for f in findings())]
-    rows = [(r["source"], f"`{r['key']}`", r["others"], r["protocol"]) for r in read("sources")]
+    rows = [(f"[{r['source']}]({r['address']})", f"`{r['key']}`", r["others"], r["protocol"]) for r in read("sources")]
     parts += ["## Sources of figures", _table(("source", "`--published`", "rows of others", "how"), rows)]
     return "\n\n".join(parts)
 

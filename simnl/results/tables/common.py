@@ -9,9 +9,18 @@ from typing import Any
 
 from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, Figure, sources_of
 from simnl.results.published.audit import marks_of
+from simnl.results.published.audit import ordered as marks_in_order
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Stat
-from simnl.results.tables.records import SETTING, GridRow, images_text, options_text, prompts_text
+from simnl.results.tables.records import (
+    SETTING,
+    GridRow,
+    images_text,
+    is_imported,
+    options_text,
+    own_setting,
+    prompts_text,
+)
 from simnl.results.tables.sight import footnotes
 from simnl.runs.names import dataset_name, display_name
 
@@ -174,14 +183,15 @@ def tidy(
     layout: str, row: GridRow, stat: Stat | None, published: Figure | None, ci: str, **place: object
 ) -> dict[str, object]:
     """One figure for csv, in full precision; what `place` says of the setting counts before the row's first run."""
-    value = stat.mean if stat else None
+    value, first = stat.mean if stat else None, own_setting(row.first)
+    compared = stat.mean - published.accuracy if stat and published and not is_imported(first) else None
     return {
         "layout": layout,
         "method": row.method,
         "row": row.label,
         **{key: value for key, value in place.items() if key not in SETTING},
         "shots": row.first.get("shots"),
-        **{key: place.get(key, row.first.get(key, "")) for key in SETTING},
+        **{key: place.get(key, first.get(key, "")) for key in SETTING},
         "prompts": prompts_text(row.first),
         "options": options_text(row.first),
         "accuracy": value,
@@ -190,10 +200,11 @@ def tidy(
         "images": stat.images if stat else "",
         "n": stat.n if stat else 0,
         "seeds": " ".join(map(str, stat.by_seed)) if stat else "",
+        "marks": stat.audit if stat else "",
         "published": published.accuracy if published else None,
         "published_ci95": published.ci if published else None,
         "published_per_seed": published.per_seed if published else "",
-        "difference": stat.mean - published.accuracy if published and stat else None,
+        "difference": compared,
         "source": published.source if published else "",
         "published_marks": marks_of(published) if published else "",
     }
@@ -227,7 +238,8 @@ def average_of(stats: Sequence[Stat | None], ci: str, how: Callable[[Sequence[fl
         return None
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in whole)))
     averages = {seed: how([stat.by_seed[seed] for stat in whole]) for seed in seeds}
-    return Stat(averages, ci, " ".join(stat.split for stat in whole), ranked=whole[0].ranked) if seeds else None
+    split, marks = " ".join(stat.split for stat in whole), marks_in_order("".join(stat.audit for stat in whole))
+    return Stat(averages, ci, split, ranked=whole[0].ranked, audit=marks) if seeds else None
 
 
 def add_average(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,15 +9,13 @@ from typing import Any, NamedTuple
 
 from simnl.config_names import known
 from simnl.results.published import AVERAGE, Figure, published_methods, same_weights
-from simnl.results.published.audit import footnotes, has_protocol, marks_of
+from simnl.results.published.audit import has_protocol
 from simnl.results.tables import common
+from simnl.results.tables.beside import Line, Rows, beside, published_caption, with_published
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Stat, Table, figure, mark_columns, text
-from simnl.results.tables.records import ARROW, GridRow, grid, is_clean, is_standard, split_by
+from simnl.results.tables.records import ARROW, COLUMN, GridRow, grid, is_clean, is_imported, is_standard, split_by
 from simnl.runs.names import display_name
-
-COLUMN = "column"
-Rows = dict[Any, list[GridRow]]  # by block
 
 
 class Average(NamedTuple):
@@ -28,17 +25,6 @@ class Average(NamedTuple):
     over: Sequence
     what: str
     apart: bool = True
-
-
-class Line(NamedTuple):
-    """A method in a block: our row and its cells (no row: we have no run of it), and published figures by column."""
-
-    block: Any
-    shots: int
-    method: str
-    row: GridRow | None
-    cells: Row
-    published: dict[Any, Figure]
 
 
 @dataclass(frozen=True)
@@ -104,6 +90,7 @@ class Layout:
 
     def tables(self, records: Sequence[dict], request: Request) -> list[Table]:
         """One table per group of records that has a block; a ValueError says that there is nothing to show."""
+        records = beside(records, request.comparable)
         tables = [self._table(group, records, request) for group in self.groups_of(records, request)]
         return self._some([table for table in tables if table.blocks])
 
@@ -144,7 +131,7 @@ class Layout:
         for key, rows in by_block.items():
             names, lines = maker.of_block(key, rows)
             title, corner = self.heading(key, len(by_block) - 1)
-            body = [row for line in lines for row in _with_published(line, names, self._label(line, rows))]
+            body = [row for line in lines for row in with_published(line, names, self._label(line, rows))]
             table.blocks.append(Block([corner, *self.headers(names)], body, title))
             table.tidy += [one for line in lines for one in self._tidy(line, names, records[0], request.ci)]
             every += lines
@@ -154,7 +141,7 @@ class Layout:
             *common.common_caption([first, *records[1:]], all_rows, request),
             *self.remarks(by_block),
             *([common.average_caption(len(averaged.over), averaged.what)] if averaged else []),
-            *_published_caption(every, self.compared[1]),
+            *published_caption(every, self.compared[1]),
             *maker.notes,
         ]
         return table
@@ -204,18 +191,24 @@ class _Lines:
         rows, shots = common.ordered(rows, self.request), key if self.layout.block == "shots" else self.first["shots"]
         there = {row.method for row in rows} | self.others | set(self._published_methods(shots))
         theirs = {method: self._published(method, key, shots) for method in there}
-        beside = [theirs[row.method] if self.layout.compared[0](row.first) else {} for row in rows]
-        there_are = {c for row in rows for c in row.stats} | {c for figures in beside for c in figures}
+        of_rows = [theirs[row.method] if self._shows_published_at(row, rows) else {} for row in rows]
+        there_are = {c for row in rows for c in row.stats} | {c for figures in of_rows for c in figures}
         names = self.columns or sorted(there_are)
         n = common.usual_n(rows)
         ours = [[self._cell(row, column, n) for column in names] for row in rows]
         cells = mark_columns(ours) if self.layout.marked else ours
         lines: list[Line] = []
         for method in common.method_order(there, self.request.methods):
-            whole = zip(rows, cells, beside, strict=True)
+            whole = zip(rows, cells, of_rows, strict=True)
             mine = [Line(key, shots, method, *of_row) for of_row in whole if of_row[0].method == method]
             lines += mine or [Line(key, shots, method, None, self._absent(method, len(names)), theirs[method])]
         return names, lines
+
+    def _shows_published_at(self, row: GridRow, rows: Sequence[GridRow]) -> bool:
+        """True for our row of a method where it may be compared; for an imported one where there is none of ours."""
+        if is_imported(row.first):
+            return not any(one.method == row.method and not is_imported(one.first) for one in rows)
+        return self.layout.compared[0](row.first)
 
     def _published_methods(self, shots: int) -> list[str]:
         """The methods of the paper's table, unless methods were asked for."""
@@ -260,40 +253,3 @@ def reason_against(method: str, task: str, arch: str) -> str | None:
         return refusal(method, task=task, arch=arch)
     except KeyError:
         return None
-
-
-def _published_caption(lines: Sequence[Line], standard: str) -> list[str]:
-    """The sources of published figures, and when there is a difference: where our run is as `standard` says."""
-    used: dict[str, set[str]] = defaultdict(set)
-    audited: dict[str, set[str]] = defaultdict(set)
-    for line in lines:
-        for theirs in line.published.values():
-            used[theirs.source].add(display_name(line.method))
-            for letter in marks_of(theirs):
-                audited[letter].add(display_name(line.method))
-    named = "; ".join(f"{source} ({', '.join(sorted(methods))})" for source, methods in sorted(used.items()))
-    sentences = [f"Published: {named}."] if named else []
-    compared = any(line.row and line.row.stats.keys() & line.published.keys() for line in lines)
-    if sentences:
-        sentences.append(
-            "Difference: ours minus published, in points, only where backbone, weights and shots agree and "
-            f"{standard}{'' if compared else '; here there is no such pair'}."
-        )
-    return sentences + footnotes(audited)
-
-
-def _with_published(line: Line, names: Sequence, label: str) -> list[Row]:
-    """Our row; below it, where there are any, the published figures and the differences."""
-    rows = [[text(label), *line.cells]]
-    theirs = [line.published.get(name) for name in names]
-    if line.published:
-        rows.append([text("published"), *(Cell(p.accuracy, p.ci, audit=marks_of(p)) if p else Cell() for p in theirs)])
-    differences = [
-        Cell(text="")
-        if ours.value is None or other is None
-        else Cell(ours.value - other.accuracy, signed=True, audit=marks_of(other))
-        for ours, other in zip(line.cells, theirs, strict=True)
-    ]
-    if any(cell.value is not None for cell in differences):
-        rows.append([text("difference"), *differences])
-    return rows

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from simnl.results.published import AVERAGE, PAPER_A1, published_sensitivity
 from simnl.results.tables import common
+from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import ELEVEN, Request
-from simnl.results.tables.comparison import Average, Layout, Rows
+from simnl.results.tables.comparison import Average, Layout
 from simnl.results.tables.records import (
     GridRow,
     by_setting,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from simnl.results.published.audit import RAISED
 from simnl.results.tables.fit import fit, numeric
 from simnl.results.tables.model import Block, Cell, Row, Table
 
@@ -18,7 +19,6 @@ PREAMBLE = r"% Needs \usepackage{amssymb,array,booktabs,graphicx}."
 # line, of a gap.
 COLUMN, TEXT = 229.0, 460.0
 SMALL, TINY, GAP = 3.3, 2.6, 6.0
-RAISED = "ᵗˢᵃᵛᶜᵘˡᵈᵒⁿ"  # letters above the line, as `plain` gives them
 NARROW, WIDE = " ijlftrI.,:;|!()[]'-", "mw%@+−=✓✗"
 SMALLEST = 0.6  # the smallest share of \footnotesize: what is still too wide continues below
 LONG = 150.0  # points: what is wider is set in lines of this width
@@ -111,7 +111,7 @@ def _widths(block: Block, plain: Show) -> list[float]:
 
 
 def _points(content: str) -> float:
-    plain = content.rstrip(RAISED)
+    plain = content.rstrip("".join(RAISED.values()))
     value, _, half = plain.partition(" ± ")
     letters = [2.6 if c in NARROW else 6.0 if c.isupper() or c in WIDE else 4.2 for c in value]
     return sum(letters) + (len(half) + 1.5) * SMALL * bool(half) + (len(content) - len(plain)) * TINY

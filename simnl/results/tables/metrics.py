@@ -11,7 +11,7 @@ from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.listing import Columns, Listing, figure_of, labelled_runs, mean_line, seeds_text, words
 from simnl.results.tables.model import Table
-from simnl.results.tables.records import by_setting
+from simnl.results.tables.records import by_setting, is_imported
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,15 @@ METRICS_CAPTION = [
 def _evaluated(records: Sequence[dict]) -> list[dict]:
     """Records with the figures of their own test images, those after calibration under names with `/T`.
 
-    Runs that keep no logits are named in a warning, and left out.
+    Runs that keep no logits are named in a warning, and left out, as are imported runs, which have neither logits nor
+    a head to compute them from.
     """
     from simnl.results.evaluation import evaluate  # logits and calibrators, which other layouts do not need
 
     found = []
     for record in records:
+        if is_imported(record):
+            continue
         try:
             before, after = [f for f in evaluate(record, CALIBRATOR) if f["part"] == "test"]
         except (OSError, ValueError) as error:

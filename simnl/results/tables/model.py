@@ -24,6 +24,7 @@ class Stat:
         images: the number of training images of a class where that is not the number of shots, e.g. `32 per class`.
         ranked: False for a figure that is not compared with the others of its column.
         sign: 1 where higher figures are better, -1 where lower ones are.
+        audit: letters on how the figures of an imported run came about.
     """
 
     by_seed: dict[Any, float]
@@ -32,6 +33,7 @@ class Stat:
     images: str = ""
     ranked: bool = True
     sign: int = 1
+    audit: str = ""
 
     @property
     def mean(self) -> float:
@@ -67,7 +69,7 @@ class Cell:
         signed: show a plus sign.
         mark: "", "best" or "second".
         note: short text after the figure, e.g. `(n=2)`.
-        audit: letters on how a published figure came about, shown as superscripts.
+        audit: letters on how a published or imported figure came about, shown as superscripts.
         decimals: the decimals of value and half.
         grouped: thousands apart by commas.
         stat: the figures that the value is the mean of, to be marked.
@@ -124,7 +126,7 @@ def figure(stat: Stat | None, usual_n: int | None = None) -> Cell:
         return Cell()
     notes = ["" if stat.n == usual_n or usual_n is None else f"n={stat.n}", stat.images]
     note = ", ".join(filter(None, notes))
-    return Cell(stat.mean, stat.half, note=f"({note})" if note else "", stat=stat)
+    return Cell(stat.mean, stat.half, note=f"({note})" if note else "", audit=stat.audit, stat=stat)
 
 
 def mark_columns(rows: Sequence[Row]) -> list[Row]:

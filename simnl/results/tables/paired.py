@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import common
+from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import Request
-from simnl.results.tables.comparison import COLUMN, Average, Layout, Rows
+from simnl.results.tables.comparison import Average, Layout
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
 from simnl.results.tables.listing import Line, Listing, columns_of
 from simnl.results.tables.model import Cell, Stat, Table
-from simnl.results.tables.records import SETTING, GridRow, prompts_text
+from simnl.results.tables.records import COLUMN, SETTING, GridRow, is_imported, prompts_text
 from simnl.results.tables.sight import footnotes
 from simnl.runs.names import display_name
 
@@ -116,6 +117,7 @@ def paired_tables(records: Sequence[dict], against: str, request: Request, layou
         ValueError: runs of that method of more than one config on the same data, or no draws in common.
     """
     cut = PAIRS.get(layout, PLAIN_PAIRS)
+    records = [record for record in records if not is_imported(record)]  # nothing says that their draws are ours
     every = [_pairs(group, against, cut, request) for group in cut.groups_of(records, request)]
     some = [pairs for pairs in every if pairs.found]
     if not some:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simnl.fewshot.capabilities import CROSS
+from simnl.results.published.audit import imported_has_protocol, marks_of_imported
 from simnl.results.tables.model import Stat
 from simnl.results.tables.sight import mark_of, marked_name
 
@@ -19,6 +21,9 @@ SETTING = (
 # Within one row and column, records must agree in these, too.
 IDENTITY = ("config_hash", "split_hash")
 ARROW = " -> "  # between source and target, where a target stands for a data set
+COLUMN = "column"  # key of a record in a layout: the column of its figure
+OWN_SETTING = "own_setting"  # of an imported run in a table of ours: what it says of its setting itself
+IMPORTED = "imported"  # the preset of runs whose records were made from the logs of other programs
 
 
 def with_targets(record: dict) -> list[dict]:
@@ -136,11 +141,11 @@ def grid(
         prompts: the same of its prompts; None: `prompts_text`.
     """
     rows, prompts = [], prompts or prompts_text
-    variants = split_by(records, lambda r: (r["method"], describe(r), prompts(r)))
-    several = Counter((members[0]["method"], describe(members[0])) for members in variants)
+    variants = split_by(records, lambda r: (r["method"], origin(r), describe(r), prompts(r)))
+    several = Counter((members[0]["method"], origin(members[0]), describe(members[0])) for members in variants)
     for members in variants:
-        method, options = members[0]["method"], describe(members[0])
-        words = [options, prompts(members[0]) if several[method, options] > 1 else ""]
+        method, source, options = members[0]["method"], origin(members[0]), describe(members[0])
+        words = [source, options, prompts(members[0]) if several[method, source, options] > 1 else ""]
         rows += _rows(method, [word for word in words if word], members, column, ci)
     return rows
 
@@ -163,7 +168,10 @@ def _rows(method: str, words: list[str], members: list[dict], column: Callable, 
 def _stat(records: Sequence[dict], ci: str) -> Stat:
     images = images_text(records[0]) if no_class_has_enough(records[0]) else ""
     accuracies = {seed: record["accuracy"] for seed, record in by_seed(records).items()}
-    return Stat(accuracies, ci, str(records[0].get("split_hash", "")), images, ranked=not mark_of(records[0]))
+    first, marks = records[0], marks_of_run(records[0])
+    return Stat(
+        accuracies, ci, str(first.get("split_hash", "")), images, ranked=not (mark_of(first) or marks), audit=marks
+    )
 
 
 def by_seed(records: Sequence[dict]) -> dict[int, dict]:
@@ -202,6 +210,42 @@ def _images(record: dict) -> tuple[float, float]:
         return min(known), max(known)
     mean = round(record.get("num_train", 0) / max(record.get("num_classes", 0), 1), 1)
     return (mean, mean) if mean <= record["shots"] / 2 else (0, 0)
+
+
+def is_imported(record: dict) -> bool:
+    """True for a run whose record was made from the log of another program."""
+    return IMPORTED in record
+
+
+def origin(record: dict) -> str:
+    """`imported`, or nothing for a run of ours."""
+    return IMPORTED if is_imported(record) else ""
+
+
+def own_setting(record: dict) -> dict:
+    """The record with what it says of its setting itself, where it stands in a table of another one."""
+    return {**record, **record.get(OWN_SETTING, {})}
+
+
+def marks_of_run(record: dict) -> str:
+    """The letters above the figure of an imported run; none for a run of ours."""
+    if not is_imported(record):
+        return ""
+    return marks_of_imported(record["method"], *_place(record), own_setting(record)["protocol"])
+
+
+def equals(record: dict, protocol: str) -> bool:
+    """True where an imported run is known to have a protocol that equals one of ours."""
+    return imported_has_protocol(record["method"], *_place(record), own_setting(record)["protocol"], protocol)
+
+
+def _place(record: dict) -> tuple[str, str]:
+    """The data set and the task of a run's figure, as the audit names them."""
+    place = str(record.get(COLUMN, record["dataset"]))
+    _, arrow, target = place.partition(ARROW)
+    if arrow:
+        return place, "cross" if target.startswith(CROSS) else "targets"
+    return record["dataset"], "fewshot" if record.get("subsample_classes", "all") == "all" else "base2new"
 
 
 def is_clean(record: dict) -> bool:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from simnl import escaping
-from simnl.results.tables.latex import RAISED, latex_text
+from simnl.results.published.audit import raised
+from simnl.results.tables.latex import latex_text
 from simnl.results.tables.model import BEST, SECOND, Cell, Table
 from simnl.results.tables.terminal import FULL, NARROWEST, block_text, grid_text, wrapped
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
 TERMINAL_MARKS = {BEST: "*", SECOND: "_", "": ""}  # they stand before the number, so that columns stay aligned
-ABOVE = str.maketrans("tsavculdon", RAISED)  # letters of the audit, above the line
 MARKS = {"terminal": "*: best; _: second", "markdown": "Bold: best; underlined: second"}
 MARKS["latex"] = MARKS["markdown"]
 RULE = (
@@ -85,12 +85,12 @@ def cell_text(cell: Cell, fmt: str) -> str:
         command = {BEST: r"\mathbf", SECOND: r"\underline"}.get(cell.mark)
         number = f"{command}{{{number}}}" if command else number
         half = half and f"\\,{{\\scriptstyle\\pm{half[3:]}}}"
-        raised = f"^{{\\mathrm{{{cell.audit}}}}}" if letters else ""
-        return f"${number.replace(',', '{,}')}{half}{raised}$" + escape(note, fmt)
+        above = f"^{{\\mathrm{{{cell.audit}}}}}" if letters else ""
+        return f"${number.replace(',', '{,}')}{half}{above}$" + escape(note, fmt)
     if fmt == "markdown":
         number = {BEST: f"**{number}**", SECOND: f"<u>{number}</u>"}.get(cell.mark, number)
         return number + half + (f"<sup>{letters}</sup>" if letters else "") + note
-    return TERMINAL_MARKS[cell.mark] + number + half + cell.audit.translate(ABOVE) + note
+    return TERMINAL_MARKS[cell.mark] + number + half + raised(cell.audit) + note
 
 
 def escape(content: str, fmt: str) -> str:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain
 
+from simnl.results.published.audit import footnotes as marks_text
 from simnl.results.stats import interval, mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
@@ -16,13 +17,14 @@ from simnl.results.tables.records import (
     SETTING,
     by_seed,
     images_text,
+    marks_of_run,
     options_text,
     prompts_text,
     values_of,
     with_targets,
 )
 from simnl.results.tables.sight import footnotes, marked_name
-from simnl.runs.names import dataset_name
+from simnl.runs.names import dataset_name, display_name
 
 SAME = ("dataset", "method", "shots", *SETTING, *IDENTITY)  # runs of one row agree in these, in prompts and in options
 SUMMARY = (
@@ -69,6 +71,7 @@ def _row(group: Sequence[dict], ci: str) -> dict:
         "ci95": interval(accuracies, ci),
         "seeds": " ".join(map(str, runs)),
         "inference": first.get("inference", ""),
+        "marks": marks_of_run(first),
     }
 
 
@@ -79,9 +82,13 @@ def _columns(rows: Sequence[dict], lines: Sequence[dict]) -> Columns:
         "method": lambda row: text(marked_name(row)),
         **{key: words(key) for key in SUMMARY[2:7]},
         **({"variant": words("variant")} if any(row["variant"] for row in rows) else {}),
-        "accuracy (95 % CI)": lambda row: Cell(row["accuracy"], row["ci95"]),
+        "accuracy (95 % CI)": lambda row: Cell(row["accuracy"], row["ci95"], audit=row["marks"]),
         "seeds": words("seeds"),
     }
+
+
+def _caption(rows: Sequence[dict], lines: Sequence[dict], request: Request) -> list[str]:
+    return footnotes(rows) + marks_text((row["marks"], display_name(row["method"])) for row in rows)
 
 
 RUNS = Listing(
@@ -89,7 +96,7 @@ RUNS = Listing(
     lines=lambda rows, request: rows,
     columns=_columns,
     title=lambda rows, request: "",
-    caption=lambda rows, lines, request: footnotes(rows),
+    caption=_caption,
 )
 
 

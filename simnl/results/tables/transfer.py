@@ -10,8 +10,9 @@ from simnl.fewshot.capabilities import CROSS, NEW_CLASSES, is_on_new_classes
 from simnl.results.published import AVERAGE, PAPER_A2, Figure, published_accuracy, published_base2new
 from simnl.results.published import HARMONIC as PUBLISHED_HARMONIC
 from simnl.results.tables import common
+from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import ELEVEN, SHIFTED, Request
-from simnl.results.tables.comparison import Average, Layout, Rows
+from simnl.results.tables.comparison import Average, Layout
 from simnl.results.tables.records import ARROW, by_setting, grid, is_clean, is_standard
 from simnl.runs.names import dataset_name
 
