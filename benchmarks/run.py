@@ -19,18 +19,21 @@ import torch
 
 from benchmarks import measure, report
 
-NAMES = ("training", "search", "closed_forms", "extraction", "sharing", "memory", "prompts", "step_memory")
+NAMES = ("training", "search", "closed_forms", "extraction", "sharing", "memory", "prompts", "step_memory", "table")
+BY_DEFAULT = NAMES[:-1]  # the table is measured by name
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"which of {', '.join(NAMES)}; default: all")
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(NAMES)}; default: all but table")
     parser.add_argument("--full", dest="size", action="store_const", const="full", help="largest sizes, 20 minutes")
     parser.add_argument("--tiny", dest="size", action="store_const", const="tiny", help="seconds; for tests")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="default: cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's")
     parser.add_argument("--output", type=Path, help="where results go, without touching the document's tables")
+    for name, kind in (("datasets", str), ("methods", str), ("shots", int)):
+        parser.add_argument(f"--{name}", nargs="+", type=kind, default=[], help="of `table`: the part to measure")
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(NAMES)
     if unknown:
@@ -42,18 +45,21 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--device cuda needs --output FOLDER: the tables of docs/performance.md are those of a CPU")
     torch.set_num_threads(options.threads)
     measure.use(options.device)
-    for name in options.names or NAMES:
-        run_one(name, options.size or "fast", options.output or report.RESULTS)
+    part = {key: given for key in ("datasets", "methods", "shots") if (given := getattr(options, key))}
+    if part and options.names != ["table"]:
+        parser.error("--datasets, --methods and --shots are those of `table` alone")
+    for name in options.names or BY_DEFAULT:
+        run_one(name, options.size or "fast", options.output or report.RESULTS, part)
     if options.output is None:
         report.write_document()
 
 
-def run_one(name: str, size: str, folder: Path) -> None:
-    """Run a benchmark, print its table and keep its result."""
+def run_one(name: str, size: str, folder: Path, part: dict) -> None:
+    """Run a benchmark, or a part of one, print its table and keep its result."""
     module = importlib.import_module(f"benchmarks.{name}")
     about = measure.machine()
     start = time.perf_counter()
-    result = {"title": module.TITLE, "size": size, "machine": about, **module.run(size)}
+    result = {"title": module.TITLE, "size": size, "machine": about, **module.run(size, **part)}
     path = report.save(folder, name, result)
     print(f"\n{module.TITLE} ({time.perf_counter() - start:.0f} s, kept in {path})\n\n{report.table(result)}\n")
 

@@ -90,13 +90,18 @@ def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 (hex) of a file's content; it is read again only where its size or time say that it has changed."""
-    status = path.stat()
-    return _sha256_of(path, status.st_size, status.st_mtime_ns)
+    return _sha256_of(path, *version_of(path))
 
 
 @functools.lru_cache(maxsize=64)
 def _sha256_of(path: Path, size: int, modified: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def version_of(path: str | Path) -> tuple[int, int]:
+    """Size and time of change of a file: it is read again where one of them is another one."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def remove_left_overs(folder: Path, older_than: float = 0.0) -> list[Path]:

@@ -17,7 +17,8 @@ from types import ModuleType
 from simnl.config_names import GROUP
 from simnl.locations import INSTALLED, ROOT
 
-PACKAGES = ("trainers",) if INSTALLED else ("trainers", "datasets")  # a wheel has no data sets
+METHODS = "trainers"
+DATASETS = "" if INSTALLED else "datasets"  # a wheel has none
 
 
 @functools.cache
@@ -26,12 +27,27 @@ def load_plugins() -> None:
 
     An error in a plugin's own code is raised as it is: its traceback names the line.
     """
+    _import_ours(METHODS)
+    load_datasets()
+
+
+@functools.cache
+def load_datasets() -> None:
+    """Import the data sets, which need no PyTorch, and what other distributions announce."""
     import_all(importlib.import_module("simnl.data.own_images"))
-    for name in PACKAGES:
-        if _is_ours(name):
-            import_all(importlib.import_module(name))
+    _import_ours(DATASETS)
     for entry in metadata.entry_points(group=GROUP):
         import_all(entry.load())
+
+
+def methods_are_loaded() -> bool:
+    """True once `load_plugins` has imported the methods."""
+    return load_plugins.cache_info().currsize > 0
+
+
+def _import_ours(name: str) -> None:
+    if name and _is_ours(name):
+        import_all(importlib.import_module(name))
 
 
 def import_all(package: ModuleType) -> None:

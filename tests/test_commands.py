@@ -88,7 +88,7 @@ def texts_of(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         name = getattr(getattr(node, "func", None), "id", "")
         is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        is_raised_later = isinstance(node, ast.keyword) and node.arg in ("missing", "command")  # by the layout or the kind of figure that declares it
+        is_raised_later = isinstance(node, ast.keyword) and node.arg in ("missing", "command")  # by what declares it
         if isinstance(node, ast.Raise) or is_docstring or is_raised_later or name in THROUGH or name.endswith("Error"):
             handled |= {id(child) for child in ast.walk(node)}
     strings = [

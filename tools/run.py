@@ -41,10 +41,12 @@ import shlex
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
+from simnl import sharing
 from simnl.commands import as_typed
 from simnl.config_names import check_name, known
 from simnl.errors import fail_politely
@@ -52,7 +54,7 @@ from simnl.escaping import printable
 from simnl.locations import default_cache
 from simnl.numbers import seeds_from, whole_number
 from simnl.runs.cli import check_pairs
-from simnl.runs.devices import pick_device
+from simnl.runs.devices import pick_device, split_device
 from simnl.runs.methods import method_of, script_of
 
 log = logging.getLogger("run")
@@ -97,17 +99,25 @@ def parse(arguments: list[str], method: str) -> tuple[str, int, list[str]]:
 
 
 def build_cells(method: str, dataset: str, shots: int, options: list[str]) -> list:
-    """One cell per seed, as the environment says."""
-    from simnl.runs.targets import checked_targets
+    """One cell per seed, as the environment says. Which device there is, is asked only where something is to be run:
+    the question imports PyTorch."""
     from simnl.studies.cells import Plan, Setup, Variant, is_finished, plan_cells
     from simnl.studies.choices import targets_of
 
-    cuda = pick_device(setting("DEVICE", "auto"))
-    setup = Setup.from_environment(os.environ, cuda=cuda)
+    device = setting("DEVICE", "auto")
+    split_device(device)
+    setup = Setup.from_environment(os.environ, cuda=False)
     targets = tuple(targets_of(dataset, setting("TARGETS", ""), setup.data))
-    variant = Variant(options=tuple(options), targets=targets)
-    cells = plan_cells(setup, Plan(method, dataset, shots, variant), seeds_from(setting("SEEDS", "1 2 3")))
-    if variant.targets and not all(map(is_finished, cells)):
+    plan = Plan(method, dataset, shots, Variant(options=tuple(options), targets=targets))
+    seeds = seeds_from(setting("SEEDS", "1 2 3"))
+    cells = plan_cells(setup, plan, seeds)
+    if all(map(is_finished, cells)):
+        return cells
+    if pick_device(device):
+        cells = plan_cells(replace(setup, cuda=True), plan, seeds)
+    if targets:
+        from simnl.runs.targets import checked_targets
+
         with contextlib.redirect_stdout(None):
             checked_targets(cells[0].cfg)
     return cells
@@ -115,8 +125,9 @@ def build_cells(method: str, dataset: str, shots: int, options: list[str]) -> li
 
 def run_all(cells: list) -> list[Path]:
     """Run what is not done; one line per run. A failed run ends the command, the others' records stay."""
-    for cell in cells:
-        print(printable(f"seed {cell.seed}: {run_seed(cell)}"), flush=True)
+    with sharing.shared() if len(cells) > 1 else contextlib.nullcontext():
+        for cell in cells:
+            print(printable(f"seed {cell.seed}: {run_seed(cell)}"), flush=True)
     return [Path(cell.folder) for cell in cells]
 
 
@@ -124,11 +135,12 @@ def run_seed(cell) -> str:
     """Run a cell unless it is done; returns what became of it. Waits where another process runs the same."""
     from simnl.runs.folder import claimed
     from simnl.studies.cells import is_finished
-    from simnl.studies.executor import execute
 
     with claimed(cell.folder, wait=True):
         if is_finished(cell):
             return f"done before, skipped ({cell.folder})"
+        from simnl.studies.executor import execute  # late: it imports PyTorch, which a finished run does not need
+
         print(printable(f"seed {cell.seed}: running, log in {cell.folder}/log.txt"), flush=True)
         start = time.perf_counter()
         record = execute(cell)
@@ -161,7 +173,7 @@ def main() -> int:
     from simnl.results.overview import runs_at_hand
     from simnl.runs.logs import configure_logging
     from simnl.runs.record import FILE
-    from simnl.runs.targets import named_targets
+    from simnl.runs.target_configs import named_targets
 
     configure_logging(quiet=True)
     cells = build_cells(method, dataset, shots, options)

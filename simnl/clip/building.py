@@ -9,11 +9,13 @@ import open_clip
 import torch
 from torch import Tensor
 
-from simnl.clip import transforms
+from simnl.clip import architectures, transforms
 from simnl.clip.transforms import Transform
 from simnl.clip.weights import misfit, open_checkpoint
 
 log = logging.getLogger(__name__)
+
+open_clip.add_model_config(architectures.OWN)
 
 CLIPModel = Any  # one of open_clip's, an nn.Module whose parts PyTorch's annotations cannot know
 

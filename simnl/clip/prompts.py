@@ -9,16 +9,14 @@ from pathlib import Path
 
 import torch
 
+from simnl import sharing
 from simnl.clip.contrastive import contrastive_prompts, read_contrastive
 from simnl.clip.model import FrozenCLIP
+from simnl.clip.prompt_files import find_sentences
 from simnl.clip.store import FeatureStore
 from simnl.clip.text import PromptFeatures, PromptSet, class_weights, named_in_pairs, read_cupl
-from simnl.files import digests_of
 
 log = logging.getLogger(__name__)
-
-SENTENCES = ("CUPL", "NEGATIVE_SENTENCES", "CONTRASTIVE")  # keys of PROMPTS that name files of sentences
-CUPL_FOLDERS = ("gpt3_prompts", "cupl")  # below the data root; the first is what Tip-Adapter's family calls it
 
 
 def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Sequence[str], own_names: bool) -> None:
@@ -32,10 +30,15 @@ def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Seq
     Raises:
         ValueError: prompts of two classes are equal, and the names are a person's own.
     """
+    kept, key = sharing.current(), ("told apart", clip.arch, tuple(templates), tuple(classnames))
+    if kept and kept.get(key):
+        return
     groups = [list(range(len(classnames)))] if templates else []
     for template in templates:
         groups = [part for group in groups for part in _of_equal_tokens(clip, template, classnames, group)]
     if not groups:
+        if kept:
+            kept.put(key, True, 100 * len(classnames))
         return
     pairs = named_in_pairs([[classnames[label] for label in group] for group in groups])
     message = f"To the text tower of {clip.arch} the prompts of these classes are equal: {pairs}."
@@ -137,26 +140,3 @@ def _named(cfg, dataset, key: str) -> Path:
     if path is None:
         raise FileNotFoundError(f"PROMPTS.{key}: no file {cfg.PROMPTS[key]} in {', '.join(map(str, looked))}.")
     return path
-
-
-def identity(cfg, folders: Sequence[Path]) -> dict[str, str]:
-    """SHA-256 (hex), by config key, of the files of prompts. Part of what names a run.
-
-    folders: the folders in which the data set's CuPL file may lie.
-    """
-    files = {f"PROMPTS.{key}": cfg.PROMPTS[key] for key in ("POSITIVE_FILE", "NEGATIVE_FILE") if cfg.PROMPTS[key]}
-    found = {key: Path(path).expanduser() for key, path in files.items()}
-    sentences = {f"PROMPTS.{key}": find_sentences(cfg, key, folders)[0] for key in SENTENCES}
-    return digests_of(found | {key: path for key, path in sentences.items() if path})
-
-
-def find_sentences(cfg, key: str, folders: Sequence[Path]) -> tuple[Path | None, list[Path]]:
-    """The file of a key of SENTENCES, and the folders looked in: the path itself, the data set's `folders`, and
-    CUPL_FOLDERS of the root."""
-    if not cfg.PROMPTS[key]:
-        return None, []
-    named = Path(cfg.PROMPTS[key]).expanduser()
-    root = Path(cfg.DATASET.ROOT).expanduser()
-    looked = [named.parent] if named.is_absolute() else [*folders, *(root / folder for folder in CUPL_FOLDERS)]
-    found = [folder / named.name if named.is_absolute() else folder / named for folder in looked]
-    return next((path for path in found if path.is_file()), None), looked

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from simnl import sharing
 from simnl.bars import Bar
 from simnl.bars import bar as progress_bar
 from simnl.clip.architectures import captions
@@ -86,18 +87,46 @@ class FeatureStore:
     def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
         """Encode what is missing, and return nothing."""
         self._check_views(spec, views)
-        with closing(self._database("image", spec.digest)) as database:
-            self._fill_images(database, paths, FileDigests(self.root).of(paths, progress=self.progress), spec, views)
-
-    def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
-        """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk."""
-        self._check_views(spec, views)
         contents = FileDigests(self.root).of(paths, progress=self.progress)
-        rows = max(1, READ_ROWS // len(views))
+        kept = sharing.current()
+        if kept is not None and kept.get(self._key("image", spec.digest, contents, views)) is not None:
+            return
         with closing(self._database("image", spec.digest)) as database:
             self._fill_images(database, paths, contents, spec, views)
-            for start in range(0, len(paths), rows):
-                part = slice(start, start + rows)
+
+    def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
+        """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk.
+
+        Where runs of one process share what they read, all rows are kept for the next one if they are few enough.
+        """
+        self._check_views(spec, views)
+        contents = FileDigests(self.root).of(paths, progress=self.progress)
+        size = max(1, READ_ROWS // len(views))
+        kept, key = sharing.current(), self._key("image", spec.digest, contents, views)
+        rows = kept.get(key) if kept is not None else None
+        if rows is not None:
+            yield from (chunk.clone() for chunk in rows.split(size, 1))  # theirs to change
+            return
+        keeps = kept is not None and kept.fits(4 * len(views) * len(paths) * self.clip.image_dim)
+        parts: list[Tensor] = []
+        for chunk in self._read_in_chunks(paths, contents, spec, views, size):
+            parts += [chunk.clone()] if keeps else []
+            yield chunk
+        if kept is not None and parts:
+            rows = torch.cat(parts, 1)
+            kept.put(key, rows, rows.nbytes)
+
+    def _key(self, kind: str, detail: str, contents: Sequence[bytes], views: Sequence[int]) -> tuple:
+        """What says which rows they are: the file of the database, and the items and views in their order."""
+        path = self._path(kind, self._content(kind, detail))
+        return path, tuple(views), hashlib.sha256(b"".join(contents)).digest()
+
+    def _read_in_chunks(self, paths, contents, spec: ViewSpec, views: Sequence[int], size: int) -> Iterator[Tensor]:
+        """Rows from the database, `size` images at a time; what is missing is encoded first."""
+        with closing(self._database("image", spec.digest)) as database:
+            self._fill_images(database, paths, contents, spec, views)
+            for start in range(0, len(paths), size):
+                part = slice(start, start + size)
 
                 def encode(todo, part=part):
                     self._encode_images(database, paths[part], contents[part], spec, todo)
@@ -152,15 +181,24 @@ class FeatureStore:
         """Raw text features of prompts, (P, D) float32 on the CPU, in the order given (repeats allowed)."""
         unique = list(dict.fromkeys(prompts))
         contents = [hashlib.sha256(p.encode()).digest() for p in unique]
+        kept, key = sharing.current(), self._key("text", str(self.clip.context_length), contents, (0,))
+        features = kept.get(key) if kept is not None else None
+        if features is None:
+            features = self._read_texts(unique, contents)
+            if kept is not None:
+                kept.put(key, features, features.nbytes)
+        place = {prompt: i for i, prompt in enumerate(unique)}
+        return features[[place[p] for p in prompts]]  # a copy
+
+    def _read_texts(self, unique: list[str], contents: list[bytes]) -> Tensor:
+        """Rows (P, D) of prompts that differ; what is missing is encoded first."""
         with closing(self._database("text", str(self.clip.context_length))) as database:
 
             def encode(todo):
                 self._encode_texts(database, unique, contents, todo)
 
             self._fill(database, contents, (0,), encode)
-            features = self._read(database, contents, (0,), encode)
-        place = {prompt: i for i, prompt in enumerate(unique)}
-        return torch.from_numpy(features[0])[[place[p] for p in prompts]]
+            return torch.from_numpy(self._read(database, contents, (0,), encode)[0])
 
     def _encode_texts(self, database, prompts, contents, todo: list[tuple[int, int]]) -> None:
         cut = self.clip.num_cut([prompts[i] for i, _ in todo])
@@ -207,7 +245,8 @@ class FeatureStore:
             raise OSError(f"{database.path} does not give back what was just written to it. Is the disk sound?")
         return features
 
-    def _database(self, kind: str, detail: str) -> FeatureDatabase:
+    def _content(self, kind: str, detail: str) -> dict:
+        """What the rows of a database are."""
         clip = self.clip
         content = {
             "version": VERSION,
@@ -221,9 +260,16 @@ class FeatureStore:
             content["layer"] = "before the projection"
         if captions(clip.arch):
             content["length"] = "raw"  # before, CoCa's rows had unit length
-        width = clip.image_dim if kind == "image" else clip.embed_dim
+        return content
+
+    def _path(self, kind: str, content: dict) -> Path:
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
-        return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", width, content)
+        return self.root / "features" / f"{kind}-{name}.sqlite"
+
+    def _database(self, kind: str, detail: str) -> FeatureDatabase:
+        content = self._content(kind, detail)
+        width = self.clip.image_dim if kind == "image" else self.clip.embed_dim
+        return FeatureDatabase(self._path(kind, content), width, content)
 
     def _bar(self, total: int, what: str, unit: str) -> Bar:
         return progress_bar(what, total, unit, shown=self.progress)

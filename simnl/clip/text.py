@@ -75,33 +75,6 @@ def readable(classname: str) -> str:
     return classname.replace("_", " ")
 
 
-def read_templates(path: Path) -> list[str]:
-    """Read a text file of prompt templates, one per line, each with the placeholder {} once. Empty lines are skipped.
-
-    Raises:
-        FileNotFoundError: no such file. ValueError, with file and line: not UTF-8, no {} or several, a template that
-        occurs twice, no template at all.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}: it holds one template per line, such as `a photo of a {{}}.`")
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
-    templates: list[str] = []
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if line.count("{}") != line.count("{") or line.count("{}") != line.count("}") or line.count("{}") > 1:
-            raise ValueError(f"{path}, line {number}: a template holds {{}} exactly once and no other brace: {line!r}.")
-        if line and "{}" not in line:
-            raise ValueError(f"{path}, line {number}: no {{}}, where the class name goes, in {line!r}.")
-        if line in templates:
-            raise ValueError(f"{path}, line {number}: {line!r} stands there twice.")
-        templates += [line] if line else []
-    if not templates:
-        raise ValueError(f"{path} is empty: it holds one template per line, such as `a photo of a {{}}.`")
-    return templates
-
-
 def read_cupl(path: Path, classnames: Sequence[str], key: str = "CUPL") -> PromptSet:
     """Read a CuPL file: json, class name (with spaces) -> list of sentences. Source: Pratt et al., ICCV 2023.
 

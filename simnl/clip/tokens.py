@@ -10,8 +10,8 @@ from typing import Any
 import open_clip
 
 from simnl.clip.architectures import hub_text_config, hub_tokenizer
+from simnl.clip.bundled import BUNDLED
 from simnl.clip.fetching import WeightsUnavailable, check_hub, is_at_hand
-from simnl.clip.tiny_clip import BUNDLED
 
 Tokenizer = Callable[..., Any]  # (prompts, context_length) -> token ids (B, L) int64
 

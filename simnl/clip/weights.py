@@ -19,9 +19,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from simnl.clip import tiny_clip
-from simnl.files import sha256_of
-
 log = logging.getLogger(__name__)
 
 TAKEN = "WEIGHTS takes a safetensors file, a state dict saved with torch.save, or OpenAI's TorchScript archive"
@@ -232,9 +229,3 @@ def _few(names) -> str:
 
 def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "a number"
-
-
-def weights_identity(arch: str, weights: str) -> str:
-    """What stands for the weights in the name of a run: the SHA-256 (hex) of their file, or their tag."""
-    path = tiny_clip.BUNDLED[arch].weights if arch in tiny_clip.BUNDLED else Path(weights)
-    return sha256_of(path) if path.is_file() else weights

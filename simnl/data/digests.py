@@ -10,11 +10,14 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from simnl import sharing
 from simnl.bars import bar as progress_bar
-from simnl.files import is_writable, make_cache
+from simnl.files import is_writable, make_cache, version_of
 from simnl.sqlite import SQL_ERRORS, is_damage
 
 log = logging.getLogger(__name__)
+
+NBYTES = 500  # that a digest and its key need in memory
 
 
 class FileDigests:
@@ -29,6 +32,19 @@ class FileDigests:
 
     def of(self, paths: Sequence[str], progress: bool = False) -> list[bytes]:
         """Content digests, 32 bytes each, in the order of `paths`."""
+        kept = sharing.current()
+        if kept is None:
+            return self._looked_up(paths, progress)
+        keys = [(self._path, path, *version_of(path)) for path in map(os.path.abspath, paths)]
+        found = [kept.get(key) for key in keys]
+        missing = [place for place, digest in enumerate(found) if digest is None]
+        read = self._looked_up([paths[place] for place in missing], progress) if missing else []
+        for place, digest in zip(missing, read, strict=True):
+            found[place] = digest
+            kept.put(keys[place], digest, NBYTES)
+        return found
+
+    def _looked_up(self, paths: Sequence[str], progress: bool) -> list[bytes]:
         try:
             return self._of(self._path, paths, progress)
         except SQL_ERRORS as error:

@@ -16,11 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from simnl import sharing
 from simnl.data.listing import some, write_json
+from simnl.files import version_of
 from simnl.sealed import read_json
 
 PARTS = ("train", "val", "test")
 GENERATED = "generated"
+ITEM_BYTES = 300  # that an item needs in memory
 
 
 class Item(NamedTuple):
@@ -79,6 +82,18 @@ def read_split(path: Path, *, val_required: bool = True) -> Split:
     labels are not 0..n-1, where a path occurs twice or leads out of the image folder. With
     `val_required=False` an empty or absent "val" is accepted.
     """
+    kept = sharing.current()
+    if kept is None:
+        return _read_split(path, val_required)
+    key = ("split", path, val_required, *version_of(path))
+    found = kept.get(key)
+    if found is None:
+        found = _read_split(path, val_required)
+        kept.put(key, found, ITEM_BYTES * sum(len(getattr(found, part) or ()) for part in PARTS))
+    return found
+
+
+def _read_split(path: Path, val_required: bool) -> Split:
     content = read_json(path, "Is it cut short or damaged? Fetch it again.", surrogates=True)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected an object with the keys train, val and test, found {_kind(content)}.")

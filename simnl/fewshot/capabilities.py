@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from simnl.clip import architectures
+
+if TYPE_CHECKING:
+    from simnl.declarations import Declared
 
 TASKS = ("few-shot", "dg", "base2new", "cross")
 # Names in TEST.TARGETS that stand for classes that training did not see; other names are those of shifted data sets.
@@ -83,7 +88,7 @@ def check_towers(trainer: type[Capable], cfg) -> None:
 
 
 def refusal(
-    trainer: type[Capable],
+    trainer: type[Capable] | Declared,
     *,
     task: str = "few-shot",
     arch: str = "",
@@ -93,7 +98,7 @@ def refusal(
     """Why a method cannot do something; None if it can.
 
     Args:
-        trainer: a `VLTrainer` class; its declarations are read (the names of `Capable`).
+        trainer: a `VLTrainer` class, or what it declares (`simnl.declarations`): the names of `Capable` are read.
         task: few-shot: train and test on one data set; dg: test on shifted versions as well; base2new and cross: test
             on classes that training never saw, of the same data set or of others.
         arch: open_clip architecture; empty: not known yet.
@@ -118,7 +123,7 @@ def refusal(
     return None
 
 
-def _refused_fallback(trainer: type[Capable], fallback: str) -> str | None:
+def _refused_fallback(trainer: type[Capable] | Declared, fallback: str) -> str | None:
     if trainer.inference != "inductive":
         return "it is fitted to the support images of the classes of training"
     if fallback == "refuse":
@@ -151,10 +156,8 @@ def is_on_new_classes(target: str) -> bool:
     return target == NEW_CLASSES or target.startswith(CROSS)
 
 
-def _no_tower(trainer: type[Capable], arch: str) -> str:
+def _no_tower(trainer: type[Capable] | Declared, arch: str) -> str:
     """Which tower a method needs and an architecture has not; empty where there is none."""
-    from simnl.clip import architectures  # late: tables ask what methods can do, and seconds pass until it is there
-
     image = architectures.image_tower(arch)
     if trainer.needs_vit and image not in (architectures.VIT, architectures.POOLED_VIT):
         return f"it changes a vision transformer of open_clip's own, and {arch} has none; choose a ViT backbone"

@@ -13,7 +13,7 @@ import open_clip
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip import architectures, transforms
-from simnl.clip.tiny_clip import BUNDLED
+from simnl.clip.bundled import BUNDLED
 from simnl.config_names import config_files, known
 from simnl.fewshot.capabilities import ANY_TEXT, CLIP_TEXT, TRANSFORMER, refusal
 from simnl.locations import ROOT

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 from pathlib import Path
 from typing import Any
 
-import open_clip
 from yacs.config import CfgNode as CN
 
-from simnl.clip.fetching import WeightsUnavailable, fetch_weights
-from simnl.clip.model import check_known
+from simnl.clip.architectures import is_known
 from simnl.config_names import config_file, known
 from simnl.fewshot.capabilities import check_choices
 from simnl.runs.config import ConfigError
@@ -44,6 +43,8 @@ def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
     if slug.replace("_", "") in by_slug:
         return [config_file("backbones", by_slug[slug.replace("_", "")])], settings
     arch = name.replace("/", "-")
+    import open_clip  # late, as below: it imports PyTorch, and finished runs of a named backbone need neither
+
     if arch in open_clip.list_models():
         if not weights:
             tags = open_clip.list_pretrained_tags_by_model(arch)
@@ -79,7 +80,20 @@ def check_early(cfg: CN) -> None:
         ValueError: the message names the key, its value, and the values that it can have.
     """
     check_choices(cfg)
-    check_known(cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE.WEIGHTS)
+    backbone = cfg.MODEL.BACKBONE
+    if (backbone.ARCH, backbone.WEIGHTS) in _declared() or is_known(backbone.ARCH, backbone.WEIGHTS):
+        return
+    from simnl.clip.model import check_known
+
+    check_known(backbone.ARCH, backbone.WEIGHTS)
+
+
+@functools.cache
+def _declared() -> set[tuple[str, str]]:
+    """Architectures with their weights as the configs of backbones name them; a test asks open_clip about each."""
+    bodies: list[Any] = [read_yaml(config_file("backbones", name)) for name in backbone_names()]
+    nodes = [body.get("MODEL", {}).get("BACKBONE", {}) for body in bodies]
+    return {(node.get("ARCH", ""), node.get("WEIGHTS", "")) for node in nodes}
 
 
 def resolve_auto(dataset: str) -> str:
@@ -90,6 +104,8 @@ def resolve_auto(dataset: str) -> str:
     """
     if is_for_tiny(dataset):
         return TINY_BACKBONE
+    from simnl.clip.fetching import WeightsUnavailable, fetch_weights
+
     body: Any = read_yaml(config_file("backbones", PAPER_BACKBONE))
     backbone = body["MODEL"]["BACKBONE"]
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yacs.config import CfgNode as CN
 
-from dassl.engine import TRAINER_REGISTRY
+from simnl.declarations import is_method, loaded, method
 from simnl.locations import CONFIGS
 
 
@@ -16,5 +16,5 @@ def base_file(cfg: CN) -> str:
 
 def base_of(cfg: CN) -> str:
     """The method on top of which that of a config works; empty for one that stands alone."""
-    registered = cfg.TRAINER.NAME in TRAINER_REGISTRY.registered_names()
-    return TRAINER_REGISTRY.get(cfg.TRAINER.NAME).base_of(cfg) if registered else ""
+    name = cfg.TRAINER.NAME
+    return "" if not is_method(name) or method(name).stands_alone else loaded(name).base_of(cfg)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dassl.engine import TRAINER_REGISTRY
+from simnl.declarations import method as declared_of
 from simnl.fewshot import capabilities
-from simnl.plugins import load_plugins
 
 
 def refusal(method: str, **wanted: Any) -> str | None:
@@ -15,7 +14,4 @@ def refusal(method: str, **wanted: Any) -> str | None:
     Raises:
         KeyError: no such method.
     """
-    load_plugins()
-
-    trainer = TRAINER_REGISTRY.get(method)
-    return capabilities.refusal(trainer, **wanted)
+    return capabilities.refusal(declared_of(method), **wanted)

@@ -18,11 +18,10 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
-from dassl.engine import TRAINER_REGISTRY
+from simnl.declarations import declared
 from simnl.escaping import shortened
 from simnl.fewshot.capabilities import setting_of
 from simnl.locations import default_cache
-from simnl.plugins import load_plugins
 from simnl.runs.bases import base_file, base_of
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
@@ -115,16 +114,10 @@ def plugin_defaults(cfg: CN) -> None:
 
 def base_config() -> CN:
     """Engine defaults, plugin keys, and the node of every trainer of this program."""
-    from simnl.fewshot.trainer import VLTrainer
-
-    load_plugins()
-
     cfg = get_cfg_default()
     plugin_defaults(cfg)
-    for name in TRAINER_REGISTRY.registered_names():
-        trainer = TRAINER_REGISTRY.get(name)
-        if issubclass(trainer, VLTrainer):
-            cfg.TRAINER[name.upper()] = trainer.default_cfg()
+    for name, method in declared().items():
+        cfg.TRAINER[name.upper()] = CN(method.defaults)
     return cfg
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.engine import TRAINER_REGISTRY
-from simnl.clip import prompts
-from simnl.clip.weights import weights_identity
+from simnl.clip import prompt_files
+from simnl.clip.architectures import weights_identity
 from simnl.data.own_images import folder_of
+from simnl.declarations import loaded, method
 from simnl.runs.config import is_hashed, relevant
 from simnl.runs.record import OWN_IMAGES, own_images_name
 
@@ -90,9 +90,15 @@ def config_hash(cfg: CN) -> str:
     kept["MODEL.BACKBONE.WEIGHTS"] = weights_identity(cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE.WEIGHTS)
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME) if cfg.DATASET.NAME else None
     if dataset is not None:
-        kept |= dataset.identity(cfg) | prompts.identity(cfg, dataset.prompt_folders(cfg))
-    kept["REVISION"] = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg).revision
+        kept |= dataset.identity(cfg) | prompt_files.identity(cfg, dataset.prompt_folders(cfg))
+    kept["REVISION"] = _revision(cfg)
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=list).encode()).hexdigest()[:8]
+
+
+def _revision(cfg: CN) -> int:
+    """That of the class that carries out the run."""
+    declared = method(cfg.TRAINER.NAME)
+    return declared.revision if declared.stands_alone else loaded(cfg.TRAINER.NAME).of(cfg).revision
 
 
 def dataset_name(cfg: CN) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import platform
 import subprocess
@@ -137,7 +138,9 @@ def environment() -> dict:
     }
 
 
+@functools.cache
 def _commit() -> str:
+    """That of the code as it was when this process first asked."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.engine import build_trainer
+from simnl.plugins import load_plugins
 from simnl.runs.stored_config import read_config
 
 
@@ -31,6 +32,7 @@ def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None
     moved = {key: value for key, value in moved.items() if value}
     cfg = read_config(folder, {**moved, "VERBOSE": False, "RESUME": "", **(settings or {})})
     with contextlib.redirect_stdout(io.StringIO()):  # the engine's log lines
+        load_plugins()
         trainer = build_trainer(cfg)
         _check_split(record, trainer.dm.dataset, folder)
         trainer.load_model(str(folder))

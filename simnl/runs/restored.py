@@ -10,7 +10,8 @@ from typing import Any
 from dassl.data.datasets import build_dataset
 from simnl.runs.logits import Keeper, keep_logits
 from simnl.runs.reload import reload_trainer
-from simnl.runs.targets import target_config, targets_of_record, test_on_all
+from simnl.runs.target_configs import target_config, targets_of_record
+from simnl.runs.targets import test_on_all
 
 CLOSE = 1e-6  # percent
 

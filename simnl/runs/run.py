@@ -29,6 +29,7 @@ from simnl.clip.arithmetic import set_arithmetic
 from simnl.escaping import printable
 from simnl.fewshot.capabilities import check_choices
 from simnl.files import make_cache
+from simnl.plugins import load_plugins
 from simnl.runs.config import relevant
 from simnl.runs.flips import record_flips
 from simnl.runs.held_shot import choose_on_held_shot, without_test
@@ -39,7 +40,8 @@ from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
 from simnl.runs.stored_config import take_folder, write_config
 from simnl.runs.sweep import sweep
-from simnl.runs.targets import check_targets, checked_targets, named_targets, test_on_all
+from simnl.runs.target_configs import named_targets
+from simnl.runs.targets import check_targets, checked_targets, test_on_all
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +87,12 @@ def run_one(
         seeded_trainer(cfg)
         return None
     targets = checked_targets(cfg)
-    take_folder(cfg, identity)
+    is_written = take_folder(cfg, identity)
     chosen, hparams, choice = chosen_by_trainings(cfg, targets)
     trainer = seeded_trainer(chosen, targets)
     trainer.settled = hparams
-    write_config(chosen)
+    if chosen is not cfg or not is_written:
+        write_config(chosen)
     keeper = Keeper.of_test(trainer)
     trainer.train()
     if cfg.TEST.NO_TEST:
@@ -131,6 +134,7 @@ def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], A
     Raises:
         ValueError: a target does not fit the classes of the run.
     """
+    load_plugins()  # a config can be made without the methods
     set_arithmetic(cfg.MATMUL, cfg.USE_CUDA and torch.cuda.is_available())
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")

@@ -34,11 +34,14 @@ FIRST = ("TRAINER.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "SEED")  # the d
 SHOWN = 6  # the most differences that a message shows
 
 
-def take_folder(cfg: CN, identity: RunIdentity) -> None:
+def take_folder(cfg: CN, identity: RunIdentity) -> bool:
     """Write run.json and config.yaml into OUTPUT_DIR, unless another run has the folder.
 
     A run goes on from what lies in its folder, so what another run left there would come out under the name of this
     one. run.json holds {"config_hash", "seed"} and a check sum.
+
+    Returns:
+        Whether config.yaml was written: that of a finished run stays until its sweep, if any, has chosen.
 
     Raises:
         ValueError: the folder holds another run, or holds what a run left without saying which run it was. The message
@@ -57,8 +60,10 @@ def take_folder(cfg: CN, identity: RunIdentity) -> None:
     if cfg.RESUME and (other := _other_run(Path(cfg.RESUME), cfg, identity)):
         log.warning("RESUME: %s holds another run (%s); its checkpoint is used as you asked.", cfg.RESUME, other)
     write_sealed(folder / IDENTITY, _known(identity))
-    if not (folder / RECORD).is_file():
-        write_config(cfg)  # it is written again once a sweep has chosen, if there is one
+    if (folder / RECORD).is_file():
+        return False
+    write_config(cfg)
+    return True
 
 
 def _known(identity: RunIdentity) -> dict:

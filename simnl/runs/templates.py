@@ -7,7 +7,7 @@ from pathlib import Path
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import DATASET_REGISTRY
-from simnl.clip.text import read_templates
+from simnl.clip.prompt_files import read_templates
 
 
 def apply_templates(cfg: CN, given: set[str], problems: list[str]) -> None:

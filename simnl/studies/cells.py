@@ -21,7 +21,7 @@ from simnl.runs.capabilities import refusal
 from simnl.runs.config import assemble
 from simnl.runs.identity import RunIdentity
 from simnl.runs.record import is_done
-from simnl.runs.targets import named_targets
+from simnl.runs.target_configs import named_targets
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dassl.engine import TRAINER_REGISTRY
 from simnl.config_names import check_name, known
+from simnl.declarations import declared
 from simnl.fewshot.capabilities import CROSS
-from simnl.plugins import load_plugins
-from simnl.runs.targets import check_other
+from simnl.runs.target_configs import check_other
 from simnl.studies.cells import Setup, check_data
 
 PAPER_DATASETS = (  # in the order of the paper's Table A1
@@ -72,6 +71,6 @@ def _has_data(setup: Setup, dataset: str) -> bool:
 
 def default_methods() -> list[str]:
     """The methods that work on cached features: all that neither change a tower nor learn its inputs."""
-    load_plugins()
-    found = [(name, TRAINER_REGISTRY.get(name)) for name in known("trainers")]
-    return [name for name, kind in found if kind.image_encoder_frozen and kind.text_features_cached]
+    found = declared()
+    pairs = [(name, found[name]) for name in known("trainers")]
+    return [name for name, method in pairs if method.image_encoder_frozen and method.text_features_cached]

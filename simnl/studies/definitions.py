@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.engine import TRAINER_REGISTRY
 from simnl.config_names import check_name, known
+from simnl.declarations import method as declared_of
 from simnl.fewshot.capabilities import CHOICES, CROSS
 from simnl.locations import CONFIGS
-from simnl.plugins import load_plugins
+from simnl.plugins import load_datasets
 from simnl.runs.config import assemble
 from simnl.runs.record import is_reweighting
 from simnl.studies.cells import (
@@ -116,7 +116,7 @@ def label_noise(setup: Setup, plan: Plan) -> Iterator[Variant]:
 
 def protocols(setup: Setup, plan: Plan) -> Iterator[Variant]:
     """Each protocol that the data set and the number of shots allow: the same draws, other images to choose on."""
-    load_plugins()
+    load_datasets()
     cfg = assemble([CONFIGS / "datasets" / f"{plan.dataset}.yaml"])
     has_val = DATASET_REGISTRY.get(cfg.DATASET.NAME).has_val
     for name in CHOICES["PROTOCOL"]:
@@ -178,9 +178,7 @@ def defaults_of(method: str) -> dict:
     Raises:
         KeyError: no such method.
     """
-    load_plugins()
-
-    return dict(TRAINER_REGISTRY.get(method).default_cfg())
+    return dict(declared_of(method).defaults)
 
 
 STUDIES = {

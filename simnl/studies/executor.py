@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from simnl import interrupts
+from simnl import interrupts, sharing
 from simnl.errors import describe, summary
 from simnl.runs.folder import claimed
 from simnl.runs.logs import run_log
@@ -80,7 +80,11 @@ def work(
         order: numbers of the cells in the order in which to try them.
         is_settled: true for a cell that another process of this benchmark has settled; it is left out.
     """
-    waiting = list(range(len(cells)) if order is None else order)
+    with sharing.shared():
+        _work(cells, report, list(range(len(cells)) if order is None else order), is_settled)
+
+
+def _work(cells: Sequence[Cell], report: Report, waiting: list[int], is_settled: Callable[[int], bool]) -> None:
     while waiting:
         busy = []
         for number in waiting:

@@ -16,17 +16,18 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import build_dataset
-from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.data.wrong_labels import WrongLabels
+from simnl.declarations import loaded, method
 from simnl.errors import describe, is_for_people
 from simnl.fewshot.inputs import FeatureInputs, load_backbone, open_store
 from simnl.fewshot.selection import selection_images
 from simnl.fewshot.support import held_out
-from simnl.runs.targets import build_targets, target_config
+from simnl.runs.target_configs import target_config
+from simnl.runs.targets import build_targets
 from simnl.studies.cells import CELL_ERRORS, Cell
 
 log = logging.getLogger(__name__)
@@ -53,14 +54,14 @@ class NoteTaker:
 
 def clip_of(cfg) -> FrozenCLIP:
     """The frozen model of a config as its method sees it; weights are loaded once per process."""
-    early = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).before_projection
+    early = method(cfg.TRAINER.NAME).before_projection
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
     return load_backbone(cfg.MODEL.BACKBONE, torch.device(device), early)
 
 
 def needs_of(cfg) -> Needs:
     """The views of images that a run will read: test, training, validation, shifted targets."""
-    trainer, notes = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg), NoteTaker()
+    trainer, notes = loaded(cfg.TRAINER.NAME).of(cfg), NoteTaker()
     if not trainer.image_encoder_frozen:
         return {}
     inputs = FeatureInputs(cfg, cast("FeatureStore", notes), clip_of(cfg).preprocess, torch.device("cpu"))
@@ -78,7 +79,7 @@ def needs_of(cfg) -> Needs:
 
 def encode_prompts(cfg, store: FeatureStore) -> None:
     """The fixed prompts of a run; those of its targets, too, among them new classes."""
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).of(cfg)
+    trainer = loaded(cfg.TRAINER.NAME).of(cfg)
     needed = trainer.prompt_sets_of(trainer.node_of(cfg))
     targets = [(target_config(cfg, name), source) for name, source in build_targets(cfg).items()]
     for of, source in ((cfg, build_dataset(cfg)), *targets):

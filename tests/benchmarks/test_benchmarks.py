@@ -20,7 +20,9 @@ from benchmarks import (
     report,
     run,
     search,
+    stand_ins,
     step_memory,
+    table,
     training,
 )
 from benchmarks.measure import Rounds, interleave, reset_peak, resident
@@ -30,6 +32,8 @@ from benchmarks.synthetic import OFFICIAL, make_head, make_problem
 from simnl.clip.text import class_weights
 from simnl.fewshot.cache import instance_weights, slot_negative_keys
 from simnl.fewshot.search import choose, count_grid
+from simnl.studies.cells import Plan, Setup, Variant, plan_cells
+from simnl.studies.executor import execute
 
 CLASSES, SHOTS, WIDTH = 12, 4, 16
 
@@ -135,10 +139,10 @@ def test_unknown_names_are_refused(capsys):
 
 def test_the_document_s_tables_are_what_was_measured():
     results = report.load()
-    assert set(results) == set(run.NAMES)
+    assert set(results) == set(run.BY_DEFAULT)
     text = report.DOCUMENT.read_text()
     assert report.document(results, text) == text
-    for name in run.NAMES:
+    for name in run.BY_DEFAULT:
         assert report.BEGIN.format(name) in text
 
 
@@ -180,3 +184,24 @@ def test_a_step_without_content_needs_what_a_real_one_does(method):
     bare = replace(clip, model=copy.deepcopy(clip.model))
     step_memory.empty(bare.model, fakes)
     assert step_memory.step_of(method, yaml, bare, 3, mode=fakes).memory() == pytest.approx(used, rel=0.02)
+
+
+def test_stand_ins_of_data_sets_are_run_on_as_they_are(tmp_path):
+    stand_ins.lay_out(tmp_path / "data", "eurosat", shrink=10000)
+    stand_ins.fill(tmp_path, "tiny", "", "eurosat", ["TipAdapter"], [1], [1])
+    setup = Setup(str(tmp_path / "data"), str(tmp_path / "output"), str(tmp_path / "cache"), "tiny")
+    (cell,) = plan_cells(setup, Plan("TipAdapter", "eurosat", 1, Variant()), [1])
+    record = execute(cell)
+    assert record["encoded_images"] == 0
+    assert (record["num_classes"], record["num_test"]) == (10, 240)
+    assert 20 < record["accuracy"] < 100  # classes can be told apart, and not without errors
+    row = table.row("eurosat", "TipAdapter", [record])
+    assert row["what"] == "eurosat: TipAdapter, 1 cell"
+    assert row["seconds"]["fast"] == record["seconds"]["total"]
+    assert "overhead" in row["note"]
+
+
+def test_parts_are_of_the_table_alone(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["search", "--datasets", "dtd"])
+    assert "of `table` alone" in capsys.readouterr().err

@@ -12,9 +12,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from simnl.clip.architectures import CONTEXT_LENGTH, model_config
 from simnl.clip.fetching import WeightsUnavailable, fetch_weights
-from simnl.clip.model import TINY, fingerprint, load_clip
+from simnl.clip.model import TINY, check_known, fingerprint, load_clip
 from simnl.clip.views import ViewSpec, seeded, view_seed
+from simnl.config_names import config_file, known
+from simnl.runs.yaml_files import read_yaml
 
 
 def test_what_is_read_from_the_model(random_clip):
@@ -157,3 +160,12 @@ def test_random_views_are_functions_of_content_and_number(vit):
     assert spec.digest != replace(spec, augmix=True).digest
     fields = {name: value for name, value in asdict(spec).items() if name != "augmix"}  # which older entries lack
     assert spec.digest == hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def test_the_backbones_of_the_configs_are_known_to_open_clip():
+    for name in known("backbones"):
+        node = read_yaml(config_file("backbones", name))["MODEL"]["BACKBONE"]
+        check_known(node["ARCH"], node["WEIGHTS"])
+    assert model_config("RN50") == open_clip.get_model_config("RN50")
+    assert model_config("no-such-tower") is None
+    assert CONTEXT_LENGTH == open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH

@@ -328,7 +328,7 @@ def test_a_tokenizer_that_cannot_be_had_is_told_before_anything_is_loaded(tmp_pa
     def fail(name, **options):
         raise OSError("We couldn't connect to the hub.\nMore lines.")
 
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: types.SimpleNamespace())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: types.SimpleNamespace(submodule_search_locations=[]))
     monkeypatch.setattr("simnl.clip.tokens.is_at_hand", lambda repository, file: False)
     monkeypatch.setattr(open_clip, "get_tokenizer", fail)
     monkeypatch.setattr(open_clip, "create_model", lambda *args, **kwargs: pytest.fail("must not be built"))

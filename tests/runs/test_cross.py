@@ -13,7 +13,8 @@ from simnl.runs.logits import read_logits
 from simnl.runs.record import is_done
 from simnl.runs.restored import restore_logits
 from simnl.runs.run import run_one, seeded_trainer
-from simnl.runs.targets import build_targets, check_other, checked_targets, named_targets, target_config
+from simnl.runs.target_configs import check_other, named_targets, target_config
+from simnl.runs.targets import build_targets, checked_targets
 from simnl.sealed import read_sealed
 
 SOURCE, TARGET = ("cat", "dog", "owl", "yak"), ("bus", "car", "jet")

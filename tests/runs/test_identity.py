@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from helpers.images import make_images
-from simnl.clip.text import read_templates
+from simnl.clip.prompt_files import read_templates
 from simnl.locations import CONFIGS
 from simnl.runs import identity
 from simnl.runs.config import ConfigError, assemble

@@ -13,7 +13,8 @@ from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.run import run_one
-from simnl.runs.targets import build_targets, check_targets, target_config
+from simnl.runs.target_configs import target_config
+from simnl.runs.targets import build_targets, check_targets
 
 NAMES = ("cat", "dog", "owl", "yak")
 

@@ -1,21 +1,23 @@
-"""What an architecture is made of, by its config alone: nothing is loaded, and nothing is fetched.
+"""What an architecture is made of, by its config alone: nothing is loaded or fetched, and PyTorch is not imported.
 
 The json files in this folder are architectures that open_clip does not list, because their configs are published with
-their weights; open_clip knows them from the moment on at which this module is imported.
+their weights; `simnl.clip.model` tells open_clip of them.
 
     BiomedCLIP.json: open_clip_config.json of huggingface.co/microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224
 """
 
 from __future__ import annotations
 
+import json
+from importlib import util
 from pathlib import Path
 from typing import Any
 
-import open_clip
+from simnl.clip.bundled import BUNDLED
+from simnl.files import sha256_of
 
-from simnl.clip.tiny_clip import BUNDLED
-
-CONTEXT_LENGTH = open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH  # of a config that states none
+OWN = Path(__file__).resolve().parent  # the folder of these configs
+CONTEXT_LENGTH = 77  # of a config that states none: open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH
 
 # Image towers.
 VIT = "ViT"  # open_clip's own, whose class token is the feature
@@ -28,12 +30,46 @@ TRANSFORMER = "open_clip's, read elsewhere"  # its transformer over other tokens
 HUGGING_FACE = "Hugging Face"
 UNKNOWN = ""
 
-open_clip.add_model_config(Path(__file__).resolve().parent)
+
+def model_config(arch: str) -> dict | None:
+    """The config of an architecture, bundled or open_clip's; None for one that nobody knows."""
+    if arch in BUNDLED:
+        return BUNDLED[arch].settings()
+    own = _listed(arch)
+    if own is not None:
+        return own
+    import open_clip  # late: it imports PyTorch, and only rare names (of a model hub, or misspelt) come here
+
+    return open_clip.get_model_config(arch)
+
+
+def _listed(arch: str) -> dict | None:
+    """What the file of this name says, of the configs in `OWN` and of open_clip's; None where there is no such file."""
+    spec = util.find_spec("open_clip")
+    theirs = [Path(folder) / "model_configs" for folder in (spec.submodule_search_locations or ())] if spec else []
+    for folder in (OWN, *theirs):
+        path = folder / f"{arch}.json"
+        if Path(arch).name == arch and path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+    return None
+
+
+def is_known(arch: str, weights: str) -> bool:
+    """True for a bundled model with its own weights, and for an architecture of open_clip with weights in a file."""
+    if arch in BUNDLED:
+        return weights == "bundled"
+    return Path(weights).is_file() and _listed(arch) is not None
+
+
+def weights_identity(arch: str, weights: str) -> str:
+    """What stands for the weights in the name of a run: the SHA-256 (hex) of their file, or their tag."""
+    path = BUNDLED[arch].weights if arch in BUNDLED else Path(weights)
+    return sha256_of(path) if path.is_file() else weights
 
 
 def settings(arch: str) -> dict[str, Any]:
     """The model config of an architecture, of open_clip's form; empty for an unknown one."""
-    return (BUNDLED[arch].settings() if arch in BUNDLED else open_clip.get_model_config(arch)) or {}
+    return model_config(arch) or {}
 
 
 def image_tower(arch: str) -> str:

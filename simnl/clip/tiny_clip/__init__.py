@@ -8,54 +8,20 @@ use CLIP's own tokenizer. A weights file keeps only the rows of the token table 
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, SimpleTokenizer
 from safetensors.torch import load_file, save_file
 
+from simnl.clip.bundled import BUNDLED, HERE, RESNET, VIT, Bundled
 from simnl.files import replacing
 
+__all__ = [
+    "BUNDLED", "HERE", "IMAGE_MEAN", "IMAGE_STD", "RESNET", "VIT", "Bundled", "full_token_table", "load_state_dict",
+    "new_model", "save_state_dict", "tokenizer",
+]  # fmt: skip
 
-@dataclass(frozen=True)
-class Bundled:
-    """A bundled model: its architecture's name, and the folder of its files."""
-
-    arch: str
-    folder: Path
-
-    @property
-    def config(self) -> Path:
-        """open_clip's model config; its stem is the architecture's name."""
-        return self.folder / f"{self.arch}.json"
-
-    @property
-    def weights(self) -> Path:
-        """What `save_state_dict` wrote."""
-        return self.folder / "weights.safetensors"
-
-    @property
-    def metrics(self) -> Path:
-        """What tools/train_tiny_clip.py measured."""
-        return self.folder / "metrics.json"
-
-    @property
-    def card(self) -> Path:
-        """What people read about the model."""
-        return self.folder / "MODEL_CARD.md"
-
-    def settings(self) -> dict:
-        """The content of `config`."""
-        return json.loads(self.config.read_text(encoding="utf-8"))
-
-
-HERE = Path(__file__).resolve().parent
-
-RESNET = Bundled("tiny-clip", HERE)
-VIT = Bundled("tiny-vit", HERE / "vit")
-BUNDLED = {model.arch: model for model in (RESNET, VIT)}
 IMAGE_MEAN = OPENAI_DATASET_MEAN
 IMAGE_STD = OPENAI_DATASET_STD
 

@@ -247,7 +247,7 @@ class _Lines:
 @cache
 def reason_against(method: str, task: str, arch: str) -> str | None:
     """Why a method cannot do a task on an architecture; None if it can, or is not one of this program's."""
-    from simnl.runs.capabilities import refusal  # imports every trainer, which most tables do not need
+    from simnl.runs.capabilities import refusal  # late: it reads the data sets, too, which most tables do not need
 
     try:
         return refusal(method, task=task, arch=arch)

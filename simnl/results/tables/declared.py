@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from simnl.config_names import config_file, known
-from simnl.plugins import load_plugins
+from simnl.plugins import load_datasets
 from simnl.results.published import read
 from simnl.results.tables.common import ELEVEN, PRESETS, SHIFTED, Request, in_order
 from simnl.results.tables.listing import Listing, number, words
@@ -37,7 +37,7 @@ def dataset_names(request: Request) -> list[str]:
 def _sizes(name: str, records: Sequence[dict]) -> dict:
     from dassl.data.datasets import DATASET_REGISTRY
 
-    load_plugins()
+    load_datasets()
     printed = {row["dataset"]: row for row in read("datasets")}.get(name, {})
     body: Any = read_yaml(config_file("datasets", config_of(name)))
     sizes = DATASET_REGISTRY.get(body["DATASET"]["NAME"]).published

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from yacs.config import CfgNode
@@ -19,6 +20,7 @@ def build_trainer(cfg: CfgNode) -> Any:
     Raises:
         ValueError: no trainer of this name is registered.
     """
+    import_module("dassl.engine.dg")  # the baseline registers itself
     check_availability(cfg.TRAINER.NAME, TRAINER_REGISTRY.registered_names())
     if cfg.VERBOSE:
         print(f"Loading trainer: {cfg.TRAINER.NAME}")

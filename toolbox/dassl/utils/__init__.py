@@ -1,9 +1,12 @@
-"""Logging, meters, registries, files, checkpoints."""
+"""Logging, meters, registries, files, checkpoints. What needs PyTorch is imported when it is first asked for."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from dassl._lazy import lazy
+
 from .logger import Logger, setup_logger
-from .meters import AverageMeter, MetricMeter
 from .registry import Registry
 from .tools import (
     check_availability,
@@ -19,16 +22,19 @@ from .tools import (
     tolist_if_not,
     write_json,
 )
-from .torchtools import (
-    count_num_param,
-    init_network_weights,
-    load_checkpoint,
-    load_pretrained_weights,
-    open_all_layers,
-    open_specified_layers,
-    resume_from_checkpoint,
-    save_checkpoint,
-)
+
+if TYPE_CHECKING:
+    from .meters import AverageMeter, MetricMeter
+    from .torchtools import (
+        count_num_param,
+        init_network_weights,
+        load_checkpoint,
+        load_pretrained_weights,
+        open_all_layers,
+        open_specified_layers,
+        resume_from_checkpoint,
+        save_checkpoint,
+    )
 
 __all__ = [
     "AverageMeter",
@@ -57,3 +63,19 @@ __all__ = [
     "tolist_if_not",
     "write_json",
 ]
+
+LAZY = {
+    "meters": ("AverageMeter", "MetricMeter"),
+    "torchtools": (
+        "count_num_param",
+        "init_network_weights",
+        "load_checkpoint",
+        "load_pretrained_weights",
+        "open_all_layers",
+        "open_specified_layers",
+        "resume_from_checkpoint",
+        "save_checkpoint",
+    ),
+}
+
+__getattr__ = lazy(__name__, {name: f"dassl.utils.{part}:{name}" for part, names in LAZY.items() for name in names})

@@ -1,4 +1,4 @@
-"""Files, images, seeds and a description of the environment."""
+"""Files, images, seeds and a description of the environment. What needs PyTorch imports it when it is called."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from PIL import Image
+from dassl._lazy import lazy
 
 from .registry import check_availability, get_most_similar_str_to_a_from_b
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Upstream's module has no `__all__`, and plugins import from it what it imports itself.
+LAZY = {"Image": "PIL.Image", "np": "numpy", "torch": "torch"}
 __all__ = [
     "atomic_write",
     "check_availability",
@@ -38,6 +41,8 @@ __all__ = [
     "warn_in_log",
     "write_json",
 ]
+
+__getattr__ = lazy(__name__, LAZY)
 
 
 def mkdir_if_missing(dirname: str) -> None:
@@ -103,6 +108,9 @@ def write_json(obj: Any, fpath: str) -> None:
 
 def set_random_seed(seed: int) -> None:
     """Seed Python, numpy and torch (CPU and every GPU); any seed >= 0, zero included."""
+    import numpy as np
+    import torch
+
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -140,6 +148,8 @@ def read_image(path: str) -> Image.Image:
         FileNotFoundError: no such file; PIL.UnidentifiedImageError: not an image; ValueError: more than 8 bits per
             channel, which the conversion would cut off (upstream returns a white or black image).
     """
+    from PIL import Image
+
     if not osp.exists(path):
         raise FileNotFoundError(f'No file exists at "{path}"')
     with Image.open(path) as image:
@@ -150,6 +160,8 @@ def read_image(path: str) -> Image.Image:
 
 def collect_env_info() -> str:
     """Versions of Python, torch and friends, and the GPUs, as text. Starts no program, draws no number."""
+    import torch
+
     lines = [
         f"Python version: {sys.version.split()[0]} ({platform.platform()})",
         f"PyTorch version: {torch.__version__}",

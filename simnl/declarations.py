@@ -1,0 +1,171 @@
+"""What methods declare of themselves, without importing them where that is known already.
+
+Importing the methods imports PyTorch, which takes seconds, and a table or the name of a run needs only a few plain
+values of each. These follow from the source of the methods and of the library alone. So they are remembered in the
+cache folder together with a digest of all that source, and read off the classes again where it has changed. Classes
+that are imported anyway are always asked themselves.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from dassl.engine import TRAINER_REGISTRY
+from simnl import plugins
+from simnl.files import make_cache
+from simnl.locations import PACKAGE, ROOT, default_cache
+from simnl.sealed import read_sealed, write_sealed
+
+log = logging.getLogger(__name__)
+
+FLAGS = (
+    "uses_support", "training_free", "inference", "prompt_sets", "image_encoder_frozen", "text_features_cached",
+    "needs_vit", "needs_class_token", "needs_text", "before_projection", "base_to_new", "revision",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Declarations of a method, as its class has them; their meanings are in `simnl.fewshot.trainer.VLTrainer`.
+
+    Attributes:
+        defaults: its own config node as a plain dictionary, keys in their order.
+        stands_alone: False where the class itself has to be asked, since its config decides (`Declarations.of`).
+    """
+
+    uses_support: bool
+    training_free: bool
+    inference: str
+    prompt_sets: tuple[str, ...]
+    image_encoder_frozen: bool
+    text_features_cached: bool
+    needs_vit: bool
+    needs_class_token: bool
+    needs_text: str
+    before_projection: bool
+    base_to_new: bool
+    revision: int
+    defaults: dict[str, Any]
+    stands_alone: bool
+
+    @classmethod
+    def of(cls, method: Any) -> Declared:
+        """What a class declares."""
+        alone = not {"of", "base_of"} & {name for kind in method.__mro__[:-1] for name in _own(kind)}
+        flags = {name: getattr(method, name) for name in FLAGS}
+        return cls(**flags, defaults=plain(method.default_cfg()), stands_alone=alone)
+
+
+def _own(kind: type) -> set[str]:
+    """Names that a class defines; of the library's own base of methods none."""
+    return set() if kind.__module__ == "simnl.fewshot.inference" else set(vars(kind))
+
+
+def plain(node: Mapping) -> dict[str, Any]:
+    """A config node as dictionaries of plain values."""
+    return {key: plain(value) if isinstance(value, Mapping) else value for key, value in node.items()}
+
+
+def declared() -> dict[str, Declared]:
+    """The declarations of all methods by registered name; of trainers of another kind there are none."""
+    if plugins.methods_are_loaded():
+        return _of_classes()
+    plugins.load_datasets()
+    return _of_this_program() | _of_classes()
+
+
+def method(name: str) -> Declared:
+    """The declarations of one method.
+
+    Raises:
+        KeyError: no such method.
+    """
+    return Declared.of(TRAINER_REGISTRY.get(name)) if plugins.methods_are_loaded() else declared()[name]
+
+
+def is_method(name: str) -> bool:
+    """Whether a name is that of a method."""
+    return name in TRAINER_REGISTRY.registered_names() if plugins.methods_are_loaded() else name in declared()
+
+
+def loaded(name: str) -> Any:
+    """The class of a method, for what plain values do not say. All methods are imported.
+
+    Raises:
+        KeyError: no such method.
+    """
+    plugins.load_plugins()
+    return TRAINER_REGISTRY.get(name)
+
+
+def _of_classes() -> dict[str, Declared]:
+    classes = ((name, TRAINER_REGISTRY.get(name)) for name in TRAINER_REGISTRY.registered_names())
+    return {name: Declared.of(kind) for name, kind in classes if hasattr(kind, "default_cfg")}
+
+
+@functools.cache
+def _of_this_program() -> dict[str, Declared]:
+    """Those of the methods in `trainers/`, remembered or read off the classes just imported."""
+    digest, path = source_digest(), _path()
+    known = _remembered(path, digest)
+    if known is None:
+        plugins.load_plugins()
+        mine = {name for name in TRAINER_REGISTRY.registered_names() if _is_of_this_program(name)}
+        known = {name: one for name, one in _of_classes().items() if name in mine}
+        _remember(path, digest, known)
+    return known
+
+
+def _is_of_this_program(name: str) -> bool:
+    return TRAINER_REGISTRY.get(name).__module__.startswith(f"{plugins.METHODS}.")
+
+
+def source_digest() -> str:
+    """SHA-256 (hex) of the source of the methods, the library and the engine, and of Python's version."""
+    summed = hashlib.sha256(sys.version.encode())
+    for name in (plugins.METHODS, "simnl", "dassl"):
+        spec = util.find_spec(name)
+        for folder in sorted(spec.submodule_search_locations or ()) if spec else ():
+            for path in sorted(Path(folder).rglob("*.py")):
+                summed.update(f"\0{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return summed.hexdigest()
+
+
+def _path() -> Path:
+    """The file of this copy of the program; others have files of their own beside it."""
+    place = hashlib.sha256(f"{ROOT} {PACKAGE}".encode()).hexdigest()[:12]
+    return Path(os.environ.get("CACHE") or default_cache()).expanduser() / "methods" / f"{place}.json"
+
+
+def _remembered(path: Path, digest: str) -> dict[str, Declared] | None:
+    """What the file says of this source; None where it says nothing, or is damaged."""
+    try:
+        content: Any = read_sealed(path)
+        if content["source"] != digest:
+            return None
+        return {name: Declared(**values) for name, values in ast.literal_eval(content["methods"]).items()}
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
+        return None
+
+
+def _remember(path: Path, digest: str, known: Mapping[str, Declared]) -> None:
+    """Write the file. It is left out where values are no plain ones, or where nothing can be written."""
+    values = {name: asdict(one) for name, one in known.items()}
+    text = repr(values)  # Python's literals: json has no tuples, and a sealed object forgets the order of its keys
+    try:
+        if ast.literal_eval(text) != values:
+            return
+        make_cache(path.parent)
+        write_sealed(path, {"source": digest, "methods": text})
+    except (OSError, ValueError, SyntaxError) as error:
+        log.debug("What methods declare is not remembered: %s", error)
