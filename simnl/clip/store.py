@@ -1,11 +1,11 @@
 """The feature store: no image and no prompt is ever encoded twice.
 
 Rows are raw (not normalised) float32 features, addressed by content: the weights' fingerprint, the towers' precision,
-the number of rows that are encoded at once, the layer (image features may be those before the last projection), the
-transform, the view's number, and a digest of the image's bytes (or of the prompt). So every method, shot count, seed
-and table shares them, a moved data folder costs one read and no encode, and another backbone or transform can never
-be answered with the wrong features. A row is the same bits whatever was encoded with it: in any order, resumed, or
-repaired (`FrozenCLIP.image_rows`).
+the number of rows that are encoded at once, the layer (image features may be those before the last projection, or
+have those of patches beside them), the transform, the view's number, and a digest of the image's bytes (or of the
+prompt). So every method, shot count, seed and table shares them, a moved data folder costs one read and no encode, and
+another backbone or transform can never be answered with the wrong features. A row is the same bits whatever was encoded
+with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 2  # raise when the meaning of a stored row changes
 READ_ROWS = 4096  # rows held at once while streaming
+READ_NUMBERS = 2**25  # numbers held at once while streaming, where rows are long (with patches)
 BATCHES = (1, 5)  # of the towers, that are decoded and written at once: on a processor, on a GPU
 WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
 
@@ -92,7 +93,7 @@ class FeatureStore:
         """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk."""
         self._check_views(spec, views)
         contents = FileDigests(self.root).of(paths, progress=self.progress)
-        rows = max(1, READ_ROWS // len(views))
+        rows = max(1, min(READ_ROWS, READ_NUMBERS // self.clip.image_dim) // len(views))
         with closing(self._database("image", spec.digest)) as database:
             self._fill_images(database, paths, contents, spec, views)
             for start in range(0, len(paths), rows):
@@ -212,9 +213,12 @@ class FeatureStore:
         }
         if kind == "image" and clip.image_projection is not None:
             content["layer"] = "before the projection"
+        half = kind == "image" and clip.patches > 0
+        if half:
+            content["layer"] = "with patches"
         width = clip.image_dim if kind == "image" else clip.embed_dim
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
-        return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", width, content)
+        return FeatureDatabase(self.root / "features" / f"{kind}-{name}.sqlite", width, content, half)
 
     def _bar(self, total: int, what: str, unit: str) -> Bar:
         return progress_bar(what, total, unit, shown=self.progress)

@@ -30,6 +30,7 @@ class Capable(Protocol):
     uses_support: bool
     needs_vit: bool
     before_projection: bool
+    with_patches: bool
     base_to_new: bool
     image_encoder_frozen: bool
 
@@ -95,6 +96,8 @@ def refusal(trainer: type[Capable], *, task: str = "few-shot", arch: str = "", e
         return f"it changes a vision transformer, and {arch} is none; choose a ViT backbone"
     if trainer.before_projection and arch and not has_projection(arch):
         return f"it learns the projection of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
+    if trainer.with_patches and arch and not has_projection(arch):
+        return f"it reads patches of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
     if task in ("base2new", "cross") and not trainer.base_to_new:
         return "what it learns belongs to the classes of training, so it says nothing about new ones"
     return None

@@ -15,10 +15,12 @@ class Declarations:
     Attributes:
         inference: what it sees of the images that it is tested on, a key of `capabilities.INFERENCE`: `inductive` (one
             image at a time), `transductive` (all at once) or `online` (one after the other, with a memory).
+        with_patches: True where image features are followed by those of the image's patches (`simnl.clip.patches`).
     """
 
     cfg: CN
     inference: str = "inductive"
+    with_patches: bool = False
 
     @classmethod
     def inference_of(cls, cfg: CN) -> str:

@@ -32,6 +32,7 @@ ABILITIES: dict[str, Callable[[Any], bool]] = {
     "needs pixels, as it changes the image tower": lambda trainer: not trainer.image_encoder_frozen,
     "needs a ViT": lambda trainer: trainer.needs_vit,
     "learns the image tower's projection, and needs a ViT or CLIP's ResNet": lambda trainer: trainer.before_projection,
+    "reads features of image patches": lambda trainer: trainer.with_patches,
     "can classify classes not seen in training (base to new, cross)": lambda trainer: trainer.base_to_new,
     "runs on shifted data sets of the same classes": lambda trainer: True,
     "sees all test images at once (transductive)": lambda trainer: trainer.inference == "transductive",

@@ -22,6 +22,7 @@ from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.errors import describe, is_for_people
+from simnl.fewshot.description import taken_by
 from simnl.fewshot.inputs import FeatureInputs, load_backbone, open_store
 from simnl.fewshot.selection import selection_images
 from simnl.fewshot.support import held_out
@@ -52,9 +53,9 @@ class NoteTaker:
 
 def clip_of(cfg) -> FrozenCLIP:
     """The frozen model of a config as its method sees it; weights are loaded once per process."""
-    early = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).before_projection
+    takes = taken_by(TRAINER_REGISTRY.get(cfg.TRAINER.NAME))
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-    return load_backbone(cfg.MODEL.BACKBONE, torch.device(device), early)
+    return load_backbone(cfg.MODEL.BACKBONE, torch.device(device), takes)
 
 
 def needs_of(cfg) -> Needs:

@@ -35,7 +35,7 @@ METHODS = (  # a method's place here is its look, so new ones go to the end; the
     "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
     "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP", "MaPLe", "IVLP", "VPT", "TwoStage",
     "CLIPSVD", "PromptSRC", "TCP", "MMRL", "TIMO", "TIMOS", "ReHARK", "TransCLIP", "TDA", "KgCoOp", "ProGrad", "ProLIP",
-    "CCA", "CCAFT",
+    "CCA", "CCAFT", "RPL", "LSN", "NegPrompt", "LoCoOp",
 )  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
     "SimNL": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 5},
