@@ -15,6 +15,7 @@ from simnl.results.tables.model import Table
 from simnl.results.tables.ood import ood_tables
 from simnl.results.tables.paired import paired_tables
 from simnl.results.tables.protocols import optimism_tables
+from simnl.results.tables.tradeoff import tradeoff_tables
 from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG
 
 DEFAULT_LAYOUT = "runs"
@@ -49,6 +50,7 @@ LAYOUTS = {
     "cost": Entry(cost_tables, STANDARD),
     "metrics": Entry(metrics_tables),
     "ood": Entry(ood_tables),
+    "tradeoff": Entry(tradeoff_tables),
     "audit": Entry(optimism_tables, STANDARD),
     "datasets": Entry(datasets_tables, without_records=True),
     "prompts": Entry(prompts_tables, without_records=True),

@@ -25,12 +25,14 @@ FIGURES = {
     "auroc": "AUROC", "fpr95_id": "FPR95 (ID)", "fpr95_ood": "FPR95 (OOD)", "aupr_in": "AUPR in",
     "aupr_out": "AUPR out",
 }  # fmt: skip
+CCR = ("ccr_at_fpr1", "ccr_at_fpr10")  # csv: known, right and accepted where 1 % or 10 % of the unknown are
 SHOWN = ("maxlogit", "msp", "mcm@T1", "energy")  # scores with a row in every table; csv has all of them
 CAPTION = [
     "AUROC, FPR95 and AUPR in %. "
     + "; ".join(f"{FIGURES[name]}: {meaning}" for name, meaning in DEFINITIONS.items() if name != "auroc")
     + ".",
-    "A score marked 'chosen' was chosen by pseudo-open sets within the support, and every threshold without outliers. "
+    "A score marked 'chosen' was chosen by pseudo-open sets within the support, and every threshold without outliers; "
+    "one marked 'test-time' learns from the images of this table, known and unknown, without their labels. "
     "Accuracy and ECE are of the known classes, ECE before calibration.",
 ]
 
@@ -41,15 +43,25 @@ def ood_tables(records: Sequence[dict], request: Request) -> list[Table]:
     Raises:
         ValueError: no run has figures of detection.
     """
+    found = detected(records)
+    tables = [_table(group, request) for group in by_setting(found, also=["dataset", "shots", "outliers"])]
+    shares = [one for one in found if one["by_share"] and one["outliers"] != AVERAGE]
+    return tables + [_share_table(group, request) for group in by_setting(shares, also=["dataset", "shots"])]
+
+
+def detected(records: Sequence[dict]) -> list[dict]:
+    """A record for each run and set of outliers, with the figures of each score.
+
+    Raises:
+        ValueError: no run has figures of detection.
+    """
     found = [one for record in records for one in _detected(record)]
     if not found:
         raise ValueError(
             "None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  "
             + as_typed("bash scripts/simnl/ood.sh shapes 16")
         )
-    tables = [_table(group, request) for group in by_setting(found, also=["dataset", "shots", "outliers"])]
-    shares = [one for one in found if one["by_share"] and one["outliers"] != AVERAGE]
-    return tables + [_share_table(group, request) for group in by_setting(shares, also=["dataset", "shots"])]
+    return found
 
 
 def _detected(record: dict) -> list[dict]:
@@ -65,6 +77,8 @@ def _detected(record: dict) -> list[dict]:
         return []
     sets: dict[str, dict[str, Any]] = content["sets"]
     shared = {"accuracy": content["accuracy"], "ece": _ece(record)}
+    missing = content.get("extra", {}).get("missing", {})
+    brought = {"own": content.get("own", []), "missing": missing, "seen": content.get("inference", "inductive")}
     chosen = content["detectors"]["chosen"]
     found = [
         {**record, "outliers": name, "sizes": (content["images"], one["images"]), "scores": one["figures"]}
@@ -72,10 +86,11 @@ def _detected(record: dict) -> list[dict]:
     ]
     far = [one["figures"] for one in sets.values() if one["distance"] == FAR]
     if len(far) > 1:
-        means = {s: {k: mean([one[s][k] for one in far]) for k in FIGURES} for s in far[0]}
+        names = set.intersection(*map(set, far))
+        means = {s: {k: mean([one[s][k] for one in far]) for k in (*FIGURES, *CCR)} for s in far[0] if s in names}
         found.append({**record, "outliers": AVERAGE, "sizes": (content["images"], len(far)), "scores": means})
     by_share = content.get("accuracy_by_share", {})
-    own = {"shared": shared, "chosen": chosen if by_share else "", "by_share": by_share}
+    own = {"shared": shared, "chosen": chosen if by_share else "", "by_share": by_share, **brought}
     return [{**one, **own, "ablation": sets.get(one["outliers"], {}).get("ablation", {})} for one in found]
 
 
@@ -91,12 +106,17 @@ def _ece(record: dict) -> float | None:
 
 def _table(records: Sequence[dict], request: Request) -> Table:
     lines: list[dict] = []
-    for label, runs in labelled_runs(records, request):
+    by_method = list(labelled_runs(records, request))
+    for label, runs in by_method:
         every = sorted(set.intersection(*(set(run["scores"]) for run in runs)), key=_place)
         lines += [_line(label, runs, name, request.ci) for name in every]
         if all(run["chosen"] for run in runs):
             lines.append(_line(label, runs, None, request.ci))
     first = records[0]
+    absent = sorted(
+        {(label, name, why) for label, runs in by_method for r in runs for name, why in r["missing"].items()}
+    )
+    own = {name for record in records for name in record["own"]}
     columns: dict[str, Callable[[dict], Cell]] = {
         "method": lambda line: text(line["label"]),
         "score": lambda line: text(line["score"]),
@@ -104,11 +124,18 @@ def _table(records: Sequence[dict], request: Request) -> Table:
         "ECE": column("ece", 100, 2),
         **{header: column(name, 100, 2) for name, header in FIGURES.items()},
     }
-    shown = [line for line in lines if line["score"] in SHOWN or line["score"].startswith("chosen")]
+    shown = [line for line in lines if line["score"] in {*SHOWN, *own} or line["score"].startswith("chosen")]
+    shown += [{**dict.fromkeys(lines[0]), "label": label, "score": f"{name}: n/a"} for label, name, _ in absent]
+    shown.sort(key=lambda line: [label for label, _ in by_method].index(line["label"]))
     known, unknown = first["sizes"]
     what = f"{unknown} sets, each weighing the same" if first["outliers"] == AVERAGE else f"{unknown} unknown images"
     where = f"{dataset_name(first['dataset'])} against {first['outliers']}, {common.shots_title(first['shots'])}"
     caption = [common.setting_text(first), f"{known} known images; {what}.", *CAPTION, seeds_text(lines)]
+    caption += [f"{label}, {name}: n/a ({why})." for label, name, why in absent]
+    caption += [
+        f"{label} is made for many test images ({runs[0]['seen']}); here its logits are those of one image at a time."
+        for label, runs in by_method if runs[0]["seen"] != "inductive"
+    ]  # fmt: skip
     table = listed(shown, columns, f"{where} ({common.run_title(first)})", caption)
     table.tidy = [{key: value for key, value in line.items() if key != "label"} for line in lines]
     return table
