@@ -9,12 +9,10 @@ from matplotlib.figure import Figure
 
 from simnl.results.plots import style
 from simnl.results.plots.series import titled_settings
-from simnl.results.tables.common import shots_title
+from simnl.results.tables.common import method_order, shots_title
 from simnl.results.tables.ood import detected
 from simnl.results.tables.tradeoff import points
 from simnl.runs.names import dataset_name, display_name
-
-SIZE = (4.6, 4.2)  # inches of a panel
 
 
 def tradeoff(
@@ -44,14 +42,16 @@ def tradeoff(
 
 
 def _figure(title: str, sets: dict[str, dict[str, tuple[float, float]]]) -> Figure:
-    figure = Figure(figsize=(SIZE[0] * len(sets), SIZE[1]), layout="constrained")
-    for ax, (outliers, methods) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets.items(), strict=True):
-        for method, (accuracy, auroc) in methods.items():
-            look = style.method_style(method)
-            ax.plot(accuracy, auroc, look["marker"], color=look["color"], markersize=6)
-            name = style.plain(display_name(method))
-            ax.annotate(name, (accuracy, auroc), textcoords="offset points", xytext=(4, 2), fontsize=5.5)
+    methods = method_order({method for of_set in sets.values() for method in of_set})
+    names = [style.plain(display_name(method)) for method in methods]
+    figure, axes = style.panels(len(sets), names, title)
+    looks = [{**style.method_style(method), "linestyle": "none"} for method in methods]
+    for ax, (outliers, of_set) in zip(axes, sets.items(), strict=True):
+        for method, look in zip(methods, looks, strict=True):
+            if method in of_set:
+                ax.plot(*of_set[method], look["marker"], color=look["color"], markersize=6)
         ax.margins(0.12)
         ax.set(xlabel="accuracy on known classes, %", ylabel="AUROC, %", title=style.plain(outliers))
-    figure.suptitle(style.wrapped(title, SIZE[0] * len(sets)))
+    handles = [style.handle(marker=look["marker"], color=look["color"], linestyle="none") for look in looks]
+    style.legend_below(figure, handles, names)
     return figure

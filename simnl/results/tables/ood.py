@@ -87,7 +87,8 @@ def _detected(record: dict) -> list[dict]:
     far = [one["figures"] for one in sets.values() if one["distance"] == FAR]
     if len(far) > 1:
         names = set.intersection(*map(set, far))
-        means = {s: {k: mean([one[s][k] for one in far]) for k in (*FIGURES, *CCR)} for s in far[0] if s in names}
+        keys = [key for key in (*FIGURES, *CCR) if all(key in figures for one in far for figures in one.values())]
+        means = {s: {k: mean([one[s][k] for one in far]) for k in keys} for s in far[0] if s in names}
         found.append({**record, "outliers": AVERAGE, "sizes": (content["images"], len(far)), "scores": means})
     by_share = content.get("accuracy_by_share", {})
     own = {"shared": shared, "chosen": chosen if by_share else "", "by_share": by_share, **brought}
