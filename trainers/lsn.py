@@ -105,9 +105,9 @@ class LSN(VLTrainer):
     """The method as a trainer.
 
     Table row:
-        prediction: s f·norm(text([v_1 … v_M] class c)), beside K sets of learned negative prompts
+        prediction: s f·norm(text([v_1 … v_M] class c)), beside 3 sets of learned negative prompts
         learned: context vectors of the prompt, and of each class's negative prompts
-        parameters: M*W + K*C*M*W
+        parameters: M*W + 3*C*M*W
         checked: authors' code: losses, gradients, score; the text tower written out
     """
 

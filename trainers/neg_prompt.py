@@ -128,9 +128,9 @@ class NegPrompt(VLTrainer):
     """The method as a trainer.
 
     Table row:
-        prediction: s f·norm(text([v_1 … v_M] class c)), beside n negative prompts that all classes share
+        prediction: s f·norm(text([v_1 … v_M] class c)), beside 2 negative prompts that all classes share
         learned: context vectors of the prompt, then of the negative prompts
-        parameters: (1 + n)*M*W
+        parameters: 3*M*W
         checked: authors' code: losses, gradients, scores; the text tower written out
     """
 

@@ -127,7 +127,7 @@ def describe(trainer) -> HeadDescription:
         dataset=cfg.DATASET.CONFIG or cfg.DATASET.NAME,
         seed=cfg.SEED,
         logit_scale=trainer.task.logit_scale,
-        takes=taken_by(trainer),
+        takes=trainer.takes,
         support=relative_names([item.impath for item in items]),
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from yacs.config import CfgNode as CN
 
+from simnl.fewshot.description import taken_by
 from simnl.fewshot.loaders import Whole
 
 
@@ -46,6 +47,11 @@ class Declarations:
     def node(self) -> CN:
         """The method's own config node."""
         return self.node_of(self.cfg)
+
+    @property
+    def takes(self) -> str:
+        """What the head takes of an image, a word of `simnl.fewshot.description`."""
+        return taken_by(self)
 
     def seen_by_head(self, batches: Any) -> Any:
         """Batches of a set of images that is evaluated: all in one for a method that is not inductive."""

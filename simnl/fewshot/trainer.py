@@ -21,7 +21,6 @@ from dassl.optim import build_optimizer
 from simnl.clip.finite import check_logits
 from simnl.fewshot.capabilities import check_choices, check_towers, refusal
 from simnl.fewshot.checkpoint import MODEL, epoch_file, load_trained, resuming
-from simnl.fewshot.description import taken_by
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.head_file import save_trained
 from simnl.fewshot.inference import Declarations
@@ -134,7 +133,7 @@ class VLTrainer(Declarations, TrainerX):
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
         if reason := refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only):
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        self.clip = self.sources.clip(cfg, self.device, taken_by(self))
+        self.clip = self.sources.clip(cfg, self.device, self.takes)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self.classnames = tuple(self.lab2cname[label] for label in range(self.num_classes))
         self.sources.check_prompts(self)

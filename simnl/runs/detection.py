@@ -24,7 +24,7 @@ from simnl.metrics.detection import auroc, ccr_at_fpr, measures, oscr
 from simnl.metrics.names import DEFINITIONS
 from simnl.metrics.scores import maxlogit
 from simnl.runs.extra_scores import ExtraScores, prepare
-from simnl.runs.open_set import Scored, fit_detectors, score
+from simnl.runs.open_set import Detectors, Scored, fit_detectors, score
 from simnl.runs.outliers import build_outliers, items_of
 from simnl.runs.record import FILE as RECORD
 from simnl.runs.reload import reload_trainer
@@ -80,16 +80,9 @@ def detect(
         items = items_of(outliers)
         stream = trainer.seen_by_head(trainer.inputs.stream(items))
         unknown = _with_extra(score(trainer, trainer.head, stream, detectors), extra, items)
-        pairs = {name: (known.scores[name], unknown.scores[name]) for name in known.scores}
         streamed = extra.at_test_time(test, items)
         content["own"] = [*known.own, *streamed]
-        content["sets"][outliers.name] = {
-            **about(outliers),
-            "figures": {
-                name: figures(*pair, right, detectors.thresholds.get(name)) for name, pair in (pairs | streamed).items()
-            },
-            "ablation": ablation(known, unknown),
-        }
+        content["sets"][outliers.name] = about(outliers) | _of_set(known, unknown, streamed, detectors)
         tensors |= _tensors(outliers.name, unknown.scores)
     if known.sides is not None:
         content["accuracy_by_share"] = {
@@ -104,6 +97,14 @@ def about(outliers: Outliers) -> dict[str, Any]:
     """How many images a set has, which they are, and how far they are from the known classes."""
     digest = hashlib.sha256(json.dumps([Path(path).parts[-2:] for path in outliers.paths]).encode()).hexdigest()
     return {"images": len(outliers.paths), "digest": digest, "distance": outliers.distance}
+
+
+def _of_set(known: Scored, unknown: Scored, streamed: Mapping[str, tuple[Floats, Floats]], fitted: Detectors) -> dict:
+    """Figures by score, of one image at a time and of the stream, and the ablation."""
+    right = known.logits.argmax(1) == known.labels
+    pairs = {name: (known.scores[name], unknown.scores[name]) for name in known.scores} | dict(streamed)
+    found = {name: figures(*pair, right, fitted.thresholds.get(name)) for name, pair in pairs.items()}
+    return {"figures": found, "ablation": ablation(known, unknown)}
 
 
 def figures(known: Floats, unknown: Floats, right: NDArray[np.bool_], threshold: float | None) -> dict[str, Any]:
