@@ -31,6 +31,7 @@ FORMATS = ("png", "svg", "pdf")
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7A5C00", "#8C8C8C")
 MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "h")
 LINES = ("-", "--", "-.", ":")
+PAIRS, LATER = len(MARKERS) * len(LINES), ("p", "d", "1")  # markers of methods behind that many
 METHODS = (  # a method's place here is its look, so new ones go to the end; the first seven get unlike colours
     "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
     "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP", "MaPLe", "IVLP", "VPT", "TwoStage",
@@ -90,7 +91,10 @@ def method_style(method: str) -> dict:
     if method in SPECIAL:
         return {"markersize": 9 if method == ZEROSHOT else 5, **SPECIAL[method]}
     number = METHODS.index(method) if method in METHODS else len(METHODS) + zlib.crc32(method.encode()) % OTHERS
-    return numbered_style(number)
+    look = numbered_style(number)
+    if method in METHODS and number >= PAIRS:  # all pairs of marker and line are taken
+        look["marker"] = LATER[number % len(LATER)]
+    return look
 
 
 def line_style(method: str, number: int) -> dict:
