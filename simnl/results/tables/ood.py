@@ -16,7 +16,7 @@ from simnl.results.tables.lists import labelled_runs, listed
 from simnl.results.tables.metrics import column, mean_line, seeds_text
 from simnl.results.tables.model import Cell, Table, text
 from simnl.results.tables.records import by_setting
-from simnl.runs.names import dataset_name
+from simnl.runs.names import dataset_name, display_name
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +133,17 @@ def _table(records: Sequence[dict], request: Request) -> Table:
     where = f"{dataset_name(first['dataset'])} against {first['outliers']}, {common.shots_title(first['shots'])}"
     caption = [common.setting_text(first), f"{known} known images; {what}.", *CAPTION, seeds_text(lines)]
     caption += [f"{label}, {name}: n/a ({why})." for label, name, why in absent]
-    caption += [
-        f"{label} is made for many test images ({runs[0]['seen']}); here its logits are those of one image at a time."
-        for label, runs in by_method if runs[0]["seen"] != "inductive"
-    ]  # fmt: skip
+    caption += seen_notes(records)
     table = listed(shown, columns, f"{where} ({common.run_title(first)})", caption)
     table.tidy = [{key: value for key, value in line.items() if key != "label"} for line in lines]
     return table
+
+
+def seen_notes(records: Sequence[dict]) -> list[str]:
+    """A sentence on the methods that are not scored as they are tested; none where there are no such."""
+    names = sorted({display_name(one["method"]) for one in records if one["seen"] != "inductive"})
+    many = f"Made for many test images, and scored one image at a time here, but for ECE: {', '.join(names)}."
+    return [many] if names else []
 
 
 def _place(score: str) -> tuple[int, str]:

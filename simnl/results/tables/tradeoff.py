@@ -12,7 +12,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.lists import labelled_runs, listed
 from simnl.results.tables.metrics import column, mean_line, seeds_text
 from simnl.results.tables.model import Cell, Table, text
-from simnl.results.tables.ood import AVERAGE, FIGURES, SHOWN, detected
+from simnl.results.tables.ood import AVERAGE, FIGURES, SHOWN, detected, seen_notes
 from simnl.results.tables.records import by_setting
 from simnl.runs.names import dataset_name
 
@@ -57,6 +57,7 @@ def _table(records: Sequence[dict], figure: str, request: Request) -> Table:
         "that is read off this table was chosen on outliers; choose it before.",
         "By falling accuracy. Accuracy and ECE are of the known classes, ECE before calibration.",
         seeds_text(lines),
+        *seen_notes(records),
     ]
     return listed(lines, columns, f"{where}, {common.shots_title(first['shots'])} ({common.run_title(first)})", caption)
 
