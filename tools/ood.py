@@ -88,7 +88,7 @@ def detect_all(folders: list[Path], names: list[str], scores: list[str]) -> None
     from simnl.runs.detection import detect, has_detection
     from simnl.runs.folder import claimed
     from simnl.runs.outliers import build_outliers
-    from simnl.runs.stored import read_config
+    from simnl.runs.stored_config import read_config
 
     wordnet = run.setting("WORDNET", "")
     words = words_digest(scores, wordnet)

@@ -1,4 +1,4 @@
-"""What a head is fed with: features from the store, or pixels where a method changes the image tower.
+"""The inputs of a head: features from the store, or pixels where a method changes the image tower.
 
 Both kinds of input give the same three things: training batches under Dassl's batch keys, batches to select on, and a
 stream of test batches.
@@ -35,7 +35,7 @@ def seen_as(clip: FrozenCLIP, takes: str) -> FrozenCLIP:
 def load_backbone(backbone, device: torch.device, takes: str = FEATURES) -> FrozenCLIP:
     """The frozen model of a config's node MODEL.BACKBONE, loaded once per process.
 
-    takes: which image features it gives.
+    `takes` says which image features it gives.
     """
     transform = Transform.from_keys(backbone.TRANSFORM)
     clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
@@ -43,7 +43,7 @@ def load_backbone(backbone, device: torch.device, takes: str = FEATURES) -> Froz
 
 
 def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:
-    """The feature store of a run; options: `progress` and `exclusive` of `FeatureStore`."""
+    """The feature store of a run; `options` are `progress` and `exclusive` of `FeatureStore`."""
     return FeatureStore(cfg.STORE.ROOT, clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, **options)
 
 
@@ -52,9 +52,9 @@ class FeatureInputs:
 
     Args:
         cfg: the run's config.
-        store: where features are kept.
+        store: the store in which features are kept.
         preprocess: open_clip's preprocessing config of the model.
-        device: where heads live.
+        device: the device of the heads.
     """
 
     def __init__(self, cfg, store: FeatureStore, preprocess: dict, device: torch.device):
@@ -138,8 +138,8 @@ def open_inputs(cfg, store: FeatureStore, device: torch.device, *, pixels: bool)
 
     Args:
         cfg: the run's config.
-        store: what gives the features.
-        device: where heads live.
+        store: the store that gives the features.
+        device: the device of the heads.
         pixels: True for a method that changes the image tower.
     """
     return (PixelInputs if pixels else FeatureInputs)(cfg, store, store.clip.preprocess, device)

@@ -45,9 +45,9 @@ def detect(
     """Score the test images of a run and sets of outliers, and write the figures beside the record.
 
     Args:
-        record: of a finished run, with its `path`.
-        names: of the outliers (`simnl.runs.outliers.build_outliers`).
-        scores: extra ones, and where their words are (`simnl.runs.extra_scores.prepare`).
+        record: the record of a finished run, with its `path`.
+        names: the names of the sets of outliers (`simnl.runs.outliers.build_outliers`).
+        scores, wordnet: the extra scores, and where their words are (`simnl.runs.extra_scores.prepare`).
 
     Returns:
         The content of detection.json: `identity`, `detectors` (what was fitted), `accuracy`, `extra` (scores that were
@@ -55,7 +55,7 @@ def detect(
         brings), `sets` (by name: images, digest of the list, `figures` by score, `ablation` by lambda), `definitions`.
 
     Raises:
-        FileNotFoundError, ValueError: see `reload_trainer`, `prepare` and `build_outliers`; scores that are NaN.
+        FileNotFoundError, ValueError: see `reload_trainer`, `prepare` and `build_outliers`; or scores are NaN.
     """
     folder = Path(record["path"]).parent
     trainer = reload_trainer(record)
@@ -160,7 +160,7 @@ def read_scores(record: Mapping[str, Any]) -> tuple[dict[str, dict[str, np.ndarr
     """Scores by set (`known` and the outliers' names) and score, (n,) each, and the name of the chosen score.
 
     Raises:
-        FileNotFoundError, ValueError: as of `read_detection`.
+        FileNotFoundError, ValueError: see `read_detection`.
     """
     path = Path(record["path"]).parent / SCORES
     tensors, said = read_tensors(path, ADVICE)

@@ -1,4 +1,4 @@
-"""Which score tells known classes from unknown ones, and from which value on: fitted without a single outlier.
+"""The score that tells known classes from unknown ones, and its threshold, both fitted without a single outlier.
 
 Scores that need a parameter take it from the support. A method with a positive and a negative side chooses its score by
 pseudo-open sets: half of the classes of the support play the unknown ones, and the head is built from the others alone.
@@ -30,10 +30,10 @@ from simnl.runs.calibration import steady_temperature
 from simnl.runs.extra_scores import ExtraScores
 
 SPLITS = 5  # pseudo-open sets; split r is drawn by a generator of seed + r
-DEFAULT = "maxlogit"  # of methods that have nothing to choose between
-SUPPORT, SELECTION = "support", "selection"  # images that thresholds are of
+DEFAULT = "maxlogit"  # the score of methods that have nothing to choose between
+SUPPORT, SELECTION = "support", "selection"  # the images that thresholds are of
 NO_EXTRA = ExtraScores()
-LEAST_CLASSES = 4  # of which half can play the unknown ones
+LEAST_CLASSES = 4  # the fewest classes of which half can play the unknown ones
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from simnl.runs.detection import FILE, SCORES, detect, has_detection, read_detec
 from simnl.runs.open_set import fit_detectors
 from simnl.runs.outliers import build_outliers
 from simnl.runs.reload import reload_trainer
-from simnl.runs.stored import read_config
+from simnl.runs.stored_config import read_config
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from simnl.runs.extra_scores import EXTRA, prepare
 from simnl.runs.open_set import fit_detectors
 from simnl.runs.outliers import build_outliers
 from simnl.runs.reload import reload_trainer
-from simnl.runs.stored import read_config
+from simnl.runs.stored_config import read_config
 
 WORDS = ("otter", "sea_otter", "oak", "elm", "violin", "granite", "river", "anger", "square", "moon")
 

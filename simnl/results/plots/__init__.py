@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
 from simnl.results.plots.cost import cost
 from simnl.results.plots.fewshot import fewshot
 from simnl.results.plots.noise import noise
@@ -12,7 +16,7 @@ from simnl.results.plots.style import FORMATS, save
 from simnl.results.plots.tradeoff import tradeoff
 from simnl.results.plots.trust import reliability, roc_curves, score_histograms
 
-RECORD_KINDS = {
+RECORD_KINDS: dict[str, Callable[..., dict[str, Figure]]] = {
     "fewshot": fewshot,
     "sensitivity": sensitivity,
     "noise": noise,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
 from simnl.results.plots.series import titled_settings
 from simnl.results.tables.common import method_order, shots_title
-from simnl.results.tables.ood import detected
+from simnl.results.tables.ood import NONE, detected
 from simnl.results.tables.tradeoff import points
 from simnl.runs.names import dataset_name, display_name
 
@@ -28,9 +29,12 @@ def tradeoff(
     Raises:
         ValueError: no run was tested on unknown classes, or none has this score.
     """
+    usable = detected(records)
+    if not usable:
+        raise ValueError(NONE)
     figures = {}
     with matplotlib.rc_context(style.RC):
-        for setting, group in titled_settings(detected(records)).items():
+        for setting, group in titled_settings(usable).items():
             for place in sorted({(one["dataset"], one["shots"]) for one in group}):
                 found = points([one for one in group if (one["dataset"], one["shots"]) == place], score)
                 if found:
@@ -43,15 +47,13 @@ def tradeoff(
 
 def _figure(title: str, sets: dict[str, dict[str, tuple[float, float]]]) -> Figure:
     methods = method_order({method for of_set in sets.values() for method in of_set})
-    names = [style.plain(display_name(method)) for method in methods]
-    figure, axes = style.panels(len(sets), names, title)
-    looks = [{**style.method_style(method), "linestyle": "none"} for method in methods]
-    for ax, (outliers, of_set) in zip(axes, sets.items(), strict=True):
-        for method, look in zip(methods, looks, strict=True):
-            if method in of_set:
-                ax.plot(*of_set[method], look["marker"], color=look["color"], markersize=6)
+    looks = {method: {**style.method_style(method), "linestyle": "none"} for method in methods}
+
+    def draw(ax: Axes, outliers: str) -> None:
+        for method, (accuracy, auroc) in sets[outliers].items():
+            ax.plot(accuracy, auroc, looks[method]["marker"], color=looks[method]["color"], markersize=6)
         ax.margins(0.12)
-        ax.set(xlabel="accuracy on known classes, %", ylabel="AUROC, %", title=style.plain(outliers))
-    handles = [style.handle(marker=look["marker"], color=look["color"], linestyle="none") for look in looks]
-    style.legend_below(figure, handles, names)
-    return figure
+        ax.set(xlabel="accuracy on known classes (%)", title=style.plain(outliers))
+
+    names = [(style.plain(display_name(method)), look) for method, look in looks.items()]
+    return style.panelled(list(sets), names, title, draw, "AUROC (%)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from simnl.commands import as_typed
@@ -12,9 +12,8 @@ from simnl.metrics.names import DEFINITIONS
 from simnl.results.stats import mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.lists import labelled_runs, listed
-from simnl.results.tables.metrics import column, mean_line, seeds_text
-from simnl.results.tables.model import Cell, Table, text
+from simnl.results.tables.listing import Listing, figure_of, labelled_runs, mean_line, seeds_text, words
+from simnl.results.tables.model import Table
 from simnl.results.tables.records import by_setting
 from simnl.runs.names import dataset_name, display_name
 
@@ -27,6 +26,9 @@ FIGURES = {
 }  # fmt: skip
 CCR = ("ccr_at_fpr1", "ccr_at_fpr10")  # csv: known, right and accepted where 1 % or 10 % of the unknown are
 SHOWN = ("maxlogit", "msp", "mcm@T1", "energy")  # scores with a row in every table; csv has all of them
+NONE = "None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  " + as_typed(
+    "bash scripts/simnl/ood.sh shapes 16"
+)
 CAPTION = [
     "AUROC, FPR95 and AUPR in %. "
     + "; ".join(f"{FIGURES[name]}: {meaning}" for name, meaning in DEFINITIONS.items() if name != "auroc")
@@ -38,30 +40,19 @@ CAPTION = [
 
 
 def ood_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """One table per setting, data set, number of shots and set of outliers, and one of the average over far sets.
+    """One table per setting, data set, number of shots and set of outliers, and one of the average over far sets; then
+    one per setting, data set and number of shots of the share of the positive side.
 
     Raises:
         ValueError: no run has figures of detection.
     """
     found = detected(records)
-    tables = [_table(group, request) for group in by_setting(found, also=["dataset", "shots", "outliers"])]
-    shares = [one for one in found if one["by_share"] and one["outliers"] != AVERAGE]
-    return tables + [_share_table(group, request) for group in by_setting(shares, also=["dataset", "shots"])]
+    return [*DETECTION.tables(found, request), *SHARES.tables(found, request)]
 
 
 def detected(records: Sequence[dict]) -> list[dict]:
-    """A record for each run and set of outliers, with the figures of each score.
-
-    Raises:
-        ValueError: no run has figures of detection.
-    """
-    found = [one for record in records for one in _detected(record)]
-    if not found:
-        raise ValueError(
-            "None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  "
-            + as_typed("bash scripts/simnl/ood.sh shapes 16")
-        )
-    return found
+    """A record for each run and set of outliers, with the figures of each score."""
+    return [one for record in records for one in _detected(record)]
 
 
 def _detected(record: dict) -> list[dict]:
@@ -77,9 +68,9 @@ def _detected(record: dict) -> list[dict]:
         return []
     sets: dict[str, dict[str, Any]] = content["sets"]
     shared = {"accuracy": content["accuracy"], "ece": _ece(record)}
+    chosen = content["detectors"]["chosen"]
     missing = content.get("extra", {}).get("missing", {})
     brought = {"own": content.get("own", []), "missing": missing, "seen": content.get("inference", "inductive")}
-    chosen = content["detectors"]["chosen"]
     found = [
         {**record, "outliers": name, "sizes": (content["images"], one["images"]), "scores": one["figures"]}
         for name, one in sets.items()
@@ -105,38 +96,30 @@ def _ece(record: dict) -> float | None:
         return None
 
 
-def _table(records: Sequence[dict], request: Request) -> Table:
+def _place(score: str) -> tuple[int, str]:
+    return (SHOWN.index(score) if score in SHOWN else len(SHOWN), score)
+
+
+def _line(label: str, runs: Sequence[dict], name: str | None, ci: str) -> dict[str, Any]:
+    """Means of the figures of one score; of the score that each run chose, where `name` is None."""
+    singles = [{**run, "figures": {**run["shared"], **run["scores"][name or run["chosen"]]}} for run in runs]
+    chosen = " / ".join(sorted({run["chosen"] for run in runs}))
+    line = mean_line("ood", label, singles, ci, own=name in runs[0]["own"])
+    return {**line, "outliers": runs[0]["outliers"], "score": name or f"chosen ({chosen})"}
+
+
+def _lines(records: Sequence[dict], request: Request) -> list[dict]:
     lines: list[dict] = []
-    by_method = list(labelled_runs(records, request))
-    for label, runs in by_method:
+    for label, runs in labelled_runs(records, request):
         every = sorted(set.intersection(*(set(run["scores"]) for run in runs)), key=_place)
         lines += [_line(label, runs, name, request.ci) for name in every]
         if all(run["chosen"] for run in runs):
             lines.append(_line(label, runs, None, request.ci))
-    first = records[0]
-    absent = sorted(
-        {(label, name, why) for label, runs in by_method for r in runs for name, why in r["missing"].items()}
-    )
-    own = {name for record in records for name in record["own"]}
-    columns: dict[str, Callable[[dict], Cell]] = {
-        "method": lambda line: text(line["label"]),
-        "score": lambda line: text(line["score"]),
-        "accuracy": column("accuracy", 1, 2),
-        "ECE": column("ece", 100, 2),
-        **{header: column(name, 100, 2) for name, header in FIGURES.items()},
-    }
-    shown = [line for line in lines if line["score"] in {*SHOWN, *own} or line["score"].startswith("chosen")]
-    shown += [{**dict.fromkeys(lines[0]), "label": label, "score": f"{name}: n/a"} for label, name, _ in absent]
-    shown.sort(key=lambda line: [label for label, _ in by_method].index(line["label"]))
-    known, unknown = first["sizes"]
-    what = f"{unknown} sets, each weighing the same" if first["outliers"] == AVERAGE else f"{unknown} unknown images"
-    where = f"{dataset_name(first['dataset'])} against {first['outliers']}, {common.shots_title(first['shots'])}"
-    caption = [common.setting_text(first), f"{known} known images; {what}.", *CAPTION, seeds_text(lines)]
-    caption += [f"{label}, {name}: n/a ({why})." for label, name, why in absent]
-    caption += seen_notes(records)
-    table = listed(shown, columns, f"{where} ({common.run_title(first)})", caption)
-    table.tidy = [{key: value for key, value in line.items() if key != "label"} for line in lines]
-    return table
+        empty = mean_line("ood", label, [{**run, "figures": {}} for run in runs], own=True)
+        absent = sorted({name for run in runs for name in run["missing"]})
+        nothing = dict.fromkeys(["accuracy", "ece", *FIGURES])
+        lines += [{**empty, **nothing, "outliers": runs[0]["outliers"], "score": f"{name}: n/a"} for name in absent]
+    return lines
 
 
 def seen_notes(records: Sequence[dict]) -> list[str]:
@@ -146,44 +129,81 @@ def seen_notes(records: Sequence[dict]) -> list[str]:
     return [many] if names else []
 
 
-def _place(score: str) -> tuple[int, str]:
-    return (SHOWN.index(score) if score in SHOWN else len(SHOWN), score)
+def _absent_notes(records: Sequence[dict]) -> list[str]:
+    """Why a score of a method is not there."""
+    found = {(display_name(one["method"]), name, why) for one in records for name, why in one["missing"].items()}
+    return [f"{method}, {name}: n/a ({why})." for method, name, why in sorted(found)]
 
 
-def _line(label: str, runs: Sequence[dict], name: str | None, ci: str) -> dict[str, Any]:
-    """Means of the figures of one score; of the score that each run chose, where `name` is None."""
-    singles = [{**run, "figures": {**run["shared"], **run["scores"][name or run["chosen"]]}} for run in runs]
-    chosen = " / ".join(sorted({run["chosen"] for run in runs}))
-    line = mean_line("ood", label, singles, ci)
-    return {**line, "outliers": runs[0]["outliers"], "score": name or f"chosen ({chosen})"}
+def _images_text(record: dict) -> str:
+    known, unknown = record["sizes"]
+    of_sets = record["outliers"] == AVERAGE
+    return f"{known} known images; " + (
+        f"{unknown} sets, each weighing the same." if of_sets else f"{unknown} unknown images."
+    )
 
 
-def _share_table(records: Sequence[dict], request: Request) -> Table:
-    """Accuracy, and AUROC of the largest logit on each set of outliers, by the share lambda of the positive side."""
-    sets = sorted({one["outliers"] for one in records})
-    lines: list[dict] = []
-    one_of_each = [one for one in records if one["outliers"] == records[0]["outliers"]]
-    for label, runs in labelled_runs(one_of_each, request):
-        for lam in runs[0]["by_share"]:
-            singles = [{**run, "figures": _by_share(run, lam, records)} for run in runs]
-            lines.append({**mean_line("ood-share", label, singles, request.ci), "lambda": lam})
-    columns: dict[str, Callable[[dict], Cell]] = {
-        "method": lambda line: text(line["label"]),
-        "lambda": lambda line: text(line["lambda"]),
-        "accuracy": column("accuracy", 1, 2),
-        **{f"AUROC {name}": column(name, 100, 2) for name in sets},
-    }
-    first = records[0]
-    caption = [
-        common.setting_text(first),
-        "The logits are lambda times the positive side plus 1 - lambda times the negative side; lambda 1 is the method "
-        "without its negative side. The other hyper-parameters are those of the run. Nothing is chosen by this table.",
+DETECTION = Listing(
+    groups=lambda records, request: by_setting(records, also=["dataset", "shots", "outliers"]),
+    lines=_lines,
+    columns=lambda records, lines: {
+        "method": words("label"),
+        "score": words("score"),
+        "accuracy": figure_of("accuracy", half="accuracy ci"),
+        "ECE": figure_of("ece", 100),
+        **{header: figure_of(name, 100) for name, header in FIGURES.items()},
+    },
+    shown=lambda line: line["own"] or line["score"] in SHOWN or line["score"].startswith("chosen"),
+    title=lambda records, request: common.titled(
+        f"{dataset_name(records[0]['dataset'])} against {records[0]['outliers']}, "
+        f"{common.shots_title(records[0]['shots'])}",
+        records[0],
+    ),
+    caption=lambda records, lines, request: [
+        common.setting_text(records[0]),
+        _images_text(records[0]),
+        *CAPTION,
         seeds_text(lines),
-    ]
-    title = f"Share of the positive side on {dataset_name(first['dataset'])}, {common.shots_title(first['shots'])}"
-    return listed(lines, columns, f"{title} ({common.run_title(first)})", caption)
+        *_absent_notes(records),
+        *seen_notes(records),
+    ],
+    missing=NONE,
+)
 
 
 def _by_share(run: dict, lam: str, records: Sequence[dict]) -> dict[str, float]:
     same = [one for one in records if one["path"] == run["path"]]
     return {"accuracy": run["by_share"][lam]} | {one["outliers"]: one["ablation"][lam] for one in same}
+
+
+def _share_lines(records: Sequence[dict], request: Request) -> list[dict]:
+    one_of_each = [one for one in records if one["outliers"] == records[0]["outliers"]]
+    lines = []
+    for label, runs in labelled_runs(one_of_each, request):
+        for lam in runs[0]["by_share"]:
+            singles = [{**run, "figures": _by_share(run, lam, records)} for run in runs]
+            lines.append({**mean_line("ood-share", label, singles, request.ci), "lambda": lam})
+    return lines
+
+
+SHARES = Listing(  # accuracy, and AUROC of the largest logit on each set of outliers
+    groups=lambda records, request: by_setting(
+        [one for one in records if one["by_share"] and one["outliers"] != AVERAGE], also=["dataset", "shots"]
+    ),
+    lines=_share_lines,
+    columns=lambda records, lines: {
+        "method": words("label"),
+        "lambda": words("lambda"),
+        "accuracy": figure_of("accuracy", half="accuracy ci"),
+        **{f"AUROC {name}": figure_of(name, 100) for name in sorted({one["outliers"] for one in records})},
+    },
+    title=lambda records, request: common.titled(
+        f"Share of the positive side on {common.place_text(records[0])}", records[0]
+    ),
+    caption=lambda records, lines, request: [
+        common.setting_text(records[0]),
+        "The logits are lambda times the positive side plus 1 - lambda times the negative side; lambda 1 is the method "
+        "without its negative side. The other hyper-parameters are those of the run. Nothing is chosen by this table.",
+        seeds_text(lines),
+    ],
+)

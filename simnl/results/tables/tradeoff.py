@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from simnl.metrics.names import DEFINITIONS
 from simnl.results.stats import mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.lists import labelled_runs, listed
-from simnl.results.tables.metrics import column, mean_line, seeds_text
-from simnl.results.tables.model import Cell, Table, text
-from simnl.results.tables.ood import AVERAGE, FIGURES, SHOWN, detected, seen_notes
+from simnl.results.tables.listing import Listing, figure_of, labelled_runs, mean_line, seeds_text, words
+from simnl.results.tables.ood import AVERAGE, FIGURES, NONE, SHOWN, detected, seen_notes
 from simnl.results.tables.records import by_setting
 from simnl.runs.names import dataset_name
 
 NEW = "new"
-
-
-def tradeoff_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """One table per setting, data set, number of shots and figure (AUROC, FPR95).
-
-    Raises:
-        ValueError: no run has figures of detection.
-    """
-    found = detected(records)
-    groups = by_setting(found, also=["dataset", "shots"])
-    return [_table(group, figure, request) for group in groups for figure in ("auroc", "fpr95_id")]
 
 
 def sets_of(records: Sequence[dict]) -> list[str]:
@@ -36,30 +22,43 @@ def sets_of(records: Sequence[dict]) -> list[str]:
     return [name for name in names if name in (NEW, AVERAGE)] if AVERAGE in names else names
 
 
-def _table(records: Sequence[dict], figure: str, request: Request) -> Table:
-    sets = sets_of(records)
-    lines: list[dict[str, Any]] = []
+def _lines(group: tuple[str, Sequence[dict]], request: Request) -> list[dict]:
+    figure, records = group
+    sets, lines = sets_of(records), []
     for label, runs in labelled_runs([one for one in records if one["outliers"] == sets[0]], request):
         singles = [{**run, "figures": {**run["shared"], **_figures(run, records, sets, figure)}} for run in runs]
-        lines.append({**mean_line("tradeoff", label, singles, request.ci), "figure": figure})
-    lines.sort(key=lambda line: -line["accuracy"])
-    columns: dict[str, Callable[[dict], Cell]] = {
-        "method": lambda line: text(line["label"]),
-        "accuracy": column("accuracy", 1, 2),
-        "ECE": column("ece", 100, 2),
-        **{f"{one}: {score}": column(f"{one}: {score}", 100, 2) for one in sets for score in SHOWN},
-    }
-    first = records[0]
-    where = f"{FIGURES[figure]} of {dataset_name(first['dataset'])} against {' and '.join(sets)}"
-    caption = [
-        common.setting_text(first),
-        f"{FIGURES[figure]} in %: {DEFINITIONS[figure]}. Columns: the set of unknown images, and the score. A score "
-        "that is read off this table was chosen on outliers; choose it before.",
+        lines.append(mean_line("tradeoff", label, singles, request.ci, figure=figure))
+    return sorted(lines, key=lambda line: -line["accuracy"])
+
+
+TRADEOFFS = Listing(
+    groups=lambda records, request: [
+        (figure, group)
+        for group in by_setting(detected(records), also=["dataset", "shots"])
+        for figure in ("auroc", "fpr95_id")
+    ],
+    lines=_lines,
+    columns=lambda group, lines: {
+        "method": words("label"),
+        "accuracy": figure_of("accuracy", half="accuracy ci"),
+        "ECE": figure_of("ece", 100),
+        **{f"{one}: {score}": figure_of(f"{one}: {score}", 100) for one in sets_of(group[1]) for score in SHOWN},
+    },
+    title=lambda group, request: common.titled(
+        f"{FIGURES[group[0]]} of {dataset_name(group[1][0]['dataset'])} against {' and '.join(sets_of(group[1]))}, "
+        f"{common.shots_title(group[1][0]['shots'])}",
+        group[1][0],
+    ),
+    caption=lambda group, lines, request: [
+        common.setting_text(group[1][0]),
+        f"{FIGURES[group[0]]} in %: {DEFINITIONS[group[0]]}. Columns: the set of unknown images, and the score. A "
+        "score that is read off this table was chosen on outliers; choose it before.",
         "By falling accuracy. Accuracy and ECE are of the known classes, ECE before calibration.",
         seeds_text(lines),
-        *seen_notes(records),
-    ]
-    return listed(lines, columns, f"{where}, {common.shots_title(first['shots'])} ({common.run_title(first)})", caption)
+        *seen_notes(group[1]),
+    ],
+    missing=NONE,
+)
 
 
 def _figures(run: dict, records: Sequence[dict], sets: Sequence[str], figure: str) -> dict[str, float | None]:
