@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 FLAGS = (
     "uses_support", "training_free", "inference", "prompt_sets", "image_encoder_frozen", "text_features_cached",
-    "needs_vit", "needs_class_token", "needs_text", "before_projection", "base_to_new", "revision",
+    "needs_vit", "needs_class_token", "needs_text", "before_projection", "with_patches", "base_to_new",
+    "revision",
 )  # fmt: skip
 
 
@@ -53,6 +54,7 @@ class Declared:
     needs_class_token: bool
     needs_text: str
     before_projection: bool
+    with_patches: bool
     base_to_new: bool
     revision: int
     defaults: dict[str, Any]

@@ -81,6 +81,8 @@ def reports(args: argparse.Namespace) -> list:
     """What is asked for, checked."""
     from simnl.data.preparation.names import chosen, data_root
     from simnl.runs.data_check import check, check_folder
+    from simnl.runs.outlier_sets import check_outliers
+    from simnl.runs.outlier_sets import names as outliers
 
     cache = Path(args.cache or os.environ.get("CACHE") or default_cache()).expanduser()
     if args.folder:
@@ -89,7 +91,11 @@ def reports(args: argparse.Namespace) -> list:
     logging.getLogger("simnl.data.base").setLevel(logging.ERROR)  # the table says what its warnings say
     names = chosen(args.names, args.all, args.paper)
     root = data_root(args.root, names)
-    return [check(name, root, args.deep, cache=cache if args.duplicates else None) for name in names]
+    shared = cache if args.duplicates else None
+    return [
+        check_outliers(name, root) if name in outliers() else check(name, root, args.deep, cache=shared)
+        for name in names
+    ]
 
 
 if __name__ == "__main__":

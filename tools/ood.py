@@ -11,11 +11,18 @@ DATASET, SHOTS, KEY VALUE and the environment variables are those of scripts/run
             new, the classes that the run leaves out; {rendered} (rendered, no download);
             the config name of a data set (its test images); the path of a folder of images (with a slash in it)
             [new and everything rendered]
+  SCORES    scores that need more than logits, separated by blanks, or all:            [none]
+            gl_mcm (patches of images, which are encoded once more), neglabel, csp, adaneg (words; adaneg learns from
+            the test images, so it is marked)
+  WORDNET   where the words are: the folder of WordNet's data.noun and data.adj, or a text file with a word in each
+            line                                                                       [where nltk or Debian have it]
+  METHODS   of scripts/ood.sh: the methods, separated by blanks                        [all on cached features]
 All classes are known with the option DATASET.SUBSAMPLE_CLASSES all; then there is no `new`.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -27,6 +34,7 @@ from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.runs.methods import method_of, script_of
 
+ALL = "all"  # in the place of METHOD: scripts/ood.sh
 SUBSAMPLE = "DATASET.SUBSAMPLE_CLASSES"
 
 
@@ -36,11 +44,45 @@ def usage(method: str) -> str:
     from simnl.plugins import load_plugins
 
     load_plugins()
-    command = f"bash {script_of(method or 'METHOD', 'ood.sh')}"
-    return as_typed(__doc__.format(command=command, method=method or "METHOD", rendered=", ".join(RENDERED)))
+    command = f"bash {script_of(method, 'ood.sh')}" if method else "bash scripts/ood.sh"
+    return as_typed(__doc__.format(command=command, method=method or "each method", rendered=", ".join(RENDERED)))
 
 
-def detect_all(folders: list[Path], names: list[str]) -> None:
+def asked_scores() -> list[str]:
+    """The extra scores that SCORES names.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    from simnl.runs.extra_scores import EXTRA, check_names
+
+    names = run.setting("SCORES", "").split()
+    if names == ["all"]:
+        return list(EXTRA)
+    check_names(names)
+    return names
+
+
+def words_digest(scores: list[str], wordnet: str) -> str:
+    """What the words to use are known by; empty where no score needs them, or there are none.
+
+    Raises:
+        FileNotFoundError, ValueError: WORDNET names nothing of use.
+    """
+    from simnl.data.wordnet import read_words
+    from simnl.runs.extra_scores import PATCH_SCORES
+
+    if set(scores) <= set(PATCH_SCORES):
+        return ""
+    try:
+        return read_words(wordnet).digest
+    except FileNotFoundError:
+        if wordnet:
+            raise
+        return ""  # the table says why these scores are not there
+
+
+def detect_all(folders: list[Path], names: list[str], scores: list[str]) -> None:
     """Detection by the head of each run that has not got it; one line per run."""
     from simnl.results.tables import find_records
     from simnl.runs.detection import detect, has_detection
@@ -48,23 +90,53 @@ def detect_all(folders: list[Path], names: list[str]) -> None:
     from simnl.runs.outliers import build_outliers
     from simnl.runs.stored_config import read_config
 
+    wordnet = run.setting("WORDNET", "")
+    words = words_digest(scores, wordnet)
     for record in find_records(folders):
         sets = build_outliers(read_config(Path(record["path"]).parent), names)
-        if has_detection(record, sets):
+        if has_detection(record, sets, scores, words):
             print(f"seed {record['seed']}: outliers scored before, skipped", flush=True)
             continue
         with claimed(Path(record["path"]).parent, wait=True):
-            found = detect(record, names)
+            found = detect(record, names, scores, wordnet)
         chosen = found["detectors"]["chosen"]
         parts = [f"{name} {100 * one['figures'][chosen]['auroc']:.2f}" for name, one in found["sets"].items()]
         print(printable(f"seed {record['seed']}: AUROC of {chosen}: {', '.join(parts)}"), flush=True)
 
 
+def chosen_methods() -> list[str]:
+    """What METHODS names, or all methods on cached features."""
+    from simnl.studies.choices import default_methods
+
+    return [method_of(word) for word in run.setting("METHODS", "").split()] or default_methods()
+
+
+def run_method(method: str, dataset: str, shots: int, options: list[str], named: bool) -> list[Path]:
+    """Train a method where that is not done, and score what is not scored; the folders of its runs.
+
+    named: say whose lines they are.
+    """
+    from simnl.runs.outliers import build_outliers, default_outliers
+
+    if named:
+        print(method, flush=True)
+    cells = run.build_cells(method, dataset, shots, options)
+    cfg = cells[0].cfg
+    names = run.setting("OUTLIERS", "").split() or default_outliers(cfg)
+    build_outliers(cfg, names)  # what is wrong with them is told before anything is trained
+    scores = asked_scores()
+    words_digest(scores, run.setting("WORDNET", ""))  # so is what is wrong with the words
+    folders = run.run_all(cells)
+    detect_all(folders, names, scores)
+    return folders
+
+
 @fail_politely
 def main() -> int:
-    """python tools/ood.py METHOD DATASET SHOTS [KEY VALUE ...]"""
+    """python tools/ood.py METHOD (or `all`) DATASET SHOTS [KEY VALUE ...]"""
     words = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
-    method = method_of(words[0]) if words else ""
+    every = words[:1] == [ALL]
+    method = method_of(words[0]) if words and not every else ""
     if len(words) < len(sys.argv) - 1:
         print(usage(method))
         return 0
@@ -73,22 +145,23 @@ def main() -> int:
     dataset, shots, options = run.parse(words[1:], method)
     if SUBSAMPLE not in options[::2]:
         options += [SUBSAMPLE, "base"]
-    print(f"{method} on {dataset}, {shots} {'shot' if shots == 1 else 'shots'}, against unknown classes", flush=True)
+    what = "all methods" if every else method
+    print(f"{what} on {dataset}, {shots} {'shot' if shots == 1 else 'shots'}, against unknown classes", flush=True)
 
     from simnl.results.tables import Request, build, find_records, render_tables, terminal_width
     from simnl.runs.logs import configure_logging
-    from simnl.runs.outliers import build_outliers, default_outliers
 
     configure_logging(quiet=True)
-    cells = run.build_cells(method, dataset, shots, options)
-    cfg = cells[0].cfg
-    names = run.setting("OUTLIERS", "").split() or default_outliers(cfg)
-    build_outliers(cfg, names)  # what is wrong with them is told before anything is trained
-    folders = run.run_all(cells)
-    detect_all(folders, names)
-    tables = build("ood", find_records(folders), Request())
+    methods = chosen_methods() if every else [method]
+    folders = [folder for name in methods for folder in run_method(name, dataset, shots, options, len(methods) > 1)]
+    tables = build("tradeoff" if every else "ood", find_records(folders), Request())
     print(f"\n{render_tables(tables, 'terminal', terminal_width())}\n")
-    print(printable(f"Runs: {folders[0].parent}/seed*/ (detection.json, outliers.safetensors)"))
+    if every:
+        output = shlex.quote(run.setting("OUTPUT", "output"))
+        print(as_typed(f"A plot of it: python tools/plot.py tradeoff {output}; each set and score: "
+                       f"python tools/table.py {output} --layout ood"))  # fmt: skip
+    else:
+        print(printable(f"Runs: {folders[0].parent}/seed*/ (detection.json, outliers.safetensors)"))
     return 0
 
 

@@ -9,6 +9,7 @@ sensitivity  accuracy over alpha, beta, lambda, tau (scripts/simnl/sensitivity.s
 noise        accuracy over label noise (scripts/noise.sh)
 cost         accuracy over seconds and learned parameters
 audit        each method under every protocol (tools/audit.py)
+tradeoff     accuracy against AUROC of unknown classes, a point per method (scripts/ood.sh); --score names the score
 confusion    the confusion matrix of one run
 features     a map of one run's test features, with positive and negative prototypes
 reliability  accuracy over confidence of one run, before and after its temperature
@@ -54,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--published", action="store_true", help="fewshot: published curves too, dotted")
     parser.add_argument("--all", action="store_true", help=f"all curves; else the best {CURVES} where there are more")
     parser.add_argument("--projection", choices=("pca", "tsne"), default="tsne", help="of features (default: tsne)")
-    parser.add_argument("--score", default="", help="roc, scores: e.g. energy (default: the one that the run chose)")
+    parser.add_argument("--score", default="", help="roc, scores, tradeoff: e.g. energy")
     parser.add_argument("--classes", type=argument(), default=0, help="confusion, features: at most this many classes")
     return parser
 
@@ -89,7 +90,8 @@ def main() -> int:
         figures = RUN_KINDS[args.kind](records, **options)
     else:
         wanted = Wanted(0 if args.all or args.methods else CURVES, args.published)
-        figures = RECORD_KINDS[args.kind](records, args.ci, wanted)
+        more = {"score": args.score} if args.score and args.kind == "tradeoff" else {}
+        figures = RECORD_KINDS[args.kind](records, args.ci, wanted, **more)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
         if args.no_title:

@@ -62,14 +62,14 @@ def short(text: str, root: Path) -> str:
 
 def dry_run(names: list[str], root: Path) -> int:
     """Print the steps that are left; 0 where there are none."""
-    from simnl.data.preparation.catalogue import SOURCES
     from simnl.data.preparation.prepare import Step, plan
     from simnl.runs.data_check import READABLE
+    from simnl.runs.outlier_sets import source_of
 
     left = False
     for name in names:
         try:
-            steps = plan(SOURCES[name], root)
+            steps = plan(source_of(name), root)
         except OSError as error:  # may not be read
             steps = [Step(f"{describe(error)}: {READABLE}")]
         left |= bool(steps)
@@ -80,15 +80,15 @@ def dry_run(names: list[str], root: Path) -> int:
 
 def prepare(name: str, root: Path, keep: bool) -> list[str]:
     """Run the steps of a data set; returns what failed and what is by hand. One failure does not stop the others."""
-    from simnl.data.preparation.catalogue import SOURCES
     from simnl.data.preparation.prepare import plan, tidy
     from simnl.runs.data_check import READABLE
+    from simnl.runs.outlier_sets import source_of
 
     print(f"{name}:", flush=True)
     left, steps = [], []
     try:
-        tidy(SOURCES[name], root)
-        steps = plan(SOURCES[name], root, keep)
+        tidy(source_of(name), root)
+        steps = plan(source_of(name), root, keep)
     except OSError as error:  # may not be read
         left.append(f"{describe(error)}: {READABLE}")
     for step in steps:
@@ -111,8 +111,10 @@ def prepare(name: str, root: Path, keep: bool) -> list[str]:
 def report(names: list[str], root: Path, left: dict[str, list[str]]) -> int:
     """Print the check's table; 0 where all is right."""
     from simnl.runs.data_check import check, render
+    from simnl.runs.outlier_sets import check_outliers
+    from simnl.runs.outlier_sets import names as outliers
 
-    reports = [check(name, root) for name in names]
+    reports = [check_outliers(name, root) if name in outliers() else check(name, root) for name in names]
     print(f"\n{render(reports)}")
     unfinished = [report.name for report in reports if not report.right or left[report.name]]
     if unfinished:

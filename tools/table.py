@@ -7,8 +7,8 @@ python tools/table.py output --layout fewshot --against TipAdapterF --ci normal
 python tools/table.py --layout prompts
 
 Layouts: runs (the plain list), fewshot (Table A1), dg (A2), cross, base2new, sensitivity (A3), noise, ablation, audit,
-cost, metrics, ood (docs/ood.md), datasets (C4), prompts (C5). docs/results.md says how cells are filled, marked and
-averaged.
+cost, metrics, ood, tradeoff (docs/ood.md), datasets (C4), prompts (C5). docs/results.md says how cells are filled,
+marked and averaged.
 """
 
 from __future__ import annotations

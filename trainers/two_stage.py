@@ -23,7 +23,6 @@ Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -36,6 +35,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import Sentences, TextTower
 from simnl.clip.text import readable
 from simnl.clip.towers import ImageTower, LearnedWeights, names_of
+from simnl.fewshot.schedule import two_cosines
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
 from simnl.fewshot.trainer import VLTrainer
@@ -113,16 +113,6 @@ class TwoStageHead(TowerHead):
         self.load_state_dict(state, strict=False)
         known = {name: rows[number] for number, name in enumerate(trained.classnames)}
         self.classifier.copy_(torch.stack([known.get(name, torch.zeros_like(rows[0])) for name in self.classnames]))
-
-
-def two_cosines(first: int, second: int, end: float):
-    """Step -> factor on the rate: two cosines from 1 to `end`, of `first` and `second` steps."""
-
-    def factor(step: int) -> float:
-        place, length = (step, first) if step < first else (step - first, second)
-        return end + (1 - end) * (1 + math.cos(math.pi * min(place / max(length, 1), 1))) / 2
-
-    return factor
 
 
 @TRAINER_REGISTRY.register()

@@ -226,6 +226,8 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
             raise ValueError(f"{name} changes the image tower: X must hold pictures, not their features.")
         elif method.before_projection:
             raise ValueError(f"{name} changes the image tower's projection: X must hold pictures, not their features.")
+        elif method.with_patches:
+            raise ValueError(f"{name} reads patches of images: X must hold pictures, not their features.")
         if is_given and not method.text_features_cached:
             raise ValueError(f"{name} needs a text tower, as it learns prompts: give backbone, not text_features.")
         if self.logit_scale is not None and not (np.isfinite(self.logit_scale) and self.logit_scale > 0):

@@ -33,7 +33,7 @@ ELSEWHERE = "Set CACHE to a folder that you can write to"
 
 
 class FeatureDatabase:
-    """Rows of float32 features keyed by (item digest, view number).
+    """Rows of float32 (or, on the disk, float16) features keyed by (item digest, view number).
 
     Args:
         path: the file; made when missing. A file that is not a sound database of the same content is set aside
@@ -41,10 +41,12 @@ class FeatureDatabase:
             read-only disk, is read.
         dim: feature width D; a row of another width counts as damaged.
         content: the description of the rows (weights, transform, ...), which must agree with that in the file.
+        half: numbers lie in the file as float16, for rows that hold no others.
     """
 
-    def __init__(self, path: Path, dim: int, content: dict):
+    def __init__(self, path: Path, dim: int, content: dict, half: bool = False):
         self.path, self.dim = path, dim
+        self._dtype = np.dtype("<f2" if half else "<f4")
         self._content = json.dumps(content, sort_keys=True)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,8 +131,8 @@ class FeatureDatabase:
         for position, item in enumerate(items):
             wanted = set(views)
             for view, data, crc in self._connection.execute(query, (item, low, high)):
-                if view in slot and len(data) == 4 * self.dim and crc == _checksum(item, view, data):
-                    features[slot[view], position] = np.frombuffer(data, dtype="<f4")
+                if view in slot and len(data) == self._dtype.itemsize * self.dim and crc == _checksum(item, view, data):
+                    features[slot[view], position] = np.frombuffer(data, dtype=self._dtype)
                     wanted.discard(view)
             bad.extend((position, view) for view in sorted(wanted))
         finite = np.isfinite(features).all(-1)
@@ -147,7 +149,7 @@ class FeatureDatabase:
         """
         records = []
         for item, view, feature in rows:
-            data = np.ascontiguousarray(feature, dtype="<f4").tobytes()
+            data = np.ascontiguousarray(feature, dtype=self._dtype).tobytes()
             records.append((item, view, data, _checksum(item, view, data)))
         self._guard(self._insert, records)
 

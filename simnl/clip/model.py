@@ -74,12 +74,19 @@ class FrozenCLIP:
     embed_dim: int
     context_length: int
     image_projection: ImageProjection | None = None  # what image features lack; None: nothing (see `projection.py`)
+    patches: int = 0  # how many patches' features follow those of an image, in the same row (see `patches.py`)
     batch_rows: ClassVar[int] = BATCH_ROWS
 
     @property
+    def whole(self) -> CLIPModel:
+        """open_clip's own model, also where image features have those of patches beside them."""
+        return getattr(self.model, "whole", self.model)
+
+    @property
     def image_dim(self) -> int:
-        """Width of image features: `embed_dim`, or H where they lack the projection."""
-        return self.embed_dim if self.image_projection is None else len(self.image_projection.weight)
+        """Width of image features: `embed_dim`, H where they lack the projection, or (1 + G) D with patches."""
+        width = self.embed_dim if self.image_projection is None else len(self.image_projection.weight)
+        return (1 + self.patches) * width
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> Tensor:

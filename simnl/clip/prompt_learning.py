@@ -40,7 +40,7 @@ class TextTower(Rebuildable):
     """
 
     def __init__(self, clip: FrozenCLIP):
-        tower: Any = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
+        tower: Any = clip.whole if hasattr(clip.whole, "token_embedding") else getattr(clip.whole, "text", None)
         known = all(hasattr(tower, name) for name in ("token_embedding", "positional_embedding", "transformer"))
         pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
         by_clip = not hub_tokenizer(clip.arch)  # whose end of text has the highest number

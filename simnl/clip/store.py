@@ -1,11 +1,11 @@
 """The feature store: no image and no prompt is ever encoded twice.
 
 Rows are raw (not normalised) float32 features, addressed by content: the weights' fingerprint, the towers' precision,
-the number of rows that are encoded at once, the layer (image features may be those before the last projection), the
-transform, the view's number, and a digest of the image's bytes (or of the prompt). So every method, shot count, seed
-and table shares them, a moved data folder costs one read and no encode, and another backbone or transform can never
-be answered with the wrong features. A row is the same bits whatever was encoded with it: in any order, resumed, or
-repaired (`FrozenCLIP.image_rows`).
+the number of rows that are encoded at once, the layer (image features may be those before the last projection, or
+have those of patches beside them), the transform, the view's number, and a digest of the image's bytes (or of the
+prompt). So every method, shot count, seed and table shares them, a moved data folder costs one read and no encode, and
+another backbone or transform can never be answered with the wrong features. A row is the same bits whatever was encoded
+with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from simnl import sharing
 from simnl.bars import Bar
@@ -29,15 +29,16 @@ from simnl.clip.batches import whole_batches
 from simnl.clip.database import FeatureDatabase
 from simnl.clip.finite import check_rows
 from simnl.clip.model import FrozenCLIP
-from simnl.clip.views import ViewSpec, seeded, view_seed
+from simnl.clip.pending import PendingViews, joined
+from simnl.clip.views import ViewSpec
 from simnl.data.digests import FileDigests
-from simnl.data.images import read_image
 from simnl.waiting import holding
 
 log = logging.getLogger(__name__)
 
 VERSION = 2  # raise when the meaning of a stored row changes
 READ_ROWS = 4096  # rows held at once while streaming
+READ_NUMBERS = 2**25  # numbers held at once while streaming, where rows are long (with patches)
 BATCHES = (1, 5)  # of the towers, that are decoded and written at once: on a processor, on a GPU
 WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
 
@@ -101,7 +102,7 @@ class FeatureStore:
         """
         self._check_views(spec, views)
         contents = FileDigests(self.root).of(paths, progress=self.progress)
-        size = max(1, READ_ROWS // len(views))
+        size = max(1, min(READ_ROWS, READ_NUMBERS // self.clip.image_dim) // len(views))
         kept, key = sharing.current(), self._key("image", spec.digest, contents, views)
         rows = kept.get(key) if kept is not None else None
         if rows is not None:
@@ -163,7 +164,7 @@ class FeatureStore:
             pending,
             batch_size=max(1, self.batch_size * len(pending) // number),  # images; each has number / len(pending) views
             num_workers=self.num_workers if number >= WORKERS_PAY_FROM else 0,
-            collate_fn=_join,
+            collate_fn=joined,
             pin_memory=self.clip.device.type == "cuda",
             generator=torch.Generator(),  # its own, or the loader would draw from the global one, and change it
         )
@@ -260,7 +261,12 @@ class FeatureStore:
             content["layer"] = "before the projection"
         if captions(clip.arch):
             content["length"] = "raw"  # before, CoCa's rows had unit length
+        if self._with_patches(kind):
+            content["layer"] = "with patches"
         return content
+
+    def _with_patches(self, kind: str) -> bool:
+        return kind == "image" and self.clip.patches > 0
 
     def _path(self, kind: str, content: dict) -> Path:
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
@@ -269,34 +275,7 @@ class FeatureStore:
     def _database(self, kind: str, detail: str) -> FeatureDatabase:
         content = self._content(kind, detail)
         width = self.clip.image_dim if kind == "image" else self.clip.embed_dim
-        return FeatureDatabase(self._path(kind, content), width, content)
+        return FeatureDatabase(self._path(kind, content), width, content, half=self._with_patches(kind))
 
     def _bar(self, total: int, what: str, unit: str) -> Bar:
         return progress_bar(what, total, unit, shown=self.progress)
-
-
-class PendingViews(Dataset):
-    """The views that are still to be encoded, grouped by image so that each file is decoded once."""
-
-    def __init__(self, paths: Sequence[str], contents: Sequence[bytes], spec: ViewSpec, todo: list[tuple[int, int]]):
-        groups: dict[int, list[int]] = {}
-        for position, view in todo:
-            groups.setdefault(position, []).append(view)
-        self._groups = list(groups.items())
-        self._paths, self._contents, self._transform = paths, contents, spec.build()
-
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    def __getitem__(self, index: int) -> tuple[list[tuple[int, int]], Tensor]:
-        position, views = self._groups[index]
-        image = read_image(self._paths[position])
-        pixels = []
-        for view in views:
-            with seeded(view_seed(self._contents[position], view)):
-                pixels.append(self._transform(image))
-        return [(position, view) for view in views], torch.stack(pixels)
-
-
-def _join(items: list[tuple[list[tuple[int, int]], Tensor]]) -> tuple[list[tuple[int, int]], Tensor]:
-    return [key for keys, _ in items for key in keys], torch.cat([pixels for _, pixels in items])

@@ -169,6 +169,16 @@ class ImageTower(Rebuildable):
         """How many blocks it has."""
         return len(self.module.transformer.resblocks)
 
+    def enter(self, pixels: Tensor, appended: Tensor | None = None, weights: Weights = NOTHING) -> Tensor:
+        """What the first block takes, (B, L, W); arguments as of `hidden`, whose numerical type the caller sets."""
+        tower = self.module
+        patches = tower.conv1(pixels).flatten(2).transpose(1, 2)
+        first = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        x = torch.cat([first, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
+        if appended is not None:
+            x = torch.cat([x, appended.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
+        return called(tower.ln_pre, "ln_pre.", weights, x)
+
     def hidden(
         self, pixels: Tensor, appended: Tensor | None = None, tokens: Deep = NOTHING, weights: Weights = NOTHING
     ) -> Tensor:
@@ -185,12 +195,7 @@ class ImageTower(Rebuildable):
         """
         tower = self.module
         with self.clip.autocast():
-            patches = tower.conv1(pixels).flatten(2).transpose(1, 2)
-            first = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
-            x = torch.cat([first, patches], dim=1) + tower.positional_embedding.to(patches.dtype)
-            if appended is not None:
-                x = torch.cat([x, appended.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
-            x = called(tower.ln_pre, "ln_pre.", weights, x)
+            x = self.enter(pixels, appended, weights)
             x = run_blocks(tower.transformer, x, tokens, weights)
             return called(tower.ln_post, "ln_post.", weights, x)
 

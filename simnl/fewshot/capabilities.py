@@ -46,6 +46,7 @@ class Capable(Protocol):
     needs_class_token: bool
     needs_text: str
     before_projection: bool
+    with_patches: bool
     base_to_new: bool
     image_encoder_frozen: bool
 
@@ -165,6 +166,8 @@ def _no_tower(trainer: type[Capable] | Declared, arch: str) -> str:
         return f"it needs a ViT that is read at its class token, and that of {arch} is not; choose another ViT backbone"
     if trainer.before_projection and not architectures.has_projection(arch):
         return f"it learns the projection of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
+    if trainer.with_patches and not architectures.has_projection(arch):
+        return f"it reads patches of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
     text = architectures.text_tower(arch)
     if trainer.needs_text == CLIP_TEXT and text not in (architectures.CLIP_TEXT, architectures.UNKNOWN):
         return (

@@ -10,7 +10,8 @@ from typing import Any
 
 from simnl.clip.model import FrozenCLIP
 
-FEATURES, HIDDEN, PIXELS = "features", "features before the projection", "pixels"  # what heads take
+FEATURES, HIDDEN = "features", "features before the projection"  # what heads take
+PATCHES, PIXELS = "features with those of patches", "pixels"
 DISTRIBUTION = "simnl"
 
 
@@ -63,7 +64,8 @@ class HeadDescription:
         num_shots, protocol, preset, dataset, seed: the settings of the run.
         logit_scale: the exponential of the model's learned scale.
         temperature: the divisor of logits before the softmax that makes probabilities of them.
-        takes: `features`, those before the image tower's projection, or `pixels` where the method changes the tower.
+        takes: `features`, those before the image tower's projection, those of an image and its patches, or `pixels`
+            where the method changes the tower.
         support: file names of the support images, relative, in the order of the cache's rows; empty where unknown.
         templates: of the prompts, by set (`template`, `negative`), with {} where the name goes; of `cupl`, whose
             sentences are about one class each, none are kept. Empty where no prompt was encoded, or unknown.
@@ -106,6 +108,13 @@ class HeadDescription:
         return cls(**{**known, **names, "labels": labels, "backbone": BackboneDescription(**backbone)})
 
 
+def taken_by(trainer: Any) -> str:
+    """What the head of a method takes, given its class or a trainer."""
+    if not trainer.image_encoder_frozen:
+        return PIXELS
+    return HIDDEN if trainer.before_projection else PATCHES if trainer.with_patches else FEATURES
+
+
 def describe(trainer) -> HeadDescription:
     """The description of a trainer's head (a `VLTrainer` whose head is built)."""
     cfg, support = trainer.cfg, trainer.support
@@ -121,7 +130,7 @@ def describe(trainer) -> HeadDescription:
         dataset=cfg.DATASET.CONFIG or cfg.DATASET.NAME,
         seed=cfg.SEED,
         logit_scale=trainer.task.logit_scale,
-        takes=PIXELS if not trainer.image_encoder_frozen else HIDDEN if trainer.before_projection else FEATURES,
+        takes=trainer.takes,
         support=relative_names([item.impath for item in items]),
         templates=_templates(trainer),
     )

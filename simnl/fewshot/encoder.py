@@ -13,11 +13,11 @@ from torch import Tensor
 from simnl.clip.fetching import is_hub_file
 from simnl.clip.finite import check_rows
 from simnl.clip.model import WEIGHTS_ENDINGS, FrozenCLIP, load_clip
-from simnl.clip.projection import before_projection
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
 from simnl.data.images import read_image, to_rgb
-from simnl.fewshot.description import HIDDEN, PIXELS, BackboneDescription, HeadDescription
+from simnl.fewshot.description import PIXELS, BackboneDescription, HeadDescription
+from simnl.fewshot.inputs import seen_as
 
 
 def clip_of(
@@ -82,9 +82,7 @@ class ImageEncoder:
         device: str = "cpu",
         where: str = "The head",
     ):
-        whole = clip_of(about.backbone, clip, weights, device, where)
-        hidden = about.takes == HIDDEN and whole.image_projection is None
-        self.clip = before_projection(whole) if hidden else whole
+        self.clip = seen_as(clip_of(about.backbone, clip, weights, device, where), about.takes)
         self.takes_pixels = about.takes == PIXELS
         self._transform = ViewSpec.test(about.backbone.transform).build()
 

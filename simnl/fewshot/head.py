@@ -47,6 +47,17 @@ class Head(Rebuildable, nn.Module):
         """
         return {}
 
+    def texts(self) -> Tensor | None:
+        """Unit text features (C, D) that the logits compare an image with, for scores of its patches; None: no such."""
+        return None
+
+    def own_scores(self, features: Tensor) -> dict[str, Tensor]:
+        """How sure the method is that images show one of its classes, by its own scores (B,): larger = known.
+
+        By default none: scores of logits are there for every head (`simnl.metrics.scores`). features: raw, (B, D).
+        """
+        return {}
+
     def transduce(self, features: Tensor) -> Tensor:
         """Logits (M, C) of a whole set of images, raw (M, D), as an evaluation asks for them.
 
@@ -151,6 +162,10 @@ class ClassifierHead(Head):
     def cosines(self, features: Tensor) -> Tensor:
         """s f W^T, (B, C)."""
         return self.logit_scale * F.normalize(features, dim=-1) @ self.classifier.T
+
+    def texts(self) -> Tensor:
+        """The classifier, unit rows."""
+        return F.normalize(self.classifier, dim=-1)
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
         """The classifier's part, the bias, and the terms of the negative branch, where there are such."""

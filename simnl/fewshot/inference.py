@@ -8,6 +8,7 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from simnl.fewshot.capabilities import ANY_TEXT
+from simnl.fewshot.description import taken_by
 from simnl.fewshot.loaders import Whole
 
 
@@ -19,12 +20,14 @@ class Declarations:
         needs_text: which text tower it needs: `ANY_TEXT`, `TRANSFORMER` or `CLIP_TEXT` of `capabilities`.
         inference: what it sees of the images that it is tested on, a key of `capabilities.INFERENCE`: `inductive` (one
             image at a time), `transductive` (all at once) or `online` (one after the other, with a memory).
+        with_patches: True where image features are followed by those of the image's patches (`simnl.clip.patches`).
     """
 
     cfg: CN
     needs_class_token: bool = False
     needs_text: str = ANY_TEXT
     inference: str = "inductive"
+    with_patches: bool = False
 
     @classmethod
     def inference_of(cls, cfg: CN) -> str:
@@ -50,6 +53,11 @@ class Declarations:
     def node(self) -> CN:
         """The method's own config node."""
         return self.node_of(self.cfg)
+
+    @property
+    def takes(self) -> str:
+        """What the head takes of an image, a word of `simnl.fewshot.description`."""
+        return taken_by(self)
 
     def seen_by_head(self, batches: Any) -> Any:
         """Batches of a set of images that is evaluated: all in one for a method that is not inductive."""

@@ -12,22 +12,35 @@ from dataclasses import replace
 import torch
 
 from simnl.clip.model import FrozenCLIP, load_clip
+from simnl.clip.patches import with_patches
 from simnl.clip.projection import before_projection
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
+from simnl.fewshot.description import FEATURES, HIDDEN, PATCHES
 from simnl.fewshot.loaders import ROWS, LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
 from simnl.fewshot.support import SupportSet, gather_support, train_views
 
 
-def load_backbone(backbone, device: torch.device, early: bool = False) -> FrozenCLIP:
+def seen_as(clip: FrozenCLIP, takes: str) -> FrozenCLIP:
+    """The model whose image features are what a head takes (`simnl.fewshot.description`).
+
+    Raises:
+        ValueError: its image tower does not have such features.
+    """
+    if takes == HIDDEN and clip.image_projection is None:
+        return before_projection(clip)
+    return with_patches(clip) if takes == PATCHES and not clip.patches else clip
+
+
+def load_backbone(backbone, device: torch.device, takes: str = FEATURES) -> FrozenCLIP:
     """The frozen model of a config's node MODEL.BACKBONE, loaded once per process.
 
-    With `early`, image features are those before the image tower's projection (`VLTrainer.before_projection`).
+    `takes` says which image features it gives.
     """
     transform = Transform.from_keys(backbone.TRANSFORM)
     clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
-    return before_projection(clip) if early else clip
+    return seen_as(clip, takes)
 
 
 def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:

@@ -22,6 +22,7 @@ from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.text import PromptFeatures
 from simnl.clip.views import ViewSpec
+from simnl.fewshot.description import FEATURES
 from simnl.fewshot.sources import Sources
 
 GIVEN = "given-features"  # the architecture's name where features come from a model that is not here
@@ -159,7 +160,7 @@ class Memory(Sources):
         d = self._dataset
         return SimpleNamespace(dataset=d, num_classes=d.num_classes, lab2cname=d.lab2cname)
 
-    def clip(self, cfg: CN, device: torch.device, early: bool = False) -> FrozenCLIP:
+    def clip(self, cfg: CN, device: torch.device, takes: str = FEATURES) -> FrozenCLIP:
         """The config's CLIP, or what takes its place.
 
         Raises:
@@ -167,7 +168,7 @@ class Memory(Sources):
         """
         if self._features is not None and self._logit_scale is not None:
             return GivenFeatures.of(self._features.shape[1], self._logit_scale, device)
-        clip = super().clip(cfg, device, early)
+        clip = super().clip(cfg, device, takes)
         if self._features is not None and self._features.shape[1] != clip.embed_dim:
             raise ValueError(
                 f"X has {self._features.shape[1]} columns, and the features of {cfg.MODEL.BACKBONE.NAME} have "

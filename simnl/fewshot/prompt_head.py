@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,19 +48,29 @@ class PromptHead(Head):
         super().__init__()
         self.prompts, self.logit_scale, self.chunk = prompts, logit_scale, chunk
         self.context = nn.Parameter(context.clone())
-        self._known: tuple[int, Tensor] | None = None
+        self._known: dict[str, tuple[int, Tensor]] = {}
 
     def text_features(self) -> Tensor:
         """t, unit rows (C, D); without gradients they are computed once for each state of the context."""
-        if torch.is_grad_enabled():
-            return self._encode()
-        if self._known is None or self._known[0] != self.context._version:
-            self._known = self.context._version, self._encode()
-        return self._known[1]
+        return self.remembered("context", lambda: self.encode_prompts(self.context))
 
-    def _encode(self) -> Tensor:
+    def remembered(self, name: str, encode: Callable[[], Tensor]) -> Tensor:
+        """What follows from the parameter of that name; without gradients it is computed once for each state of it."""
+        if torch.is_grad_enabled():
+            return encode()
+        version = self.get_parameter(name)._version
+        if name not in self._known or self._known[name][0] != version:
+            self._known[name] = version, encode()
+        return self._known[name][1]
+
+    def encode_prompts(self, context: Tensor) -> Tensor:
+        """Unit text features (C, D) of the prompts with a context (M, W), or (C, M, W)."""
         p = self.prompts
-        return F.normalize(p.tower.encode(p.tokens, p.embeddings(self.context), self.chunk), dim=-1)
+        return F.normalize(p.tower.encode(p.tokens, p.embeddings(context), self.chunk), dim=-1)
+
+    def texts(self) -> Tensor:
+        """As `text_features`."""
+        return self.text_features()
 
     def deployed(self) -> ClassifierHead:
         """Text features of the learned prompts as a constant classifier, for which no text tower is needed."""

@@ -18,6 +18,7 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.prompts import check_class_prompts, encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.text import PromptFeatures
+from simnl.fewshot.description import FEATURES
 from simnl.fewshot.inputs import load_backbone, open_store
 
 
@@ -34,9 +35,9 @@ class Sources:
         """What holds the data set (`dataset`), `num_classes` and `lab2cname`, as the engine's `DataManager` does."""
         return DataManager(cfg, T.ToTensor(), T.ToTensor())
 
-    def clip(self, cfg: CN, device: torch.device, early: bool = False) -> FrozenCLIP:
-        """The frozen model. early: as of `load_backbone`."""
-        return load_backbone(cfg.MODEL.BACKBONE, device, early)
+    def clip(self, cfg: CN, device: torch.device, takes: str = FEATURES) -> FrozenCLIP:
+        """The frozen model. takes: as of `load_backbone`."""
+        return load_backbone(cfg.MODEL.BACKBONE, device, takes)
 
     def store(self, cfg: CN, clip: FrozenCLIP) -> FeatureStore:
         """What gives the features of images and of texts."""

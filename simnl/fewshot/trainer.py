@@ -133,7 +133,7 @@ class VLTrainer(Declarations, TrainerX):
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
         if reason := refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only):
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
-        self.clip = self.sources.clip(cfg, self.device, self.before_projection)
+        self.clip = self.sources.clip(cfg, self.device, self.takes)
         self.num_classes, self.lab2cname = self.dm.num_classes, self.dm.lab2cname
         self.classnames = tuple(self.lab2cname[label] for label in range(self.num_classes))
         self.sources.check_prompts(self)

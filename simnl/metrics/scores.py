@@ -26,6 +26,14 @@ def mcm(cosines: Floats, temperature: float = 1.0) -> Floats:
     return msp(cosines, temperature)
 
 
+def local_mcm(cosines: Floats, temperature: float = 1.0) -> Floats:
+    """The largest probability of any patch, max_gc softmax_c(z_g / T), (N,). Source: Miyai et al., GL-MCM.
+
+    cosines: of patches, (N, G, C).
+    """
+    return softmax(cosines / temperature, axis=2).max((1, 2))
+
+
 def maxlogit(logits: Floats) -> Floats:
     """Largest logit; of cosines the same ranking."""
     return logits.max(1)

@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from simnl.data.outliers import Outliers
 from simnl.metrics import published
-from simnl.metrics.classification import accuracy
-from simnl.metrics.detection import auroc, measures, oscr
+from simnl.metrics.classification import Floats, accuracy
+from simnl.metrics.detection import auroc, ccr_at_fpr, measures, oscr
 from simnl.metrics.names import DEFINITIONS
 from simnl.metrics.scores import maxlogit
+from simnl.runs.extra_scores import ExtraScores, prepare
 from simnl.runs.open_set import Detectors, Scored, fit_detectors, score
 from simnl.runs.outliers import build_outliers, items_of
 from simnl.runs.record import FILE as RECORD
@@ -32,47 +34,56 @@ FILE, SCORES = "detection.json", "outliers.safetensors"
 SCHEMA = 1
 KNOWN = "known"
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # lambda, of the ablation of the negative side
+CCR = {"ccr_at_fpr1": 0.01, "ccr_at_fpr10": 0.1}  # known, right and accepted, where so many unknown ones are (OpenOOD)
 KEYS = ("config_hash", "seed", "accuracy")
 ADVICE = "Run the method's ood.sh again."
 
 
-def detect(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def detect(
+    record: Mapping[str, Any], names: Sequence[str], scores: Sequence[str] = (), wordnet: str = ""
+) -> dict[str, Any]:
     """Score the test images of a run and sets of outliers, and write the figures beside the record.
 
     Args:
         record: the record of a finished run, with its `path`.
         names: the names of the sets of outliers (`simnl.runs.outliers.build_outliers`).
+        scores, wordnet: the extra scores, and where their words are (`simnl.runs.extra_scores.prepare`).
 
     Returns:
-        The content of detection.json: `identity`, `detectors` (what was fitted), `accuracy`, `sets` (by name: images,
-        digest of the list, `figures` by score, `ablation` by lambda), `definitions`.
+        The content of detection.json: `identity`, `detectors` (what was fitted), `accuracy`, `extra` (scores that were
+        asked for, those left out with the reason, digest of the words), `own` (scores that the method or the user
+        brings), `sets` (by name: images, digest of the list, `figures` by score, `ablation` by lambda), `definitions`.
 
     Raises:
-        FileNotFoundError, ValueError: see `reload_trainer` and `build_outliers`; or scores are NaN.
+        FileNotFoundError, ValueError: see `reload_trainer`, `prepare` and `build_outliers`; or scores are NaN.
     """
     folder = Path(record["path"]).parent
     trainer = reload_trainer(record)
-    detectors = fit_detectors(trainer)
-    known = score(trainer, trainer.head, trainer.test_loader, detectors)
-    tensors = _tensors(KNOWN, known) | {"right": torch.from_numpy(known.logits.argmax(1) == known.labels)}
+    extra = prepare(trainer, scores, wordnet)
+    detectors = fit_detectors(trainer, extra)
+    test = trainer.dm.dataset.test
+    known = _with_extra(score(trainer, trainer.head, trainer.test_loader, detectors), extra, test)
+    right = known.logits.argmax(1) == known.labels
+    tensors = _tensors(KNOWN, known.scores) | {f"{KNOWN}/right": torch.from_numpy(right)}
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "identity": {key: record[key] for key in KEYS},
         "detectors": asdict(detectors),
         "accuracy": 100 * accuracy(known.logits.argmax(1), known.labels),
         "images": len(known.labels),
+        "inference": trainer.inference_of(trainer.node),
+        "extra": {"asked": sorted(extra.names), "missing": dict(extra.missing), "words": extra.digest},
         "definitions": DEFINITIONS,
         "sets": {},
     }
     for outliers in build_outliers(trainer.cfg, names):
-        stream = trainer.seen_by_head(trainer.inputs.stream(items_of(outliers)))
-        unknown = score(trainer, trainer.head, stream, detectors)
-        content["sets"][outliers.name] = {
-            **about(outliers),
-            "figures": {name: figures(known, unknown, name, detectors) for name in known.scores},
-            "ablation": ablation(known, unknown),
-        }
-        tensors |= _tensors(outliers.name, unknown)
+        items = items_of(outliers)
+        stream = trainer.seen_by_head(trainer.inputs.stream(items))
+        unknown = _with_extra(score(trainer, trainer.head, stream, detectors), extra, items)
+        streamed = extra.at_test_time(test, items)
+        content["own"] = [*known.own, *streamed]
+        content["sets"][outliers.name] = about(outliers) | _of_set(known, unknown, streamed, detectors)
+        tensors |= _tensors(outliers.name, unknown.scores)
     if known.sides is not None:
         content["accuracy_by_share"] = {
             f"{lam:g}": 100 * accuracy(known.sides.mixed(lam).logits.argmax(1), known.labels) for lam in SHARES
@@ -88,19 +99,31 @@ def about(outliers: Outliers) -> dict[str, Any]:
     return {"images": len(outliers.paths), "digest": digest, "distance": outliers.distance}
 
 
-def figures(known: Scored, unknown: Scored, name: str, detectors: Detectors) -> dict[str, Any]:
-    """Figures of one score on one set: our definitions, others' FPR95, OSCR, and what happens at the threshold."""
-    a, b = known.scores[name], unknown.scores[name]
+def _of_set(known: Scored, unknown: Scored, streamed: Mapping[str, tuple[Floats, Floats]], fitted: Detectors) -> dict:
+    """Figures by score, of one image at a time and of the stream, and the ablation."""
     right = known.logits.argmax(1) == known.labels
-    found: dict[str, Any] = measures(a, b)
-    found["fpr95_id_nearest"] = published.fpr95_id_nearest(a, b)
-    found["fpr95_ood_official"] = published.fpr95_ood_official(a, b)
-    found["oscr"] = oscr(a, right, b)
-    if name in detectors.thresholds:
-        threshold = detectors.thresholds[name]
-        found["known_accepted"] = float((a >= threshold).mean())
-        found["known_accepted_and_right"] = float(((a >= threshold) & right).mean())
-        found["unknown_accepted"] = float((b >= threshold).mean())
+    pairs = {name: (known.scores[name], unknown.scores[name]) for name in known.scores} | dict(streamed)
+    found = {name: figures(*pair, right, fitted.thresholds.get(name)) for name, pair in pairs.items()}
+    return {"figures": found, "ablation": ablation(known, unknown)}
+
+
+def figures(known: Floats, unknown: Floats, right: NDArray[np.bool_], threshold: float | None) -> dict[str, Any]:
+    """Figures of one score on one set: our definitions, others' FPR95, and what happens at the threshold.
+
+    Args:
+        known, unknown: scores, (n,) and (m,).
+        right: whether a known image gets its class, (n,).
+        threshold: the least score that counts as known; None: there is none.
+    """
+    found: dict[str, Any] = measures(known, unknown)
+    found["fpr95_id_nearest"] = published.fpr95_id_nearest(known, unknown)
+    found["fpr95_ood_official"] = published.fpr95_ood_official(known, unknown)
+    found["oscr"] = oscr(known, right, unknown)
+    found |= {name: ccr_at_fpr(known, right, unknown, share) for name, share in CCR.items()}
+    if threshold is not None:
+        found["known_accepted"] = float((known >= threshold).mean())
+        found["known_accepted_and_right"] = float(((known >= threshold) & right).mean())
+        found["unknown_accepted"] = float((unknown >= threshold).mean())
     return found
 
 
@@ -112,8 +135,13 @@ def ablation(known: Scored, unknown: Scored) -> dict[str, float]:
     return {f"{lam:g}": auroc(*pair) for lam, pair in pairs.items()}
 
 
-def _tensors(name: str, scored: Scored) -> dict[str, torch.Tensor]:
-    return {f"{name}/{key}": torch.from_numpy(np.ascontiguousarray(value)) for key, value in scored.scores.items()}
+def _with_extra(scored: Scored, extra: ExtraScores, items: Sequence[Any]) -> Scored:
+    more = extra.of(items)
+    return replace(scored, scores={**scored.scores, **more}, own=(*scored.own, *more))
+
+
+def _tensors(name: str, scores: Mapping[str, Floats]) -> dict[str, torch.Tensor]:
+    return {f"{name}/{key}": torch.from_numpy(np.ascontiguousarray(value)) for key, value in scores.items()}
 
 
 def read_detection(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,10 +178,19 @@ def _check_owner(path: Path, identity: object, record: Mapping[str, Any]) -> Non
         raise DamagedError(path, f"is of another run than the {RECORD} beside it", ADVICE)
 
 
-def has_detection(record: Mapping[str, Any], sets: Sequence[Outliers]) -> bool:
-    """True where the run has figures of all these sets, and the sets have the same images as then."""
+def has_detection(
+    record: Mapping[str, Any], sets: Sequence[Outliers], scores: Sequence[str] = (), words: str = ""
+) -> bool:
+    """True where the run has figures of all these sets, which have the same images as then, and of all these scores.
+
+    scores: extra ones, none of which is missing there; words: the digest of the words to use.
+    """
     try:
-        found = read_detection(record)["sets"]
+        content = read_detection(record)
     except (OSError, ValueError):
+        return False
+    found, extra = content["sets"], content.get("extra", {"asked": [], "missing": {}, "words": ""})
+    other_words = words and extra["words"] not in ("", words)
+    if not set(scores) <= set(extra["asked"]) or other_words or (words and set(scores) & set(extra["missing"])):
         return False
     return all(found.get(one.name, {}).get("digest") == about(one)["digest"] for one in sets)

@@ -42,6 +42,7 @@ ABILITIES: dict[str, Callable[[Any], bool]] = {
     "needs a ViT": lambda trainer: trainer.needs_vit,
     "needs CLIP's own text tower": lambda trainer: trainer.needs_text == CLIP_TEXT,
     "learns the image tower's projection, and needs a ViT or CLIP's ResNet": lambda trainer: trainer.before_projection,
+    "reads features of image patches": lambda trainer: trainer.with_patches,
     "can classify classes not seen in training (base to new, cross)": lambda trainer: trainer.base_to_new,
     "has images that stand in there as a fallback": lambda trainer: _has_fallback(trainer, "neighbours"),
     "has the text classifier there as a fallback": lambda trainer: _has_fallback(trainer, "text"),

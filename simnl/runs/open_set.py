@@ -2,7 +2,8 @@
 
 Scores that need a parameter take it from the support. A method with a positive and a negative side chooses its score by
 pseudo-open sets: half of the classes of the support play the unknown ones, and the head is built from the others alone.
-Thresholds are of the images that the protocol allows to select on, which the head has not learned from.
+Thresholds are of known images that the head has not learned from: of the support, each left out in turn, where nothing
+is trained, and else of the images that the protocol allows to select on.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simnl.clip.text import PromptFeatures
-from simnl.fewshot.head import Head
+from simnl.fewshot.head import Head, SearchableHead
+from simnl.fewshot.selection import selection_images
 from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
 from simnl.metrics import scores
 from simnl.metrics.classification import Floats, Integers, checked
 from simnl.metrics.detection import RECALL, auroc
 from simnl.metrics.two_sided import OWN, TWO_SIDED, Sides, conformal_threshold, offset
 from simnl.runs.calibration import steady_temperature
+from simnl.runs.extra_scores import ExtraScores
 
 SPLITS = 5  # pseudo-open sets; split r is drawn by a generator of seed + r
 DEFAULT = "maxlogit"  # the score of methods that have nothing to choose between
+SUPPORT, SELECTION = "support", "selection"  # the images that thresholds are of
+NO_EXTRA = ExtraScores()
 LEAST_CLASSES = 4  # the fewest classes of which half can play the unknown ones
 
 
@@ -40,7 +46,9 @@ class Detectors:
         chosen: the score that pseudo-open sets chose, or the default.
         pseudo_auroc: mean AUROC on pseudo-open sets by score; empty where nothing was chosen.
         temperature: fitted on the selection images; 1 where there are none, or none can be trusted.
-        thresholds: the least value that counts as known, by score; empty without selection images.
+        thresholds: by score, the least value that counts as known; empty where there are no images for it.
+        thresholds_from: `support` (leave-one-out) or `selection`; empty without thresholds. Extra scores, which are
+            built from no support image, always have those of the selection images.
     """
 
     scale: float
@@ -49,30 +57,67 @@ class Detectors:
     pseudo_auroc: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    thresholds_from: str = ""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a head says of images: logits (N, C), labels (N,), its two sides or None, and scores (N,) by name."""
+    """What is said of images: logits (N, C), labels (N,), the head's two sides or None, scores (N,) by name, and those
+    among them that the method or the user brings."""
 
     logits: Floats
     labels: Integers
     sides: Sides | None
     scores: Mapping[str, Floats]
+    own: tuple[str, ...] = ()
 
 
-def fit_detectors(trainer) -> Detectors:
-    """Offset and choice from the support, temperature and thresholds from the selection images. No outlier is seen."""
+def fit_detectors(trainer, extra: ExtraScores = NO_EXTRA) -> Detectors:
+    """Offset and choice from the support, temperature from the selection images, thresholds from either.
+
+    No outlier is seen. A method without training has thresholds of its support images, each scored by a head that was
+    built without it and its turn's images of other classes; else they are of the selection images.
+    """
     detectors = Detectors(trainer.clip.logit_scale)
     if len(trainer.task.support_labels) and has_sides(trainer.head):
         detectors = replace(detectors, **_fitted_on_support(trainer))
-    if not trainer.num_val:
-        return detectors
-    held_out = score(trainer, trainer.head, trainer.validation, detectors)
-    detectors = replace(detectors, temperature=steady_temperature(held_out.logits, held_out.labels)[0].value)
-    held_out = score(trainer, trainer.head, trainer.validation, detectors)
-    thresholds = {name: conformal_threshold(values, RECALL) for name, values in held_out.scores.items()}
-    return replace(detectors, thresholds=thresholds)
+    found, source = {}, ""
+    if trainer.num_val:
+        more = extra.of(selection_images(trainer.cfg, trainer.dm.dataset)) if extra.names else {}
+        held_out = score(trainer, trainer.head, trainer.validation, detectors)
+        detectors = replace(detectors, temperature=steady_temperature(held_out.logits, held_out.labels)[0].value)
+        found, source = {**score(trainer, trainer.head, trainer.validation, detectors).scores, **more}, SELECTION
+    if (
+        trainer.training_free
+        and type(trainer).fit is VLTrainer.fit
+        and (left_out := _left_out_scores(trainer, detectors))
+    ):
+        found, source = {**found, **left_out}, SUPPORT
+    thresholds = {name: conformal_threshold(values, RECALL) for name, values in found.items()}
+    return replace(detectors, thresholds=thresholds, thresholds_from=source)
+
+
+def _left_out_scores(trainer, detectors: Detectors) -> dict[str, Floats]:
+    """Scores of support images by heads that have not seen them, (N,) by name; empty where a class has one image.
+
+    In turn r the r-th image of each class is left out, so there are as many heads as a class has images.
+    """
+    task: FewShotTask = trainer.task
+    labels, classes = task.support_labels.cpu(), torch.arange(task.num_classes)
+    places = torch.zeros_like(labels)
+    for label in labels.unique():
+        places[labels == label] = torch.arange(int((labels == label).sum()))
+    if not len(labels) or len(labels.unique()) < len(classes) or min(labels.bincount()) < 2:
+        return {}
+    parts: list[Mapping[str, Floats]] = []
+    for turn in range(int(places.max()) + 1):
+        rows = places == turn
+        head = trainer.build_head(_part_of(task, classes, ~rows, False), trainer.node).to(trainer.device).eval()
+        if isinstance(head, SearchableHead):
+            head.hparams.update(trainer.head.hparams)
+        batch = {"img": task.support_features[0, rows], "label": labels[rows]}
+        parts.append(score(trainer, head, [batch], detectors).scores)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def has_sides(head: Head) -> bool:
@@ -88,19 +133,22 @@ def score(trainer, head: Head, batches: Iterable[Mapping[str, Tensor]], detector
         ValueError: NaN or infinite logits; the message names the method.
     """
     head.eval()
-    logits, labels, sides, texts = [], [], [], []
+    logits, labels, sides, texts, own = [], [], [], [], []
     for batch in batches:
         images = batch["img"].to(trainer.device)
         logits.append(head(images).double().cpu())
         labels.append(batch["label"].cpu())
         sides.append(_numbers(head, images))
         texts.append(_text_logits(trainer, images))
+        own.append({name: values.double().cpu() for name, values in head.own_scores(images).items()})
     try:
         rows, truth = checked(torch.cat(logits).numpy(), torch.cat(labels).numpy())
     except ValueError as error:
         raise ValueError(f"{type(trainer).__name__} gives logits that cannot be scored: {error}") from error
     found = _sides(head, sides, detectors.scale)
-    return Scored(rows, truth, found, _all_scores(rows, found, _joined(texts), detectors))
+    values = _all_scores(rows, found, _joined(texts), detectors)
+    values |= {name: torch.cat([part[name] for part in own]).numpy() for name in own[0]}
+    return Scored(rows, truth, found, values, tuple(own[0]))
 
 
 def _all_scores(logits: Floats, sides: Sides | None, texts: list[Floats], detectors: Detectors) -> dict[str, Floats]:

@@ -18,6 +18,7 @@ from simnl.fewshot.capabilities import NEW_CLASSES
 from simnl.files import make_cache
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
+from simnl.runs import outlier_sets
 from simnl.runs.yaml_files import read_yaml
 
 
@@ -59,6 +60,8 @@ def _outliers(cfg: CN, name: str) -> Outliers:
         return RENDERED[name](Path(make_cache(cfg.STORE.ROOT)).resolve())
     other = cfg.clone()
     other.defrost()
+    if name in known(outlier_sets.KIND):
+        return outlier_sets.load(outlier_sets.declared(name), cfg.DATASET.ROOT)
     if name == NEW_CLASSES:
         if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
             raise ValueError(
@@ -68,7 +71,7 @@ def _outliers(cfg: CN, name: str) -> Outliers:
         other.DATASET.SUBSAMPLE_CLASSES = "new"
         return _of_dataset(name, build_dataset(other), NEAR)
     if name not in known("datasets"):
-        choices = [NEW_CLASSES, *RENDERED, *known("datasets")]
+        choices = [NEW_CLASSES, *RENDERED, *outlier_sets.names(), *known("datasets")]
         near = difflib.get_close_matches(name, choices, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(

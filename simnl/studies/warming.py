@@ -23,6 +23,7 @@ from simnl.clip.views import ViewSpec
 from simnl.data.wrong_labels import WrongLabels
 from simnl.declarations import loaded, method
 from simnl.errors import describe, is_for_people
+from simnl.fewshot.description import taken_by
 from simnl.fewshot.inputs import FeatureInputs, load_backbone, open_store
 from simnl.fewshot.selection import selection_images
 from simnl.fewshot.support import held_out
@@ -54,9 +55,9 @@ class NoteTaker:
 
 def clip_of(cfg) -> FrozenCLIP:
     """The frozen model of a config as its method sees it; weights are loaded once per process."""
-    early = method(cfg.TRAINER.NAME).before_projection
+    takes = taken_by(method(cfg.TRAINER.NAME))
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-    return load_backbone(cfg.MODEL.BACKBONE, torch.device(device), early)
+    return load_backbone(cfg.MODEL.BACKBONE, torch.device(device), takes)
 
 
 def needs_of(cfg) -> Needs:

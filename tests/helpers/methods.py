@@ -7,6 +7,7 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 from helpers import tiny_vit
 from simnl.clip.model import load_clip
+from simnl.clip.patches import with_patches
 from simnl.clip.projection import before_projection
 from simnl.clip.text import PromptFeatures
 from simnl.config_names import known
@@ -19,16 +20,18 @@ from simnl.runs.config import assemble
 
 CLIP = load_clip("tiny-clip", "bundled")
 HIDDEN_CLIP = before_projection(CLIP)
+PATCH_CLIP = with_patches(CLIP)
 CLASSES, WIDTH, VIEWS = 5, CLIP.embed_dim, 3
 METHODS = known("trainers")
 load_plugins()  # a test file that runs alone needs the methods, too
 
 
-def make_task(shots: int, pixels: bool = False, hidden: bool = False) -> FewShotTask:
+def make_task(shots: int, pixels: bool = False, hidden: bool = False, patches: bool = False) -> FewShotTask:
     """Clustered random features: images, and text near their class means.
 
     pixels: in the place of image features (V, N, D), noise images (V, N, 3, H, W) and a CLIP that takes them.
     hidden: image features (V, N, H) that the image tower's projection turns into those of the plain task.
+    patches: image features (V, N, (1 + G) D), those of the plain task and random ones.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -48,6 +51,9 @@ def make_task(shots: int, pixels: bool = False, hidden: bool = False) -> FewShot
     if hidden:
         clip = HIDDEN_CLIP
         images = (images - HIDDEN_CLIP.image_projection.bias) @ torch.linalg.pinv(HIDDEN_CLIP.image_projection.weight)
+    if patches:
+        clip = PATCH_CLIP
+        images = torch.cat([images, noise(*images.shape[:2], clip.image_dim - WIDTH)], dim=-1)
     templates = ("{} texture.",)  # of dtd, as the trainers of `make_trainer`
     return FewShotTask(images, labels, labels, prompts, names, shots, 50.0, clip, torch.device("cpu"), templates)
 
@@ -63,5 +69,6 @@ def make_trainer(method: str) -> VLTrainer:
 
 def make_head(method: str, shots: int) -> tuple[Head, FewShotTask]:
     trainer = make_trainer(method)
-    task = make_task(shots, pixels=not trainer.image_encoder_frozen, hidden=trainer.before_projection)
+    kinds = {"pixels": not trainer.image_encoder_frozen, "hidden": trainer.before_projection}
+    task = make_task(shots, **kinds, patches=trainer.with_patches)
     return trainer.build_head(task, trainer.node), task

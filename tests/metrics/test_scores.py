@@ -79,6 +79,23 @@ def test_parity(features):
     assert compared == 32 + 24 + 12
 
 
+def test_parity_of_patches(features):
+    tensors, sides, text, _ = features
+    compared = 0
+    for key, expected in tensors.items():
+        base, _, rest = key.partition("/")
+        side, _, rest = rest.partition("/")
+        kind, *more = rest.split("/")
+        if base in ("glmcm_repo", "locoop_repo") and kind != "MCM":
+            t, weight = (float(more[0][1:]), float(more[1].removeprefix("lambda"))) if more else (1.0, 1.0)
+            patches = unit(tensors[f"{side}_local_raw"]).reshape(len(sides[side]), -1, text.shape[1])
+            found = weight * scores.local_mcm(patches @ text.T, t)
+            found = found + scores.mcm(sides[side] @ text.T, t) if kind == "GL-MCM" else found
+            np.testing.assert_allclose(-found, expected, atol=1e-5, err_msg=key)
+            compared += 1
+    assert compared == 10
+
+
 def test_parity_of_words():
     tensors = golden("neglabel")
     sides = {side: unit(tensors[f"{side}_raw"]) for side in ("id", "near", "far")}

@@ -7,11 +7,11 @@ import torch
 
 from dassl.engine import TRAINER_REGISTRY
 from helpers.golden_towers import Recorded, clip, need, optimiser
+from simnl.fewshot.schedule import two_cosines
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.config import assemble
 from trainers.prompt_src import Average, gaussian_weights
-from trainers.two_stage import two_cosines
 
 load_plugins()  # where this file runs alone
 

@@ -10,44 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.detection_runs import make_place, train
 from helpers.images import make_images
 from simnl.data.outliers import RENDERED
-from simnl.locations import CONFIGS
 from simnl.metrics.detection import auroc
 from simnl.results.tables import Request, build, find_records
-from simnl.runs.config import assemble
 from simnl.runs.detection import FILE, SCORES, detect, has_detection, read_detection, read_scores
-from simnl.runs.logs import run_log
 from simnl.runs.open_set import fit_detectors
 from simnl.runs.outliers import build_outliers
 from simnl.runs.reload import reload_trainer
-from simnl.runs.run import run_one
 from simnl.runs.stored_config import read_config
-
-NAMES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis")  # five are known
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("detection")
-    for number, name in enumerate(NAMES):
-        make_images(root / "images" / name, 10, size=16, seed=number)
-    make_images(root / "strangers" / "yeti", 7, size=16, seed=100)
-    return root
-
-
-def train(root: Path, method: str, *options: str) -> dict:
-    settings = {
-        "TRAINER.NAME": method, "DATASET.CONFIG": "imagefolder", "DATASET.NUM_SHOTS": 2, "SEED": 3,
-        "STORE.ROOT": str(root / "cache"), "OUTPUT_DIR": str(root / f"{method}{len(options)}"), "USE_CUDA": False,
-        "DATASET.FOLDER": str(root / "images"), "PROMPTS.POSITIVE": ["a photo of a {}."], "VERBOSE": False,
-        "DATASET.SUBSAMPLE_CLASSES": "base",
-    }  # fmt: skip
-    files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "datasets" / "imagefolder.yaml"]
-    cfg = assemble([*files, CONFIGS / "trainers" / f"{method}.yaml"], ["OPTIM.MAX_EPOCH", "2", *options], settings)
-    with run_log(cfg.OUTPUT_DIR, quiet=True):
-        run_one(cfg)
-    return find_records([cfg.OUTPUT_DIR])[0]
+    return make_place(tmp_path_factory.mktemp("detection"))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +102,8 @@ def test_one_shot_and_few_classes(place):
 def test_a_method_without_sides_has_the_scores_of_its_logits(runs):
     found = detect(runs["ZeroshotCLIP"], ["new"])
     assert found["detectors"] | {"scale": 0} == {
-        "scale": 0, "offset": 0.0, "chosen": "maxlogit", "pseudo_auroc": {}, "temperature": 1.0, "thresholds": {}
+        "scale": 0, "offset": 0.0, "chosen": "maxlogit", "pseudo_auroc": {}, "temperature": 1.0, "thresholds": {},
+        "thresholds_from": "",
     }  # fmt: skip
     assert set(found["sets"]["new"]["figures"]) == {"msp", "maxlogit", "energy", "mcm@T1", "entropy@T1", "msp/T"}
     assert "accuracy_by_share" not in found

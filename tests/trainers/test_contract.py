@@ -15,17 +15,10 @@ from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
-SILENT = (
-    "LinearProbe",
-    "CoOp",
-    "CoCoOp",
-    "JoAPR",
-    "KgCoOp",
-    "NLPrompt",
-    "ProGrad",
-    "TCP",
-)  # before training, of these random features
-STAGED = ("TwoStage",)  # learns its classifier later, in a stage of its own
+SILENT = (  # before training, of these random features
+    "LinearProbe", "CoOp", "CoCoOp", "JoAPR", "KgCoOp", "NLPrompt", "ProGrad", "TCP", "LoCoOp", "LSN", "NegPrompt",
+)  # fmt: skip
+STAGED = ("TwoStage", "NegPrompt")  # learn a part later, in a stage of its own
 
 
 def test_every_config_is_a_registered_method():

@@ -15,6 +15,7 @@ from helpers.naive_towers import insert_first, replace_first, replace_last, unit
 from simnl.clip.deep_prompts import TextPrompts, VisionPrompts
 from simnl.clip.model import load_clip
 from simnl.clip.towers import ImageTower, Tokens
+from simnl.fewshot.schedule import two_cosines
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.config import assemble
@@ -22,7 +23,6 @@ from trainers.maple import MaPLeHead
 from trainers.mmrl import MMRLHead
 from trainers.prompt_src import Average, gaussian_weights
 from trainers.tcp import TCPHead
-from trainers.two_stage import two_cosines
 
 load_plugins()
 NAMES = ("tabby_cat", "dog", "a lake of the north")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from simnl.config_names import check_name
+from simnl.config_names import check_name, known
 
 from .catalogue import BESIDE_THE_PAPER, SOURCES
 
@@ -21,8 +21,14 @@ def chosen(names: Sequence[str], everything: bool, paper: bool = False) -> list[
     if everything:
         return list(SOURCES)
     if not names:
-        raise ValueError(f"Name at least one data set, or give --all. Valid: {', '.join(SOURCES)}.")
+        raise ValueError(
+            f"Name at least one data set, or give --all. Valid: {', '.join(SOURCES)}; sets of "
+            f"unknown images: {', '.join(known('outliers'))}."
+        )
+    outliers = known("outliers")
     for name in names:
+        if name in outliers:
+            continue
         check_name("datasets", name)
         if name == "imagefolder":
             raise ValueError(
@@ -42,7 +48,9 @@ def data_root(given: str, names: Sequence[str]) -> Path:
     """
     root = Path(given).expanduser().absolute()
     for name in names:
-        source = SOURCES[name]
+        source = SOURCES.get(name)
+        if source is None:  # a set of outliers, whose folder may have any name
+            continue
         if root.name == source.folder and not (root / source.folder).exists():
             inside = [piece.target for piece in source.pieces if not piece.above and (root / piece.target).exists()]
             if inside:

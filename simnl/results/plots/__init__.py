@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
 from simnl.results.plots.cost import cost
 from simnl.results.plots.fewshot import fewshot
 from simnl.results.plots.noise import noise
@@ -9,9 +13,17 @@ from simnl.results.plots.optimism import optimism
 from simnl.results.plots.runs import confusion, features
 from simnl.results.plots.sensitivity import sensitivity
 from simnl.results.plots.style import FORMATS, save
+from simnl.results.plots.tradeoff import tradeoff
 from simnl.results.plots.trust import reliability, roc_curves, score_histograms
 
-RECORD_KINDS = {"fewshot": fewshot, "sensitivity": sensitivity, "noise": noise, "cost": cost, "audit": optimism}
+RECORD_KINDS: dict[str, Callable[..., dict[str, Figure]]] = {
+    "fewshot": fewshot,
+    "sensitivity": sensitivity,
+    "noise": noise,
+    "cost": cost,
+    "audit": optimism,
+    "tradeoff": tradeoff,
+}
 RUN_KINDS = {
     "confusion": confusion, "features": features, "reliability": reliability, "roc": roc_curves,
     "scores": score_histograms,

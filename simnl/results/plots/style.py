@@ -38,7 +38,7 @@ METHODS = (  # a method's place here is its look, so new ones go to the end; the
     "TipAdapterF", "CoOp", "TaskRes", "GraphAdapter", "APET", "CLIPAdapter", "TipAdapter", "APE", "CLAP", "CLIPLoRA",
     "CoCoOp", "CrossModalLP", "GDA", "LPPlusPlus", "LinearProbe", "ProKeR", "ZSLP", "MaPLe", "IVLP", "VPT", "TwoStage",
     "CLIPSVD", "PromptSRC", "TCP", "MMRL", "TIMO", "TIMOS", "ReHARK", "TransCLIP", "TDA", "KgCoOp", "ProGrad", "ProLIP",
-    "CCA", "CCAFT", "NLPrompt", "JoAPR", "WithNegative",
+    "CCA", "CCAFT", "NLPrompt", "JoAPR", "WithNegative", "RPL", "LSN", "NegPrompt", "LoCoOp",
 )  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
     "SimNL": {"color": "#D55E00", "marker": "o", "linestyle": "-", "linewidth": 2.2, "zorder": 5},
@@ -145,6 +145,7 @@ def panelled(
     title: str,
     draw: Callable[[Axes, T], None],
     notes: Sequence[str] = (),
+    label: str = "accuracy (%)",
 ) -> Figure:
     """A figure with a panel for each place, and one legend below all of them.
 
@@ -154,6 +155,7 @@ def panelled(
         title: the title of the figure.
         draw: the function that fills the panel of a place.
         notes: sentences below the legend.
+        label: the label of the y axes.
     """
     names = [name for name, _ in looks]
     figure, axes = _panels(len(places), names, title)
@@ -161,7 +163,7 @@ def panelled(
         draw(ax, place)
     grid = axes[0].get_gridspec()
     for ax in axes[:: grid.ncols if grid else 1]:  # the first of each row
-        ax.set_ylabel("accuracy (%)")
+        ax.set_ylabel(label)
     legend_below(figure, [handle(**look) for _, look in looks], names, notes)
     return figure
 

@@ -16,6 +16,7 @@ from simnl.results.tables.ood import ood_tables
 from simnl.results.tables.paired import paired_tables
 from simnl.results.tables.protocols import OPTIMISMS
 from simnl.results.tables.summary import RUNS
+from simnl.results.tables.tradeoff import TRADEOFFS
 from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG
 
 DEFAULT_LAYOUT = "runs"
@@ -50,6 +51,7 @@ LAYOUTS = {
     "cost": Entry(COST.tables, STANDARD),
     "metrics": Entry(METRICS.tables),
     "ood": Entry(ood_tables),
+    "tradeoff": Entry(TRADEOFFS.tables),
     "audit": Entry(OPTIMISMS.tables, STANDARD),
     "datasets": Entry(DATA_SETS.tables, without_records=True),
     "prompts": Entry(PROMPTS.tables, without_records=True),

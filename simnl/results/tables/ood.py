@@ -15,7 +15,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.listing import Listing, figure_of, labelled_runs, mean_line, seeds_text, words
 from simnl.results.tables.model import Table
 from simnl.results.tables.records import by_setting
-from simnl.runs.names import dataset_name
+from simnl.runs.names import dataset_name, display_name
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,17 @@ FIGURES = {
     "auroc": "AUROC", "fpr95_id": "FPR95 (ID)", "fpr95_ood": "FPR95 (OOD)", "aupr_in": "AUPR in",
     "aupr_out": "AUPR out",
 }  # fmt: skip
+CCR = ("ccr_at_fpr1", "ccr_at_fpr10")  # csv: known, right and accepted where 1 % or 10 % of the unknown are
 SHOWN = ("maxlogit", "msp", "mcm@T1", "energy")  # scores with a row in every table; csv has all of them
+NONE = "None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  " + as_typed(
+    "bash scripts/simnl/ood.sh shapes 16"
+)
 CAPTION = [
     "AUROC, FPR95 and AUPR in %. "
     + "; ".join(f"{FIGURES[name]}: {meaning}" for name, meaning in DEFINITIONS.items() if name != "auroc")
     + ".",
-    "A score marked 'chosen' was chosen by pseudo-open sets within the support, and every threshold without outliers. "
+    "A score marked 'chosen' was chosen by pseudo-open sets within the support, and every threshold without outliers; "
+    "one marked 'test-time' learns from the images of this table, known and unknown, without their labels. "
     "Accuracy and ECE are of the known classes, ECE before calibration.",
 ]
 
@@ -41,8 +46,13 @@ def ood_tables(records: Sequence[dict], request: Request) -> list[Table]:
     Raises:
         ValueError: no run has figures of detection.
     """
-    found = [one for record in records for one in _detected(record)]
+    found = detected(records)
     return [*DETECTION.tables(found, request), *SHARES.tables(found, request)]
+
+
+def detected(records: Sequence[dict]) -> list[dict]:
+    """A record for each run and set of outliers, with the figures of each score."""
+    return [one for record in records for one in _detected(record)]
 
 
 def _detected(record: dict) -> list[dict]:
@@ -59,16 +69,20 @@ def _detected(record: dict) -> list[dict]:
     sets: dict[str, dict[str, Any]] = content["sets"]
     shared = {"accuracy": content["accuracy"], "ece": _ece(record)}
     chosen = content["detectors"]["chosen"]
+    missing = content.get("extra", {}).get("missing", {})
+    brought = {"own": content.get("own", []), "missing": missing, "seen": content.get("inference", "inductive")}
     found = [
         {**record, "outliers": name, "sizes": (content["images"], one["images"]), "scores": one["figures"]}
         for name, one in sets.items()
     ]
     far = [one["figures"] for one in sets.values() if one["distance"] == FAR]
     if len(far) > 1:
-        means = {s: {k: mean([one[s][k] for one in far]) for k in FIGURES} for s in far[0]}
+        names = set.intersection(*map(set, far))
+        keys = [key for key in (*FIGURES, *CCR) if all(key in figures for one in far for figures in one.values())]
+        means = {s: {k: mean([one[s][k] for one in far]) for k in keys} for s in far[0] if s in names}
         found.append({**record, "outliers": AVERAGE, "sizes": (content["images"], len(far)), "scores": means})
     by_share = content.get("accuracy_by_share", {})
-    own = {"shared": shared, "chosen": chosen if by_share else "", "by_share": by_share}
+    own = {"shared": shared, "chosen": chosen if by_share else "", "by_share": by_share, **brought}
     return [{**one, **own, "ablation": sets.get(one["outliers"], {}).get("ablation", {})} for one in found]
 
 
@@ -90,7 +104,7 @@ def _line(label: str, runs: Sequence[dict], name: str | None, ci: str) -> dict[s
     """Means of the figures of one score; of the score that each run chose, where `name` is None."""
     singles = [{**run, "figures": {**run["shared"], **run["scores"][name or run["chosen"]]}} for run in runs]
     chosen = " / ".join(sorted({run["chosen"] for run in runs}))
-    line = mean_line("ood", label, singles, ci)
+    line = mean_line("ood", label, singles, ci, own=name in runs[0]["own"])
     return {**line, "outliers": runs[0]["outliers"], "score": name or f"chosen ({chosen})"}
 
 
@@ -101,7 +115,24 @@ def _lines(records: Sequence[dict], request: Request) -> list[dict]:
         lines += [_line(label, runs, name, request.ci) for name in every]
         if all(run["chosen"] for run in runs):
             lines.append(_line(label, runs, None, request.ci))
+        empty = mean_line("ood", label, [{**run, "figures": {}} for run in runs], own=True)
+        absent = sorted({name for run in runs for name in run["missing"]})
+        nothing = dict.fromkeys(["accuracy", "ece", *FIGURES])
+        lines += [{**empty, **nothing, "outliers": runs[0]["outliers"], "score": f"{name}: n/a"} for name in absent]
     return lines
+
+
+def seen_notes(records: Sequence[dict]) -> list[str]:
+    """A sentence on the methods that are not scored as they are tested; none where there are no such."""
+    names = sorted({display_name(one["method"]) for one in records if one["seen"] != "inductive"})
+    many = f"Made for many test images, and scored one image at a time here, but for ECE: {', '.join(names)}."
+    return [many] if names else []
+
+
+def _absent_notes(records: Sequence[dict]) -> list[str]:
+    """Why a score of a method is not there."""
+    found = {(display_name(one["method"]), name, why) for one in records for name, why in one["missing"].items()}
+    return [f"{method}, {name}: n/a ({why})." for method, name, why in sorted(found)]
 
 
 def _images_text(record: dict) -> str:
@@ -122,7 +153,7 @@ DETECTION = Listing(
         "ECE": figure_of("ece", 100),
         **{header: figure_of(name, 100) for name, header in FIGURES.items()},
     },
-    shown=lambda line: line["score"] in SHOWN or line["score"].startswith("chosen"),
+    shown=lambda line: line["own"] or line["score"] in SHOWN or line["score"].startswith("chosen"),
     title=lambda records, request: common.titled(
         f"{dataset_name(records[0]['dataset'])} against {records[0]['outliers']}, "
         f"{common.shots_title(records[0]['shots'])}",
@@ -133,9 +164,10 @@ DETECTION = Listing(
         _images_text(records[0]),
         *CAPTION,
         seeds_text(lines),
+        *_absent_notes(records),
+        *seen_notes(records),
     ],
-    missing="None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  "
-    + as_typed("bash scripts/simnl/ood.sh shapes 16"),
+    missing=NONE,
 )
 
 

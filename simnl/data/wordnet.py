@@ -1,0 +1,106 @@
+"""Nouns and adjectives: WordNet's own files, lists of its lexicographer files, or a list of one's own.
+
+Nothing is downloaded. What is understood of WORDNET, or where nltk and Debian put WordNet:
+
+    a folder with data.noun and data.adj        WordNet's data base (wndb(5WN))
+    a folder with noun.*.txt and adj.*.txt      one word in a line, a file for each lexicographer file
+    a text file                                 one word in a line, all of them nouns
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+NOUN_FILES = (
+    "Tops", "act", "animal", "artifact", "attribute", "body", "cognition", "communication", "event", "feeling", "food",
+    "group", "location", "motive", "object", "person", "phenomenon", "plant", "possession", "process", "quantity",
+    "relation", "shape", "state", "substance", "time",
+)  # fmt: skip
+FILES = {  # lexicographer files by their numbers, of nouns and adjectives (lexnames(5WN))
+    "noun": dict(enumerate(NOUN_FILES, 3)),
+    "adj": {0: "all", 1: "pert", 44: "ppl"},
+}
+DEBIAN = Path("/usr/share/wordnet")
+ADVICE = (
+    "set WORDNET to the folder of its files data.noun and data.adj (`python -m nltk.downloader wordnet` and Debian's "
+    "package wordnet-base have them), or to a text file with one word in a line"
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words by kind (`noun`, `adj`): pairs of a word and its lexicographer file, e.g. ("otter", "noun.animal")."""
+
+    kinds: dict[str, tuple[tuple[str, str], ...]]
+
+    def of(self, kind: str, without: Iterable[str] = ()) -> list[str]:
+        """The distinct words of a kind that are in a file other than those `without`, in order."""
+        left_out = set(without)
+        return list(dict.fromkeys(word for word, file in self.kinds[kind] if file not in left_out))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all words with their files."""
+        return hashlib.sha256(repr(sorted(self.kinds.items())).encode()).hexdigest()
+
+
+def read_words(place: str = "") -> Words:
+    """The words at a place, or where nltk and Debian put them; nouns in the order of files' names and lines.
+
+    Raises:
+        FileNotFoundError: there are none; the message says what to do.
+        ValueError: files that hold no words, or cannot be read as text.
+    """
+    where = _place(place)
+    try:
+        if where.is_file():
+            kinds = {"noun": tuple((line, "noun") for line in _lines(where)), "adj": ()}
+        elif (where / "data.noun").is_file():
+            kinds = {kind: tuple(sorted(_entries(where / f"data.{kind}", kind), key=lambda e: e[1])) for kind in FILES}
+        else:
+            kinds = {kind: tuple(_listed(where, kind)) for kind in FILES}
+    except UnicodeDecodeError as error:
+        raise ValueError(f"WORDNET: {where} is no UTF-8 text. Please {ADVICE}.") from error
+    if not any(kinds.values()):
+        raise ValueError(f"WORDNET: there are no words in {where}. Please {ADVICE}.")
+    return Words(kinds)
+
+
+def _place(place: str) -> Path:
+    if place:
+        found = Path(place).expanduser()
+        if not found.exists():
+            raise FileNotFoundError(f"WORDNET: {found} does not exist. Please {ADVICE}.")
+        return found
+    nltk = [*filter(None, os.environ.get("NLTK_DATA", "").split(os.pathsep)), "~/nltk_data"]
+    nltk += ["/usr/share/nltk_data", "/usr/local/share/nltk_data", "/usr/lib/nltk_data", "/usr/local/lib/nltk_data"]
+    for folder in (*(Path(top).expanduser() / "corpora" / "wordnet" for top in nltk), DEBIAN):
+        if (folder / "data.noun").is_file():
+            return folder
+    raise FileNotFoundError(f"WordNet is not here: {ADVICE}.")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            yield line.strip()
+
+
+def _listed(folder: Path, kind: str) -> Iterator[tuple[str, str]]:
+    for path in sorted(folder.glob(f"{kind}.*.txt")):
+        yield from ((line, path.stem) for line in _lines(path))
+
+
+def _entries(path: Path, kind: str) -> Iterator[tuple[str, str]]:
+    """The words of a data file, whose lines are `offset file type count(hex) (word id)* ...`; a licence has blanks."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        fields = line.split()
+        if line.startswith(" ") or len(fields) < 4:
+            continue
+        file = f"{kind}.{FILES[kind].get(int(fields[1]), fields[1])}"
+        for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]:
+            yield word.partition("(")[0], file  # an adjective may say where it stands: galore(ip)

@@ -1,0 +1,248 @@
+"""Scores that need more than a head's logits: patches (GL-MCM), and words that are no class (NegLabel, CSP, AdaNeg).
+
+They are asked for by name. What they need is prepared once for a run, before any outlier is scored; where it is absent
+the score is left out, with the reason. Constants: configs/scores.yaml.
+
+    gl_mcm, l_mcm   patches and images against the method's own text features, or else those of the templates
+    neglabel, csp   images against the frozen texts of classes and of far words; the same for every method
+    adaneg          as these, moved by the test images, known and unknown ones in one stream: a test-time method
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from simnl.clip.model import FrozenCLIP
+from simnl.clip.patches import with_patches
+from simnl.clip.store import FeatureStore
+from simnl.clip.text import PromptSet, class_weights, readable
+from simnl.clip.views import ViewSpec
+from simnl.data.wordnet import Words, read_words
+from simnl.fewshot.inputs import load_backbone, open_store
+from simnl.locations import CONFIGS
+from simnl.metrics.ada_neg import AdaNeg
+from simnl.metrics.scores import Floats, local_mcm, mcm
+from simnl.metrics.word_scores import Integers, farthest, grouped, grouping
+from simnl.runs.yaml_files import read_yaml
+
+PATCH_SCORES, WORD_SCORES, ADANEG = ("gl_mcm",), ("neglabel", "csp"), "adaneg"
+EXTRA = (*PATCH_SCORES, *WORD_SCORES, ADANEG)
+Stream = Callable[[Sequence[Any]], Iterator[torch.Tensor]]
+MARK = " (test-time)"  # behind the name of a score that depends on the stream of test images
+
+
+@dataclass(frozen=True)
+class FarWords:
+    """Unit texts of classes (C, D) and of kept words (W, D), and the groups of the latter."""
+
+    classes: Floats
+    words: Floats
+    order: Integers
+    groups: int
+
+
+@dataclass(frozen=True)
+class PatchSide:
+    """Patches against texts. rows: items to features with patches, chunk by chunk; texts: unit, (C, D)."""
+
+    rows: Stream
+    texts: Floats
+
+    def scores(self, items: Sequence[Any]) -> dict[str, Floats]:
+        """`gl_mcm` and `l_mcm`, (N,)."""
+        parts = [self._of(chunk) for chunk in self.rows(items)]
+        whole, local = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return {"gl_mcm": whole + constants("GL_MCM")["WEIGHT"] * local, "l_mcm": local}
+
+    def _of(self, rows: torch.Tensor) -> tuple[Floats, Floats]:
+        """MCM of images and of their patches, (N,) each. rows: (N, (1 + G) D)."""
+        unit = F.normalize(rows.unflatten(1, (-1, self.texts.shape[1])), dim=-1).double().numpy()
+        cosines = unit @ self.texts.T
+        return mcm(cosines[:, 0]), local_mcm(cosines[:, 1:])
+
+
+@dataclass(frozen=True)
+class WordSide:
+    """Images against words. rows: items to features, chunk by chunk; far: by score; scale: s; seed: of the run."""
+
+    rows: Stream
+    far: Mapping[str, FarWords]
+    scale: float
+    seed: int
+
+    def scores(self, items: Sequence[Any]) -> dict[str, Floats]:
+        """`neglabel` and `csp`, (N,), as far as they are prepared."""
+        far = {name: self.far[name] for name in WORD_SCORES if name in self.far}
+        images = self._images(items) if far else np.zeros(0)
+        logits = {name: (self.scale * images @ f.classes.T, self.scale * images @ f.words.T) for name, f in far.items()}
+        return {name: grouped(*logits[name], f.order, f.groups) for name, f in far.items()}
+
+    def at_test_time(self, known: Sequence[Any], unknown: Sequence[Any]) -> dict[str, tuple[Floats, Floats]]:
+        """`adaneg` of known and of unknown images in one stream, whose order is a function of the seed."""
+        if ADANEG not in self.far:
+            return {}
+        far, node = self.far[ADANEG], constants("ADANEG")
+        memory = AdaNeg(
+            far.classes, far.words, far.order, far.groups, self.scale,
+            node["MEMORY"], node["THRESHOLD"], node["GAP"], node["WEIGHT"],
+        )  # fmt: skip
+        images = np.concatenate([self._images(known), self._images(unknown)])
+        order = np.random.default_rng(self.seed).permutation(len(images))
+        scores = np.empty(len(images))
+        scores[order] = memory.scores(images[order], node["BATCH"])
+        return {f"{ADANEG}{MARK}": (scores[: len(known)], scores[len(known) :])}
+
+    def _images(self, items: Sequence[Any]) -> Floats:
+        return np.concatenate([F.normalize(chunk, dim=-1).double().numpy() for chunk in self.rows(items)])
+
+
+@dataclass(frozen=True)
+class ExtraScores:
+    """The extra scores of a run.
+
+    Attributes:
+        names: those that were asked for.
+        missing: why a score is left out, by its name.
+        patches, words: what they come from; None: no such score.
+        digest: of all words; empty where none are used.
+    """
+
+    names: Sequence[str] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    patches: PatchSide | None = None
+    words: WordSide | None = None
+    digest: str = ""
+
+    def of(self, items: Sequence[Any]) -> dict[str, Floats]:
+        """Scores (N,) of images one at a time, by name. items: with `impath`."""
+        return {
+            name: values for side in (self.patches, self.words) if side for name, values in side.scores(items).items()
+        }
+
+    def at_test_time(self, known: Sequence[Any], unknown: Sequence[Any]) -> dict[str, tuple[Floats, Floats]]:
+        """Scores of known (N,) and of unknown images (M,) that depend on both, by name."""
+        return self.words.at_test_time(known, unknown) if self.words else {}
+
+
+def constants(name: str) -> dict[str, Any]:
+    """The constants of a score, a node of configs/scores.yaml."""
+    content: Any = read_yaml(CONFIGS / "scores.yaml")
+    return content[name]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """See that there are such scores.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    unknown = [name for name in names if name not in EXTRA]
+    if unknown:
+        raise ValueError(f"SCORES: there is no score '{unknown[0]}'. Choose from {', '.join(EXTRA)}, or `all`.")
+
+
+def prepare(trainer, names: Sequence[str], wordnet: str = "") -> ExtraScores:
+    """What the scores of these names need for the run of a trainer; no image of a test or of outliers is looked at.
+
+    wordnet: where words are (`simnl.data.wordnet`).
+
+    Raises:
+        ValueError: an unknown name, or words that cannot be read; FileNotFoundError: `wordnet` names nothing.
+    """
+    check_names(names)
+    if not names:
+        return ExtraScores()
+    clip = load_backbone(trainer.cfg.MODEL.BACKBONE, trainer.device)
+    missing: dict[str, str] = {}
+    patches = _patch_side(trainer, clip, missing) if set(names) & set(PATCH_SCORES) else None
+    wanted, words, digest = [name for name in names if name not in PATCH_SCORES], None, ""
+    if wanted:
+        try:
+            found = read_words(wordnet)
+            words, digest = _word_side(trainer, clip, wanted, found, missing), found.digest
+        except FileNotFoundError as error:
+            if wordnet:
+                raise
+            missing |= dict.fromkeys(wanted, str(error).rstrip("."))
+    return ExtraScores(tuple(names), missing, patches, words, digest)
+
+
+def _stream(store: FeatureStore) -> Stream:
+    view = ViewSpec.test(store.clip.preprocess)
+    return lambda items: (chunk[0] for chunk in store.stream([item.impath for item in items], view))
+
+
+def _patch_side(trainer, clip: FrozenCLIP, missing: dict[str, str]) -> PatchSide | None:
+    name = PATCH_SCORES[0]
+    if not trainer.image_encoder_frozen or trainer.before_projection:
+        missing[name] = "the method changes the image tower, and patches are those of the frozen one"
+        return None
+    with torch.no_grad():
+        texts = trainer.head.texts()
+    if texts is None and "template" not in trainer.task.prompts:
+        missing[name] = "the method has no text features"
+        return None
+    try:
+        store = open_store(trainer.cfg, with_patches(clip), progress=trainer.cfg.VERBOSE)
+    except ValueError as error:
+        missing[name] = str(error).rstrip(".")
+        return None
+    texts = trainer.task.text_features("template") if texts is None else texts
+    return PatchSide(_stream(store), texts.double().cpu().numpy())
+
+
+def _word_side(
+    trainer, clip: FrozenCLIP, names: Sequence[str], words: Words, missing: dict[str, str]
+) -> WordSide | None:
+    store, far = open_store(trainer.cfg, clip, progress=trainer.cfg.VERBOSE), {}
+    for name in names:
+        try:
+            far[name] = far_words(store, constants(name.upper()), list(map(readable, trainer.classnames)), words)
+        except ValueError as error:
+            missing[name] = str(error)
+    return WordSide(_stream(store), far, clip.logit_scale, trainer.cfg.SEED) if far else None
+
+
+def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[str], words: Words) -> FarWords:
+    """The words that are farthest from the classes, nouns and adjectives apart.
+
+    Args:
+        store: encodes and keeps texts.
+        node: constants of the score.
+        classes: C names.
+        words: nouns, then adjectives that are no nouns.
+
+    Raises:
+        ValueError: so few words that none is left.
+    """
+    nouns, adjectives = (words.of(kind, node.get("WITHOUT", ())) for kind in ("noun", "adj"))
+    adjectives = [word for word in adjectives if word not in set(nouns)]
+    if "SUPERCLASSES" in node:  # CSP, in whose sentences `_` is a blank
+        draw = random.Random(0)
+        nouns = list(map(readable, nouns))
+        adjectives = [f"{readable(word)} {draw.choice(node['SUPERCLASSES'])}" for word in adjectives]
+    known, kept, total = _texts(store, node["CLASSES"], classes), [], len(nouns) + len(adjectives)
+    for part, templates in ((nouns, node.get("NOUNS", node["CLASSES"])), (adjectives, node["ADJECTIVES"])):
+        if part:
+            texts = _texts(store, templates, part)
+            rows = farthest(texts, known, node["SHARE"], node.get("CEILING"))
+            kept.append(texts[rows[: node["MOST"] * len(part) // total if "MOST" in node else None]])
+    far = np.concatenate(kept) if kept else known[:0]
+    if not len(far):
+        raise ValueError(f"of {total} words none is left, as a share of {node['SHARE']} is kept; give more words")
+    groups = min(node["GROUPS"], len(far))
+    return FarWords(known, far, grouping(len(far), groups), groups)
+
+
+def _texts(store: FeatureStore, templates: Sequence[str], words: Sequence[str]) -> Floats:
+    """Unit texts (W, D) of words: the mean over templates of raw features."""
+    prompts = PromptSet.from_sentences([[template.format(word) for template in templates] for word in words])
+    features = store.texts(prompts.prompts)
+    return class_weights(features, torch.tensor(prompts.classes), len(words), "mean-normalize").double().numpy()

@@ -1,0 +1,122 @@
+"""Scores by patches and by words in a run: what they are made of and depend on, and what is said without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.detection_runs import make_place, train
+from helpers.images import make_images
+from simnl.clip.patches import with_patches
+from simnl.data import wordnet
+from simnl.fewshot.inputs import load_backbone
+from simnl.metrics.two_sided import conformal_threshold
+from simnl.results.plots import RECORD_KINDS
+from simnl.results.tables import Request, build
+from simnl.runs.detection import detect, has_detection, read_scores
+from simnl.runs.extra_scores import EXTRA, prepare
+from simnl.runs.open_set import fit_detectors
+from simnl.runs.outliers import build_outliers
+from simnl.runs.reload import reload_trainer
+from simnl.runs.stored_config import read_config
+
+WORDS = ("otter", "sea_otter", "oak", "elm", "violin", "granite", "river", "anger", "square", "moon")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    root = make_place(tmp_path_factory.mktemp("extra"))
+    (root / "words.txt").write_text("\n".join(WORDS))
+    return root
+
+
+@pytest.fixture(scope="module")
+def one(place) -> dict:
+    return train(place, "TipAdapter")
+
+
+def test_all_of_them(one, place, tmp_path):
+    words = str(place / "words.txt")
+    first = detect(one, ["new"], EXTRA, words)
+    streamed = "adaneg (test-time)"
+    assert first["own"] == ["gl_mcm", "l_mcm", "neglabel", "csp", streamed]
+    scores, _ = read_scores(one)
+    assert {"gl_mcm", "neglabel", "csp"} <= set(scores["known"]) & set(first["detectors"]["thresholds"])
+    assert streamed not in first["detectors"]["thresholds"]  # it depends on the outliers
+    np.testing.assert_allclose(scores["new"]["gl_mcm"] - scores["new"]["l_mcm"], whole_images(one), atol=2e-4)
+    sets = build_outliers(read_config(Path(one["path"]).parent), ["new"])
+    digest = first["extra"]["words"]
+    assert has_detection(one, sets, EXTRA, digest)
+    assert not has_detection(one, sets, EXTRA, "of other words")
+    make_images(tmp_path / "others" / "kraken", 11, size=16, seed=101)
+    second = detect(one, [f"{tmp_path}/others"], EXTRA, words)
+    assert (first["detectors"], first["accuracy"]) == (second["detectors"], second["accuracy"])
+    again, _ = read_scores(one)
+    assert all(np.array_equal(scores["known"][name], again["known"][name]) for name in scores["known"])
+    assert any(line["score"] == streamed for line in build("ood", [one], Request())[0].tidy)
+    found = second["sets"]["others"]["figures"]["energy"]["auroc"]
+    assert build("tradeoff", [one], Request())[0].tidy[0]["others: energy"] == pytest.approx(found)
+    (figure,) = RECORD_KINDS["tradeoff"]([one]).values()
+    ((x,), (y,)) = figure.axes[0].lines[0].get_data()
+    assert (x, y) == (pytest.approx(second["accuracy"]), pytest.approx(100 * found))
+    with pytest.raises(ValueError, match="has the score 'enrgy'"):
+        RECORD_KINDS["tradeoff"]([one], score="enrgy")
+
+
+def whole_images(record: dict) -> np.ndarray:
+    """MCM at temperature 1 of the new classes' images, with the templates' texts, from the frozen CLIP."""
+    trainer = reload_trainer(record)
+    clip = with_patches(load_backbone(trainer.cfg.MODEL.BACKBONE, trainer.device))
+    texts = trainer.task.text_features("template")
+    (outliers,) = build_outliers(trainer.cfg, ["new"])
+    features = trainer.store.images(outliers.paths, trainer.inputs.test_view)[0]
+    assert clip.image_dim == 2 * features.shape[1]
+    return torch.nn.functional.normalize(features, dim=-1).matmul(texts.T).softmax(1).amax(1).numpy()
+
+
+def test_without_words_the_table_says_why(one, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NLTK_DATA", raising=False)
+    monkeypatch.setattr(wordnet, "DEBIAN", tmp_path / "none")
+    found = detect(one, ["new"], ["neglabel"])
+    assert found["own"] == []
+    table = build("ood", [one], Request())[0]
+    assert any(", neglabel: n/a (WordNet is not here: set WORDNET" in line for line in table.caption)
+    assert "neglabel: n/a" in [row[1].text for row in table.blocks[0].rows]
+
+
+def test_names_and_methods_that_have_no_such_score(one, place):
+    trainer = reload_trainer(one)
+    with pytest.raises(
+        ValueError, match="SCORES: there is no score 'glmcm'. Choose from gl_mcm, neglabel, csp, adaneg"
+    ):
+        prepare(trainer, ["glmcm"])
+    trainer.image_encoder_frozen = False
+    assert prepare(trainer, ["gl_mcm"]).missing == {
+        "gl_mcm": "the method changes the image tower, and patches are those of the frozen one"
+    }
+    (place / "few.txt").write_text("otter\n")
+    assert "of 1 words none is left" in prepare(trainer, ["csp"], str(place / "few.txt")).missing["csp"]
+
+
+def test_thresholds_without_training_are_of_support_images_left_out(one):
+    trainer = reload_trainer(one)
+    found = fit_detectors(trainer)
+    assert found.thresholds_from == "support"
+    task, scores = trainer.task, []
+    for turn in (0, 1):  # two shots
+        out = torch.arange(len(task.support_labels)) % 2 == turn
+        kept = replace(
+            task, support_features=task.support_features[:, ~out], support_labels=task.support_labels[~out],
+            support_classes=task.support_classes[~out], num_shots=1,
+        )  # fmt: skip
+        head = trainer.build_head(kept, trainer.node).eval()
+        head.hparams.update(trainer.head.hparams)
+        scores += head(task.support_features[0, out]).max(1).values.double().tolist()
+    assert found.thresholds["maxlogit"] == pytest.approx(conformal_threshold(np.array(scores), 0.95), abs=1e-5)
+    seen = float(trainer.head(task.support_features[0]).max(1).values.min())
+    assert found.thresholds["maxlogit"] < seen  # a cached key recognises itself

@@ -1,0 +1,127 @@
+"""LoCoOp: CoOp that keeps patches which do not look like an image's class away from all classes.
+
+    t_c    = norm(text([v_1] ... [v_M] [class c] .))
+    logits = s f . t_c                              f the unit image feature, s the model's logit scale
+    p_gc   = softmax_c(s f_g . t_c)                 f_g the unit feature of patch g
+    loss   = CE + w mean over selected patches of sum_c p_gc log(p_gc + 1e-5)
+    selected: the patches of an image among whose K most likely classes its own one is not; none: the term is 0
+
+Both towers are frozen. M context vectors of the text tower's width W are learned, which are one set for all classes.
+Minus the entropy is what the second term adds up, so the selected patches' classes become equally likely. Patches come
+from a store of their own (`simnl.clip.patches`). `gl_mcm` and `l_mcm` of the open-set tables are its scores.
+
+Source: Miyai et al., "LoCoOp: Few-Shot Out-of-Distribution Detection via Prompt Learning", NeurIPS 2023,
+arXiv:2306.01293, and the authors' released code.
+Differences from the authors' code: numbers are in float32 but for stored features, which are in half precision; there,
+all are in half precision. K is 200 on ImageNet, as there; for other numbers of classes C it is round(C / 5), at least 1
+(their README asks for another K and says no rule). Views are stored, as for all methods; `official` has a new one in
+every epoch.
+Parity: tests/parity/test_detectors.py compares with recorded outputs of the authors' code;
+tests/trainers/test_negative_prompts.py has the formulas in float64.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+from simnl.clip.patches import image_and_patches
+from simnl.clip.prompt_learning import LearnedPrompts, TextTower
+from simnl.fewshot.head import ClassifierHead
+from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.task import FewShotTask
+from simnl.fewshot.trainer import VLTrainer
+
+TINY = 1e-5  # within the logarithm
+
+
+def patch_entropy_loss(logits: Tensor, labels: Tensor, most_likely: int) -> Tensor:
+    """Minus the mean entropy of the patches that do not look like their image's class; 0 where there is none.
+
+    Args:
+        logits: s f_g . t_c, (B, G, C).
+        labels: (B,) int64.
+        most_likely: K; C or more selects no patch.
+    """
+    p = logits.softmax(-1)
+    near = p.topk(min(most_likely, p.shape[-1]), dim=-1).indices
+    selected = (near != labels[:, None, None]).all(-1).to(p.dtype)
+    terms = (p * (p + TINY).log()).sum(-1)
+    return (selected * terms).sum() / selected.sum().clamp(min=1)
+
+
+class FirstOfRow(ClassifierHead):
+    """A classifier on rows of `simnl.clip.patches`, of which it reads the image's own feature."""
+
+    def cosines(self, features: Tensor) -> Tensor:
+        """As in the base."""
+        return super().cosines(features[:, : self.classifier.shape[1]])
+
+
+class LoCoOpHead(PromptHead):
+    """Learned prompts on features of images and of patches.
+
+    Args:
+        weight: w.
+        most_likely: K.
+        inputs: of `PromptHead`.
+    """
+
+    def __init__(self, weight: float, most_likely: int, **inputs):
+        super().__init__(**inputs)
+        self.weight, self.most_likely = weight, most_likely
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw features of images and patches (B, (1 + G) D) to logits (B, C)."""
+        text = self.text_features()
+        return self.logits(features[:, : text.shape[1]], text)
+
+    def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy, and the weighted term of patches."""
+        text = self.text_features()
+        image, patches = image_and_patches(features, text.shape[1])
+        entropy = patch_entropy_loss(self.logits(patches, text), labels, self.most_likely)
+        return {"ce": F.cross_entropy(self.logits(image, text), labels), "patches": self.weight * entropy}
+
+    def deployed(self) -> ClassifierHead:
+        """As in the base, on rows that have patches in them."""
+        with torch.no_grad():
+            return FirstOfRow(self.text_features(), self.logit_scale)
+
+
+@TRAINER_REGISTRY.register()
+class LoCoOp(VLTrainer):
+    """The method as a trainer.
+
+    Table row:
+        prediction: s f·norm(text([v_1 … v_M] class c)); CE - w entropy of patches unlike the class
+        learned: context vectors of the prompt
+        parameters: M*W
+        checked: authors' code: loss, gradients; the text tower written out
+    """
+
+    prompt_sets = ()
+    text_features_cached = False
+    with_patches = True
+    base_to_new = True
+
+    @classmethod
+    def default_cfg(cls) -> CN:
+        """N_CTX: M; CTX_INIT: words; WEIGHT: w; MOST_LIKELY: K, 0: round(C / 5); CHUNK: classes at once."""
+        return CN({"N_CTX": 16, "CTX_INIT": "", "WEIGHT": 0.25, "MOST_LIKELY": 0, "CHUNK": 256})
+
+    def build_head(self, task: FewShotTask, cfg: CN) -> LoCoOpHead:
+        """Prompts of the class names around the initial context."""
+        tower = TextTower(task.clip)
+        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
+        return LoCoOpHead(
+            weight=cfg.WEIGHT,
+            most_likely=cfg.MOST_LIKELY or max(1, round(task.num_classes / 5)),
+            prompts=LearnedPrompts(tower, task.classnames, len(context)),
+            context=context,
+            logit_scale=task.logit_scale,
+            chunk=cfg.CHUNK,
+        )
