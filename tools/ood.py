@@ -44,7 +44,7 @@ def usage(method: str) -> str:
     from simnl.plugins import load_plugins
 
     load_plugins()
-    command = f"bash {script_of(method, 'ood.sh')}" if method else "bash scripts/ood.sh"
+    command = f"bash {script_of(method, 'ood.sh') if method else 'scripts/ood.sh'}"
     return as_typed(__doc__.format(command=command, method=method or "each method", rendered=", ".join(RENDERED)))
 
 

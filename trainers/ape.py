@@ -45,7 +45,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache import class_expand
-from simnl.fewshot.head import CacheHead
+from simnl.fewshot.cache_head import CacheHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 

@@ -36,7 +36,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.head import CacheHead, Terms
+from simnl.fewshot.cache_head import CacheHead
+from simnl.fewshot.head import Terms
 from simnl.fewshot.search import Grid, axis, choose, count_grid
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer

@@ -30,7 +30,7 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.fewshot.head import CacheHead
+from simnl.fewshot.cache_head import CacheHead
 from simnl.fewshot.ridge import ridge_coefficients
 from simnl.fewshot.search import Grid, axis
 from simnl.fewshot.task import FewShotTask

@@ -29,7 +29,8 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.adapters import cache_terms
-from simnl.fewshot.head import CacheHead, Terms
+from simnl.fewshot.cache_head import CacheHead
+from simnl.fewshot.head import Terms
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer

@@ -67,12 +67,12 @@ class _WithPatches(nn.Module):
         super().__init__()
         self._images, self.whole = images, model
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
+    def encode_image(self, pixels: Tensor, normalize: bool = False) -> Tensor:
         # Half the disk. They are rounded here, so that what is stored is what the tower gave.
         return self._images(pixels).flatten(1).half()
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
-        return self.whole.encode_text(tokens)
+    def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
+        return self.whole.encode_text(tokens, normalize=False)
 
 
 def with_patches(clip: FrozenCLIP) -> FrozenCLIP:

@@ -86,7 +86,7 @@ def records(tmp_path):
 
 
 # Those of logits and of detection need files beside the records (test_metrics.py, tests/e2e/test_ood.py).
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("metrics", "ood")])
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("metrics", "ood", "tradeoff")])
 def test_every_layout_in_every_format(records, layout):
     tables = build(layout, records, Request())
     latex = render_tables(tables, "latex")

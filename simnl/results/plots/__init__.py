@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from simnl.results.plots.accuracy_auroc import tradeoff
 from simnl.results.plots.cost import cost
 from simnl.results.plots.fewshot import fewshot
 from simnl.results.plots.noise import noise
@@ -13,7 +14,6 @@ from simnl.results.plots.optimism import optimism
 from simnl.results.plots.runs import confusion, features
 from simnl.results.plots.sensitivity import sensitivity
 from simnl.results.plots.style import FORMATS, save
-from simnl.results.plots.tradeoff import tradeoff
 from simnl.results.plots.trust import reliability, roc_curves, score_histograms
 
 RECORD_KINDS: dict[str, Callable[..., dict[str, Figure]]] = {

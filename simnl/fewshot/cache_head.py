@@ -1,0 +1,63 @@
+"""The base of heads with a cache of support images."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from simnl.fewshot.cache import class_sum, shots_if_equal
+from simnl.fewshot.head import SearchableHead
+
+
+class CacheHead(SearchableHead):
+    """The base of heads that have a text classifier beside a cache of support images.
+
+    Args:
+        text: unit text classifier, (C, D).
+        cache_keys: unit rows, (N, D) or of another width.
+        labels: (N,) int64, any order.
+        logit_scale: s.
+        learn_keys: True where the keys are a parameter.
+        hparams: the initial hyper-parameters.
+    """
+
+    text: Tensor
+    labels: Tensor
+    cache_keys: Tensor
+
+    def __init__(
+        self,
+        *,
+        text: Tensor,
+        cache_keys: Tensor,
+        labels: Tensor,
+        logit_scale: float,
+        learn_keys: bool = False,
+        **hparams: float,
+    ):
+        super().__init__(**hparams)
+        self.logit_scale, self.num_classes, self.search_width = logit_scale, len(text), len(cache_keys)
+        self.shots = shots_if_equal(labels, self.num_classes)
+        self.frozen_buffer("text", text)
+        self.frozen_buffer("labels", labels)
+        if learn_keys:
+            self.cache_keys = nn.Parameter(cache_keys.detach().clone())
+        else:
+            self.frozen_buffer("cache_keys", cache_keys)
+
+    def class_sum(self, weights: Tensor) -> Tensor:
+        """Add up the evidence of rows (B, N) for each label, (B, C)."""
+        return class_sum(weights, self.labels, self.num_classes, self.shots)
+
+    @property
+    def support_terms(self) -> tuple[str, ...]:
+        """The cache, of a head that says what its rows weigh."""
+        return () if type(self).row_weights is CacheHead.row_weights else ("cache",)
+
+    def row_weights(self, features: Tensor) -> Tensor:
+        """What each row of the cache weighs for its label before alpha, (B, N), at the hyper-parameters in use."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what the rows of its cache weigh.")
+
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
+        """The evidence that the base class defines: alpha times the weights of the rows whose label is the class."""
+        weights = self.hparams["alpha"] * self.row_weights(features)
+        return weights * (self.labels == classes[:, None])
