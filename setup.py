@@ -21,11 +21,11 @@ def requirements(name: str) -> list[str]:
 
 configs = ["simnl.configs", *(f"simnl.configs.{name}" for name in find_namespace_packages("configs"))]
 engine = [f"simnl._engine.{name}" for name in find_packages("toolbox", include=["dassl*"])]
-export = requirements("requirements-export.txt")
+export, demo = requirements("requirements-export.txt"), requirements("requirements-demo.txt")
 
 setup(
     packages=[*find_packages(include=["simnl*", "trainers*"]), *configs, *engine],
     package_dir=ELSEWHERE,
     install_requires=requirements("requirements.txt"),
-    extras_require={"dev": requirements("requirements-dev.txt") + export, "export": export},
+    extras_require={"dev": requirements("requirements-dev.txt") + export + demo, "export": export, "demo": demo},
 )

@@ -3,6 +3,7 @@
 simnl fit FOLDER HEAD        learn from a folder of pictures, and write what was learned to one file
 simnl predict HEAD PATHS     label pictures with such a file, or with the head of a run
 simnl export HEAD            write such a file down as a program of ONNX or torch.export
+simnl demo [HEAD]            teach and explain on a page of your browser
 simnl --version              say which release this is
 
 `simnl COMMAND --help` explains a command.
@@ -21,6 +22,7 @@ COMMANDS = {  # modules with `run`
     "fit": "simnl.classifier.command",
     "predict": "simnl.predictions.command",
     "export": "simnl.predictions.export_command",
+    "demo": "simnl.demo.command",
 }
 
 

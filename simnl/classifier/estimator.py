@@ -20,6 +20,7 @@ from simnl.classifier import inputs, training
 from simnl.classifier.examples import Examples, dataset_of, divide, read_examples
 from simnl.classifier.isolation import undisturbed
 from simnl.classifier.prediction import PREFIX, Fitted
+from simnl.fewshot.head_file import LoadedHead
 from simnl.fewshot.head_file import load as load_head_file
 from simnl.fewshot.memory import Memory
 from simnl.runs.backbones import TINY_BACKBONE
@@ -152,6 +153,18 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """The label with the highest logit, (N,)."""
         best = self.logits(X).argmax(1)
         return self.classes_[best]
+
+    # ------------------------------------------------------------------ what explanations ask
+
+    @property
+    def head_(self) -> LoadedHead:
+        """The trained head with its description, as `simnl.fewshot.head_file.load` gives it from a file of `save`."""
+        check_is_fitted(self)
+        return self._fitted.loaded
+
+    def encode(self, X) -> torch.Tensor:
+        """What the head takes of pictures or features: raw features (N, D), or pixels of a method that reads those."""
+        return torch.cat(list(self._read(X)))
 
     # ------------------------------------------------------------------ files
 
