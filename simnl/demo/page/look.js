@@ -44,15 +44,16 @@ export function show({ content, labels }) {
     h(
       "div.look",
       {},
-      h("figure", {}, h("img", { src: `pictures/${open}`, alt: picture.name }), h("figcaption.faint", {}, caption(picture, place))),
-      h("div", {}, isNew ? shares(best, labels?.fit) : null, placing(content, place, isNew)),
+      h("figure", {}, h("img", { src: `pictures/${open}`, alt: picture.name }), h("figcaption.faint", {}, caption(picture))),
+      isNew ? shares(best, labels?.fit) : h("p.faint", {}, `This picture teaches “${place.name}”.`),
+      placing(content, place, isNew),
     ),
     isNew && best ? reasons(labels.fit, open) : "",
   );
 }
 
-function caption(picture, place) {
-  return `${picture.name}, ${picture.size.join(" × ")} pixels${place.number ? `, in “${place.name}”` : ""}`;
+function caption(picture) {
+  return `${picture.name}, ${picture.size.join(" × ")} pixels`;
 }
 
 function shares(best, fit) {
