@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from simnl.demo.errors import Refused
 from simnl.demo.guard import Guard
 from simnl.demo.pictures import MAX_FILE, look_at, small_copy_of
-from simnl.demo.session import NEW, Session
+from simnl.demo.session import Session
 from simnl.demo.state import evidence, state_of
 from simnl.demo.teacher import Teacher
 from simnl.escaping import file_name, shortened
@@ -28,8 +28,10 @@ from simnl.files import replacing
 PAGE = Path(__file__).resolve().parent / "page"
 MAX_JSON = 512 * 1024  # bytes
 MAX_HEAD = 512 * 2**20
+DIGITS = 16
 AT_ONCE = 4  # pictures that are read and decoded at once
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+DONE = JSONResponse({})  # the page asks for the state itself
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -79,17 +81,14 @@ class Pages:
     async def state(self, request: Request) -> Response:
         """What is on the page, what the thread does, and labels; without what the page says it has already."""
         query = request.query_params
-        return self._state(query.get("content", ""), query.get("labels", ""))
-
-    def _state(self, content: str = "", labels: str = "") -> Response:
-        return JSONResponse(state_of(self.session, self.teacher, content, labels))
+        return JSONResponse(state_of(self.session, self.teacher, query.get("content", ""), query.get("labels", "")))
 
     async def picture(self, request: Request) -> Response:
         """A small copy of a picture; or move it."""
         number = request.path_params["number"]
         if request.method == "POST":
             self.session.move_picture(number, _whole(await _json(request), "place"))
-            return self._state()
+            return DONE
         with self.session.changed:
             path = self.session.picture(number).small
         if not path.is_file():
@@ -118,7 +117,7 @@ class Pages:
     async def add_class(self, request: Request) -> Response:
         """A further class."""
         self.session.add_class(str((await _json(request)).get("name") or ""))
-        return self._state()
+        return DONE
 
     async def change_class(self, request: Request) -> Response:
         """Rename a class, write sentences about it, or remove it."""
@@ -128,7 +127,7 @@ class Pages:
         else:
             wish = await _json(request)
             self.session.change_class(number, wish.get("name"), wish.get("sentences"))
-        return self._state()
+        return DONE
 
     async def change_settings(self, request: Request) -> Response:
         """Another method, or other prompts."""
@@ -137,21 +136,17 @@ class Pages:
         if method is not None and (model is None or method not in [one.name for one in model.methods]):
             raise Refused(f"There is no method {shortened(str(method))} for this model.")
         self.session.change_settings(method, wish.get("templates"), wish.get("negative"))
-        return self._state()
+        return DONE
 
     async def add_picture(self, request: Request) -> Response:
         """Take a picture: its bytes are the body."""
-        query = request.query_params
-        name = query.get("name", "picture")
-        try:
-            place = int(query.get("place", str(NEW)))
-        except ValueError:
-            raise Refused("place is the number of a class.") from None
+        name = request.query_params.get("name", "picture")
+        place, order = _asked(request, "place"), _asked(request, "order")
         async with self._uploads:
             self.session.check_room(_length(request))
             content = await _body(request, MAX_FILE, f"{shortened(name)} has more than {MAX_FILE // 2**20} MB.")
             looked = await run_in_threadpool(look_at, content, name)
-            picture = await run_in_threadpool(self.session.add_picture, content, looked, name, place)
+            picture = await run_in_threadpool(self.session.add_picture, content, looked, name, place, order)
         return JSONResponse({"number": picture.number, "name": picture.name})
 
     async def remove_pictures(self, request: Request) -> Response:
@@ -160,7 +155,7 @@ class Pages:
         if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
             raise Refused("numbers is a list of the numbers of pictures.")
         self.session.remove_pictures(numbers)
-        return self._state()
+        return DONE
 
     async def head(self, request: Request) -> Response:
         """What was learned, as a file; or use such a file in the place of the classes."""
@@ -173,7 +168,7 @@ class Pages:
             with replacing(path) as temporary:
                 await run_in_threadpool(temporary.write_bytes, content)
             self.session.use_head(path, name)
-            return self._state()
+            return DONE
         with self.session.changed:
             result = self.teacher.result
             if result is None or result.fit.key != self.session.key:
@@ -190,11 +185,19 @@ class Pages:
             result = self.teacher.result
             is_of_head = result is not None and result.fit.key == self.session.key
             self.session.put_head_away(result.fit.head.classnames if take and result and is_of_head else ())
-        return self._state()
+        return DONE
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
     return Route(path, endpoint, methods=list(methods or ("GET",)))
+
+
+def _asked(request: Request, key: str) -> int:
+    """A whole number in the address; 0 where it is not there."""
+    text = request.query_params.get(key, "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
+        raise Refused(f"{key} is a whole number.")
+    return int(text)
 
 
 def _length(request: Request) -> int:

@@ -11,45 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simnl.demo.errors import Refused
+from simnl.demo.items import NEW, Picture, Settings, TaughtClass
 from simnl.demo.lesson import Lesson, check_name, check_prompts
 from simnl.demo.pictures import MAX_PICTURES, MAX_TOTAL, Looked, free_name
 from simnl.escaping import shortened
 
-NEW = 0  # the place of pictures that are to be labelled; all other places are numbers of classes
 MAX_CLASSES = 100
-
-
-@dataclass
-class Picture:
-    """A picture on the page. place: `NEW`, or the number of a class; size: in bytes; shape: (width, height)."""
-
-    number: int
-    name: str
-    path: Path
-    small: Path
-    digest: str
-    size: int
-    shape: tuple[int, int]
-    place: int
-
-
-@dataclass
-class TaughtClass:
-    """A class. sentences: about it, beside the templates."""
-
-    number: int
-    name: str
-    sentences: tuple[str, ...] = ()
-
-
-@dataclass
-class Settings:
-    """How is learned. templates, negative_templates: prompts with {} in the place of a class's name; None: the
-    defaults."""
-
-    method: str = "SimNL"
-    templates: tuple[str, ...] | None = None
-    negative_templates: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -158,7 +125,7 @@ class Session:
             if sum(one.size for one in self.pictures.values()) + size > MAX_TOTAL:
                 raise Refused(f"All pictures together may have {MAX_TOTAL // 2**20} MB: remove some.", 413)
 
-    def add_picture(self, content: bytes, looked: Looked, name: str, place: int) -> Picture:
+    def add_picture(self, content: bytes, looked: Looked, name: str, place: int, order: int = 0) -> Picture:
         """Keep a picture that was decoded.
 
         Raises:
@@ -176,7 +143,7 @@ class Session:
             path.write_bytes(content)
             small.write_bytes(looked.small)
             shape = (looked.width, looked.height)
-            one = Picture(number, kept, path, small, looked.digest, len(content), shape, place)
+            one = Picture(number, kept, path, small, looked.digest, len(content), shape, place, order)
             self.pictures[number] = one
             self._touch(relearn=place != NEW)
             return one
@@ -201,7 +168,7 @@ class Session:
             Refused: there is no such picture.
         """
         with self.changed:
-            found = [self.picture(number) for number in numbers]
+            found = [self.picture(number) for number in dict.fromkeys(numbers)]
             self._drop(found)
             self._touch(relearn=any(one.place != NEW for one in found))
 
@@ -217,7 +184,7 @@ class Session:
 
     def of_place(self, place: int) -> list[Picture]:
         """The pictures of a class, or the new ones, in the order in which they came."""
-        return [one for one in self.pictures.values() if one.place == place]
+        return sorted((one for one in self.pictures.values() if one.place == place), key=lambda one: one.order)
 
     # ------------------------------------------------------------------ head files
 
@@ -262,7 +229,7 @@ class Session:
                 one.small.unlink(missing_ok=True)
             self._removed.clear()
             names = {one.number: one.name for one in self.classes.values()}
-            taught = [one for one in self.pictures.values() if one.place != NEW]
+            taught = [one for number in self.classes for one in self.of_place(number)]
             return Lesson(
                 revision=self.revision,
                 key=self.key,

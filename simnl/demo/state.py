@@ -6,14 +6,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from simnl.demo.errors import Refused
+from simnl.demo.items import NEW, Picture
 from simnl.demo.lesson import MAX_NAME
 from simnl.demo.pictures import FORMATS, MAX_FILE, MAX_PICTURES
-from simnl.demo.session import NEW, Picture, Session
-from simnl.demo.teacher import Result, Teacher
+from simnl.demo.session import Session
+from simnl.demo.teacher import Result, Status, Teacher
 
 if TYPE_CHECKING:
     from simnl.demo.learning import Fit
 
+SETTLED = ("waiting", "ready", "problem")  # phases in which nothing goes on
+CHANGED = Status("working", "Learning…")  # until the thread has looked at a change
 OUTDATED = "This label is out of date: the page has learned anew since. Open the picture again."
 
 
@@ -22,7 +25,10 @@ def state_of(session: Session, teacher: Teacher, content: str = "", labels: str 
     with session.changed:
         result = teacher.result
         is_current = result is not None and result.fit.key == session.key
-        state: dict[str, Any] = {"status": asdict(teacher.status), "current": is_current}
+        status = teacher.status
+        if status.phase in SETTLED and teacher.seen != session.revision:
+            status = CHANGED
+        state: dict[str, Any] = {"status": asdict(status), "current": is_current}
         loaded = teacher.model is not None
         if (version := f"{session.revision}-{loaded}") != content:
             state["content"] = {"version": version, **_content(session, teacher)}

@@ -62,6 +62,7 @@ class Teacher:
         model: the frozen CLIP; None until it is loaded.
         result: the newest one, which may be older than the page; None until something was learned.
         published: counts results.
+        seen: the revision that was dealt with.
     """
 
     def __init__(self, session: Session, setup: Setup):
@@ -70,9 +71,9 @@ class Teacher:
         self.model: Model | None = None
         self.result: Result | None = None
         self.published = 0
+        self.seen = -1
         self._setup = setup
         self._fits = 0
-        self._seen = -1  # the revision that was dealt with
         self._thread = threading.Thread(target=self._run, name="teacher", daemon=True)
 
     def start(self) -> None:
@@ -82,7 +83,8 @@ class Teacher:
     def stop(self, seconds: float) -> bool:
         """End, and wait so long for it; whether it has ended."""
         self.session.close()
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
         return not self._thread.is_alive()
 
     # ------------------------------------------------------------------ in the thread
@@ -97,11 +99,11 @@ class Teacher:
             try:
                 with bars.watched(functools.partial(self._tell, lesson.key)):
                     self._teach(lesson)
-                self._seen = lesson.revision
+                self.seen = lesson.revision
             except Replaced:
                 continue
             except Exception as error:
-                self._seen = lesson.revision
+                self.seen = lesson.revision
                 self._fail("problem", error)
 
     def _load(self) -> bool:
@@ -122,7 +124,7 @@ class Teacher:
         """The page, once it has changed and nothing has been changed for a moment; None where it was closed."""
         changed, session = self.session.changed, self.session
         with changed:
-            changed.wait_for(lambda: session.closed or session.revision != self._seen)
+            changed.wait_for(lambda: session.closed or session.revision != self.seen)
             end = time.monotonic() + PATIENCE
             revision = -1
             while not session.closed and revision != session.revision and time.monotonic() < end:

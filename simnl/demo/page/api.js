@@ -77,13 +77,16 @@ export async function refresh() {
 // Send pictures, a few at a time; the names and reasons of those that were refused.
 export async function upload(files, place) {
   const waiting = [...files];
+  const first = Date.now() * 1000; // they arrive in any order, and keep that in which they were chosen
   const refused = [];
   sending.total += waiting.length;
   const worker = async () => {
     for (let file = waiting.shift(); file; file = waiting.shift()) {
+      const order = first + files.length - waiting.length;
       try {
         check(file);
-        await request(`pictures?place=${place}&name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+        const address = `pictures?place=${place}&order=${order}&name=${encodeURIComponent(file.name)}`;
+        await request(address, { method: "POST", body: file });
       } catch (error) {
         refused.push(error.message);
       }
