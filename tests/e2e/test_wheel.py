@@ -79,7 +79,9 @@ def test_what_is_in_it(wheel):
         assert here
         assert here <= set(names)
     data = [
-        path for path in (REPO / "simnl").rglob("*") if path.suffix in (".safetensors", ".csv", ".j2", ".html", ".css", ".js")
+        path
+        for path in (REPO / "simnl").rglob("*")
+        if path.suffix in (".safetensors", ".csv", ".j2", ".html", ".css", ".js")
     ]
     assert {path.relative_to(REPO).as_posix() for path in data} <= set(names)
     assert {name.split("/")[0] for name in names} == {"simnl", "trainers", f"simnl-{__version__}.dist-info"}
