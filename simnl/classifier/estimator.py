@@ -73,6 +73,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     classes_ : the labels, sorted, (C,).
     classnames_ : their names, in the same order.
     n_features_in_ : D.
+    head_ : the trained head with its description.
     record_ : how it was trained, under the keys of run records: method, seed, shots, protocol (`no-val`, `full-val`
         for validation=(X, y), `fewshot-val` for a share, `held-shot`), num_train, num_val, hparams, num_settings,
         best_epoch, val_accuracy_per_epoch, swept, trainable_parameters, seconds.

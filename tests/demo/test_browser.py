@@ -178,9 +178,9 @@ def test_a_person_teaches_tries_and_corrects(open_tab, tmp_path):
     expect(tab.locator(".answer .label")).to_have_text(["solid heart"])
 
     with tab.expect_download() as download:
-        tab.get_by_role("button", name="Save the head").click()
+        tab.get_by_role("button", name="Save a head file").click()
     assert FewShotClassifier.load(download.value.path(), device="cpu").classnames_ == ["dotted star", "solid heart"]
-    choose(tab, tab.locator("label", has_text="Open a head"), [str(download.value.path())])
+    choose(tab, tab.locator("label", has_text="Open a head file"), [str(download.value.path())])
     expect(tab.locator("#head-panel")).to_contain_text("SimNL on tiny, 2 classes, 4 pictures per class at most.")
     expect(tab.locator(".answer .label")).to_have_text(["solid heart"])
     tab.get_by_role("button", name="Back to my classes").click()
