@@ -29,7 +29,7 @@ from simnl.numbers import argument
 
 HOST = "127.0.0.1"
 PACKAGES = ("starlette", "uvicorn")  # of requirements-demo.txt
-PATIENCE = 3.0  # seconds in which what runs can end by itself
+PATIENCE = 1.5  # seconds in which what runs can end by itself
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -245,6 +245,12 @@ def test_requests_that_are_no_json(page, content):
         assert "is a" in page.post(path, **body).json()["problem"]
 
 
+def test_a_defect_is_told_as_one(page, monkeypatch):
+    monkeypatch.setattr(page.session, "add_class", lambda name: {}["nothing"])
+    answer = page.post("classes")
+    assert (answer.status_code, answer.json()["problem"][:34]) == (500, "A defect stopped this (KeyError). ")
+
+
 def test_five_hundred_at_once(page):
     """All of them are taken, in the order in which they were chosen, but for damaged ones, each of which is named."""
 

@@ -28,8 +28,8 @@ function status() {
   const isProblem = phase === "problem" || phase === "failed";
   by("status").dataset.phase = phase;
   const short = { problem: "Not learned", failed: "Stopped" }[phase] ?? text;
-  setText(by("status-text"), total && phase === "working" ? `${short}: ${done} of ${total}` : short);
-  setText(by("status-more"), phase === "ready" ? learned() : "");
+  setText(by("status-text"), short); // it is read out, and the count beside it is not
+  setText(by("status-more"), total && phase === "working" ? `${done} of ${total}` : phase === "ready" ? learned() : "");
   by("problem").hidden = !isProblem;
   if (isProblem) setText(by("problem"), text);
   const bar = by("progress");
