@@ -3,6 +3,7 @@
 const AT_ONCE = 4; // pictures that are sent at once
 const BUSY = 250; // milliseconds until the next look, while something goes on
 const IDLE = 1500;
+const SOON = 30;
 
 export class Problem extends Error {}
 
@@ -12,10 +13,19 @@ const listeners = [];
 let asking = null;
 let again = false;
 let timer = 0;
+let drawing = 0;
 let lost = false;
 
 export const onChange = (listener) => listeners.push(listener);
-const tell = () => listeners.forEach((listener) => listener(state));
+
+// Draw soon: one drawing shows all that has happened meanwhile.
+function tell() {
+  drawing ||= setTimeout(() => {
+    drawing = 0;
+    listeners.forEach((listener) => listener(state));
+  }, SOON);
+}
+
 export const isLost = () => lost;
 
 async function request(address, options = {}) {
