@@ -179,8 +179,3 @@ def _predictions(fit: Fit, paths: Sequence[str]) -> list[Prediction]:
     inputs = fit.classifier.encode(paths)
     rows = zip(paths, fit.head.probabilities(inputs), inputs, strict=True)
     return [Prediction(*row) for row in rows]
-
-
-def save(fit: Fit, path: Path) -> None:
-    """Write what was learned to a head file."""
-    fit.classifier.save(path)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from simnl.demo.errors import Refused
 from simnl.demo.items import NEW, Picture
-from simnl.demo.lesson import MAX_NAME
-from simnl.demo.pictures import FORMATS, MAX_FILE, MAX_PICTURES
+from simnl.demo.pictures import MAX_FILE
 from simnl.demo.session import Session
 from simnl.demo.teacher import Result, Status, Teacher
 
@@ -42,7 +41,7 @@ def _content(session: Session, teacher: Teacher) -> dict[str, Any]:
     methods = [asdict(method) for method in model.methods] if model else []
     templates, negative = (model.templates, model.negative_templates) if model else ((), ())
     return {
-        "model": {"backbone": model.backbone, "tiny": model.is_tiny, "device": model.device} if model else None,
+        "model": {"backbone": model.backbone, "tiny": model.is_tiny} if model else None,
         "methods": methods,
         "settings": {
             "method": settings.method,
@@ -60,7 +59,7 @@ def _content(session: Session, teacher: Teacher) -> dict[str, Any]:
         ],
         "new": _pictures(session.of_place(NEW)),
         "head": session.head[1] if session.head else None,
-        "limits": {"file": MAX_FILE, "pictures": MAX_PICTURES, "name": MAX_NAME, "formats": list(FORMATS)},
+        "limits": {"file": MAX_FILE},
     }
 
 

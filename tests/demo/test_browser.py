@@ -214,7 +214,7 @@ def test_wishes_that_are_refused(open_tab, tmp_path, served):
     tab.keyboard.press("Tab")
     tab.get_by_label("Method").select_option("Tip-Adapter")
     expect(tab.locator("#templates-wrong")).to_have_text("“a photo” needs {} once, where the name of the class goes.")
-    expect(tab.locator("#method-now")).to_have_text("Tip-Adapter")
+    expect(tab.locator("#method-now")).to_have_text("Tip-Adapter on tiny")
     expect(tab.locator("#negative-field")).to_be_hidden()  # it reads none
     served.stop()
     expect(tab.locator("#problem")).to_have_text("The program has ended. Start it again for a new page.")

@@ -24,7 +24,7 @@ export async function add() {
 }
 
 function make({ number }) {
-  const name = h("input.name", { type: "text", id: `name-${number}`, maxLength: 80, autocomplete: "off", dir: "auto" });
+  const name = h("input.name", { type: "text", autocomplete: "off", dir: "auto" });
   name.setAttribute("aria-label", "Name of the class");
   name.addEventListener("change", async () => {
     const done = await attempt(() => send(`classes/${number}`, { name: name.value }));

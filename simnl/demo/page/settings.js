@@ -42,7 +42,7 @@ export function show({ content, labels, current }) {
   if (content.head !== null) showHead(content.head, current ? labels.fit : null);
 }
 
-function showMethods({ methods, settings }) {
+function showMethods({ methods, settings, model }) {
   const select = by("method");
   select.disabled = methods.length === 0;
   if (select.length !== methods.length) {
@@ -52,7 +52,7 @@ function showMethods({ methods, settings }) {
   }
   setValue(select, settings.method);
   const method = methods.find((one) => one.name === settings.method);
-  setText(by("method-now"), method ? method.title : settings.method);
+  setText(by("method-now"), `${method?.title ?? settings.method}${model ? ` on ${model.backbone}` : ""}`);
   setText(by("method-hint"), method ? `${method.kind}.` : "");
   for (const [name, reads] of [["templates", method?.prompts], ["negative", method?.negative]]) {
     if (by(name).getAttribute("aria-invalid") !== "true") setValue(by(name), settings[name].join("\n"));
