@@ -1,4 +1,4 @@
-"""End-to-end runs share one cache folder, so that the features of `shapes` are encoded once per session."""
+"""End-to-end runs share one cache folder, so that the features of `shapes` are encoded once for all test processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ VARIABLES = (
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # the folder of one test process, or of all
+    (shared / "cache").mkdir(exist_ok=True)
+    return shared / "cache"
 
 
 @pytest.fixture

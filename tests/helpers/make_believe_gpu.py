@@ -30,10 +30,9 @@ import torch._dynamo  # torch loads it on first use, and must not find the stand
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.data import DataLoader
 
-from helpers.gpu_tensor import CPU, GpuTensor, Rules
+from helpers.gpu_tensor import CPU, GpuTensor, Rules, map_tensors, tensors_in
 
 FROM_DATA = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)
 AUTOCAST = torch.autocast
@@ -69,7 +68,7 @@ class _Api(TorchFunctionMode):
 
     def _call(self, func, args, kwargs):
         rules, device = self.rules, kwargs.get("device")
-        ours = [t for t in tree_leaves((args, kwargs)) if isinstance(t, GpuTensor)]
+        ours = [t for t in tensors_in((args, kwargs)) if isinstance(t, GpuTensor)]
         place = None if device is None else rules.place_of(device)
         ambient = place or (ours[0].place if ours else CPU)
         _check_generator(kwargs.get("generator"), ambient)
@@ -85,7 +84,7 @@ class _Api(TorchFunctionMode):
             out = func(*args, **kwargs)
         finally:
             rules.explicit, rules.ambient = before
-        return out if place is None or place == CPU else tree_map_only(Tensor, functools.partial(_on, place), out)
+        return out if place is None or place == CPU else map_tensors(Tensor, functools.partial(_on, place), out)
 
 
 def _on(place: torch.device, tensor: Tensor) -> Tensor:
@@ -108,13 +107,13 @@ class _Kernels(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs, rules = kwargs or {}, self.rules
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        tensors = list(tensors_in((args, kwargs)))
         if any(isinstance(t, GpuTensor) for t in tensors):
             return rules.dispatch(func, args, kwargs)
         out = func(*args, **kwargs)
         if tensors or rules.ambient == CPU:
             return out
-        return tree_map_only(Tensor, functools.partial(_on, rules.ambient), out)
+        return map_tensors(Tensor, functools.partial(_on, rules.ambient), out)
 
 
 class _Generator(GENERATOR):

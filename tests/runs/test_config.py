@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
 from simnl.runs.config import ConfigError, assemble, coerce
 from simnl.runs.identity import config_hash
+from simnl.runs.yaml_files import read_yaml
 
 BACKBONE = CONFIGS / "backbones" / "rn50.yaml"
 DTD = CONFIGS / "datasets" / "dtd.yaml"
@@ -25,15 +25,26 @@ def simnl(*options: str, dataset: Path = DTD, **settings):
 
 
 @pytest.mark.parametrize("trainer", known("trainers"))
-def test_every_trainer_dataset_backbone_loads(trainer):
+def test_every_trainer_loads_with_every_dataset_and_every_backbone(trainer):
     method = CONFIGS / "trainers" / f"{trainer}.yaml"
-    for dataset, backbone in itertools.product(known("datasets"), known("backbones")):
+    pairs = [(dataset, "rn50") for dataset in known("datasets")]
+    pairs += [(dataset, backbone) for dataset in ("imagenet", "shapes") for backbone in known("backbones")]
+    for dataset, backbone in pairs:
         files = [CONFIGS / "backbones" / f"{backbone}.yaml", CONFIGS / "datasets" / f"{dataset}.yaml", method]
         cfg = assemble(files, [], {"TRAINER.NAME": trainer})
         assert cfg.DATASET.NAME
         assert trainer.upper() in cfg.TRAINER
         if backbone == "rn50":
             assemble(files, ["PRESET", "official"], {"TRAINER.NAME": trainer})
+
+
+@pytest.mark.parametrize("trainer", known("trainers"))
+def test_what_any_override_sets_is_a_key_of_the_right_type(trainer):
+    """Whatever the data set, the backbone and the shots: each entry is applied by itself."""
+    method = CONFIGS / "trainers" / f"{trainer}.yaml"
+    for override in read_yaml(method).get("OVERRIDES", []):
+        alone = {key: values[0] if isinstance(values, list) else values for key, values in override["WHEN"].items()}
+        assemble([BACKBONE, DTD, method], [], {"TRAINER.NAME": trainer, **alone})
 
 
 def test_merge_order(tmp_path):
