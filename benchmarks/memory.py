@@ -9,7 +9,7 @@ import torch
 from benchmarks import measure
 from benchmarks.measure import memory_of
 from benchmarks.synthetic import OFFICIAL, make_head, make_problem
-from simnl.fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader
+from simnl.fewshot.loaders import LabelledFeatures, StreamLoader, SupportLoader, ViewProducts
 from simnl.fewshot.search import Grid, axis, count_grid
 from simnl.fewshot.selection import accuracy_over
 
@@ -52,7 +52,7 @@ def run_of(classes: int, shots: int, width: int, views: int, val: int, test: int
             torch.stack(list(head.losses(batch["img"], batch["label"]).values())).sum().backward()
             optimiser.step()
         images = LabelledFeatures(problem.val, problem.val_labels)
-        images.kept = Kept(head.products, head.num_products, problem.val[None])
+        images.kept = ViewProducts(head.products, head.num_products, problem.val[None])
         accuracy_over(head, images, device)
         grid = Grid({"beta": axis(0, 7, 2), "alpha": axis(0, 7, 40), "lam": axis(0.6, 1, 20)})
         count_grid(head, problem.val, problem.val_labels, grid)

@@ -36,7 +36,7 @@ class ImageNetV2(WnidFolders):
         return super().names_of(self._to_wnids(folders, source), source)
 
     def indices_in(self, source: Sequence[str] | None, folders: Sequence[str]) -> list[int] | None:
-        """As for folders named by WordNet id."""
+        """The class indices, as for folders named by WordNet id."""
         return None if source is None else super().indices_in(source, self._to_wnids(folders, source))
 
     def _to_wnids(self, folders: Sequence[str], source: Sequence[str] | None) -> list[str]:

@@ -20,7 +20,7 @@ class OxfordFlowers(FewShotDataset):
     source = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 
     def list_classes(self) -> list[tuple[str, list[str]]]:
-        """From `imagelabels.mat` (label per image, from 1) and `cat_to_name.json` (name of each label)."""
+        """The classes, from `imagelabels.mat` (label per image, from 1) and `cat_to_name.json` (name of each label)."""
         files = {name: self.root / name for name in ("imagelabels.mat", "cat_to_name.json")}
         for path in files.values():
             if not path.is_file():

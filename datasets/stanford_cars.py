@@ -21,7 +21,7 @@ class StanfordCars(FewShotDataset):
     source = "copies of the original archives (the official links are dead: github.com/pytorch/vision/issues/7545)"
 
     def list_classes(self) -> list[tuple[str, list[str]]]:
-        """From the annotations of both image folders: `devkit/*.mat` and `cars_test_annos_withlabels.mat`."""
+        """The classes, from the annotations of both folders: `devkit/*.mat` and `cars_test_annos_withlabels.mat`."""
         meta = self.root / "devkit" / "cars_meta.mat"
         annotations = {
             "cars_train": self.root / "devkit" / "cars_train_annos.mat",

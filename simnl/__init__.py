@@ -19,7 +19,7 @@ __version__ = "0.2.0"
 
 
 def _find_engine() -> None:
-    """Where no `dassl` is installed, take the copy that comes along: in a wheel `_engine`, in a clone `toolbox`."""
+    """Take the copy of `dassl` that comes along where none is installed: `_engine` in a wheel, `toolbox` in a clone."""
     package = Path(__file__).resolve().parent
     if util.find_spec("dassl") is None:
         places = (package / "_engine", package.parent / "toolbox")

@@ -56,7 +56,7 @@ def carry_out() -> int:
     if run is None:
         print(__doc__)
         return 0
-    sys.argv[0] = f"simnl {arguments[0]}"  # which help texts show
+    sys.argv[0] = f"simnl {arguments[0]}"  # the name that help texts show
     return run(arguments[1:])
 
 

@@ -49,7 +49,7 @@ class Lines:
         """Shown on a terminal only."""
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing, because there is nothing to close."""
 
     def _line(self, seconds: float) -> str:
         if not self.total:
@@ -94,10 +94,10 @@ def bar(what: str, total: int | None, unit: str, *, initial: int = 0, shown: boo
     """A context manager with `update(n)` that shows progress on standard error.
 
     Args:
-        what: what is done, e.g. `Encoding images`: every bar says it.
-        total: how many there are; None where that is not known.
-        unit: what is counted, in the singular; `B`: bytes.
-        initial: how many were done before.
+        what: the work that the bar shows, e.g. `Encoding images`.
+        total: the number of units; None where it is not known.
+        unit: the thing that is counted, in the singular; `B`: bytes.
+        initial: the number of units that were done before.
         shown: False: nothing is shown anywhere.
         delay: seconds before a bar appears.
     """

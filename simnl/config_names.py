@@ -53,7 +53,7 @@ def check_name(kind: str, name: str) -> str:
     """The name, if it is a config of the kind.
 
     Raises:
-        ValueError: with the list of what is valid, and the nearest name.
+        ValueError: the message lists what is valid, and the nearest name.
     """
     names = known(kind)
     if name in names:

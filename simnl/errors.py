@@ -79,7 +79,7 @@ def is_for_people(error: BaseException) -> bool:
 
 @functools.cache
 def _owner(path: str) -> str:
-    """Whose code a file is: this program's, a method's (also one that lies elsewhere), or a library's."""
+    """The owner of a file's code: this program, a method (also one that lies elsewhere), or a library."""
     place = Path(path)
     engine = importlib.util.find_spec("dassl")
     if engine and engine.origin and place.is_relative_to(Path(engine.origin).parent):
@@ -121,5 +121,5 @@ def describe(error: BaseException) -> str:
 
 
 def summary(error: BaseException) -> str:
-    """For a list of what failed: the message, behind the type of a defect, whose traceback is elsewhere."""
+    """The entry of an error in a list: its message, behind the type of a defect, whose traceback is elsewhere."""
     return describe(error) if is_for_people(error) else f"{type(error).__name__}: {describe(error)}"

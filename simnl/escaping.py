@@ -18,7 +18,7 @@ UNSAFE_IN_LINE = re.compile(f"[{UNSEEN}\n\t]")
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # how a spreadsheet's formulas start
 LENGTH = 80  # characters of a value in a message
 NO_FILE_NAME = re.compile(r'[/\\%:*?"<>|]|^\.|^$')  # separators, what is special somewhere, a hidden file's dot
-BYTES = 120  # of a file name that is made of a text
+BYTES = 120  # the most bytes of a file name that is made of a text
 
 
 def printable(text: str, lines: bool = False) -> str:
@@ -32,7 +32,7 @@ def printable(text: str, lines: bool = False) -> str:
 
 
 def shortened(text: str) -> str:
-    """For messages: one printable line of at most `LENGTH` characters."""
+    """A text for messages: one printable line of at most `LENGTH` characters."""
     line = printable(text[: 2 * LENGTH])
     if max(len(text), len(line)) <= LENGTH:
         return line
@@ -85,5 +85,5 @@ class PlainRecord(logging.LogRecord):
 
 
 def keep_logs_printable() -> None:
-    """From now on all log messages of this process are printable, on every handler."""
+    """Make all log messages of this process printable from now on, on every handler."""
     logging.setLogRecordFactory(PlainRecord)

@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     umask gives a new file, whoever wrote it.
 
     Raises:
-        OSError: as the block does; one that names no file (a full disk's, say) is raised again with `path`.
+        OSError: the block raised it; one that names no file (a full disk's, say) is raised again with `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

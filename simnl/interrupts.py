@@ -54,13 +54,13 @@ def install() -> None:
         _leave_it_to_the_parent()
         return
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # of a job in the background, or under nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # it is a job in the background, or under nohup
             signal.signal(number, _handle)
     os.register_at_fork(after_in_child=_leave_it_to_the_parent)
 
 
 def _leave_it_to_the_parent() -> None:
-    """In loader workers, which a Ctrl-C reaches too: the parent ends them, by SIGTERM. They end without a word."""
+    """Let loader workers, which a Ctrl-C reaches too, be ended by the parent, by SIGTERM, without a word."""
     _State.inside, _State.received = False, 0
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -88,7 +88,7 @@ def _lost(ignored: sys.UnraisableHookArgs) -> None:
 
 def say(number: int) -> None:
     """Write the line to standard error, behind what standard output still holds."""
-    start = "\n" if os.isatty(2) else ""  # behind ^C, or a progress bar
+    start = "\n" if os.isatty(2) else ""  # this goes behind ^C, or a progress bar
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     with suppress(OSError, ValueError):

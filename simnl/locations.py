@@ -10,6 +10,6 @@ CONFIGS = (PACKAGE if INSTALLED else ROOT) / "configs"
 
 
 def default_cache() -> str:
-    """Where features, draws and rendered images are kept unless CACHE says otherwise."""
+    """The folder of features, draws and rendered images unless CACHE names another one."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "simnl")

@@ -17,7 +17,7 @@ def whole_number(text: str, least: int = 0, most: int = MOST, name: str = "") ->
 
     Args:
         least, most: bounds, both allowed.
-        name: what the number is for, to start the message with.
+        name: the name of the number, with which the message starts.
 
     Raises:
         ValueError: anything else than digits (and a minus sign), or a number out of bounds.

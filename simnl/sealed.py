@@ -19,7 +19,7 @@ from simnl.files import replacing, write_text_atomically
 if TYPE_CHECKING:
     from torch import Tensor
 
-KEY = "sha256"  # of the check sum, in json objects and in the metadata of tensors
+KEY = "sha256"  # the key of the check sum, in json objects and in the metadata of tensors
 ABOUT = "about"  # key of the json object in the metadata of tensors
 TEXT_SEAL = re.compile(r"# sha256: ([0-9a-f]{64})\n?")
 WRONG_SUM = "its check sum is wrong: damaged or edited"
@@ -59,7 +59,7 @@ def read_json(path: str | Path, advice: str = "", *, surrogates: bool = False) -
 
 
 def parse_json(content: bytes, path: str | Path, advice: str = "", *, surrogates: bool = False) -> object:
-    """As `read_json`, of bytes that were read from `path`."""
+    """The object of `read_json`, from bytes that were read from `path`."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -156,7 +156,7 @@ def read_sealed(
 
     Args:
         path: the file.
-        advice: what to do about a damaged file, for the end of the message.
+        advice: the end of the message, which says what to do about a damaged file.
         older: true for what an earlier version of this program wrote, without a check sum; it is returned as it is.
             No single flipped bit may make it true of a sealed file's content.
         content: the bytes of the file, where they are known; the file is not opened then.

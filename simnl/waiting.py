@@ -27,7 +27,7 @@ def holding(path: str | Path, what: str, wait: bool = True) -> Iterator[bool]:
 
     Args:
         path: the lock's file.
-        what: what the holder does, for the message to those who wait: "encodes features for ...".
+        what: the work of the holder, for the message to those who wait: "encodes features for ...".
         wait: False: do not wait for another process.
 
     Yields:

@@ -46,7 +46,7 @@ def pack(paths: list[str], output: Path, with_draws: bool) -> str:
     """Write the archive; what it holds, in a sentence."""
     from simnl.results import bundle
     from simnl.results.tables import find_records
-    from simnl.runs.stored import read_config
+    from simnl.runs.stored_config import read_config
 
     records = [Path(record["path"]) for record in find_records(paths)]
     members, heads = bundle.run_members(records, map(Path, paths))

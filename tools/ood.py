@@ -46,7 +46,7 @@ def detect_all(folders: list[Path], names: list[str]) -> None:
     from simnl.runs.detection import detect, has_detection
     from simnl.runs.folder import claimed
     from simnl.runs.outliers import build_outliers
-    from simnl.runs.stored import read_config
+    from simnl.runs.stored_config import read_config
 
     for record in find_records(folders):
         sets = build_outliers(read_config(Path(record["path"]).parent), names)

@@ -141,7 +141,7 @@ class APEHead(CacheHead):
         return {"text": self.logit_scale * f @ self.text.T, "affinity": refined @ self.cache_keys.T}
 
     def arguments(self) -> dict[str, Any]:
-        """With the channels: of nearly equal ones, another machine might select others."""
+        """The arguments with the channels: of nearly equal ones, another machine might select others."""
         return super().arguments() | {"channels": self.channels}
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
@@ -153,7 +153,7 @@ class APEHead(CacheHead):
         return weights * torch.exp(gamma * self.kl)
 
     def row_weights(self, features: Tensor) -> Tensor:
-        """As in the base."""
+        """See the base class."""
         stage = self.stage(self.terms(features), beta=self.hparams["beta"])
         return self.weighed(stage["weights"], self.hparams["gamma"])
 
@@ -188,7 +188,7 @@ class APETHead(CacheHead):
         self.value_weights = nn.Parameter(text.new_ones(len(self.labels)))
 
     def arguments(self) -> dict[str, Any]:
-        """With the channels: the residual that was learned belongs to them."""
+        """The arguments with the channels, because the residual that was learned belongs to them."""
         return super().arguments() | {"channels": self.channels}
 
     @property
@@ -222,7 +222,7 @@ class APETHead(CacheHead):
         return self.value_weights * torch.exp(-beta * (1 - affinity))
 
     def row_weights(self, features: Tensor) -> Tensor:
-        """As in the base."""
+        """See the base class."""
         return self.weighed(self.terms(features)["affinity"], self.hparams["beta"])
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -279,7 +279,7 @@ class APET(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """As for APE, without gamma."""
+        """The keys of APE, without gamma."""
         grid = CN({"BETA": [0.1, 7.0, 200], "ALPHA": [0.1, 7.0, 20]})
         return CN({"CHANNELS": 900, "WEIGHTS": [0.2, 0.8], "BETA": 1.0, "ALPHA": 1.0, "GRID": grid})
 

@@ -49,7 +49,7 @@ def attended(text: Tensor, keys: Tensor) -> Tensor:
 
 
 def min_max(affinity: Tensor) -> Tensor:
-    """Each row (B, N) moved and stretched to [0, 1]; zeros where all its numbers are equal."""
+    """The rows (B, N), each moved and stretched to [0, 1]; zeros where all numbers of a row are equal."""
     low, high = affinity.amin(1, keepdim=True), affinity.amax(1, keepdim=True)
     return (affinity - low) / (high - low).clamp(min=torch.finfo(affinity.dtype).tiny)
 
@@ -59,7 +59,7 @@ class CCAHead(CacheHead):
 
     Args:
         unmix: U, (R, D).
-        inputs: of `CacheHead`; beta, alpha, gamma, eta.
+        inputs: those of `CacheHead`, and beta, alpha, gamma and eta.
     """
 
     unmix: Tensor
@@ -117,7 +117,7 @@ class CCAFTHead(CCAHead):
     Args:
         l1: weight of sum |A| in the loss.
         classifier_rate: learning rate of W' over that of A.
-        inputs: of `CCAHead`.
+        inputs: those of `CCAHead`.
     """
 
     def __init__(self, *, l1: float, classifier_rate: float, **inputs):
@@ -221,7 +221,7 @@ class CCA(VLTrainer):
         return CCAHead(**self.head_inputs(task, cfg))
 
     def search_space(self, cfg: CN) -> None:
-        """None: `fit` searches in turn."""
+        """No space, because `fit` searches in turn."""
 
     def fit(self) -> None:
         """Search beta and alpha, then gamma and eta."""
@@ -259,7 +259,7 @@ class CCAFT(CCA):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """As for CCA; L1: weight of sum |A|; CLASSIFIER_RATE: learning rate of W' over that of A."""
+        """The keys of CCA, and two more. L1: weight of sum |A|; CLASSIFIER_RATE: learning rate of W' over that of A."""
         return CN({**super().default_cfg(), "L1": 1e-5, "CLASSIFIER_RATE": 0.1})
 
     def unmixing(self, rows: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class CLIPAdapterHead(Head):
         text: t, unit rows, (C, D).
         logit_scale: s.
         ratio: r, the share of the adapter's output, in [0, 1].
-        reduction: how many times narrower than D the hidden layer is.
+        reduction: the number of times that the hidden layer is narrower than D.
         seed: the seed of the initial weights.
     """
 

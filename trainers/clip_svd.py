@@ -94,7 +94,8 @@ class CLIPSVD(VLTrainer):
         return CLIPSVDHead(ImageTower(task.clip), sentences, torch.tensor(prompts.classes), scale, cfg.CHUNK)
 
     def build_schedule(self, optim: torch.optim.Optimizer) -> LRScheduler:
-        """As in the base; SWING: the cosine is as long as there are epochs, and is stepped after each batch."""
+        """The base class's schedule. With SWING, the cosine is as long as there are epochs, but is stepped after each
+        batch."""
         schedule = super().build_schedule(optim)
         if self.node.SWING and isinstance(schedule, CosineAnnealingLR):
             schedule.T_max = self.cfg.OPTIM.MAX_EPOCH

@@ -43,7 +43,7 @@ class CoOpHead(PromptHead):
     """Cosine with the text features of learned prompts, beside the negative branch if there is one.
 
     Args:
-        prompts, context, logit_scale, chunk: of `PromptHead`.
+        prompts, context, logit_scale, chunk: those of `PromptHead`.
         negative: what speaks against a class; None: the plain method.
     """
 
@@ -63,7 +63,7 @@ class CoOpHead(PromptHead):
         return with_negative(super().parameter_groups(), self.negative)
 
     def deployed(self) -> ClassifierHead:
-        """As in the base, with the negative branch."""
+        """Deploy as the base class does, with the negative branch."""
         plain = super().deployed()
         negative = None if self.negative is None else self.negative.deployed()
         return ClassifierHead(plain.classifier, self.logit_scale, negative=negative)
@@ -103,7 +103,7 @@ class CoOp(VLTrainer):
         return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)
 
     def check_cfg(self, cfg: CN) -> None:
-        """As in the base; contexts that belong to classes are refused for new ones."""
+        """Check as the base class does; contexts that belong to classes are refused for new ones."""
         super().check_cfg(cfg)
         on_new_classes = any(map(is_on_new_classes, cfg.TEST.TARGETS))
         if cfg.TRAINER.COOP.CSC and cfg.TRAINER.COOP.CTX_INIT:

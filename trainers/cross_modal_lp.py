@@ -117,7 +117,7 @@ class CrossModalLP(VLTrainer):
         return CN({"EPOCH_STEPS": 100, "WISE_FT": 0.0})
 
     def check_cfg(self, cfg: CN) -> None:
-        """As in the base, and the values of the method's own keys."""
+        """Check as the base class does, and also the values of the method's own keys."""
         super().check_cfg(cfg)
         node = cfg.TRAINER.CROSSMODALLP
         if node.EPOCH_STEPS < 1:

@@ -36,7 +36,7 @@ class GDAHead(SearchableHead):
 
     Args:
         text: unit text classifier, (C, D).
-        weights, biases: of `gda_classifier`, (C, D) and (C,).
+        weights, biases: the result of `gda_classifier`, (C, D) and (C,).
         logit_scale: s.
         alpha: the initial weight of the discriminant.
     """
@@ -60,7 +60,7 @@ class GDAHead(SearchableHead):
         return {"text": self.logit_scale * f @ self.text.T, "gda": f @ self.weights.T + self.biases}
 
     def stage(self, terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Nothing more: alpha is the only hyper-parameter."""
+        """The terms as they are, because alpha is the only hyper-parameter."""
         return terms
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -36,8 +36,8 @@ class IVLPHead(TowerHead):
 
     Args:
         tower: the image tower.
-        prompts: tokens of the text tower.
-        vision: tokens of the image tower, or None.
+        prompts: the tokens of the text tower.
+        vision: the tokens of the image tower, or None.
         sentences: the prompts of the classes.
         logit_scale: s.
         chunk: classes encoded at once (memory); 0: all.

@@ -36,7 +36,7 @@ class KgCoOpHead(PromptHead):
     Args:
         anchors: u, unit rows, (C, D).
         weight: w, of the pull.
-        inputs: of `PromptHead`.
+        inputs: those of `PromptHead`.
     """
 
     anchors: Tensor

@@ -66,7 +66,7 @@ class LPPlusPlusHead(Head):
         features: raw features of V views of the support images, (V, N, D).
         labels: (N,) int64.
         alpha_scale: alpha at the start, over the mean cosine of an image with its label's text.
-        bias: at the start, (C,); None: zeros.
+        bias: the biases at the start, (C,); None: zeros.
     """
 
     text: Tensor

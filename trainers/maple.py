@@ -43,7 +43,7 @@ class MaPLeHead(TowerHead):
 
     Args:
         tower: the image tower.
-        prompts: of the text tower; the image tower has tokens in as many blocks.
+        prompts: those of the text tower; the image tower has tokens in as many blocks.
         sentences: the prompts of the classes.
         generator: draws the maps.
         logit_scale: s.

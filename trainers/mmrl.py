@@ -127,7 +127,7 @@ class MMRLHead(TowerHead):
         }
 
     def adopt(self, trained: Any) -> None:
-        """As in the base; other classes than those of training have the class token's logits alone."""
+        """Adopt as the base class does; other classes than those of training have the class token's logits alone."""
         super().adopt(trained)
         self.fused = self.classnames == trained.classnames
 

@@ -75,7 +75,7 @@ class ProGradHead(PromptHead):
         teacher: u, unit rows, (C, D).
         share: k, of the conflicting part that is taken out.
         temperature: T.
-        inputs: of `PromptHead`.
+        inputs: those of `PromptHead`.
     """
 
     teacher: Tensor

@@ -90,7 +90,7 @@ class ProKeRHead(CacheHead):
         return tuple(self.TERMS.values())
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """As in the base: k(x, x_n) times the row n of the coefficients, of the class."""
+        """The evidence that the base class defines: k(x, x_n) times the row n of the coefficients, of the class."""
         h, terms = self.hparams, self.terms(features)
         kernel = self.kernel(terms["affinity"], h["beta"])
         zeroshot, labels = self.coefficients(h["beta"], h["lam"]).chunk(2, dim=1)

@@ -39,7 +39,7 @@ class PromptSRCHead(IVLPHead):
     Args:
         text_target: T, unit rows (C, D).
         text_weight: w_t; image_weight: w_i.
-        parts: as of `IVLPHead`.
+        parts: those of `IVLPHead`.
     """
 
     text_target: Tensor
@@ -109,7 +109,7 @@ class PromptSRC(LearnsInTowers, VLTrainer):
         return PromptSRCHead(text_target=target, logit_scale=task.logit_scale, **weights, **parts)
 
     def build_model(self) -> None:
-        """As in the base; the average is registered with the engine, too, for its checkpoints."""
+        """Build as the base class does; the average is registered with the engine, too, for its checkpoints."""
         super().build_model()
         self.average = Average(self.head).to(self.device)
         self.gauss = gaussian_weights(max(self.max_epoch, 1), self.node.GPA_MEAN, self.node.GPA_STD).tolist()

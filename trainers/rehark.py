@@ -161,7 +161,7 @@ class ReHARKHead(SearchableHead):
 
 
 class TransductiveReHARKHead(ReHARKHead):
-    """The same; a whole set of images is its own reference."""
+    """ReHARK with a whole set of images as its own reference."""
 
     def transduce(self, features: Tensor) -> Tensor:
         """Logits (M, C) of a whole set, raw (M, D); of a single image, those of `forward`."""
@@ -186,7 +186,7 @@ class ReHARK(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """Where the rows and the reference come from, the search, and the initial hyper-parameters."""
+        """The sources of the rows and of the reference, the search, and the initial hyper-parameters."""
         ranges = {name.upper(): [0.0, 1.0] for name in ("mix_k", "soft", "var_adj", "alpha_txt", "refine_w")}
         ranges |= {"BETA1": [0.1, 30.0], "BETA2": [0.01, 5.0], "LOG10_LMBDA": [-3.0, 0.69897], "BLEND_IMG": [0.0, 2.0]}
         ranges |= {"ALPHA": [1.0, 20.0], "POWER": [0.5, 1.0]}
@@ -196,7 +196,7 @@ class ReHARK(VLTrainer):
 
     @classmethod
     def inference_of(cls, cfg: CN) -> str:
-        """As TRANSDUCTIVE says."""
+        """The answer that the key TRANSDUCTIVE gives."""
         return "transductive" if cfg.TRANSDUCTIVE else "inductive"
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ReHARKHead:

@@ -12,8 +12,7 @@ of a class, so that one minus its cosine speaks for the class.
     loss   = CE + L_rank + 8 L_cons  (+ L_neg, Eq. 14/18 of the paper, an option)
 
 T, U and V are the classifiers of the templates, of the CuPL sentences and of the negative templates. F are the cache
-keys, and F- are their negative counterparts. w_n are instance weights (label refinement), and s is the model's logit
-scale.
+keys, and F- are their negative counterparts. w_n are instance weights, and s is the model's logit scale.
 
 Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
 arXiv:2403.12964, and the authors' released code.
@@ -70,22 +69,22 @@ class SimNLOptions(Options):
     negative_loss: Literal["none", "eq18"] = "none"
     negative_loss_weight: float = 1.0
     negative_lr_factor: float = 5.0
-    precision: Literal["fp32", "fp16"] = "fp32"  # of the learned parameters and of the optimiser's state
+    precision: Literal["fp32", "fp16"] = "fp32"  # that of the learned parameters and of the optimiser's state
     adapters: tuple[Adapter, ...] = ADAPTERS  # those that learn; the residuals of the others stay zero
 
 
 class SimNLHead(SearchableHead):
-    """The four adapters. Learned: 5 residuals of shape (C, D), 4 without CuPL, all zero at the start.
+    """The four adapters, in which 5 residuals of shape (C, D) are learned (4 without CuPL), all zero at the start.
 
     Args:
         template, negative: unit text classifiers (C, D); cupl: the same, or None (then templates alone).
         cache_keys: unit rows (N, D), sorted by `classes`.
-        labels: (N,) label of each row; they weigh the rows and say to which class a row's affinity counts.
+        labels: (N,) label of each row; they weigh the rows and say for which class a row's affinity counts.
         classes: (N,) sorted; the class whose residual moves a row. Equal to the labels but for the authors'
             treatment of noisy labels.
         logit_scale: s.
         num_shots: K, used where the authors' code uses it instead of a label's number of rows.
-        options: constants.
+        options: the constants.
         hparams: the initial beta, alpha and lam.
     """
 
@@ -154,7 +153,7 @@ class SimNLHead(SearchableHead):
         }
 
     def terms(self, features: Tensor, products: Tensor | None = None, text: Tensor | None = None) -> Terms:
-        """R and Q, (B, C), and for each cache what P and N follow from. text: m, where it is known."""
+        """R and Q, (B, C), and the terms of each cache from which P and N follow. `text` is m, where it is known."""
         f = F.normalize(features, dim=-1)
         positive, negative = adapters.cache_terms(self.caches, f, products)
         return {
@@ -180,7 +179,7 @@ class SimNLHead(SearchableHead):
         return (self.TERMS["P"],)
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """As in the base: alpha lambda times what each row adds to P."""
+        """The evidence that the base class defines: alpha lambda times what each row adds to P."""
         h, rows = self.hparams, self.positive_cache.row_logits(self.terms(features)["P"], self.hparams["beta"])
         own = self.positive_cache.rows.speakers.classes == classes[:, None]
         return h["alpha"] * h["lam"] * rows * own

@@ -42,7 +42,7 @@ from simnl.fewshot.loaders import seeded_generator
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
-BLOCK_NUMBERS = 2**24  # of a temporary (images, kept images) tensor
+BLOCK_NUMBERS = 2**24  # the size of a temporary (images, kept images) tensor
 
 
 class Cache(NamedTuple):
@@ -94,7 +94,7 @@ class TDAHead(Head):
         positive, negative: the caches.
         doubtful: low and high of the normalised entropy of an image that the negative cache may keep.
         possible: low and high of the probability of a class that such an image speaks against.
-        seed: of the stream's order.
+        seed: the seed of the stream's order.
     """
 
     text: Tensor

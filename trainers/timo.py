@@ -185,14 +185,14 @@ class TIMOS(TIMO):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """As for TIMO; grids of gamma and alpha, and how many values of beta from 1 to 2 P are tried."""
+        """The keys of TIMO, the grids of gamma and alpha, and the number of values of beta from 1 to 2 P to try."""
         node = super().default_cfg()
         node.GRID.GAMMA = [5.0, 105.0, 20]
         node.BETAS = 10
         return node
 
     def gammas(self, cfg: CN) -> list[float]:
-        """Those of the grid."""
+        """The values of gamma in the grid."""
         low, high, steps = cfg.GRID.GAMMA
         return axis(low, high, int(steps))
 
@@ -219,7 +219,7 @@ class TIMOS(TIMO):
         head.hparams |= choose(torch.stack(right).cpu(), grid, head.hparams, self.cfg.SEARCH.TIES)
 
     def select(self) -> None:
-        """As for all methods; the gammas count as settings, too."""
+        """Select as all methods do; the gammas count as settings, too."""
         super().select()
         if self.num_settings > 1:
             self.num_settings += len(self.gammas(self.node))

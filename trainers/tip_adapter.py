@@ -66,7 +66,7 @@ class TipAdapterHead(CacheHead):
         return torch.exp(-beta * (1 - affinity))
 
     def row_weights(self, features: Tensor) -> Tensor:
-        """As in the base."""
+        """See the base class."""
         return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
 
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
@@ -132,7 +132,7 @@ class TipAdapter(VLTrainer):
 
 @TRAINER_REGISTRY.register()
 class TipAdapterF(TipAdapter):
-    """The same cache with learned keys.
+    """Tip-Adapter with learned keys.
 
     Table row:
         prediction: s f·t_c + α Σ_n exp(-β (1 - f·k_n)) onehot(y_n)
@@ -146,7 +146,7 @@ class TipAdapterF(TipAdapter):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """As Tip-Adapter's, and the negative branch, off."""
+        """The keys of Tip-Adapter, and the negative branch, which is off."""
         node = super().default_cfg()
         node.NEGATIVE = CN(NegativeOptions.defaults(without=("alpha", "beta")))
         return node

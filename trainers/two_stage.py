@@ -143,7 +143,7 @@ class TwoStage(LearnsInTowers, VLTrainer):
         return CN({"PARAMETERS": "norms", "TEMPLATE": "a photo of a {}.", **steps, "CHUNK": 256})
 
     def check_cfg(self, cfg: CN) -> None:
-        """As in the base, and the values of the method's own keys."""
+        """Check as the base class does, and also the values of the method's own keys."""
         super().check_cfg(cfg)
         node = cfg.TRAINER.TWOSTAGE
         if node.PARAMETERS not in PARAMETERS:

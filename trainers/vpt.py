@@ -31,11 +31,11 @@ from simnl.fewshot.trainer import VLTrainer
 
 
 class VPTHead(TowerHead):
-    """Tokens in the image tower before a constant classifier. Learned: `vision`.
+    """Tokens in the image tower before a constant classifier. Only `vision` is learned.
 
     Args:
         tower: the image tower.
-        vision: its tokens.
+        vision: the tokens of the image tower.
         text: unit text classifier, (C, D).
         logit_scale: s.
     """

@@ -51,7 +51,7 @@ class ZeroshotCLIP(VLTrainer):
 
     @classmethod
     def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """Those of the classifier that PROMPTS names.
+        """The prompt sets of the classifier that PROMPTS names.
 
         Raises:
             ValueError: PROMPTS names none.

@@ -59,7 +59,7 @@ def labelled_pictures(folder: Path) -> tuple[list[str], list[str], dict[str, str
 
 
 def check_target(path: Path) -> None:
-    """See that the head file can be written, before anything is learned.
+    """Check that the head file can be written, before anything is learned.
 
     Raises:
         IsADirectoryError, PermissionError: it cannot; with what to do.
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Learn as the command line says.
 
     Raises:
-        ValueError, OSError: what is wrong, where, and what to do.
+        ValueError, OSError: the message says what is wrong, where, and what to do.
     """
     args = build_parser().parse_args(arguments)
     paths, labels, names = labelled_pictures(Path(args.folder))

@@ -108,7 +108,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """Learn from pictures or features X and their labels y.
 
         Raises:
-            ValueError, TypeError, FileNotFoundError: what is wrong, where, and what is valid.
+            ValueError, TypeError, FileNotFoundError: the message says what is wrong, where, and what is valid.
         """
         name, method = training.find_method(self.method)
         with tempfile.TemporaryDirectory(prefix=PREFIX) as place:
@@ -141,7 +141,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def decision_function(self, X) -> np.ndarray:
-        """As `logits`; of two classes (N,), the second's logit less the first's, as scikit-learn has it."""
+        """The result of `logits`; of two classes (N,), the second's logit less the first's, as scikit-learn has it."""
         logits = self.logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
@@ -184,8 +184,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             path: the file.
-            weights: where the weights of its backbone are, if not at the place that the file names.
-            device: as of the class.
+            weights: the place of its backbone's weights, if it is not the one that the file names.
+            device: the parameter of the class.
             parameters: others of the class, such as cache, num_workers and verbose.
 
         Raises:

@@ -25,7 +25,7 @@ class Examples:
     """Pictures or features with labels.
 
     Attributes:
-        paths: of pictures, or None; features: raw, (N, D) float32, or None.
+        paths: the paths of pictures, or None; features: raw features (N, D) float32, or None.
         labels: positions among the sorted classes, (N,).
     """
 
@@ -37,7 +37,7 @@ class Examples:
         return len(self.labels)
 
     def part(self, chosen: np.ndarray) -> Examples:
-        """Those that are chosen, (N,) bool."""
+        """The examples that are chosen, (N,) bool."""
         paths = None if self.paths is None else [path for path, is_in in zip(self.paths, chosen, strict=True) if is_in]
         features = None if self.features is None else self.features[torch.from_numpy(chosen)]
         return Examples(paths, features, self.labels[chosen])
@@ -47,7 +47,7 @@ class Examples:
         return int(np.bincount(self.labels).max())
 
     def items(self, names: Sequence[str], first: int = 0) -> list[Item]:
-        """For a data set; rows of features are numbered from `first`."""
+        """The items of a data set; rows of features are numbered from `first`."""
         keys = self.paths or [str(first + row) for row in range(len(self))]
         return [Item(key, int(label), names[label]) for key, label in zip(keys, self.labels, strict=True)]
 

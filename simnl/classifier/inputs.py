@@ -127,7 +127,7 @@ def class_names(given: Any, classes: np.ndarray) -> list[str]:
 
 
 def require_words(given: Any, classes: np.ndarray, method: str) -> None:
-    """See that prompts can be made of the names of classes.
+    """Check that prompts can be made of the names of classes.
 
     Raises:
         ValueError: no names are given, and the labels are no words.
@@ -142,7 +142,7 @@ def require_words(given: Any, classes: np.ndarray, method: str) -> None:
 
 
 def held_out(labels: np.ndarray, share: float, names: Sequence[str], seed: int) -> np.ndarray:
-    """Which examples a share of each class is held out, (N,) bool: at least one, and one stays.
+    """The examples that are held out, a share of each class, (N,) bool: at least one of a class, and one stays.
 
     Raises:
         ValueError: a share that is none, or a class with a single example; says which.
@@ -170,7 +170,7 @@ def text_sets(given: Any, features: Tensor, labels: Tensor, num_classes: int) ->
 
     Args:
         given: `class-means`, an array (C, D) or (C, P, D), or a dict of such by the names of `TEXT_SETS`.
-        features: of the training examples, (N, D); labels: (N,).
+        features: the features of the training examples, (N, D); labels: (N,).
         num_classes: C.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From a classifier's parameters to the config of a run, and from that to a trained head."""
+"""The way from a classifier's parameters to the config of a run, and from that to a trained head."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ def prompt_settings(templates: Any, negative: Any, cupl: Any, names: Sequence[st
 
 
 def cache_root(cache: Any, folder: Path) -> Path:
-    """Where features are kept: the folder of runs (None), another one, or for this call alone (False)."""
+    """The folder of features: that of runs (None), another one, or one for this call alone (False)."""
     if cache is False:
         return folder / "cache"
     return Path(default_cache() if cache is None else cache).expanduser()
 
 
 def check_inductive(method: Any, cfg: CN) -> None:
-    """See that a method (a `VLTrainer` class) answers for each example by itself, as `predict` does.
+    """Check that a method (a `VLTrainer` class) answers for each example by itself, as `predict` does.
 
     Raises:
         ValueError: it does not; says what it does.

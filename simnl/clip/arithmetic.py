@@ -23,7 +23,7 @@ def set_arithmetic(matmul: str, cuda: bool) -> None:
         matmul: precision of fp32 products in heads and learned prompts (never of the stored features): `highest`: fp32;
             `high`: TF32 or three bf16 products; `medium`: bf16 inputs, summed in fp32. The last two are approximations,
             where the hardware has them.
-        cuda: on a GPU, ask for operations that give the same result each time.
+        cuda: whether to ask for operations of a GPU that give the same result each time.
 
     Raises:
         ValueError: another precision.

@@ -14,7 +14,7 @@ def in_fixed_batches(encode: Callable[[Tensor], Tensor], inputs: Tensor, rows: i
     Args:
         encode: takes (rows, ...) and gives (rows, D).
         inputs: (n, ...), n > 0.
-        rows: of each batch.
+        rows: the number of rows of each batch.
 
     Returns:
         (n, D).
@@ -32,7 +32,7 @@ def whole_batches(parts: Iterable[tuple[list, Tensor]], rows: int) -> Iterator[t
 
     Args:
         parts: (keys, inputs (n, ...)) of any n > 0.
-        rows: of each batch.
+        rows: the number of rows of each batch.
 
     Yields:
         The same in the same order, `rows` at a time; the last may be short.

@@ -40,7 +40,7 @@ class FeatureDatabase:
             (`<name>.damaged-<time>`) with a warning, and a new one is begun. One that cannot be written to, as on a
             read-only disk, is read.
         dim: feature width D; a row of another width counts as damaged.
-        content: what the rows are (weights, transform, ...); must agree with what the file says of itself.
+        content: the description of the rows (weights, transform, ...), which must agree with that in the file.
     """
 
     def __init__(self, path: Path, dim: int, content: dict):

@@ -78,7 +78,7 @@ class TextPrompts(Rebuildable, nn.Module):
         return Sentences(tower, [f"{self.words} {readable(name)}." for name in classnames])
 
     def tokens(self) -> Deep:
-        """By block."""
+        """The tokens of each block."""
         return {block: Tokens(entering(t, self.rounded), 1) for block, t in enumerate(self.deep, start=1)}
 
     def encode(self, sentences: Sentences, chunk: int = 0) -> Tensor:
@@ -120,7 +120,7 @@ def encode_with(tower: ImageTower, pixels: Tensor, first: Tensor, deep: Sequence
         tower: the image tower.
         pixels: normalised, (B, 3, H, W).
         first: (n, W), at the start; deep: (n, W) of blocks 1, 2, ...
-        rounded: tokens are rounded to half precision.
+        rounded: whether tokens are rounded to half precision.
     """
     tokens = {block: Tokens(entering(t, rounded), -t.shape[0]) for block, t in enumerate(deep, start=1)}
     return tower.encode(pixels, entering(first, rounded), tokens)

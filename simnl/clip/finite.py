@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from simnl.clip.model import FrozenCLIP
-
-MASK = "attn_mask"  # of what a token may look at: minus infinity belongs there
+MASK = "attn_mask"  # it says what a token may look at, and minus infinity belongs there
 SHOWN = 60  # characters of a prompt in a message
 
 
 class NotFinite(ValueError):
     """Weights or features with NaN or infinite numbers, of which every figure would be meaningless."""
+
+
+class Encoders(Protocol):
+    """The properties of a `simnl.clip.model.FrozenCLIP` that messages name."""
+
+    @property
+    def arch(self) -> str:
+        """The architecture."""
+
+    @property
+    def weights(self) -> str:
+        """The tag or the file of the weights."""
+
+    @property
+    def precision(self) -> str:
+        """The precision of the image tower."""
+
+    @property
+    def text_precision(self) -> str:
+        """The precision of the text tower."""
 
 
 def check_weights(model: nn.Module, arch: str, weights: str) -> None:
@@ -54,7 +71,7 @@ def _encoder(name: str) -> str:
     return "image" if name.startswith("visual.") else "text"
 
 
-def check_rows(rows: Tensor, clip: FrozenCLIP, encoder: str, sources: Sequence[str]) -> None:
+def check_rows(rows: Tensor, clip: Encoders, encoder: str, sources: Sequence[str]) -> None:
     """Look at features before they are stored or used.
 
     Args:

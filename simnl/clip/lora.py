@@ -81,7 +81,7 @@ class LoRAAttention(nn.Module):
 
     Args:
         attention: the frozen module, batch first, with a packed projection.
-        lora: of the same width.
+        lora: the adapter of the same width.
     """
 
     def __init__(self, attention: nn.MultiheadAttention, lora: LowRank):

@@ -94,15 +94,15 @@ class FrozenCLIP:
 
     @property
     def text_precision(self) -> str:
-        """That of the image tower; on a CPU fp32, where half types make the text tower slower."""
+        """The precision of the image tower; fp32 on a CPU, where half types make the text tower slower."""
         return "fp32" if self.device.type == "cpu" else self.precision
 
     def image_rows(self, pixels: Tensor) -> Tensor:
-        """As `encode_image`, for any number of rows, each of which is the same bits whatever the others are."""
+        """`encode_image` for any number of rows, each of which is the same bits whatever the others are."""
         return in_fixed_batches(self.encode_image, pixels, self.batch_rows)
 
     def text_rows(self, tokens: Tensor) -> Tensor:
-        """As `encode_text`, for any number of rows, each of which is the same bits whatever the others are."""
+        """`encode_text` for any number of rows, each of which is the same bits whatever the others are."""
         return in_fixed_batches(self.encode_text, tokens, self.batch_rows)
 
     def tokenize(self, prompts: list[str]) -> Tensor:
@@ -131,8 +131,8 @@ def load_clip(
         weights: an open_clip weights tag (`openai`, `laion2b_s34b_b79k`, ...), a path to a checkpoint file
             (safetensors, a state dict, or OpenAI's TorchScript archive), or `bundled` for the tiny CLIPs.
         precision: numerical type of the towers under autocast: `fp32`, `bf16` or `fp16`.
-        device: where the towers run, e.g. `cpu` or `cuda`.
-        transform: what is known of the transform of images for weights in a file (see `simnl.clip.transforms`).
+        device: the device of the towers, e.g. `cpu` or `cuda`.
+        transform: the known part of the transform of images, for weights in a file (see `simnl.clip.transforms`).
 
     Raises:
         ValueError: unknown architecture, tag, precision, an activation that does not fit the weights, a file that holds
@@ -196,7 +196,7 @@ def _check_arch(arch: str) -> None:
 
 
 def _check_tokenizer(arch: str) -> None:
-    """Where an architecture has a tokenizer of the hub, see that it is to be had, before anything is loaded."""
+    """Check, before anything is loaded, that an architecture's tokenizer of the hub is to be had, if it has one."""
     text = open_clip.get_model_config(arch).get("text_cfg", {})
     if not (text.get("hf_tokenizer_name") or text.get("hf_model_name")):
         return
@@ -242,7 +242,7 @@ def _register(bundled: Bundled) -> None:
 
 
 def check_known(arch: str, weights: str) -> None:
-    """See that there is such an architecture, and that it can have such weights; nothing is loaded.
+    """Check that there is such an architecture, and that it can have such weights; nothing is loaded.
 
     Raises:
         ValueError: an unknown architecture, weights that are neither a file nor a tag, or any for the bundled model.

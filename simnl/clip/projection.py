@@ -107,9 +107,9 @@ class _UnprojectedImages(nn.Module):
 
 
 def before_projection(clip: FrozenCLIP) -> FrozenCLIP:
-    """The same model, whose image features are what the image tower's last linear map takes; texts stay as they are.
+    """A model whose image features are what the image tower's last linear map takes; its texts stay as they are.
 
-    Of a vision transformer that is the pooled token behind the last layer norm, of CLIP's ResNet what its attention
+    In a vision transformer that is the pooled token behind the last layer norm, and in CLIP's ResNet what its attention
     pool gives before its output projection. The product with an identity is exact, so the features are the tower's own.
 
     Returns:

@@ -20,11 +20,11 @@ CUPL_FOLDERS = ("gpt3_prompts", "cupl")  # below the data root; the first is wha
 
 
 def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Sequence[str], own_names: bool) -> None:
-    """See that no two classes have equal prompts, as the text tower reads them: it cuts long prompts, and many
+    """Check that no two classes have equal prompts, as the text tower reads them: it cuts long prompts, and many
     tokenizers know no capitals.
 
     Args:
-        templates: at least one, with {} where the name goes; `{}` itself for a method that learns its prompts.
+        templates: one or more texts, with {} where the name goes; `{}` itself for a method that learns its prompts.
         own_names: whether a person chose the names. Those of the published data sets stay, and equal ones are told.
 
     Raises:
@@ -48,7 +48,7 @@ def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Seq
 def check_class_prompts(
     cfg, dataset, clip: FrozenCLIP, classnames: Sequence[str], *, learned: bool, used: bool
 ) -> None:
-    """As `check_told_apart`, for the prompts that a run has of its classes.
+    """Check the prompts that a run has of its classes, as `check_told_apart` does.
 
     Args:
         learned: the method learns its prompts, so that names alone tell classes apart.
@@ -60,7 +60,7 @@ def check_class_prompts(
 
 
 def _of_equal_tokens(clip: FrozenCLIP, template: str, classnames: Sequence[str], labels: Sequence[int]):
-    """Those of some classes whose prompts are the same tokens, in groups of two and more."""
+    """The classes whose prompts are the same tokens, in groups of two and more."""
     prompts = PromptSet.from_templates([template], [classnames[label] for label in labels]).prompts
     found: dict[tuple[int, ...], list[int]] = {}
     composed = [unicodedata.normalize("NFC", prompt) for prompt in prompts]
@@ -112,7 +112,7 @@ def _prompt_set(cfg, dataset, classnames: Sequence[str], name: str, needed: bool
 def identity(cfg, folders: Sequence[Path]) -> dict[str, str]:
     """SHA-256 (hex), by config key, of the files of prompts. Part of what names a run.
 
-    folders: where the data set's CuPL file may lie.
+    folders: the folders in which the data set's CuPL file may lie.
     """
     files = {f"PROMPTS.{key}": cfg.PROMPTS[key] for key in ("POSITIVE_FILE", "NEGATIVE_FILE") if cfg.PROMPTS[key]}
     cupl = find_cupl(cfg, folders)[0]

@@ -40,7 +40,7 @@ class Rebuildable:
     def __new__(cls, *args: Any, **kwargs: Any):
         """Remember what the constructor of the class itself is given, not that of a class above it."""
         made = super().__new__(cls)
-        if not is_dataclass(cls):  # whose fields say it
+        if not is_dataclass(cls):  # its fields say it
             made.__dict__["_made_of"] = args, kwargs
         return made
 
@@ -92,8 +92,8 @@ def packed(value: object, tensors: dict[str, Tensor], name: str) -> object:
         value: a tensor, a finite number, a text, None, a tensor's type, a generator (of initial values: its seed is
             kept), a list, tuple or dict (with texts for keys) of these, the frozen CLIP, or a `Rebuildable` of which
             this is true in turn.
-        tensors: those that have a name already, on the CPU; more are added.
-        name: of the value, with which the names of its tensors begin.
+        tensors: the tensors that have a name already, on the CPU; more are added.
+        name: the name of the value, with which the names of its tensors begin.
 
     Raises:
         NotRebuildable: something else is in it; the message says where and what.
@@ -148,7 +148,7 @@ def rebuilt(packed_value: Any, tensors: Mapping[str, Tensor], clip: Callable[[],
 
     Args:
         packed_value: the json.
-        tensors: by name.
+        tensors: the tensors by name.
         clip: called where the value needs the frozen CLIP.
 
     Raises:

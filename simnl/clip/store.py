@@ -135,7 +135,7 @@ class FeatureStore:
             num_workers=self.num_workers if number >= WORKERS_PAY_FROM else 0,
             collate_fn=_join,
             pin_memory=self.clip.device.type == "cuda",
-            generator=torch.Generator(),  # of its own: else the loader would draw from the global one, and change it
+            generator=torch.Generator(),  # its own, or the loader would draw from the global one, and change it
         )
 
     @staticmethod

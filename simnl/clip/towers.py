@@ -93,7 +93,7 @@ def run_blocks(
     """A stack of blocks.
 
     Args:
-        transformer: of a tower that `check_blocks` has seen.
+        transformer: that of a tower which `check_blocks` has seen.
         x: (P, L, W).
         tokens: put into the inputs of their blocks.
         weights: changed weights of the tower.
@@ -114,7 +114,7 @@ def check_blocks(clip: FrozenCLIP, tower: str, transformer: object) -> None:
     """Refuse a tower (`image` or `text`) whose blocks are not open_clip's plain ones.
 
     Raises:
-        ValueError: which tower, and what to choose.
+        ValueError: the message says which tower it is, and what to choose.
     """
     plain = isinstance(transformer, Transformer) and all(map(_is_plain, transformer.resblocks))
     if not plain:

@@ -1,4 +1,4 @@
-"""Which transform the images of a model need: mean, standard deviation, interpolation and resizing.
+"""The transform that the images of a model need: mean, standard deviation, interpolation and resizing.
 
 A weights tag states the transform itself. A file of tensors does not, so for a file the transform is what all published
 weights of the architecture agree on. Where they do not agree, the user has to give it (MODEL.BACKBONE.TRANSFORM).
@@ -31,7 +31,7 @@ CHOICES = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest",
 class Transform:
     """What a run gives of a transform; an empty field was not given.
 
-    mean, std: of the three channels, for pixels in 0..1.
+    mean, std: those of the three channels, for pixels in 0..1.
     """
 
     mean: tuple[float, ...] = ()
@@ -41,7 +41,7 @@ class Transform:
 
     @classmethod
     def from_keys(cls, node: Mapping[str, Any]) -> Transform:
-        """From the config node MODEL.BACKBONE.TRANSFORM.
+        """The transform that the config node MODEL.BACKBONE.TRANSFORM describes.
 
         Raises:
             ValueError: not three finite numbers, a std that is not above 0, or an unknown word.

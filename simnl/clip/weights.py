@@ -56,7 +56,7 @@ class Checkpoint:
 
     Attributes:
         torchscript: an archive as OpenAI publishes them; `shapes` is then empty.
-        shapes: of the tensors, by name, without wrapper and prefix.
+        shapes: the shapes of the tensors, by name, without wrapper and prefix.
         by_open_clip: whether open_clip reads the file as it is.
         tensors: reads them, under the names of `shapes`.
     """
@@ -183,7 +183,7 @@ def _load_tensors(path: Path, is_zip: bool) -> object:
             with path.open("rb") as file:
                 return torch.load(file, map_location="cpu", weights_only=True)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as error:  # of a damaged file the restricted unpickler may raise anything
+    except Exception as error:  # the restricted unpickler may raise anything at a damaged file
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if found:
             raise _refusal(

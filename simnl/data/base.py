@@ -65,7 +65,7 @@ class FewShotDataset(DatasetBase):
     split_file = ""  # its split file, in `dataset_dir`
     label_files: Sequence[str] = ()  # files there that say labels and parts; empty: `split_file`. Part of a run's hash
     published: Sizes | None = None
-    source = ""  # where a person gets it
+    source = ""  # the address at which a person gets it
     bundled_dir: Path | None = None  # folder of prompt files that come with the program
     eval_only = False  # test images only
     has_val = True  # a validation part; where not, validation images come from the training part
@@ -204,7 +204,7 @@ class FewShotDataset(DatasetBase):
         return Path(os.path.abspath(os.path.expanduser(given))) if given else self.root / self.split_file
 
     def names_file(self, cfg) -> Path | None:
-        """Where other class names stand: DATASET.CLASSNAMES_FILE; None for the data set's own."""
+        """The file of other class names, DATASET.CLASSNAMES_FILE; None for the data set's own names."""
         given = cfg.DATASET.CLASSNAMES_FILE
         return Path(os.path.abspath(os.path.expanduser(given))) if given else None
 

@@ -59,7 +59,7 @@ class FileDigests:
                     bar.update()
             if damaged:
                 log.warning("%d rows of %s are damaged; their files are read again.", damaged, self._path)
-            if fresh and (database == ":memory:" or is_writable(self._path)):  # else they are read again next time
+            if fresh and (database == ":memory:" or is_writable(self._path)):  # otherwise they are read again next time
                 with connection:
                     connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", fresh)
             return digests

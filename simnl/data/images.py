@@ -47,7 +47,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """An opened image as 8-bit RGB: by Pillow's conversion where a channel has 8 bits, else scaled.
 
     Raises:
-        ValueError: its values are numbers of which nothing says how large white is.
+        ValueError: nothing says which of its values is white.
     """
     if not _is_deep(image.mode):
         if isinstance(image, TiffImageFile) and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()):

@@ -91,7 +91,7 @@ def some(names: Iterable[str]) -> str:
 
 
 def find_missing(root: Path, paths: Iterable[str]) -> list[str]:
-    """Those of `paths` (relative to `root`, forward slashes) that are no file there, in the order given.
+    """The `paths` (relative to `root`, forward slashes) that are no file there, in the order given.
 
     Each folder that is named is listed once; links are followed.
     """

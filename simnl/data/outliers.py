@@ -21,9 +21,9 @@ class Outliers:
     """A set of images of unknown classes.
 
     Attributes:
-        name: in figures and tables.
+        name: the name in figures and tables.
         paths: absolute paths of the images.
-        classnames: what they show, as far as it is known; none of these may be a known class.
+        classnames: the classes that they show, as far as these are known; none of them may be a known class.
         distance: `near`: other classes of the same data; `far`: other data.
     """
 
@@ -75,13 +75,13 @@ def plain_name(name: str) -> str:
 
 
 def check_disjoint(outliers: Outliers, known: Iterable[str], known_paths: Sequence[str], cache: Path) -> None:
-    """See that outliers are none of the known classes, nor images of the run.
+    """Check that outliers are neither of the known classes nor images of the run.
 
     Args:
         outliers: the set.
         known: names of the known classes.
         known_paths: images that the run trained on, selected on or is tested on.
-        cache: where digests of files are remembered (STORE.ROOT).
+        cache: the folder in which digests of files are remembered (STORE.ROOT).
 
     Raises:
         ValueError: class names, or images to the byte, that both have; the message names some.

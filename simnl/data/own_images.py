@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 CLASSNAMES_FILE = "classnames.txt"
 TEMPLATE_FILES = {"POSITIVE": "templates.txt", "NEGATIVE": "negative_templates.txt"}
-PART_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # as people call parts
+PART_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # as people name parts
 
 
 @DATASET_REGISTRY.register()
@@ -59,7 +59,7 @@ class ImageFolder(FewShotDataset):
         if cfg.DATASET.FOLDER and root.is_dir():
             sums["DATASET.FOLDER"] = content_digest(root)
             if split and (not split.is_file() or made_here(split.read_bytes())):
-                sums["DATASET.SPLIT_FILE"] = "made here"  # by the first run, and follows from the rest
+                sums["DATASET.SPLIT_FILE"] = "made here"  # the first run writes it, and it follows from the rest
         return sums
 
     @classmethod
@@ -102,7 +102,7 @@ class ImageFolder(FewShotDataset):
         return super().names_file(cfg) or (own if own.is_file() else None)
 
     def name_classes(self, split: Split, cfg) -> Split:
-        """As in the base; names that prompts spell alike are refused."""
+        """Name the classes as the base class does; names that prompts spell alike are refused."""
         named = super().name_classes(split, cfg)
         self._check_names(named.classnames)
         return named

@@ -1,6 +1,7 @@
-"""Adapters: what is frozen, and a learned residual per class, (C, D), that moves it.
+"""Adapters: each has frozen rows and one learned residual per class, (C, D), which moves these rows.
 
-Residuals are zero at the start. They may be in half precision; everything is computed in the type of what is frozen.
+The residuals are zero at the start. They may be in half precision; everything is computed in the type of the frozen
+rows.
 
     MovedText           t_c = norm(T_c + r_c)
     TextMixture         m_c = (1 - w) t_c + w u_c
@@ -9,7 +10,7 @@ Residuals are zero at the start. They may be in half precision; everything is co
     ClassNegativeKeys   q_c, one key per class:             N_c = w_c exp(-beta f.q_c)
     SlotNegativeKeys    q_n, one key per support row:       N_c = sum_n w_n exp(-beta f.q_n)
 
-f: unit image features, (B, D); sums are over the rows n of class c.
+Here f stands for unit image features, (B, D), and the sums are over the rows n of class c.
 
 Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
 arXiv:2403.12964.
@@ -35,14 +36,14 @@ from simnl.fewshot.cache import (
     slot_sums,
 )
 
-CacheTerms = tuple[Tensor, Tensor, Tensor]  # what a cache's evidence follows from at any beta; see `cache_terms`
+CacheTerms = tuple[Tensor, Tensor, Tensor]  # from these a cache's evidence follows at any beta: `cache_terms`
 
 
 # ---------------------------------------------------------------------- text
 
 
 class MovedText(Rebuildable, nn.Module):
-    """A text classifier that a residual moves. Learned: `residual` (C, D).
+    """A text classifier that a residual moves. Only `residual` (C, D) is learned.
 
     Args:
         text: unit rows, (C, D).
@@ -92,7 +93,7 @@ class TextMixture(nn.Module):
 
 
 class NegativeText(MovedText):
-    """A moved classifier of the negative templates: the less an image is like "not c", the more that speaks for c.
+    """A moved classifier of the negative templates: the less an image looks like "not c", the more likely is c.
 
     Args:
         text: unit rows, (C, D).
@@ -132,7 +133,7 @@ class SupportRows(Rebuildable, nn.Module):
 
 
 class MovedKeys(Rebuildable, nn.Module):
-    """A cache whose keys the residual of their class moves: P. Learned: `residual` (C, D).
+    """A cache whose keys are moved by the residual of their class: P. Only `residual` (C, D) is learned.
 
     Its evidence is computed in three parts, by cost: products with image features, which nothing learned changes
     (`cache_products`); terms, which beta does not change (`cache_terms`); and `logits`.
@@ -179,7 +180,7 @@ class MovedKeys(Rebuildable, nn.Module):
         return self._logits(terms, beta, self.rows.speakers)
 
     def row_logits(self, terms: CacheTerms, beta: float) -> Tensor:
-        """The same before it is summed within classes: the evidence of each row, (B, N)."""
+        """The evidence of each row, (B, N), which `logits` adds up within classes."""
         count = len(self.rows.keys)
         each = torch.arange(count, device=self.rows.keys.device)
         return self._logits(terms, beta, Groups(each, count, None))
@@ -206,7 +207,7 @@ class ClassNegativeKeys(MovedKeys):
         self.forget_arguments()  # the support rows; see `deployed`
 
     def deployed(self) -> MovedKeys:
-        """The same cache without the support rows of which its keys were made."""
+        """This cache without the support rows of which its keys were made."""
         cache = MovedKeys(self.rows, self.weights, self.residual.dtype, against=True)
         cache.load_state_dict(self.state_dict())
         return cache
@@ -215,8 +216,9 @@ class ClassNegativeKeys(MovedKeys):
 class SlotNegativeKeys(MovedKeys):
     """The authors' negative keys, one per support row: the unit mean of the rows with its number k in other classes.
 
-    n = (S_k - F_n) / m, with S_k the sum of the k-th rows of all classes and m its length: so products with these keys
-    follow from those with K sums and with the support rows, and the keys are never formed (`slot_sums`).
+    A key is n = (S_k - F_n) / m, where S_k is the sum of the k-th rows of all classes and m the length of the
+    difference. So products with these keys follow from products with the K sums and with the support rows, and the
+    keys are never formed (`slot_sums`).
 
     Args:
         rows: the support rows.
@@ -253,7 +255,7 @@ class SlotNegativeKeys(MovedKeys):
         return self.sums
 
     def key_products(self, r: Tensor, products: Tensor, overlap: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
-        """As in the base."""
+        """The products of the base class, which here follow from S and from the support rows."""
         dots = slot_products(support, products.unsqueeze(1), self.inverse)
         return dots, slot_products(overlap, r @ self.sums.T, self.inverse)
 
@@ -267,12 +269,12 @@ def cache_products(caches: Sequence[MovedKeys], f: Tensor) -> list[Tensor]:
 
 
 def cache_terms(caches: Sequence[MovedKeys], f: Tensor, products: Tensor | None = None) -> list[CacheTerms]:
-    """What the evidence of caches follows from at any beta; what they have in common is computed once.
+    """The products from which the evidence of caches follows at any beta; what they share is computed once.
 
     Args:
         caches: the first one's rows are the support rows.
         f: unit image features, (B, D).
-        products: what `cache_products` gives, side by side, where it is known.
+        products: the result of `cache_products`, side by side, where it is known.
 
     Returns:
         For each cache f with its keys (B, N), f with its residual (B, C), and 1 / |k_n + r_c| (N,): see `cache_logits`.

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CACHED_NUMBERS = 2**18  # of a temporary (rows, keys) tensor on a CPU: 1 MB, which a core's cache holds
-GPU_NUMBERS = 2**26  # on a GPU, where each block costs launches: 256 MB
+CACHED_NUMBERS = 2**18  # the size of a temporary (rows, keys) tensor on a CPU: 1 MB, which a core's cache holds
+GPU_NUMBERS = 2**26  # the same on a GPU, where each block costs launches: 256 MB
 
 
 def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
@@ -25,7 +25,7 @@ def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
 
 
 class Groups(nn.Module):
-    """Which class each of N rows belongs to. It learns nothing, and is a module to move with what it is part of.
+    """The class of each of N rows. It learns nothing; it is a module so that it moves with the head that holds it.
 
     Args:
         classes: (N,) int64.
@@ -54,7 +54,7 @@ class Groups(nn.Module):
         return class_expand(values, self.classes, self.shots)
 
     def combine(self, operation: Callable, wide: Tensor, narrow: Tensor, out: Tensor) -> Tensor:
-        """operation(wide, expand(narrow)) into `out`, (B, N); torch.add or torch.mul. Forms no expansion if it can."""
+        """operation(wide, expand(narrow)) into `out`, (B, N); torch.add or torch.mul; mostly without an expansion."""
         if self.shots is None:
             return operation(wide, self.expand(narrow), out=out)
         blocks = (-1, self.count, self.shots)
@@ -87,7 +87,7 @@ def inverse_norms(overlap: Tensor, residual: Tensor, movers: Groups) -> Tensor:
 
     Args:
         overlap: k_n . r_c, (N,), e.g. of `key_overlaps`.
-        residual: one row per class, (C, D).
+        residual: a row per class, (C, D).
         movers: the class of each key.
     """
     return (1 + 2 * overlap + movers.expand(residual.square().sum(-1))).clamp(min=1e-12).rsqrt()
@@ -167,7 +167,7 @@ class _CacheLogits(torch.autograd.Function):
         for rows, (lengths, evidence) in _row_blocks(dots, 2):
             movers.combine(torch.add, dots[rows], shift[rows], lengths)
             torch.addcmul(constant, lengths, factor, out=evidence).exp_()
-            speakers.combine(torch.mul, evidence, grad[rows], evidence)  # now the gradient of the cosine
+            speakers.combine(torch.mul, evidence, grad[rows], evidence)  # the cosine's gradient from here on
             grad_inverse += lengths.mul_(evidence).sum(0)
             grad_shift[rows] = movers.sum(evidence.mul_(inverse))
             if grad_dots is not None:
@@ -176,7 +176,7 @@ class _CacheLogits(torch.autograd.Function):
 
 
 def _row_blocks(tensor: Tensor, number: int) -> Iterator[tuple[slice, list[Tensor]]]:
-    """Slices of rows of a (rows, keys) tensor, each with buffers of its shape; the buffers are used again.
+    """Slices of rows of a (rows, keys) tensor, each with buffers of its shape, which are used again.
 
     A program that is written down (torch.export) takes any number of rows, so it has one block: a loop has a length.
     """
@@ -191,7 +191,7 @@ def _row_blocks(tensor: Tensor, number: int) -> Iterator[tuple[slice, list[Tenso
 
 
 def instance_weights(keys: Tensor, labels: Tensor, num_classes: int, tau: float, shots: int | None = None) -> Tensor:
-    """Few-shot instance reweighting: how typical is a support image of its label's rows? (label refinement)
+    """Few-shot instance reweighting: how typical is a support image of its label's rows?
 
         a_n = mean cosine to the other rows of the same label,   w_n = K softmax(a_n / tau) over the label's rows
 
@@ -230,7 +230,7 @@ def slot_negative_keys(keys: Tensor, num_classes: int, shots: int) -> Tensor:
 
 
 def slot_sums(keys: Tensor, shots: int) -> tuple[Tensor, Tensor]:
-    """What products with the slot-wise negative keys n = (S_s - k) / m follow from, without forming these keys.
+    """The sums and lengths from which products with the slot-wise negative keys n = (S_s - k) / m follow.
 
     Args:
         keys: unit rows, (C*K, D), sorted by class; shots: K.

@@ -7,7 +7,7 @@ from typing import Protocol
 TASKS = ("few-shot", "dg", "base2new", "cross")
 # Names in TEST.TARGETS that stand for classes that training did not see; other names are those of shifted data sets.
 NEW_CLASSES = "new"  # the classes that SUBSAMPLE_CLASSES base leaves out
-CROSS = "cross:"  # before the name of a data set of other classes
+CROSS = "cross:"  # stands before the name of a data set of other classes
 CHOICES = {
     "PROTOCOL": ("no-val", "held-shot", "fewshot-val", "full-val", "oracle-test"),
     "PRESET": ("repaired", "official"),
@@ -16,7 +16,7 @@ CHOICES = {
     "SELECTION.TIES": ("first", "last"),
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
 }
-# The values of `inference`, with what a table says of a method that is not inductive.
+# The values of `inference`; of a method that is not inductive, a table says the sentence beside it.
 INFERENCE = {
     "inductive": "",
     "transductive": "sees all test images at once, without their labels, before it predicts",
@@ -38,7 +38,7 @@ def check_choices(cfg) -> None:
     """Refuse values that the keys of `CHOICES` cannot have, and a protocol that the number of shots does not allow.
 
     Raises:
-        ValueError: which key, its value, and what it can be.
+        ValueError: the message names the key, its value, and the values that it can have.
     """
     for key, allowed in CHOICES.items():
         *path, leaf = key.split(".")
@@ -53,10 +53,10 @@ def check_choices(cfg) -> None:
 
 
 def check_towers(trainer: type[Capable], cfg) -> None:
-    """Refuse what methods that train from pixels cannot do: half precision, and epochs without a step.
+    """Refuse half precision, and epochs without a step, which methods that train from pixels cannot have.
 
     Raises:
-        ValueError: which key, its value, and what it can be.
+        ValueError: the message names the key, its value, and the values that it can have.
     """
     if trainer.image_encoder_frozen:
         return
@@ -117,7 +117,7 @@ def has_projection(arch: str) -> bool:
 
 def _layers(arch: str) -> object:
     """The layers of open_clip's own image tower, one number of a ViT and several of a ResNet; None of another tower."""
-    import open_clip  # late: tables ask what methods can do, and seconds pass until it is there
+    import open_clip  # imported here because tables ask what methods can do, and this import takes seconds
 
     from simnl.clip.tiny_clip import BUNDLED
 

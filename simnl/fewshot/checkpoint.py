@@ -23,14 +23,14 @@ MODEL = "head"  # the name under which the engine knows the head, and of its fol
 DEPLOYED = "deployed/"  # names of tensors that a prediction needs beside what was learned begin with it
 LEARNED = "learned"  # key of the description: False where what was learned is left out
 RETRAIN = "Delete it and train again."
-DAMAGE = (SafetensorError, ValueError, TypeError, RuntimeError)  # what reading a broken file can raise
+DAMAGE = (SafetensorError, ValueError, TypeError, RuntimeError)  # the errors that reading a broken file can raise
 
 
 def save_head(path: Path, head: nn.Module, about: dict) -> None:
     """Save a head's state dict with a json description (class names, hyper-parameters, ...) and a check sum over both.
 
     Raises:
-        OSError: as of `simnl.sealed.write_tensors`.
+        OSError: the file cannot be written; see `simnl.sealed.write_tensors`.
     """
     write_tensors(path, head.state_dict(), about)
 
@@ -40,7 +40,7 @@ def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or is none of these.
+        ValueError: the file is damaged, or is no such file.
     """
     tensors, about = read_tensors(path)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(DEPLOYED)}, about
@@ -49,11 +49,11 @@ def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
 def read_tensors(path: Path, advice: str = RETRAIN) -> tuple[dict[str, Tensor], dict]:
     """Read what `write_tensors` wrote: all tensors by name, and the description.
 
-    advice: what to do about a file that is none, or damaged: a sentence for the end of the message.
+    advice: the sentence at the end of a message, which says what to do about a file that is damaged or of another kind.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or is none of these.
+        ValueError: the file is damaged, or is no such file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No trained head at {path}. Train first, or point --model-dir at a finished run.")
@@ -76,7 +76,7 @@ def read_tensors(path: Path, advice: str = RETRAIN) -> tuple[dict[str, Tensor], 
 
 
 def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
-    """Load what a head learned into another one, if it fits; returns the description.
+    """Load what a head learned into another head, if it fits, and return the description.
 
     Args:
         about: the description of this run; all but the hyper-parameters must be equal.
@@ -96,7 +96,7 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
         )
     try:
         head.load_state_dict(state)
-    except RuntimeError as error:  # names or shapes, one per line
+    except RuntimeError as error:  # PyTorch's list of names or shapes, one per line
         raise ValueError(f"{path} does not fit this run: {' '.join(str(error).split())}") from error
     return found
 
@@ -113,7 +113,7 @@ def load_trained(folder: str | Path, head: nn.Module, about: dict, epoch: int | 
 
     Args:
         folder: the folder of the run.
-        head: what is loaded into.
+        head: the module into which it is loaded.
         about: the description of this run, see `restore_head`.
         epoch: counts from 1; None and 0 stand for the deployed head.
 
@@ -136,7 +136,7 @@ def resuming(folder: str | Path) -> Iterator[None]:
     """Say which checkpoints to delete where a run in `folder` cannot resume from them.
 
     Raises:
-        ValueError: in place of what reading a damaged checkpoint raised.
+        ValueError: a checkpoint is damaged; this replaces whatever error was raised while it was read.
     """
     try:
         yield

@@ -27,11 +27,11 @@ class BackboneDescription:
     """The frozen CLIP whose features a head takes.
 
     Attributes:
-        name: in tables, e.g. `RN50`.
-        arch, weights, precision: as of `simnl.clip.model.load_clip`.
-        fingerprint: of the weights.
+        name: the name that tables show, e.g. `RN50`.
+        arch, weights, precision: the arguments of `simnl.clip.model.load_clip`.
+        fingerprint: the hash of the weights.
         transform: open_clip's preprocessing config of the model: size, mean, std, interpolation, resize_mode.
-        width: of image features as the head takes them.
+        width: the number of values in an image feature as the head takes it.
     """
 
     name: str
@@ -44,7 +44,7 @@ class BackboneDescription:
 
     @classmethod
     def of(cls, clip: FrozenCLIP, name: str = "") -> BackboneDescription:
-        """That of a loaded model."""
+        """The description of a loaded model."""
         transform = {key: list(v) if isinstance(v, tuple) else v for key, v in clip.preprocess.items()}
         return cls(
             name or clip.arch, clip.arch, clip.weights, clip.precision, clip.fingerprint, transform, clip.image_dim
@@ -53,20 +53,20 @@ class BackboneDescription:
 
 @dataclass(frozen=True)
 class HeadDescription:
-    """What is known of a head beside its tensors.
+    """All that is known of a head beside its tensors.
 
     Attributes:
-        method: its registered name.
+        method: the registered name of the method.
         classnames: C names; index = label.
         backbone: the frozen CLIP.
         hparams: the hyper-parameters in use.
-        num_shots, protocol, preset, dataset, seed: of the run.
-        logit_scale: of the model, exp'd.
-        temperature: by which logits are divided before the softmax that makes probabilities of them.
+        num_shots, protocol, preset, dataset, seed: the settings of the run.
+        logit_scale: the exponential of the model's learned scale.
+        temperature: the divisor of logits before the softmax that makes probabilities of them.
         takes: `features`, those before the image tower's projection, or `pixels` where the method changes the tower.
         support: file names of the support images, relative, in the order of the cache's rows; empty where unknown.
-        labels: what a program calls the classes, in the order of the names: numbers or words; empty: by their names.
-        package_version: of the program that wrote the file.
+        labels: the numbers or words by which a program calls the classes, in the order of the names; empty: the names.
+        package_version: the version of the program that wrote the file.
     """
 
     method: str
@@ -86,12 +86,12 @@ class HeadDescription:
     package_version: str = field(default_factory=package_version)
 
     def to_json(self) -> dict[str, Any]:
-        """As a json object."""
+        """This description as a json object."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> HeadDescription:
-        """Of a json object; keys that this version does not know are left out.
+        """The description that a json object holds; keys that this version does not know are left out.
 
         Raises:
             KeyError, TypeError: something is missing, or of another type.

@@ -10,9 +10,10 @@ from torch import Tensor
 
 
 class Moments(NamedTuple):
-    """What a discriminant needs of its rows, in float64; moments of two sets of rows add up to those of both.
+    """The sums of rows that a discriminant needs, in float64; the moments of two sets of rows add up to those of both.
 
-    counts: rows of each class, (C,); sums: of each class, (C, D); gram: sum of x x' over all rows, (D, D).
+    `counts` is the number of rows of each class, (C,), `sums` the sum of each class, (C, D), and `gram` the sum of x x'
+    over all rows, (D, D).
     """
 
     counts: Tensor
@@ -21,7 +22,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, rows: Tensor, labels: Tensor, num_classes: int) -> Moments:
-        """Of rows (n, D) with labels (n,) int64 in any order."""
+        """The moments of rows (n, D) with labels (n,) int64 in any order."""
         x = rows.double()
         counts = torch.bincount(labels, minlength=num_classes)
         return cls(counts, x.new_zeros(num_classes, x.shape[1]).index_add(0, labels, x), x.T @ x)

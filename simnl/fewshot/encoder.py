@@ -1,4 +1,4 @@
-"""Images to what a head takes, through the frozen CLIP that its description names."""
+"""An encoder that turns images into the inputs of a head, by the frozen CLIP that the head's description names."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def clip_of(
     """The frozen CLIP that a head was trained on.
 
     Args:
-        backbone: which one.
-        clip: one that is loaded already; None: it is loaded.
+        backbone: the description of that CLIP.
+        clip: the CLIP, where it is loaded already; None: it is loaded here.
         weights: a tag or a path instead of the one that the description has; empty: that one.
-        device: where its towers shall run.
-        where: whose backbone it is, for messages.
+        device: the device on which its towers run.
+        where: the owner of the backbone, for messages.
 
     Raises:
         ValueError: there are no such weights, or they have another fingerprint.
@@ -65,8 +65,8 @@ class ImageEncoder:
         about: the description of the head.
         clip: the frozen CLIP, where it is loaded already; its fingerprint is checked. None: it is loaded.
         weights: a tag or a path of the same weights, where they are not at the place that the description names.
-        device: where the towers run, if they are loaded here.
-        where: whose backbone it is, for messages.
+        device: the device on which the towers run, if they are loaded here.
+        where: the owner of the backbone, for messages.
 
     Raises:
         ValueError, WeightsUnavailable: see `clip_of`.
@@ -104,9 +104,9 @@ class ImageEncoder:
         return self._transform(to_rgb(image) if isinstance(image, Image) else read_image(str(image)))
 
     def inputs(self, pixels: Tensor, names: Sequence[str] = ()) -> Tensor:
-        """Pixels (B, 3, H, W) to what the head takes.
+        """What the head takes, from pixels (B, 3, H, W).
 
-        names: of the images, for messages.
+        names: the names of the images, for messages.
 
         Raises:
             NotFinite: features that are NaN or infinite.
@@ -118,7 +118,7 @@ class ImageEncoder:
         return features
 
     def encode(self, images: Sequence[str | Path | Image]) -> Tensor:
-        """What the head takes of images: paths, or images of Pillow; at least one.
+        """What the head takes, from one or more images, which are paths or images of Pillow.
 
         Raises:
             UnreadableImage: an image cannot be decoded; the message names it.

@@ -35,25 +35,25 @@ from simnl.files import replacing
 
 TORCH, ONNX = "torch", "onnx"
 ENDINGS = {TORCH: ".pt2", ONNX: ".onnx"}
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra `export`
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # the packages of the extra `export`
 ABOUT = "about.json"  # the file with the facts in an archive of torch.export
 FEATURES, LOGITS, BATCH = "features", "logits", "batch"  # names in a program
-TOLERANCE = 1e-4  # of logits, relative to the largest one
+TOLERANCE = 1e-4  # the largest difference of logits, relative to the largest logit
 ROWS, LARGEST_BATCH = 2, 2**20  # rows that an export is made and checked with; rows that a program takes at most
 LARGEST_ONNX = 2**31 - 2**20  # bytes of one file of protocol buffers, with room for the graph
 
 
 @dataclass(frozen=True)
 class Program:
-    """A head that was written down, and checked.
+    """A head that was written down and checked.
 
     Attributes:
         format: `torch` or `onnx`.
         input: the name of the input, `features` or `pixels`.
-        shape: of an input without the batch, (D,) or (3, H, W).
-        facts: what the file says of itself: a json object.
+        shape: the shape of one input, without the batch: (D,) or (3, H, W).
+        facts: the json object in which the file describes itself.
         difference: the largest difference of its logits from the head's, relative to the largest logit.
-        content: of the file.
+        content: the bytes of the file.
     """
 
     format: str
@@ -64,7 +64,7 @@ class Program:
     content: bytes
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all. Raises OSError."""
+        """Write the file as a whole or not at all; an OSError says why it cannot be written."""
         with replacing(path) as temporary:
             temporary.write_bytes(self.content)
 
@@ -104,7 +104,7 @@ def export(loaded: LoadedHead, format: str, *, clip: FrozenCLIP | None = None) -
     module = _Whole(loaded.head, clip.model.encode_image if clip is not None and name != loaded.about.takes else None)
     facts = describe_program(loaded.about, name, shape)
     with torch.no_grad(), _quiet():
-        expected = module(inputs)  # first: what a head computes once, and keeps, is a constant of the program
+        expected = module(inputs)  # comes first, so that what a head computes once is a constant of the program
         content, found = {TORCH: _as_torch, ONNX: _as_onnx}[format](module.eval(), name, inputs, facts)
     difference = float((found - expected).abs().max() / expected.abs().max())
     if not difference < TOLERANCE:
@@ -116,7 +116,7 @@ def export(loaded: LoadedHead, format: str, *, clip: FrozenCLIP | None = None) -
 
 
 def require_onnx() -> None:
-    """See that ONNX can be written. Raises ImportError, which says what to install."""
+    """Check that ONNX can be written; an ImportError says what to install."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
@@ -126,7 +126,7 @@ def require_onnx() -> None:
 
 
 def describe_program(about: HeadDescription, name: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What the file of a program says of itself: a json object, which docs/export.md explains."""
+    """The json object in which the file of a program describes itself; docs/export.md explains it."""
     backbone = about.backbone
     return {
         "method": about.method,
@@ -196,7 +196,7 @@ def _traced(module: nn.Module, inputs: Tensor, facts: dict[str, Any]) -> torch.e
 
 def _as_torch(module: nn.Module, name: str, inputs: Tensor, facts: dict[str, Any]) -> tuple[bytes, Tensor]:
     traced, file = _traced(module, inputs, facts), io.BytesIO()
-    traced.example_inputs = None  # of no use for serving
+    traced.example_inputs = None  # these are of no use for serving
     torch.export.save(traced, file, extra_files={ABOUT: json.dumps(facts)})
     return file.getvalue(), traced.module()(inputs)
 
@@ -224,13 +224,13 @@ def _as_onnx(module: nn.Module, name: str, inputs: Tensor, facts: dict[str, Any]
 
 
 def _text(value: Any) -> str:
-    """ONNX's metadata are texts: json, but for what is a text already."""
+    """A value as text, because ONNX's metadata are texts: json, unless the value is a text already."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' remarks on their own work."""
+    """A context in which the exporters' remarks on their own work are not shown."""
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     with warnings.catch_warnings():

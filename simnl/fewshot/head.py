@@ -24,7 +24,7 @@ class Head(Rebuildable, nn.Module):
     are all of it, and a head file holds both (`simnl.fewshot.head_file`).
 
     A head whose cost is products of features with tensors that never move may offer them as `products`: those of stored
-    views are then computed once and given to `losses` and `forward` from there on (`simnl.fewshot.loaders.Kept`).
+    views are then computed once and given to `losses` and `forward` from there on (`loaders.ViewProducts`).
     """
 
     num_products: int = 0  # numbers per image that `products` gives; 0: there are none
@@ -36,34 +36,35 @@ class Head(Rebuildable, nn.Module):
         self.transduction = None
 
     def products(self, features: Tensor) -> Tensor:
-        """What follows from raw image features (B, D) and from nothing that is learned, (B, num_products)."""
+        """Products (B, num_products) that follow from raw image features (B, D) and from nothing that is learned."""
         raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
 
     def sides(self, features: Tensor) -> dict[str, Tensor]:
         """What speaks for and against each class, (B, C) each, by the names of `simnl.metrics.two_sided.Sides`.
 
-        By default nothing: for heads that have a positive and a negative side. features: raw image features, (B, D).
+        By default there is nothing; a head that has a positive and a negative side overrides this. `features` are raw
+        image features, (B, D).
         """
         return {}
 
     def transduce(self, features: Tensor) -> Tensor:
         """Logits (M, C) of a whole set of images, raw (M, D), as an evaluation asks for them.
 
-        By default those of `forward`, in which no image looks at another one. A head that makes more of the whole set,
-        at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
+        By default these are the logits of `forward`, in which no image looks at another one. A head that makes more of
+        the whole set, at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
         """
         logits = self(features)
         return logits if self.transduction is None else self.transduction(features, logits)
 
-    def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
+    def losses(self, features: Tensor, labels: Tensor, **known: Tensor) -> dict[str, Tensor]:
         """Weighted terms of the training loss, which is their sum.
 
         Args:
             features: raw image features, (B, D).
             labels: (B,) int64.
-            given: `products=` of the features, where they are known.
+            known: `products=` of the features, where they are known.
         """
-        return {"ce": F.cross_entropy(self(features, **given), labels)}
+        return {"ce": F.cross_entropy(self(features, **known), labels)}
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """Pairs of a factor on the learning rate and the parameters; by default one group with the factor 1."""
@@ -76,7 +77,8 @@ class Head(Rebuildable, nn.Module):
     def deployed(self) -> Head:
         """A head with the same logits that holds no more than a prediction needs; by default the head itself.
 
-        For heads whose training needs more: what is constant after training (a text classifier, say) is computed here.
+        A head whose training needs more overrides this, and computes here what is constant after training, such as a
+        text classifier.
         """
         return self
 
@@ -107,17 +109,17 @@ class Head(Rebuildable, nn.Module):
 
 
 class Negative(Protocol):
-    """What speaks against a class, beside a head's own logits (`simnl.fewshot.negative.NegativeBranch`)."""
+    """A branch that speaks against classes, beside a head's own logits (`simnl.fewshot.negative.NegativeBranch`)."""
 
     def __call__(self, features: Tensor) -> Tensor:
-        """To be added to the logits: raw image features (B, D) to (B, C)."""
+        """The part that is added to the logits, (B, C), from raw image features (B, D)."""
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
         """The terms of it, (B, C), by name."""
 
 
 class ClassifierHead(Head):
-    """Cosine with a fixed classifier, times the logit scale: what many a method is after training.
+    """Cosine with a fixed classifier, times the logit scale: many a method is this after its training.
 
         logits = s f W^T + b + negative(f)
 
@@ -125,7 +127,7 @@ class ClassifierHead(Head):
         classifier: W, (C, D).
         logit_scale: s.
         bias: b, (C,), or None.
-        negative: what speaks against a class, or None.
+        negative: the branch that speaks against a class, or None.
     """
 
     classifier: Tensor
@@ -194,8 +196,8 @@ class SearchableHead(Head):
         return {name: node[name.upper()] for name in (*cls.STAGE, *cls.MIXING, "alpha")}
 
     @abstractmethod
-    def terms(self, features: Tensor, **given: Tensor) -> Terms:
-        """What does not depend on hyper-parameters, with B as the first dimension. `given` is as for `losses`."""
+    def terms(self, features: Tensor, **known: Tensor) -> Terms:
+        """What does not depend on hyper-parameters, with B as the first dimension. `known` is as for `losses`."""
 
     @abstractmethod
     def stage(self, terms: Terms, **sharpness: float) -> Mapping[str, Tensor]:
@@ -213,9 +215,9 @@ class SearchableHead(Head):
         base, slope = self.affine(stage, **{name: self.hparams[name] for name in self.MIXING})
         return base + self.hparams["alpha"] * slope
 
-    def forward(self, features: Tensor, **given: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C). `given` is as for `losses`."""
-        return self.combine(self.terms(features, **given))
+    def forward(self, features: Tensor, **known: Tensor) -> Tensor:
+        """Raw image features (B, D) to logits (B, C). `known` is as for `losses`."""
+        return self.combine(self.terms(features, **known))
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
         """The part of each tensor of the stage: the logits with all others at zero, in which they are linear."""
@@ -225,7 +227,7 @@ class SearchableHead(Head):
 
 
 class CacheHead(SearchableHead):
-    """A text classifier beside a cache of support images: what such heads are given and hold.
+    """The base of heads that have a text classifier beside a cache of support images.
 
     Args:
         text: unit text classifier, (C, D).
@@ -274,6 +276,6 @@ class CacheHead(SearchableHead):
         raise NotImplementedError(f"{type(self).__name__} does not say what the rows of its cache weigh.")
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """As in the base: alpha times the weights of the rows, where they have the class for a label."""
+        """The evidence that the base class defines: alpha times the weights of the rows whose label is the class."""
         weights = self.hparams["alpha"] * self.row_weights(features)
         return weights * (self.labels == classes[:, None])

@@ -4,8 +4,8 @@ The file is safetensors with a check sum (`simnl.fewshot.checkpoint`). Its tenso
 names of the trained head's state dict, and under `deployed/` what the head for predictions is made of (`Head.deployed`,
 `simnl.clip.recipe`). Its description is json: a `HeadDescription`, the recipe, and the version of the format.
 
-    version 1: what was learned, and no more; `--eval-only` reads it, a prediction cannot
-    version 2: complete
+    version 1: it holds what was learned and no more, which is enough for `--eval-only`, but not for a prediction
+    version 2: it is complete
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STATE = f"{DEPLOYED}state/"  # learned parameters of a deployed head that is not
 RECIPE, DTYPES = "recipe", "dtypes"
 GIVE = "Give the head.safetensors of a finished run, or the run's folder."
 AGAIN = "Run the command that trained it again, in a new folder."
-BROKEN = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a recipe that fits nothing can raise
+BROKEN = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a wrong recipe raises
 
 
 # ---------------------------------------------------------------------- writing
@@ -47,9 +47,9 @@ def save(path: Path, head: Head, about: HeadDescription, *, half: bool = False) 
     """Write a complete head file.
 
     Args:
-        path: of the file, which is replaced where it exists.
+        path: the file, which is replaced where it exists.
         head: the trained one.
-        about: its description.
+        about: the description of the head.
         half: keep what is frozen in float16, and leave out what the method learned where a prediction does not need
             it. A loaded head computes in float32 as ever, from rounded numbers.
 
@@ -61,7 +61,7 @@ def save(path: Path, head: Head, about: HeadDescription, *, half: bool = False) 
 
 
 def _write(path: Path, head: Head, about: HeadDescription, *, half: bool, trained: bool) -> None:
-    """trained: False for a deployed head, whose trained one is not there any more."""
+    """`trained` is False for a deployed head, whose trained one is not there any more."""
     deployed = head.deployed()
     own = deployed is head
     learned = {} if half and not own else {name: value.cpu() for name, value in head.state_dict().items()}
@@ -97,10 +97,11 @@ def halve(path: str | Path, to: Path, *, weights: str = "") -> tuple[int, int]:
     Args:
         path: the head file, or the folder of a run.
         to: the copy.
-        weights: as of `load`.
+        weights: see `load`.
 
     Raises:
-        ValueError: `to` is the file itself; else as `load` and `save`.
+        ValueError: `to` is the file itself.
+        FileNotFoundError, OSError, NotRebuildable: see `load` and `save`.
     """
     file = file_of(path)
     if to.exists() and to.samefile(file):
@@ -140,7 +141,7 @@ def load(
         path: the file, or the folder of a run.
         clip: the frozen CLIP, where it is loaded already; only a head that needs a tower itself looks at it.
         weights: a tag or a path of the same weights, where they are not at the place that the file names.
-        device: where the head shall live.
+        device: the device of the head.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -202,7 +203,7 @@ def _description(file: Path, content: dict[str, Any]) -> HeadDescription:
 
 
 def _rebuilt(file: Path, recipe: dict, tensors: dict[str, Tensor], towers, about: HeadDescription) -> Head:
-    """The head of a recipe. What the towers raise is told as it is; all else means that the recipe does not fit."""
+    """The head of a recipe. Errors of the towers are told as they are; any other means that it does not fit."""
     failed: list[BaseException] = []
 
     def clip() -> FrozenCLIP:

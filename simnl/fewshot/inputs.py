@@ -1,4 +1,4 @@
-"""What a head is fed with: features from the store, or pixels where a method changes the image tower.
+"""The inputs of a head: features from the store, or pixels where a method changes the image tower.
 
 Both kinds of input give the same three things: training batches under Dassl's batch keys, batches to select on, and a
 stream of test batches.
@@ -22,7 +22,7 @@ from simnl.fewshot.support import SupportSet, gather_support, train_views
 def load_backbone(backbone, device: torch.device, early: bool = False) -> FrozenCLIP:
     """The frozen model of a config's node MODEL.BACKBONE, loaded once per process.
 
-    early: image features are those before the image tower's projection (`VLTrainer.before_projection`).
+    With `early`, image features are those before the image tower's projection (`VLTrainer.before_projection`).
     """
     transform = Transform.from_keys(backbone.TRANSFORM)
     clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
@@ -30,7 +30,7 @@ def load_backbone(backbone, device: torch.device, early: bool = False) -> Frozen
 
 
 def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:
-    """The feature store of a run; options: `progress` and `exclusive` of `FeatureStore`."""
+    """The feature store of a run; `options` are `progress` and `exclusive` of `FeatureStore`."""
     return FeatureStore(cfg.STORE.ROOT, clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, **options)
 
 
@@ -39,9 +39,9 @@ class FeatureInputs:
 
     Args:
         cfg: the run's config.
-        store: where features are kept.
+        store: the store in which features are kept.
         preprocess: open_clip's preprocessing config of the model.
-        device: where heads live.
+        device: the device of the heads.
     """
 
     def __init__(self, cfg, store: FeatureStore, preprocess: dict, device: torch.device):
@@ -125,8 +125,8 @@ def open_inputs(cfg, store: FeatureStore, device: torch.device, *, pixels: bool)
 
     Args:
         cfg: the run's config.
-        store: what gives the features.
-        device: where heads live.
+        store: the store that gives the features.
+        device: the device of the heads.
         pixels: True for a method that changes the image tower.
     """
     return (PixelInputs if pixels else FeatureInputs)(cfg, store, store.clip.preprocess, device)

@@ -1,4 +1,4 @@
-"""A head that was read from a file, and what can be asked of it."""
+"""A head that was read from a file, and the questions that it answers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class LoadedHead:
 
     Attributes:
         head: the module, in evaluation mode.
-        about: its description.
-        path: of the file.
-        device: where the head lives; results are given on the CPU.
+        about: the description of the head.
+        path: the file it came from.
+        device: the device of the head; results are given on the CPU.
     """
 
     head: Head
@@ -51,7 +51,7 @@ class LoadedHead:
 
     @torch.no_grad()
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
-        """Terms (B, C) by name, whose sum are the logits. features: as of `logits`."""
+        """Terms (B, C) by name, whose sum are the logits. `features` are those of `logits`."""
         inputs = features if self.about.takes == PIXELS else self._checked(features)
         return {name: term.float().cpu() for name, term in self.head.evidence(inputs.to(self.device)).items()}
 
@@ -68,7 +68,7 @@ class LoadedHead:
         return self.head.support_evidence(self._checked(features), classes.to(self.device)).float().cpu()
 
     def encoder(self, clip: FrozenCLIP | None = None, weights: str = "") -> ImageEncoder:
-        """What turns images into the head's inputs, on the head's device; arguments as of `ImageEncoder`."""
+        """The encoder that makes the head's inputs of images, on its device; arguments are those of `ImageEncoder`."""
         return ImageEncoder(self.about, clip=clip, weights=weights, device=str(self.device), where=str(self.path))
 
     def _checked(self, features: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ def seeded_generator(*key: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
-class Kept:
-    """What a head offers of stored views (`Head.products`), computed when it is first asked for and kept.
+class ViewProducts:
+    """The products that a head offers of stored views (`Head.products`), computed when first asked for, then kept.
 
     All rows of a view are computed together, so that they depend neither on the order of batches nor on where a run was
     resumed.
@@ -45,7 +45,7 @@ class Kept:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all of them."""
+        """The number of bytes of all of them."""
         return self._table.nbytes
 
     def rows(self, view: int | Tensor, index: Tensor | slice) -> dict[str, Tensor]:
@@ -70,11 +70,11 @@ def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None
     wanted += [(val, val.features[None])] if val is not None else []
     for loader, features in wanted:
         if features[..., 0].numel() * head.num_products * features.element_size() <= limit:
-            loader.kept = Kept(head.products, head.num_products, features)
+            loader.kept = ViewProducts(head.products, head.num_products, features)
             limit -= loader.kept.nbytes
 
 
-def given(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def products_of(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a batch holds for a head beside features and labels; keyword arguments of `Head.losses` and `forward`."""
     return {"products": batch["products"]} if "products" in batch else {}
 
@@ -95,7 +95,7 @@ class SupportLoader:
 
     Attributes:
         epoch: number of the epoch, from 0.
-        kept: what batches hold beside features, or None.
+        kept: the tensors that batches hold beside features, or None.
     """
 
     ORDERS = ("cycle", "pool")
@@ -110,7 +110,7 @@ class SupportLoader:
         self.drop_last = drop_last and len(labels) >= batch_size
         self.order = order
         self.epoch = 0
-        self.kept: Kept | None = None
+        self.kept: ViewProducts | None = None
 
     def __len__(self) -> int:
         rows = len(self.labels)
@@ -131,12 +131,12 @@ class SupportLoader:
 class LabelledFeatures:
     """Features (M, D) with labels (M,), read in chunks under Dassl's batch keys.
 
-    kept: what batches hold beside features (of one view, `features[None]`), or None.
+    kept: the tensors that batches hold beside features (of one view, `features[None]`), or None.
     """
 
     def __init__(self, features: Tensor, labels: Tensor):
         self.features, self.labels = features, labels
-        self.kept: Kept | None = None
+        self.kept: ViewProducts | None = None
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for start in range(0, len(self.labels), ROWS):
@@ -150,7 +150,7 @@ class StreamLoader:
 
     Args:
         stream: called at each pass; yields features (1, n, D).
-        labels: one per image.
+        labels: the label of each image.
     """
 
     def __init__(self, stream: Callable[[], Iterator[Tensor]], labels: Sequence[int] | Tensor):
@@ -170,7 +170,7 @@ class StreamLoader:
 class Whole:
     """All batches of a loader as one, for a head that looks at a whole set of images.
 
-    batches: of tensors by name; each pass over `Whole` is one over them.
+    batches: the batches of tensors by name; each pass over `Whole` is one over them.
     """
 
     def __init__(self, batches: Iterable[Mapping[str, Tensor]]):
@@ -234,7 +234,7 @@ class PixelLoader:
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        own = torch.Generator()  # else the loader would draw from, and so change, the global generator
+        own = torch.Generator()  # otherwise the loader would draw from the global generator, and so change it
         yield from DataLoader(
             self._views,
             batch_sampler=list(self._batches()),
@@ -265,7 +265,7 @@ class PixelLoader:
 
 
 def in_steps(loader: Any, steps: int) -> Any:
-    """The same loader, of whose endless passes an epoch takes `steps` batches; 0: an epoch is a pass."""
+    """The loader with epochs of `steps` batches, taken from endless passes; 0: an epoch is one pass."""
     if steps:
         loader.steps = steps
     return loader
@@ -276,7 +276,7 @@ class ImageViews(Dataset):
 
     def __init__(self, paths: Sequence[str], spec: ViewSpec, root: Path):
         self._paths, self._transform = paths, spec.build()
-        random = spec.crop_scale is not None  # else nothing is drawn, and no file need be read to seed it
+        random = spec.crop_scale is not None  # otherwise nothing is drawn, and no file need be read to seed it
         self._contents = FileDigests(root).of(paths) if random else [b""] * len(paths)
 
     def __len__(self) -> int:

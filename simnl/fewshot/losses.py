@@ -1,4 +1,4 @@
-"""SimNL's losses beside cross-entropy, as functions of tensors; from the paper and its authors' code."""
+"""SimNL's losses beside cross-entropy, as functions of tensors, after the paper and its authors' code."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def rerank_loss(similarity: Tensor, text: Tensor, labels: Tensor, neighbours: in
     are not: mean over the nearest neighbours j of max(0, |f - m_y| + (1 - m_j.m_y) / scale - |f - m_j|).
 
     Args:
-        similarity: f.m of unit image features f, (B, C), from which |f - m|^2 = 1 + |m|^2 - 2 f.m.
+        similarity: f.m of unit image features f, (B, C), from which |f - m|^2 = 1 + |m|^2 - 2 f.m follows.
         text: m, (C, D), rows of any length.
         labels: (B,) int64.
-        neighbours: how many; all classes where there are fewer.
+        neighbours: the number of neighbours; all classes where there are fewer.
         scale: the number by which the margin is divided.
     """
     distance = (1 + text.square().sum(-1) - 2 * similarity).clamp(min=1e-12).sqrt()
@@ -27,7 +27,7 @@ def rerank_loss(similarity: Tensor, text: Tensor, labels: Tensor, neighbours: in
 
 
 def consistency_loss(text: Tensor, anchors: Tensor, dim: int) -> Tensor:
-    """How far learned classifiers are from frozen ones: 1 minus the mean over cosines.
+    """The distance of learned classifiers from frozen ones: 1 minus the mean of their cosines.
 
     Args:
         text: m, (C, D).

@@ -42,8 +42,8 @@ class MemoryDataset(DatasetBase):
     """A data set that was handed over. It is not registered: no config can name it.
 
     Args:
-        train: what is learned from, in any order; each class has an item.
-        val: what epochs and hyper-parameters are chosen on, or None.
+        train: the items to learn from, in any order; each class has one or more.
+        val: the items on which epochs and hyper-parameters are chosen, or None.
     """
 
     eval_only = False
@@ -55,7 +55,7 @@ class MemoryDataset(DatasetBase):
 
     @property
     def full_val(self) -> list | None:
-        """The same as `val`."""
+        """The items of `val`, which are all there are."""
         return self.val
 
     def draw_train(self, seed: int) -> list:
@@ -87,15 +87,15 @@ class GivenFeatures(FrozenCLIP):
         )  # fmt: skip
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Raises ValueError: there is no image tower."""
+        """Raise a ValueError, because there is no image tower."""
         raise ValueError(f"Pictures cannot be encoded: the features {NO_TOWER}")
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Raises ValueError: there is no text tower."""
+        """Raise a ValueError, because there is no text tower."""
         raise ValueError(f"Texts cannot be encoded: the features {NO_TOWER}")
 
     def tokenize(self, prompts: list[str]) -> Tensor:
-        """Raises ValueError: there is no text tower."""
+        """Raise a ValueError, because there is no text tower."""
         raise ValueError(f"Texts cannot be encoded: the features {NO_TOWER}")
 
 
@@ -109,7 +109,7 @@ class MemoryStore(FeatureStore):
 
     Args:
         features: raw, (M, D) float32: row i is that of the item whose `impath` is str(i).
-        others: of `FeatureStore`.
+        others: the other arguments of `FeatureStore`.
     """
 
     def __init__(self, features: Tensor, *others: Any, **more: Any):
@@ -122,24 +122,24 @@ class MemoryStore(FeatureStore):
         return self._features[[int(path) for path in paths]][None]
 
     def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
-        """Nothing is missing."""
+        """Do nothing, because no feature is missing."""
 
     def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
-        """All of them at once."""
+        """Yield all features at once."""
         yield self.images(paths, spec, views)
 
 
 class Memory(Sources):
-    """What a classifier was given.
+    """The sources of a classifier: what its user gave it.
 
     Args:
         dataset: the examples.
         features: raw features (M, D) float32 of the items, or None: the items are pictures.
         texts: raw text features by prompt set, in the place of prompts; None: the model encodes prompts.
-        logit_scale: where there shall be no CLIP: by which cosines are multiplied. None: the config's CLIP is loaded.
+        logit_scale: the factor of cosines, for a run without a CLIP; None: the config's CLIP is loaded.
 
     Attributes:
-        bar: is told of each epoch, if there is one.
+        bar: the progress bar that is told of each epoch, if there is one.
     """
 
     writes_log = False
@@ -160,10 +160,10 @@ class Memory(Sources):
         return SimpleNamespace(dataset=d, num_classes=d.num_classes, lab2cname=d.lab2cname)
 
     def clip(self, cfg: CN, device: torch.device, early: bool = False) -> FrozenCLIP:
-        """The config's, or what takes its place.
+        """The config's CLIP, or what takes its place.
 
         Raises:
-            ValueError: the given features are of another width.
+            ValueError: the given features have another width.
         """
         if self._features is not None and self._logit_scale is not None:
             return GivenFeatures.of(self._features.shape[1], self._logit_scale, device)
@@ -176,13 +176,13 @@ class Memory(Sources):
         return clip
 
     def store(self, cfg: CN, clip: FrozenCLIP) -> FeatureStore:
-        """The given features, else those of pictures, which are encoded once."""
+        """The store of the given features, or that of pictures, which are encoded once."""
         if self._features is None:
             return super().store(cfg, clip)
         return MemoryStore(self._features, cfg.STORE.ROOT, clip, progress=cfg.VERBOSE)
 
     def check_prompts(self, trainer: Any) -> None:
-        """As in a run; given text features need no names."""
+        """Check the prompts as a run does; text features that were given need no names."""
         if self._texts is None:
             super().check_prompts(trainer)
 
@@ -194,7 +194,7 @@ class Memory(Sources):
         """
         needed = trainer.prompt_sets_of(trainer.node)
         if self._texts is None:
-            optional = trainer.optional_prompt_sets if cfg.PROMPTS.CUPL else ()  # none given: nothing to tell
+            optional = trainer.optional_prompt_sets if cfg.PROMPTS.CUPL else ()  # none was given
             return encode_prompt_sets(cfg, dataset, classnames, trainer.store, needed, optional)
         missing = [name for name in needed if name not in self._texts]
         if missing:

@@ -4,13 +4,14 @@
     N = sum_n w_n exp(-beta f.q_c)   q_c = norm(F-_c + r_neg)      negative cache, rows n of class c
     logits += weight (Q + alpha N)
 
-f: unit image feature; s: the model's logit scale; g: `text_scale`; V: unit classifier of the negative templates; F-_c:
-unit mean of the cache keys of all other classes; w_n: instance weights (label refinement). Learned: rho_V and r_neg,
-(C, D) each, zero at the start. SimNL mixes lambda (positive) + (1 - lambda) (negative), so `weight` is its
-(1 - lambda) / lambda: 1/3 at its initial lambda of 0.75.
+Here f is a unit image feature, s the model's logit scale, g `text_scale`, V the unit classifier of the negative
+templates, F-_c the unit mean of the cache keys of all other classes, and w_n the instance weights. Only rho_V and
+r_neg are learned; they are (C, D) each and zero at the start. SimNL mixes lambda (positive) + (1 - lambda) (negative),
+so `weight` is its (1 - lambda) / lambda: 1/3 at its initial lambda of 0.75.
 
 Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
-arXiv:2403.12964; formulas as in trainers/simnl.py, with negative keys per class. The branch on other methods is ours.
+arXiv:2403.12964; the formulas are those of trainers/simnl.py, with negative keys per class. The branch on other methods
+is ours.
 """
 
 from __future__ import annotations
@@ -67,12 +68,12 @@ class NegativeOptions(Options):
 
 
 class NegativeBranch(Rebuildable, nn.Module):
-    """Learned: the residuals of its parts, (C, D) each.
+    """The branch as a module. Only the residuals of its parts are learned, (C, D) each.
 
     Args:
         text: the negative text.
         cache: the negative cache (one key per class); None: the text alone.
-        options: constants.
+        options: the constants of the branch.
     """
 
     def __init__(self, text: NegativeText, cache: MovedKeys | None, options: NegativeOptions):
@@ -104,12 +105,12 @@ class NegativeBranch(Rebuildable, nn.Module):
         return cls(text, cache, options)
 
     def forward(self, features: Tensor) -> Tensor:
-        """weight (Q + alpha N), to be added to a method's logits: raw image features (B, D) to (B, C)."""
+        """weight (Q + alpha N), (B, C), which is added to a method's logits, from raw image features (B, D)."""
         text, *cache = self.evidence(features).values()
         return text + cache[0] if cache else text
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
-        """The terms of it, (B, C): `negative text`, and `negative cache` where there is one."""
+        """The terms of the branch, (B, C): `negative text`, and `negative cache` where there is one."""
         f = F.normalize(features, dim=-1)
         parts = {"negative text": self.text.logits(f)}
         if self.cache is not None:
@@ -118,7 +119,7 @@ class NegativeBranch(Rebuildable, nn.Module):
         return parts
 
     def deployed(self) -> NegativeBranch:
-        """The same branch without the support rows of which its keys were made."""
+        """This branch without the support rows of which its keys were made."""
         if not isinstance(self.cache, ClassNegativeKeys):
             return self
         return NegativeBranch(self.text, self.cache.deployed(), self.options)

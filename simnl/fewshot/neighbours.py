@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine, and what they add up: an affinity matrix of a few entries per row."""
+"""Nearest neighbours by cosine, and the matrix of affinities that they make, with a few entries per row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-BLOCK_NUMBERS = 2**25  # of a temporary (rows, columns) tensor of cosines
+BLOCK_NUMBERS = 2**25  # the size of a temporary (rows, columns) tensor of cosines
 
 
 class Affinity(NamedTuple):
@@ -36,7 +36,7 @@ def nearest(rows: Tensor, candidates: Tensor, number: int, skip: int = 0) -> Aff
         rows: unit, (R, D).
         candidates: unit, (M, D).
         number: k, at most M - skip.
-        skip: how many of the very nearest are left out (1 where a row is itself a candidate).
+        skip: the number of the very nearest rows that are left out (1 where a row is itself a candidate).
     """
     step = max(1, BLOCK_NUMBERS // len(candidates))
     parts = [(block @ candidates.T).topk(number + skip, dim=1) for block in rows.split(step)]

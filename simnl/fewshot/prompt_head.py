@@ -18,9 +18,9 @@ def initial_context(
 
     Args:
         tower: the text tower.
-        words: empty: random vectors. Else the vectors of their tokens, for all classes in common.
-        num_context: M, of random vectors.
-        seed: of the run.
+        words: the text whose tokens give the vectors, for all classes in common; empty: the vectors are random.
+        num_context: M, the number of random vectors.
+        seed: the seed of the run.
         num_classes: C, for random vectors with a draw of its own for each class; None: one draw for all.
 
     Returns:
@@ -33,13 +33,13 @@ def initial_context(
 
 
 class PromptHead(Head):
-    """Cosine with the text features of learned prompts. Learned: `context` (M, W), or (C, M, W).
+    """Cosine with the text features of learned prompts. Only `context` is learned, (M, W) or (C, M, W).
 
     Args:
         prompts: the prompts of all classes.
         context: the vectors at the start.
         logit_scale: s.
-        chunk: classes encoded at once (memory), 0: all.
+        chunk: the number of classes that are encoded at once, to save memory; 0: all.
     """
 
     def __init__(self, prompts: LearnedPrompts, context: Tensor, logit_scale: float, chunk: int):

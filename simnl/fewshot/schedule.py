@@ -16,7 +16,7 @@ def learned_groups(head: Head, optim_cfg: CN) -> list[dict]:
     """The parameter groups of a head for an optimiser, each with its own learning rate; empty where nothing is learned.
 
     Args:
-        head: its `parameter_groups` give the factors on the learning rate.
+        head: the module to train; its `parameter_groups` give the factors on the learning rate.
         optim_cfg: the node OPTIM.
     """
     groups = [(factor, params) for factor, params in head.parameter_groups() if params]
@@ -24,7 +24,7 @@ def learned_groups(head: Head, optim_cfg: CN) -> list[dict]:
 
 
 def in_one_pass(optim: Optimizer) -> Optimizer:
-    """The same optimiser, which is told to update parameters and state in one pass over memory, where it can."""
+    """The optimiser, told to update parameters and state in one pass over memory where it can."""
     for group in optim.param_groups:
         if "fused" in group:
             group["fused"] = True
@@ -42,7 +42,7 @@ def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int, min_lr
         optim: the optimiser whose rates are scheduled.
         optim_cfg: the node OPTIM.
         steps_per_epoch: the number of batches of an epoch.
-        min_lr: where a cosine ends.
+        min_lr: the learning rate at which a cosine ends.
     """
     schedule = build_lr_scheduler(optim, optim_cfg)
     main: Any = getattr(schedule, "successor", schedule)  # what follows the warm-up, where there is one

@@ -31,7 +31,7 @@ from simnl.fewshot.selection import accuracy_over
 log = logging.getLogger(__name__)
 
 CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) or (pair, mixing value) tensor
-EDGE = 1e-5  # a lead is taken for decided where it is beyond this share of the largest logit
+EDGE = 1e-5  # a lead counts as decided where it is beyond this share of the largest logit
 MODES = ("full", "coarse-to-fine")
 FIRST_STEPS = 12  # values per stage axis in the first pass of coarse-to-fine
 
@@ -78,7 +78,7 @@ def count_grid(
     """Number of right answers at every point of the grid.
 
     Args:
-        head: its learned parameters are used as they are.
+        head: the head to search; its learned parameters are used as they are.
         features: raw validation features, (M, D).
         labels: (M,) int64.
         progress: show a bar.
@@ -170,9 +170,9 @@ def count_plane(
 
     Args:
         ends: (base, slope), (M, C) each, at the two ends of an axis along which both are linear; or one pair alone.
-        shares: where on that axis, 0 (first end) to 1 (last end).
+        shares: the place on that axis, from 0 (the first end) to 1 (the last end).
         labels: (M,) int64.
-        alphas: ascending.
+        alphas: the values of alpha, ascending.
     """
     undecided, lost = _undecided(ends, labels, alphas)
     rows, classes = undecided.nonzero(as_tuple=True)
@@ -204,8 +204,8 @@ def count_plane(
 
 def _undecided(ends: Sequence[tuple[Tensor, Tensor]], labels: Tensor, alphas: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Pairs (row, class) whose order may change on the plane, (M, C); rows that some class beats everywhere, (M,)."""
-    leads: list[Tensor] = []  # of the label, the least and the most so far
-    scale = ends[0][0].new_zeros(())  # on the device: reading it would make a GPU wait
+    leads: list[Tensor] = []  # the least and the most so far, for the label
+    scale = ends[0][0].new_zeros(())  # it stays on the device, because reading it would make a GPU wait
     for base, slope in ends:
         for alpha in {alphas[0], alphas[-1]}:
             logits = torch.add(base, slope, alpha=alpha)
@@ -213,7 +213,7 @@ def _undecided(ends: Sequence[tuple[Tensor, Tensor]], labels: Tensor, alphas: Se
             lead = torch.sub(logits.gather(1, labels[:, None]), logits, out=logits)
             leads = [torch.minimum(leads[0], lead), torch.maximum(leads[1], lead)] if leads else [lead, lead]
     least, most = leads
-    lost = ~(most >= -EDGE * scale).all(1)  # so that a row of NaN counts as wrong
+    lost = ~(most >= -EDGE * scale).all(1)  # this way a row of NaN counts as wrong
     undecided = (least <= EDGE * scale) & ~lost[:, None]
     undecided.scatter_(1, labels[:, None], False)
     return undecided, lost
@@ -233,7 +233,7 @@ def choose(counts: Tensor, grid: Grid, initial: Mapping[str, float], ties: str) 
     """The best setting.
 
     Args:
-        counts: what `count_grid` gives.
+        counts: the result of `count_grid`.
         initial: the setting before the search.
         ties: among equally good settings, `first`: the first in loop order (the authors' rule), or `nearest`: the
             one nearest to the initial setting, by the sum of grid steps, each as a share of its axis's length (small
@@ -260,7 +260,7 @@ def search(
     With `ties` nearest, the setting before the search stays unless another one is better.
 
     Args:
-        head: its hyper-parameters are set; what it has learned is used as it is.
+        head: the head whose hyper-parameters are set; what it has learned is used as it is.
         validation: raw features (M, D) with labels.
         mode, progress: see `count_grid`.
         ties: see `choose`.

@@ -12,7 +12,7 @@ from torch import Tensor
 from simnl.clip.finite import check_logits
 from simnl.fewshot.checkpoint import restore_head, save_head
 from simnl.fewshot.head import Head
-from simnl.fewshot.loaders import LabelledFeatures, given
+from simnl.fewshot.loaders import LabelledFeatures, products_of
 from simnl.fewshot.support import held_out
 from simnl.sealed import DamagedError, read_sealed, write_sealed
 
@@ -72,12 +72,13 @@ def predict(
     """Predicted and true labels over batches of `img` (features or pixels) and `label`.
 
     Args:
-        head: what predicts; it is left in the mode (training or not) in which it was.
-        batches: their labels count the columns that are kept.
-        device: where the head lives.
+        head: the head that predicts; it is left in the mode (training or not) in which it was.
+        batches: the batches to predict; their labels count the columns that are kept.
+        device: the device of the head.
         columns: the classes whose logits are kept, by index; None: all.
-        method: whose logits must be finite, by name; empty: they are not looked at, as a look makes the CPU wait.
-        transduce: as in an evaluation: a batch may look at all of its images (`Head.transduce`).
+        method: the name of the method whose logits must be finite; empty: they are not checked, because a check makes
+            the CPU wait.
+        transduce: whether a batch may look at all of its images, as in an evaluation (`Head.transduce`).
         keep: is given the logits of the kept columns, batch by batch.
 
     Returns:
@@ -91,7 +92,7 @@ def predict(
     predicted, labels = [], []
     for batch in batches:
         features = batch["img"].to(device)
-        logits = head.transduce(features) if transduce else head(features, **given(batch))
+        logits = head.transduce(features) if transduce else head(features, **products_of(batch))
         if method:
             check_logits(logits, method)
         logits = logits if columns is None else logits[:, list(columns)]
@@ -117,7 +118,7 @@ class EpochSelection:
     Args:
         folder: the run's folder.
         start_epoch: epochs already done; scores of later ones (lost with a crash) are forgotten.
-        ties: which of equally good epochs is taken, `first` or `last`.
+        ties: `first` or `last`, the one that is taken of equally good epochs.
 
     Raises:
         ValueError: the scores of the epochs done are not there or damaged; with what to do.

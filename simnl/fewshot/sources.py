@@ -1,4 +1,4 @@
-"""Where a trainer's data set, model, features and texts come from.
+"""The sources of a trainer's data set, model, features and texts.
 
 `Sources` takes what the config of a run names: a registered data set, the weights, the feature store. The classifier
 for programs (`simnl/classifier/`) has the same trainer learn from what is in memory: `simnl.fewshot.memory.Memory`.
@@ -52,7 +52,7 @@ class Sources:
         """Raw text features of the prompt sets that a method needs, and of optional ones that are at hand, for the
         classes of a data set.
 
-        cfg: of the run, or one with the prompts of that data set.
+        cfg: the config of the run, or one with the prompts of that data set.
         """
         needed, optional = trainer.prompt_sets_of(trainer.node), trainer.optional_prompt_sets
         return encode_prompt_sets(cfg, dataset, classnames, trainer.store, needed, optional)

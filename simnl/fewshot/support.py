@@ -30,7 +30,7 @@ class SupportSet:
 
     @classmethod
     def empty(cls, width: int) -> SupportSet:
-        """Of a method that looks at no training image; D = width."""
+        """The support of a method that looks at no training image; D = width."""
         features, labels = torch.zeros(1, 0, width), torch.zeros(0, dtype=torch.int64)
         return cls(features, labels, labels, features, labels)
 
@@ -80,7 +80,7 @@ def _true_labels(cfg, dataset) -> list[int] | None:
 
 
 def held_out(items: Sequence) -> list:
-    """Of each label that has two images or more, the last one drawn: what PROTOCOL held-shot chooses on."""
+    """The last image drawn of each label that has two or more: those on which PROTOCOL held-shot chooses."""
     last = {item.label: item for item in items}
     counts = Counter(item.label for item in items)
     return [item for label, item in sorted(last.items()) if counts[label] > 1]

@@ -29,8 +29,8 @@ class FewShotTask:
         num_shots: K as asked for; a class with fewer images has fewer rows.
         logit_scale: the model's learned scale, exp'd (100 in OpenAI's checkpoints).
         clip: the frozen model, for methods that learn prompts or change a tower.
-        device: where a head's tensors live.
-        templates: those of the prompts `template`, with `{}` for the name, for methods that run the text tower on them.
+        device: the device of a head's tensors.
+        templates: the prompts `template`, with `{}` for the name, for methods that run the text tower on them.
     """
 
     support_features: Tensor

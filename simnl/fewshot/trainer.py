@@ -25,7 +25,7 @@ from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.head_file import save_trained
 from simnl.fewshot.inference import Declarations
 from simnl.fewshot.inputs import open_inputs
-from simnl.fewshot.loaders import given, in_steps, keep_products
+from simnl.fewshot.loaders import in_steps, keep_products, products_of
 from simnl.fewshot.schedule import build_schedule, learned_groups
 from simnl.fewshot.search import Grid, axis, search
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
@@ -116,8 +116,8 @@ class VLTrainer(Declarations, TrainerX):
     def __init__(self, cfg: CN, sources: Sources | None = None):
         self.sources = sources or Sources()
         self.stopwatch = Stopwatch("features", "train", "select", "test")
-        self.accuracy: dict[str, float] = {}  # in percent, by split
-        self.num_settings = 1  # of hyper-parameters that were tried
+        self.accuracy: dict[str, float] = {}  # accuracies in percent, by split
+        self.num_settings = 1  # the number of settings of hyper-parameters that were tried
         self.settled: dict[str, float] = {}  # hyper-parameters that another training chose (PROTOCOL held-shot)
         super().__init__(cfg)
 
@@ -216,7 +216,7 @@ class VLTrainer(Declarations, TrainerX):
     def forward_backward(self, batch: dict) -> dict[str, float]:
         """One step; returns the loss and its terms for the log."""
         features, labels = self.parse_batch_train(batch)
-        losses = self.head.losses(features, labels, **given(batch))
+        losses = self.head.losses(features, labels, **products_of(batch))
         terms = torch.stack(list(losses.values()))
         loss = terms.sum()
         self.model_backward_and_update(loss)

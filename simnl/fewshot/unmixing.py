@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 ROWS_PER_COMPONENT = 5  # fewer rows do not say what a component's variance is
 ICA_ROWS = 20_000  # so many suffice for the rotation
-FLOOR = 1e-6  # of an eigenvalue, as a share of the largest
+FLOOR = 1e-6  # an eigenvalue counts as at least this share of the largest
 ITERATIONS = 200
 
 
@@ -44,12 +44,12 @@ def unmixing(rows: Tensor, seed: int) -> Tensor:
 
     Args:
         rows: (n, D).
-        seed: of the rotation's start, and of which rows it sees where there are more than 20,000.
+        seed: the seed of the rotation's start, and of the choice of rows where there are more than 20,000.
 
     Returns:
         (R, D) as `whitening`.
     """
-    from sklearn.decomposition import FastICA  # late: a second passes until it is there
+    from sklearn.decomposition import FastICA  # imported here because it takes a second
     from sklearn.exceptions import ConvergenceWarning
 
     white = whitening(rows)

@@ -38,7 +38,7 @@ class Bins:
 
     @property
     def shares(self) -> Floats:
-        """Of all images, (B,)."""
+        """The share of all images in each bin, (B,)."""
         return self.counts / self.counts.sum()
 
 

@@ -30,7 +30,7 @@ class Temperature:
     Attributes:
         value: T.
         log_error: standard error of log T over the images it was fitted on; infinite where they say nothing of it.
-        images: their number; 0: T is 1 and was not fitted.
+        images: the number of images; 0: T is 1 and was not fitted.
     """
 
     value: float = 1.0
@@ -87,7 +87,7 @@ def isotonic_raw(model: IsotonicRegression, probabilities: Floats) -> Floats:
 
 
 def isotonic(model: IsotonicRegression, probabilities: Floats) -> Floats:
-    """The same with rows that sum to 1."""
+    """The result of `isotonic_raw` with rows that sum to 1."""
     raw = isotonic_raw(model, probabilities)
     return raw / raw.sum(1, keepdims=True)
 
@@ -103,7 +103,7 @@ def dac_factors(
 
     Args:
         base_frozen, base_tuned: unit texts of the trained classes, before and after training, (B, D).
-        frozen, tuned: those of the classes to test, (C, D).
+        frozen, tuned: the same texts of the classes to test, (C, D).
         neighbours: k.
     """
     before, _ = _distances(frozen, base_frozen, neighbours)

@@ -58,7 +58,7 @@ def nll(logits: Floats, labels: Integers) -> float:
 
 
 def nll_of(probabilities: Floats, labels: Integers) -> float:
-    """The same from probabilities, of which those below 1e-12 count as 1e-12."""
+    """The likelihood of `nll` from probabilities, of which those below 1e-12 count as 1e-12."""
     return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], LEAST)).mean())
 
 

@@ -28,8 +28,8 @@ class Curve:
 
     Attributes:
         thresholds: the distinct scores of all images, descending, (k,).
-        known, unknown: how many images of each kind have a score of at least the threshold, (k,) int64.
-        n, m: how many there are.
+        known, unknown: the number of images of each kind whose score is at least the threshold, (k,) int64.
+        n, m: the number of all images of each kind.
     """
 
     thresholds: Floats

@@ -59,7 +59,7 @@ def aupr_in_trapezoid(known: ArrayLike, unknown: ArrayLike) -> float:
 
 
 def aupr_out_trapezoid(known: ArrayLike, unknown: ArrayLike) -> float:
-    """The same with unknown images positive. Source: OpenOOD."""
+    """The area of `aupr_in_trapezoid` with unknown images positive. Source: OpenOOD."""
     known, unknown = checked(known, unknown)
     return aupr_in_trapezoid(-unknown, -known)
 

@@ -57,7 +57,7 @@ class Sides:
         return 1 - softmax(self.denied / DENIAL, axis=1)
 
     def mixed(self, lam: float) -> Sides:
-        """The same with another share of the positive side."""
+        """These sides with another share of the positive one."""
         return replace(self, lam=lam)
 
 

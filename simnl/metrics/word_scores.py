@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-SHARE = 0.15  # of the words that are kept
+SHARE = 0.15  # the share of the words that are kept
 QUANTILE = 0.95
 GROUPS = 100
 
@@ -52,7 +52,7 @@ def grouped(known: Floats, words: Floats, order: Integers, groups: int, temperat
         words: logits of the kept words, (N, W).
         order: positions of words; equal runs of it are the groups (`grouping`).
         groups: G, of which the length of `order` is a multiple.
-        temperature: of all logits.
+        temperature: the divisor of all logits.
     """
     classes = logsumexp(known / temperature, axis=1)
     parts = (words[:, order] / temperature).reshape(len(words), groups, -1)

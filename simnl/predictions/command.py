@@ -64,7 +64,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Label images as the command line says; 0, or 1 where an image could not be read.
 
     Raises:
-        ValueError, OSError: what is wrong, where, and what to do.
+        ValueError, OSError: the message says what is wrong, where, and what to do.
     """
     args = build_parser().parse_args(arguments)
     start = time.perf_counter()

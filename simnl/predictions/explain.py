@@ -24,11 +24,11 @@ class Explanation:
 
     Attributes:
         label, rival: the most probable class, and the one after it ("" where there is none).
-        logit, rival_logit: theirs.
+        logit, rival_logit: the logits of the two classes.
         terms: (name, what it adds to the label's logit, and to the rival's).
         support_terms: names of the terms to which support images add.
         support: (file name, what it adds to the label's logit) of those that add the most, in that order.
-        note: what cannot be told, and why; else empty.
+        note: the sentence that says what cannot be told, and why; otherwise empty.
     """
 
     label: str
@@ -41,7 +41,7 @@ class Explanation:
     note: str = ""
 
     def lines(self) -> list[str]:
-        """The same for a person."""
+        """The explanation as lines for a person."""
         rival = f" and not {printable(self.rival)} ({self.rival_logit:.2f})" if self.rival else ""
         width = max(len(name) for name, _, _ in self.terms)
         lines = [f"  why {printable(self.label)} ({self.logit:.2f}){rival}:"]
@@ -59,7 +59,7 @@ def explain(loaded: LoadedHead, predictions: Sequence[Prediction], shown: int = 
 
     Args:
         loaded: the head.
-        predictions: of it.
+        predictions: the predictions of the head.
         shown: support images that are named.
     """
     if not predictions:

@@ -36,7 +36,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Export as the command line says; 0.
 
     Raises:
-        ValueError, OSError, ImportError, RuntimeError: what is wrong, where, and what to do.
+        ValueError, OSError, ImportError, RuntimeError: the message says what is wrong, where, and what to do.
     """
     args = build_parser().parse_args(arguments)
     output = Path(args.output)

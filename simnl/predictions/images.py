@@ -1,4 +1,4 @@
-"""Which images are meant by words on a command line."""
+"""The images that words on a command line mean."""
 
 from __future__ import annotations
 

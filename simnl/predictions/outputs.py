@@ -20,7 +20,7 @@ class Answer:
     """What is said of an image.
 
     Attributes:
-        path: of the image.
+        path: the path of the image.
         label: the name of the most probable class, or `NONE`.
         top: (name, probability) of the most probable classes, the first of them first.
         why: of which the first one's logit is made; None where nobody asked.

@@ -26,10 +26,10 @@ def explanation_page(
     """The page, which loads nothing: pictures are in it, and what others wrote is escaped.
 
     Args:
-        answers: with their explanations.
-        unreadable: what could not be decoded.
+        answers: the answers, with their explanations.
+        unreadable: the images that could not be decoded.
         about: the head.
-        support_folder: where the support images lie under the names that the head file has for them; empty: nowhere.
+        support_folder: the folder of the support images, under the names that the head file has for them; empty: none.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

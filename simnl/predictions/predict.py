@@ -25,7 +25,7 @@ WORKERS = min(4, os.cpu_count() or 1)  # threads that decode
 class Prediction:
     """What a head says of an image.
 
-    path: of the image; probabilities: (C,); inputs: what the head was given, (D,) or pixels.
+    `path` is that of the image, `probabilities` are (C,), and `inputs` are what the head was given, (D,) or pixels.
     """
 
     path: str
@@ -53,8 +53,8 @@ def predict(
 
     Args:
         loaded: the head.
-        encoder: of the head (`LoadedHead.encoder`).
-        paths: of the images.
+        encoder: the encoder of the head (`LoadedHead.encoder`).
+        paths: the paths of the images.
         workers: threads that decode.
         progress: show a bar.
 
@@ -65,7 +65,7 @@ def predict(
         NotFinite: features that are NaN or infinite.
     """
     with progress_bar("Labelling images", len(paths), "image", shown=progress) as bar:
-        waiting: list[tuple[str, Tensor | str]] = []  # in order; of these are not more than a batch decoded
+        waiting: list[tuple[str, Tensor | str]] = []  # they come in order, and not more than a batch of them is decoded
         decoded = 0
         for path, pixels in _decoded(encoder, paths, workers):
             waiting.append((path, pixels))

@@ -16,8 +16,7 @@ from simnl.runs.restored import restore_logits
 
 log = logging.getLogger(__name__)
 
-DAC_BINS = 10  # of the published tables of DAC
-CONFIDENCE = ("nll", "brier", "ece", "ece10", "ace", "classwise_ece", "mce", "overconfidence", "failure_auroc")
+DAC_BINS = 10  # as in the published tables of DAC
 
 
 def predicted_figures(probabilities: Floats, labels: Integers) -> dict[str, float]:
@@ -28,7 +27,7 @@ def predicted_figures(probabilities: Floats, labels: Integers) -> dict[str, floa
 
 
 def confidence_figures(probabilities: Floats, labels: Integers) -> dict[str, float | None]:
-    """What the probabilities are worth: the names of `CONFIDENCE`; errors are shares, not percent."""
+    """Likelihood and calibration of probabilities, by name; errors are shares, not percent."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     return {
         "nll": classification.nll_of(probabilities, labels),
@@ -47,8 +46,8 @@ def evaluate(record: Mapping[str, Any], kind: str = "temperature") -> Iterator[d
     """Figures of the test images of a run, and of each of its targets, before and after calibration.
 
     Args:
-        record: of the run, with its `path`.
-        kind: of the calibrator (`simnl.runs.calibration.KINDS`); `none` for figures before it alone.
+        record: the record of the run, with its `path`.
+        kind: the kind of the calibrator (`simnl.runs.calibration.KINDS`); `none` for figures before it alone.
 
     Yields:
         For each part, test images first: `part` (the target's name; `test`), `images`, `calibrator` (empty before

@@ -30,7 +30,7 @@ def runs_at_hand(folders: Sequence[Path], targets: Sequence[str] = ()) -> str:
     """The table of one command's runs: its own, and the standard ones of the same data, shots, seeds and setting.
 
     Args:
-        folders: of the runs, one per seed; below OUTPUT/<data set>.
+        folders: the folders of the runs, one per seed, below OUTPUT/<data set>.
         targets: the shifted data sets that the command names; figures of others, from earlier commands, are left out.
     """
     mine = find_records([folder for folder in folders if (folder / FILE).is_file()])

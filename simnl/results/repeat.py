@@ -20,8 +20,8 @@ from simnl.files import write_text_atomically
 from simnl.results.bundle import Bundle, json_bytes
 from simnl.runs.logs import run_log
 from simnl.runs.run import run_one
-from simnl.runs.stored import FILE as CONFIG
-from simnl.runs.stored import read_config
+from simnl.runs.stored_config import FILE as CONFIG
+from simnl.runs.stored_config import read_config
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Repeated:
 
     Attributes:
         name: the member of the bundle.
-        differences: what came out otherwise, in words; empty where every figure is the same to the digit.
+        differences: the figures that differ, in words; empty where every figure is the same to the digit.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Repeated:
 
 
 def moved() -> dict[str, str]:
-    """Where DATA and CACHE in the environment say that data and cache lie, as settings of a config."""
+    """The places of data and cache that DATA and CACHE in the environment name, as settings of a config."""
     folders = {"DATASET.ROOT": os.environ.get("DATA"), "STORE.ROOT": os.environ.get("CACHE")}
     return {key: value for key, value in folders.items() if value}
 

@@ -40,7 +40,7 @@ def paired_difference(
 
     Args:
         ours, theirs: values by draw, of a type that can be sorted.
-        method: of the interval.
+        method: the name of the interval.
 
     Returns:
         (mean, half width); None for fewer than two common draws, which leave nothing to test.

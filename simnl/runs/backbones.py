@@ -1,4 +1,4 @@
-"""Which backbone a run uses: a name of configs/backbones, one of open_clip's own names, or `auto`."""
+"""The backbone that a run uses: a name of configs/backbones, one of open_clip's own names, or `auto`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def check_early(cfg: CN) -> None:
     """Refuse what a run would trip over only after its data was read: values of shared keys, and the weights.
 
     Raises:
-        ValueError: which key, its value, and what it can be.
+        ValueError: the message names the key, its value, and the values that it can have.
     """
     check_choices(cfg)
     check_known(cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE.WEIGHTS)

@@ -1,4 +1,4 @@
-"""On top of which other method a method works, such as TransCLIP on the logits of any."""
+"""The method on top of which another one works, as TransCLIP does on the logits of any."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ def calibrate(record: Mapping[str, Any], logits: Logits, kind: str = "temperatur
     """Fit a calibrator for the run of a record.
 
     Args:
-        record: of the run; its protocol says what may be fitted on.
-        logits: what the run keeps.
+        record: the record of the run, whose protocol says on which images a temperature may be fitted.
+        logits: the logits that the run keeps.
         kind: a name of `KINDS`.
         part: the images to fit on.
 

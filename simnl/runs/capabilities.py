@@ -8,7 +8,7 @@ from simnl.plugins import load_plugins
 
 
 def refusal(method: str, *, task: str = "few-shot", arch: str = "", eval_only: bool = False) -> str | None:
-    """As `simnl.fewshot.capabilities.refusal`, for a registered name (`SimNL`, `CoOp`, ...).
+    """`simnl.fewshot.capabilities.refusal` for a method by its registered name (`SimNL`, `CoOp`, ...).
 
     Raises:
         KeyError: no such method.

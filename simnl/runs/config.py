@@ -55,8 +55,8 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.PROTOCOL = "fewshot-val"  # no-val | held-shot | fewshot-val | full-val | oracle-test: what may be selected on
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
-    cfg.MODEL.BACKBONE.PRECISION = "fp32"  # of the frozen towers: fp32 | bf16 | fp16
-    cfg.MODEL.BACKBONE.TRANSFORM = CN()  # of images, for weights in a file; empty: as the architecture's published ones
+    cfg.MODEL.BACKBONE.PRECISION = "fp32"  # that of the frozen towers: fp32 | bf16 | fp16
+    cfg.MODEL.BACKBONE.TRANSFORM = CN()  # of images, for weights in a file; empty: the architecture's own
     cfg.MODEL.BACKBONE.TRANSFORM.MEAN = []
     cfg.MODEL.BACKBONE.TRANSFORM.STD = []
     cfg.MODEL.BACKBONE.TRANSFORM.INTERPOLATION = ""  # bicubic | bilinear
@@ -74,7 +74,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.GROUP_BY = "label"  # label | true-class: which groups a cache has where labels are noisy
     cfg.DATASET.TRAIN_DRAW = "same"  # same | separate: train on the cached images, or on a second draw
     cfg.TEST.LOGITS_MB = 256  # most memory and disk for the logits of a list of images; 0: none are kept
-    cfg.TEST.TARGETS = []  # on which the trained head is tested too, see simnl.runs.targets
+    cfg.TEST.TARGETS = []  # data sets on which the trained head is tested too, see simnl.runs.targets
     cfg.PROMPTS = CN()
     cfg.PROMPTS.POSITIVE = []
     cfg.PROMPTS.NEGATIVE = []
@@ -93,7 +93,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.STORE.PRODUCTS_MB = 512  # memory for products of stored views with frozen rows (affinities), kept over epochs
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last
-    cfg.SELECTION.TIES = "first"  # first | last: among equally good epochs
+    cfg.SELECTION.TIES = "first"  # first | last: the one that is taken of equally good epochs
     cfg.SELECTION.HOLD_OUT = False  # set by the program: True in the training of PROTOCOL held-shot that chooses
     cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
     cfg.SEARCH = CN()
@@ -130,7 +130,7 @@ def assemble(
         files: yaml files in merge order.
         options: KEY, VALUE, KEY, VALUE, ... from the command line.
         settings: values by dotted key, which are applied before `options`.
-        where: how messages call the place of options and settings.
+        where: the name of the place of options and settings in messages.
 
     Raises:
         ConfigError: unknown keys (with the nearest valid one), wrong types, wrong forms; all of them at once.
@@ -198,7 +198,7 @@ def _read(path: Path, problems: list[str]) -> tuple[dict, list[dict]]:
     if not isinstance(body, dict):
         problems.append(f"{path}: must hold KEY: VALUE lines")
         return {}, []
-    if not isinstance(body.pop(DISPLAY_NAME, ""), str):  # for tables and figures, and no key of a run
+    if not isinstance(body.pop(DISPLAY_NAME, ""), str):  # it is for tables and figures, and no key of a run
         problems.append(f"{path}: {DISPLAY_NAME} must be text")
     overrides = body.pop("OVERRIDES", [])
     if not isinstance(overrides, list) or not all(map(_is_override, overrides)):

@@ -56,7 +56,7 @@ class Report:
 
     @property
     def right(self) -> bool:
-        """Nothing speaks against it."""
+        """True where nothing speaks against the data set."""
         return self.state == RIGHT
 
 

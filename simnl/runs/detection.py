@@ -40,15 +40,15 @@ def detect(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Score the test images of a run and sets of outliers, and write the figures beside the record.
 
     Args:
-        record: of a finished run, with its `path`.
-        names: of the outliers (`simnl.runs.outliers.build_outliers`).
+        record: the record of a finished run, with its `path`.
+        names: the names of the sets of outliers (`simnl.runs.outliers.build_outliers`).
 
     Returns:
         The content of detection.json: `identity`, `detectors` (what was fitted), `accuracy`, `sets` (by name: images,
         digest of the list, `figures` by score, `ablation` by lambda), `definitions`.
 
     Raises:
-        FileNotFoundError, ValueError: see `reload_trainer` and `build_outliers`; scores that are NaN.
+        FileNotFoundError, ValueError: see `reload_trainer` and `build_outliers`; or scores are NaN.
     """
     folder = Path(record["path"]).parent
     trainer = reload_trainer(record)
@@ -132,7 +132,7 @@ def read_scores(record: Mapping[str, Any]) -> tuple[dict[str, dict[str, np.ndarr
     """Scores by set (`known` and the outliers' names) and score, (n,) each, and the name of the chosen score.
 
     Raises:
-        FileNotFoundError, ValueError: as of `read_detection`.
+        FileNotFoundError, ValueError: see `read_detection`.
     """
     path = Path(record["path"]).parent / SCORES
     tensors, said = read_tensors(path, ADVICE)

@@ -1,4 +1,4 @@
-"""Which devices runs use: what DEVICE and --gpus mean on this machine and on the machines of a cluster.
+"""The devices that runs use: what DEVICE and --gpus mean on this machine and on the machines of a cluster.
 
 CUDA_VISIBLE_DEVICES has to be set before CUDA is first used in a process, because it is read then.
 """
@@ -69,7 +69,7 @@ def devices_of(executor: str, jobs: int, gpus: int, device: str) -> tuple[bool, 
     Args:
         executor: `local`, or `slurm`: the machines of a cluster, about which this one says nothing.
         jobs, gpus: numbers of processes without and with a GPU of their own, as typed; 1 and 0: this process.
-        device: of DEVICE.
+        device: the value of DEVICE.
 
     Returns:
         True to use CUDA; and, on this machine, the GPU of each process (`visible_gpus`), none without --gpus.

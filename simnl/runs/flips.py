@@ -35,7 +35,7 @@ def record_flips(trainer) -> dict[str, Any] | None:
             [Path(item.impath).relative_to(root).as_posix(), item.label, true]
             for item, true in zip(dataset.train_x, dataset.clean_labels, strict=True)
         ),
-        key=lambda row: row[1],  # as the rows of the support, which are stable, too
+        key=lambda row: row[1],  # in the order of the support's rows, which are stable, too
     )
     wrong = [given != true for _, given, true in rows]
     about = {"rule": cfg.DATASET.NOISE_RULE, "share": cfg.DATASET.LABEL_NOISE}

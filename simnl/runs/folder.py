@@ -30,7 +30,7 @@ FILES = (
     "logits.safetensors", "outliers.safetensors", "detection.json", "flips.json",
 )  # fmt: skip
 MANY = ("best-epoch*.safetensors", "head/model*.pth.tar*")  # patterns of files with numbers
-SWEPT = ("head", "sweep/*", "sweep/*/head")  # where temporary files may lie beside the folder itself
+SWEPT = ("head", "sweep/*", "sweep/*/head")  # temporary files may lie here, beside the folder itself
 A_FILE, A_FOLDER = "a file", "a folder"
 
 
@@ -61,7 +61,7 @@ def sweep_folder(folder: Path) -> None:
 
 
 def check_folder(folder: str | Path) -> None:
-    """See that a run can write what it will write, before it starts.
+    """Check, before a run starts, that it can write what it will write.
 
     Raises:
         OSError: something else lies where the folder, or a file or a folder in it belongs, or it may not be written
@@ -109,7 +109,7 @@ def kind_of(path: Path) -> str:
         return "a link that leads nowhere" if path.is_symlink() else ""
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return "a link that leads to itself" if os.path.islink(path) else ""  # else one above it is
+            return "a link that leads to itself" if os.path.islink(path) else ""  # otherwise one above it is
         raise
     if stat.S_ISDIR(mode):
         return A_FOLDER

@@ -32,7 +32,7 @@ UNSAID = {"DATASET.NOISE_RULE": "bernoulli"}
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Which run it is.
+    """The identity of a run.
 
     Attributes:
         method: the registered name of the trainer.
@@ -63,7 +63,7 @@ class RunIdentity:
         )
 
     def with_seed(self, seed: int) -> RunIdentity:
-        """The same run with another seed, which the hash does not cover."""
+        """The identity of the same run with another seed, which the hash does not cover."""
         return replace(self, seed=seed)
 
     def folder(self, output: str | Path) -> Path:

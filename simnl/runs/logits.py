@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from simnl.commands import as_typed
-from simnl.fewshot.kept import KeptLogits, Packed, unpacked
+from simnl.fewshot.packed_logits import Packed, PackedLogits, unpacked
 from simnl.fewshot.selection import predict
 from simnl.metrics.classification import Floats, Integers, checked
 from simnl.sealed import DamagedError, read_tensors, write_tensors
@@ -37,9 +37,9 @@ class Logits:
     """What a run keeps.
 
     Attributes:
-        parts: by name, logits (M, C) float64 and labels (M,) int64.
+        parts: logits (M, C) float64 and labels (M,) int64, by the name of the part.
         classnames: C names.
-        logit_scale: of the model, exp'd.
+        logit_scale: the exponential of the model's learned scale.
     """
 
     parts: Mapping[str, tuple[Floats, Integers]]
@@ -59,7 +59,7 @@ class Keeper:
         self.classes, self.limit = classes, limit_mb * 2**20
         self.parts: dict[str, Packed] = {}
         self.left_out: dict[str, str] = {}
-        self.test: KeptLogits | None = None
+        self.test: PackedLogits | None = None
 
     @classmethod
     def of_test(cls, trainer) -> Keeper:
@@ -70,11 +70,11 @@ class Keeper:
             trainer.keep_logits = keeper.test.add
         return keeper
 
-    def collector(self, images: int, classes: int | None = None) -> KeptLogits:
+    def collector(self, images: int, classes: int | None = None) -> PackedLogits:
         """What takes the logits of a part."""
-        return KeptLogits(images, classes or self.classes, self.limit)
+        return PackedLogits(images, classes or self.classes, self.limit)
 
-    def keep(self, name: str, kept: KeptLogits, labels: Tensor) -> None:
+    def keep(self, name: str, kept: PackedLogits, labels: Tensor) -> None:
         """Take a part whose logits have come; one that is too large is named in a note."""
         part = kept.part(labels)
         if part is not None:
@@ -92,7 +92,7 @@ def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str,
     Args:
         trainer: has trained and tested.
         keeper: has the logits of the test and of the targets.
-        record: of the run.
+        record: the record of the run.
     """
     if keeper.test is not None:
         keeper.keep(TEST, keeper.test, torch.tensor([item.label for item in trainer.dm.dataset.test]))
@@ -101,7 +101,7 @@ def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str,
     elif trainer.num_val:
         kept = keeper.collector(trainer.num_val)
         labels = torch.empty(0)
-        if kept.fits:  # else nothing is computed of which nothing would be kept
+        if kept.fits:  # otherwise nothing would be kept, so nothing is computed
             _, labels = predict(trainer.head, trainer.validation, trainer.device, keep=kept.add)
         keeper.keep(SELECTION, kept, labels)
     return write_logits(trainer.output_dir, keeper, record, trainer.classnames, trainer.clip.logit_scale)

@@ -128,7 +128,7 @@ def rows() -> dict[str, dict[str, str]]:
     """The rows of all methods that have one, by method, in the order in which their sources appeared.
 
     Raises:
-        ValueError: as of `row_of`.
+        ValueError: see `row_of`.
     """
     found = {name: row for name in known("trainers") if (row := row_of(name)) is not None}
 

@@ -1,4 +1,4 @@
-"""Which method a word on the command line means: its registered name, or the name of its folder in scripts/."""
+"""The method that a word on the command line means: by its registered name, or by that of its folder in scripts/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which score tells known classes from unknown ones, and from which value on: fitted without a single outlier.
+"""The score that tells known classes from unknown ones, and its threshold, both fitted without a single outlier.
 
 Scores that need a parameter take it from the support. A method with a positive and a negative side chooses its score by
 pseudo-open sets: half of the classes of the support play the unknown ones, and the head is built from the others alone.
@@ -26,8 +26,8 @@ from simnl.metrics.two_sided import OWN, TWO_SIDED, Sides, conformal_threshold, 
 from simnl.runs.calibration import steady_temperature
 
 SPLITS = 5  # pseudo-open sets; split r is drawn by a generator of seed + r
-DEFAULT = "maxlogit"  # of methods that have nothing to choose between
-LEAST_CLASSES = 4  # of which half can play the unknown ones
+DEFAULT = "maxlogit"  # the score of methods that have nothing to choose between
+LEAST_CLASSES = 4  # the fewest classes of which half can play the unknown ones
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Detectors:
         chosen: the score that pseudo-open sets chose, or the default.
         pseudo_auroc: mean AUROC on pseudo-open sets by score; empty where nothing was chosen.
         temperature: fitted on the selection images; 1 where there are none, or none can be trusted.
-        thresholds: by score, the least value that counts as known; empty without selection images.
+        thresholds: the least value that counts as known, by score; empty without selection images.
     """
 
     scale: float

@@ -31,7 +31,7 @@ def build_outliers(cfg: CN, names: Sequence[str]) -> list[Outliers]:
     """The sets by name, each seen to be of unknown classes.
 
     Args:
-        cfg: of the run.
+        cfg: the config of the run.
         names: `new` (the classes that SUBSAMPLE_CLASSES base leaves out), a data set's config name (its test images), a
             rendered set, or the path of a folder of images (with a slash in it).
 

@@ -43,7 +43,7 @@ def read_record(path: str | Path, content: bytes | None = None) -> dict:
 
     Args:
         path: the file.
-        content: what was read from it, where it does not lie on the disk by itself.
+        content: the bytes of the file, where it does not lie on the disk by itself.
 
     Raises:
         FileNotFoundError: there is no record.

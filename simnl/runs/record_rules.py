@@ -35,7 +35,7 @@ def problems(record: object, schemas: Sequence[int]) -> list[str]:
     """What is wrong with a record, in words; empty where it is sound.
 
     Args:
-        record: what was read, or is about to be written.
+        record: a record that was read, or is about to be written.
         schemas: the schemas that are known, of which the first one is written.
     """
     if not isinstance(record, dict):

@@ -20,7 +20,7 @@ def make_record(cfg: CN, identity: RunIdentity, trainer, seconds: float) -> dict
         cfg: the run's config.
         identity: the identity of the run.
         trainer: a trainer that has trained, selected and tested.
-        seconds: how long the whole run took.
+        seconds: the seconds that the whole run took.
     """
     dataset, selection = trainer.dm.dataset, getattr(trainer, "selection", None)
     return {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dassl.engine import build_trainer
-from simnl.runs.stored import read_config
+from simnl.runs.stored_config import read_config
 
 
 def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None = None):
@@ -19,7 +19,7 @@ def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None
     DATA and CACHE in the environment replace the folders that the run had.
 
     Args:
-        record: of the run, with its `path`.
+        record: the record of the run, with its `path`.
         settings: dotted config keys to change, none of which may change figures.
 
     Raises:

@@ -37,7 +37,7 @@ from simnl.runs.identity import RunIdentity
 from simnl.runs.logits import Keeper, keep_logits
 from simnl.runs.record import with_earlier, write_record
 from simnl.runs.recording import make_record
-from simnl.runs.stored import take_folder, write_config
+from simnl.runs.stored_config import take_folder, write_config
 from simnl.runs.sweep import sweep
 from simnl.runs.targets import check_targets, checked_targets, named_targets, test_on_all
 
@@ -148,7 +148,7 @@ def validation_score(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_
     try:
         trainer.train()
     except FloatingPointError:
-        trainer.close_writer()  # its folder goes when the setting is done
+        trainer.close_writer()  # its folder is deleted when the setting is done
         log.warning("A setting of the sweep diverged: the loss is infinite or NaN. It counts as 0 %%.")
         return 0.0, trainer.num_settings
     return trainer.validation_accuracy(), trainer.num_settings

@@ -46,7 +46,7 @@ def build_targets(cfg: CN) -> dict:
 
 
 def checked_targets(cfg: CN) -> dict:
-    """As `build_targets`; each of them is also compared with the data of the run, before anything is encoded.
+    """The targets of `build_targets`, each of which is compared with the data of the run before anything is encoded.
 
     Raises:
         ValueError, FileNotFoundError: see `build_targets` and `check_targets`.
@@ -140,7 +140,7 @@ def named_targets(cfg: CN) -> dict[str, str]:
 
 
 def targets_of_record(cfg: CN, record: Mapping[str, Any]) -> dict[str, str]:
-    """As `named_targets`, for all targets of a run's record, those of earlier commands, too.
+    """The result of `named_targets` for all targets of a run's record, those of earlier commands, too.
 
     A folder of images that the stored config of the run does not name any more is left out, and the log says so.
     """
@@ -207,9 +207,9 @@ def test_on_all(trainer, names: Mapping[str, str], keeper: Keeper, targets: Mapp
     """Accuracies in percent on targets, by their names in records; see `test_on`.
 
     Args:
-        names: of `named_targets`.
+        names: the result of `named_targets`.
         keeper: takes the logits, under the names in records.
-        targets: of `build_targets`.
+        targets: the result of `build_targets`.
     """
     return {key: test_on(trainer, name, targets[name], keeper, key) for key, name in names.items()}
 
@@ -246,7 +246,7 @@ def head_for(trainer, dataset, cfg: CN) -> Head:
     """What was learned, in a head for the classes of another data set; for methods that are `base_to_new`.
 
     Args:
-        cfg: of that data set, with its prompts; see `target_config`.
+        cfg: the config of that data set, with its prompts; see `target_config`.
     """
     classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
     task = trainer.build_task(dataset, classnames, None, cfg)

@@ -19,7 +19,7 @@ def apply_templates(cfg: CN, given: set[str], problems: list[str]) -> None:
     Args:
         cfg: not frozen yet.
         given: keys of the command line.
-        problems: what is wrong is added here.
+        problems: the list to which problems are added.
     """
     known = cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
     beside = DATASET_REGISTRY.get(cfg.DATASET.NAME).template_files(cfg) if known else {}

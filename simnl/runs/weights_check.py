@@ -23,10 +23,10 @@ class WeightsReport:
     """What was found of a backbone's weights.
 
     Attributes:
-        name: of the backbone's yaml.
-        tables: of the paper, that need it.
+        name: the name of the backbone's yaml.
+        tables: the tables of the paper that need it.
         state: "right", "not here" or "not OpenAI's".
-        fingerprint: of the loaded tensors, as run records have it; empty where there are none.
+        fingerprint: the hash of the loaded tensors, as run records have it; empty where there are none.
         logit_scale: exp of the model's scale.
         problem: a sentence, where there is one.
     """
@@ -40,7 +40,7 @@ class WeightsReport:
 
     @property
     def right(self) -> bool:
-        """Nothing speaks against them."""
+        """True where nothing speaks against the weights."""
         return self.state == RIGHT
 
 
@@ -48,8 +48,8 @@ def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
     """Load a backbone as a run would, and look at what tells OpenAI's weights from others.
 
     Args:
-        name: of a yaml in configs/backbones.
-        tables: what they are needed for.
+        name: the name of a yaml in configs/backbones.
+        tables: the tables that need them.
         weights: a tag or a file in the place of the yaml's.
 
     Raises:

@@ -19,7 +19,7 @@ YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, te
 
 BYTES = 4_000_000  # the largest config of this program has some 5,000
 DEPTH = 20  # keys below keys; configs have four
-ALIASES = 30  # with more of them, a short text can stand for millions of values
+ALIASES = 30  # the most aliases: with more, a short text can stand for millions of values
 VALUES = 100_000
 
 

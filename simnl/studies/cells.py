@@ -96,10 +96,10 @@ class Cell:
     """One run of a matrix.
 
     Attributes:
-        cfg: its config; None where it cannot be run.
+        cfg: the config of the cell; None where it cannot be run.
         refusal: why the method cannot do it; empty if it can.
-        error: what is wrong with its config or data; empty if nothing is.
-        identity: of the run; None where it cannot be run.
+        error: the fault of its config or data; empty if there is none.
+        identity: the identity of the run; None where it cannot be run.
     """
 
     plan: Plan
@@ -135,7 +135,7 @@ def check_data(setup: Setup, dataset: str, options: Sequence[str] = ()) -> None:
         options: KEY VALUE pairs, of which those of DATASET say where the data is.
 
     Raises:
-        FileNotFoundError: with what is missing and where to get it.
+        FileNotFoundError: the message says what is missing and where to get it.
     """
     pairs = zip(options[::2], options[1::2], strict=False)
     _look_for_data(setup, dataset, tuple(word for pair in pairs if pair[0].startswith("DATASET.") for word in pair))
@@ -184,7 +184,7 @@ def plan_cells(setup: Setup, plan: Plan, seeds: Sequence[int]) -> list[Cell]:
     """One cell per seed. The hash that names all of these runs is computed once.
 
     Raises:
-        ValueError, FileNotFoundError: as of `build_config`.
+        ValueError, FileNotFoundError: see `build_config`.
     """
     cfg = build_config(setup, plan)
     identity = RunIdentity.of(cfg)

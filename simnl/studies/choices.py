@@ -49,13 +49,13 @@ def variants_of(dataset: str) -> list[str]:
 
 
 def default_datasets(setup: Setup, task: str = "few-shot") -> list[str]:
-    """Those of the paper's eleven whose data is there and which suit the task; `shapes` where none is."""
+    """The data sets of the paper's eleven whose data is there and which suit the task; `shapes` where none is."""
     sources = {"dg": [name for name in PAPER_DATASETS if variants_of(name)], "cross": ["imagenet"]}
     return [name for name in sources.get(task, PAPER_DATASETS) if _has_data(setup, name)] or ["shapes"]
 
 
 def other_datasets(setup: Setup, dataset: str) -> list[str]:
-    """Those of the paper's eleven but this one whose data is there."""
+    """The data sets of the paper's eleven but this one whose data is there."""
     return [name for name in PAPER_DATASETS if name != dataset and _has_data(setup, name)]
 
 

@@ -64,8 +64,8 @@ class Study:
     Attributes:
         variants: (setup, plan without a variant) -> variants.
         methods, shots: defaults; no methods: all that work on cached features.
-        task: what the methods must be able to do, see `simnl.runs.capabilities`.
-        layout: of tools/table.py, that shows the result; empty: none.
+        task: the task that the methods must be able to do, see `simnl.runs.capabilities`.
+        layout: the layout of tools/table.py that shows the result; empty: none.
     """
 
     variants: Callable[[Setup, Plan], Iterator[Variant]]

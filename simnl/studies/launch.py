@@ -39,7 +39,7 @@ class Workers:
     Attributes:
         cuda: they use GPUs.
         gpus: the GPU of each process on this machine, see `simnl.runs.devices`; empty: no choice is made.
-        parameters: of the jobs of a cluster, see `simnl.studies.slurm`.
+        parameters: the parameters of the jobs of a cluster, see `simnl.studies.slurm`.
     """
 
     executor: str = "local"

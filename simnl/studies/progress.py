@@ -22,7 +22,7 @@ class Progress:
 
     Args:
         cells: all cells; events name them by number.
-        console: where to write. Give it a `file` of its own, since runs redirect `sys.stdout`.
+        console: the console to write to. Give it a `file` of its own, since runs redirect `sys.stdout`.
         workers: processes at work, for the time left.
     """
 
@@ -63,7 +63,7 @@ class Progress:
         return f"{self.cells[number]}: {accuracy} in {event['seconds']:.1f} s, {self._time_left()}"
 
     def seconds_left(self) -> float | None:
-        """From the mean time of a method's finished cells, or of all cells; None before the first."""
+        """The seconds left, by the mean time of a method's finished cells, or of all cells; None before the first."""
         times: dict[str, list[float]] = {}
         for number, event in self.outcomes.items():
             if event["state"] == "done":

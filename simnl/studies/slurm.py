@@ -91,7 +91,7 @@ def minutes(text: str) -> int:
 
 
 def job_parameters(given: dict[str, object], count: int, gpu: bool) -> dict[str, object]:
-    """For submitit: an array of `count` jobs with what was given.
+    """The parameters of an array of `count` jobs for submitit, with what was given.
 
     Args:
         given: from `parse`; its `time` wins over the limit of half a day, `gpus-per-node` and `gres` over one GPU.

@@ -40,12 +40,12 @@ class NoteTaker:
         self.needs: Needs = {}
 
     def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
-        """As `FeatureStore.warm`."""
+        """Warm the store, see `FeatureStore.warm`."""
         for path in paths:
             self.needs.setdefault(spec, {}).setdefault(path, set()).update(views)
 
     def images(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Tensor:
-        """As `FeatureStore.images`, of width 1."""
+        """Features as of `FeatureStore.images`, of width 1."""
         self.warm(paths, spec, views)
         return torch.zeros(len(views), len(paths), 1)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from simnl import interrupts
 from simnl.runs.devices import VISIBLE
 
-STOP = "stop"  # where this file is in the folder of events, no cell is begun
+STOP = "stop"  # while this file is in the folder of events, no cell is begun
 SETTLED = ("done", "skipped", "failed", "n/a")  # states after which a cell is left alone
 
 
@@ -23,8 +23,8 @@ class EventLog:
     """Reads and writes the events of a folder.
 
     Args:
-        folder: where all processes of the benchmark write.
-        number: of the process that writes; None: read only.
+        folder: the folder to which all processes of the benchmark write.
+        number: the number of the process that writes; None: it only reads.
     """
 
     def __init__(self, folder: Path, number: int | None = None):
@@ -73,8 +73,8 @@ class Worker:
     Attributes:
         request: `simnl.studies.definitions.Request` as json.
         count: number of processes.
-        folder: of the events.
-        threads: for tensor operations; 0: as many as the process may use.
+        folder: the folder of the events.
+        threads: the threads for tensor operations; 0: as many as the process may use.
         gpus: the GPU that each process uses alone, as CUDA_VISIBLE_DEVICES names it; empty: what it finds.
         parent: process that must be there for the work to go on; 0: none.
     """
@@ -130,7 +130,7 @@ class Worker:
         work(cells, events.write, order=order, is_settled=lambda cell: self._shall_stop() or events.is_settled(cell))
 
     def checkpoint(self, number: int):
-        """For submitit: what to run when the job was stopped by the cluster. Cells go on where they were."""
+        """What submitit runs when the job was stopped by the cluster. Cells go on where they were."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, number)

@@ -12,7 +12,14 @@ from torch import nn
 
 from simnl.fewshot.checkpoint import load_head, restore_head, save_head
 from simnl.fewshot.head import Head, SearchableHead
-from simnl.fewshot.loaders import Kept, LabelledFeatures, StreamLoader, SupportLoader, given, keep_products
+from simnl.fewshot.loaders import (
+    LabelledFeatures,
+    StreamLoader,
+    SupportLoader,
+    ViewProducts,
+    keep_products,
+    products_of,
+)
 from simnl.fewshot.selection import EpochSelection, accuracy
 
 
@@ -66,11 +73,11 @@ def test_products_of_a_view_are_computed_once_and_lie_beside_its_features(order)
         asked.append(features.flatten().tolist())
         return torch.cat([features, -features], dim=1)
 
-    ours.kept = Kept(products, 2, ours.features)
+    ours.kept = ViewProducts(products, 2, ours.features)
     for epoch in (2, 0, 1, 2, 5):
         ours.epoch = epoch
         for batch in ours:
-            torch.testing.assert_close(given(batch)["products"], torch.cat([batch["img"], -batch["img"]], dim=1))
+            torch.testing.assert_close(products_of(batch)["products"], torch.cat([batch["img"], -batch["img"]], dim=1))
     assert sorted(asked) == ours.features.flatten(1).tolist()  # whole views: whatever the order, the same products
 
 
@@ -90,7 +97,7 @@ def test_products_are_kept_within_a_limit_only():
         assert [train.kept is not None, val.kept is not None] == kept
     keep_products(head, train, None, 4, sum(sizes))  # nothing to select on
     images = LabelledFeatures(torch.arange(5000.0)[:, None], torch.arange(5000))
-    images.kept = Kept(torch.neg, 1, images.features[None])
+    images.kept = ViewProducts(torch.neg, 1, images.features[None])
     batches = list(images)
     assert [len(b["label"]) for b in batches] == [4096, 904]
     assert torch.equal(torch.cat([b["products"] for b in batches]), -images.features)

@@ -29,7 +29,7 @@ from simnl.runs.config import assemble
 from simnl.runs.identity import RunIdentity, config_hash
 from simnl.runs.record import FILE, is_done, read_record
 from simnl.runs.run import run_one
-from simnl.runs.stored import IDENTITY, read_config, stored_keys, take_folder
+from simnl.runs.stored_config import IDENTITY, read_config, stored_keys, take_folder
 from simnl.sealed import read_sealed
 
 FLIPS = int(os.environ.get("FLIPS", "400"))  # over all files of the run; FLIPS=3000 for a thorough search

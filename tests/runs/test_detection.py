@@ -22,7 +22,7 @@ from simnl.runs.open_set import fit_detectors
 from simnl.runs.outliers import build_outliers
 from simnl.runs.reload import reload_trainer
 from simnl.runs.run import run_one
-from simnl.runs.stored import read_config
+from simnl.runs.stored_config import read_config
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis")  # five are known
 

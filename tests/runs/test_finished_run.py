@@ -28,7 +28,7 @@ from simnl.runs.logs import run_log
 from simnl.runs.record import FILE, is_done
 from simnl.runs.restored import restore_logits
 from simnl.runs.run import run_one
-from simnl.runs.stored import read_config, stored_keys
+from simnl.runs.stored_config import read_config, stored_keys
 from simnl.sealed import read_sealed
 
 NAMES = ("cat", "dog $1 $2", "fish")  # dollar signs start no formula

@@ -15,7 +15,7 @@ from simnl.runs.config import ConfigError, assemble
 from simnl.runs.identity import RunIdentity, config_hash
 from simnl.runs.record import FILE as RECORD
 from simnl.runs.record import read_record
-from simnl.runs.stored import IDENTITY
+from simnl.runs.stored_config import IDENTITY
 from simnl.studies.cells import Plan, Setup, Variant, is_finished, plan_cells
 from simnl.studies.executor import attempt
 

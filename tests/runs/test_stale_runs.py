@@ -15,7 +15,7 @@ from simnl.runs.config import assemble
 from simnl.runs.identity import RunIdentity, config_hash
 from simnl.runs.logs import run_log
 from simnl.runs.run import run_one
-from simnl.runs.stored import IDENTITY, take_folder, write_config
+from simnl.runs.stored_config import IDENTITY, take_folder, write_config
 from simnl.sealed import read_sealed
 
 RATIO = "TRAINER.CLIPADAPTER.RATIO"

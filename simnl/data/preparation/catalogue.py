@@ -1,4 +1,4 @@
-"""Where the fifteen data sets come from.
+"""The sources of the fifteen data sets.
 
 Addresses, checksums and Google Drive ids are those that their authors, CoOp's DATASETS.md and torchvision give. The
 layout is CoOp's.

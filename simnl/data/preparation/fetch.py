@@ -22,7 +22,7 @@ from .transfer import continue_download
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 5  # at one address without progress, before the next one
+ATTEMPTS = 5  # attempts at one address without progress, before the next one is tried
 GROWTH = 10_000  # bytes that are progress: a server may break off after every byte
 PAUSE = 2.0  # seconds between attempts, times their number
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
@@ -44,7 +44,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
     server says and sends is bounded, see `transfer`.
 
     Raises:
-        FetchError: with every address and what went wrong there.
+        FetchError: the message has every address and what went wrong there.
     """
     path = folder / remote.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ class Builder:
         self.images = folder / "images"
 
     def tasks(self) -> list[Task]:
-        """For training and validation images, as far as they are not in place."""
+        """The tasks for training and validation images, as far as these are not in place."""
         return [*self._train(), *self._val()]
 
     def _train(self) -> list[Task]:

@@ -25,7 +25,7 @@ def present(path: Path) -> bool:
 
 
 def elsewhere(root: Path, source: Source, piece: Piece) -> Path | None:
-    """Where else below `root` the piece is; None where nowhere."""
+    """Another place below `root` where the piece is; None where there is none."""
     target = source.path(root, piece)
     places = [root / place for place in piece.elsewhere]
     if not piece.above:

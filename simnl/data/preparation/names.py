@@ -1,4 +1,4 @@
-"""Which data sets a command means."""
+"""The data sets that a command means."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def damage_told(archive: Path) -> Iterator[None]:
 
 
 def is_zip(archive: Path) -> bool:
-    """By its first bytes."""
+    """True for a file whose first bytes are those of a zip file."""
     return _start(archive).startswith(ZIP)
 
 

@@ -25,7 +25,7 @@ class Remote:
 
     @property
     def address(self) -> str:
-        """Where it is looked for first, for people; "" where there is nowhere to look."""
+        """The first address at which it is looked for, for people; "" where there is none."""
         if self.urls:
             return self.urls[0]
         return f"https://drive.google.com/uc?id={self.drive}" if self.drive else ""
@@ -62,7 +62,7 @@ class Source:
     by_hand: str = ""
 
     def path(self, root: Path, piece: Piece) -> Path:
-        """Where a piece belongs below the data root."""
+        """The place of a piece below the data root."""
         return root / piece.target if piece.above else root / self.folder / piece.target
 
     def piece(self, target: str) -> Piece | None:

@@ -19,9 +19,9 @@ from simnl.bars import bar as progress_bar
 from .sizes import DiskError, Refused, damage_told, is_zip, open_tar, require_sane
 
 TEMPORARY = ".unpacking-"  # beside the target: a rename within one disk cannot stop half way
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # that Python reads
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # Python reads these
 ENCRYPTED = 0x1  # flag of a zip's member
-_DEPTH = 4  # of folders in which a member is looked for
+_DEPTH = 4  # the levels of folders in which a member is looked for
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def extract(archive: Path, folder: Path, below: Path) -> None:
     """Extract a tar (plain, gz, bz2, xz) or zip file into `folder`, a temporary one in `below`.
 
     Raises:
-        ValueError: as in `unpacked`. OSError: a full disk, also one that is going to be.
+        ValueError: see `unpacked`. OSError: the disk is full, or is going to be.
     """
     try:
         with damage_told(archive):

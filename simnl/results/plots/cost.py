@@ -1,4 +1,4 @@
-"""What accuracy costs: seconds and learned parameters."""
+"""What accuracy costs: seconds (training and selection; features are encoded once for all methods) and parameters."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from simnl.results.plots import style
-from simnl.results.plots.series import average, drawn, is_own, nothing, panel_name, panel_of, stat_of, titled_settings
+from simnl.results.plots.series import Kind, average, drawn, is_own, panel_name, panel_of, standard_runs, stat_of
 from simnl.results.stats import mean
 from simnl.results.tables.common import method_order, shots_title
 from simnl.runs.names import display_name
@@ -24,33 +23,17 @@ COSTS: dict[str, str | tuple[str, ...]] = {
 COST_KEYS = {"seconds", "trainable_parameters"}
 
 
-def cost(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
-    """Accuracy over seconds (training and selection; features are encoded once for all methods) and over parameters.
-
-    Of each setting, the number of shots that most methods ran with is shown (the largest of equals), and the average of
-    the data sets that all of these methods have.
-
-    Raises:
-        ValueError: nothing to compare.
-    """
-    usable = [r for r in records if not r.get("options") and not r.get("label_noise") and set(r) >= COST_KEYS]
-    figures = {}
-    with matplotlib.rc_context(style.RC):
-        for setting, group in titled_settings(usable).items():
-            shots = max({r["shots"] for r in group}, key=lambda k: (len(_methods(group, "shots", k)), k))
-            if len(_methods(group, "shots", shots)) > 1:
-                figures[setting] = _figure(setting, [r for r in group if r["shots"] == shots], shots, ci)
-    if not figures:
-        needed = "no two methods of a standard config ran with the same number of shots"
-        raise nothing("costs", needed, "bash scripts/benchmark.sh fewshot")
-    return figures
-
-
 def _methods(records: Sequence[dict], key: str, value: object) -> set[str]:
     return {r["method"] for r in records if r[key] == value}
 
 
-def _figure(setting: str, records: Sequence[dict], shots: int, ci: str) -> Figure:
+def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> dict[str, Figure]:
+    """The number of shots that most methods ran with (the largest of equals), and the average of the data sets that all
+    of these methods have."""
+    shots = max({r["shots"] for r in records}, key=lambda k: (len(_methods(records, "shots", k)), k))
+    if len(_methods(records, "shots", shots)) < 2:
+        return {}
+    records = [r for r in records if r["shots"] == shots]
     fullest = max(sorted({r["dataset"] for r in records}), key=lambda d: len(_methods(records, "dataset", d)))
     methods = method_order(_methods(records, "dataset", fullest))
     mine = [r for r in records if r["method"] in methods]
@@ -60,19 +43,17 @@ def _figure(setting: str, records: Sequence[dict], shots: int, ci: str) -> Figur
     standard = {panel_of(r) for r in mine if not is_own(r)}
     everywhere = [p for p in everywhere if p in standard] or everywhere  # one's own data are in no average with them
     where = panel_name(everywhere[0]) if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
-    names = list(map(display_name, methods))
-    figure, axes = style.panels(
-        len(COSTS), names, f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
-    )
     levels = {m: average([table[m, p] for p in everywhere]) for m in methods}
-    for (label, source), ax in zip(COSTS.items(), axes, strict=True):
-        costs = _costs([r for (_, panel), members in runs.items() if panel in everywhere for r in members], source)
+
+    def fill(ax: Axes, label: str) -> None:
+        costly = [r for (_, panel), members in runs.items() if panel in everywhere for r in members]
+        costs = _costs(costly, COSTS[label])
         _scatter(ax, {m: (costs[m], levels[m]) for m in methods})
         ax.set_xlabel(label)
-    style.label_rows(axes)
-    looks = [{**style.method_style(m), "linestyle": "none"} for m in methods]
-    style.legend_below(figure, [style.handle(**look) for look in looks], names)
-    return figure
+
+    looks = [(display_name(m), {**style.method_style(m), "linestyle": "none"}) for m in methods]
+    about = f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
+    return {setting: style.panelled(list(COSTS), looks, about, fill)}
 
 
 def _costs(records: Sequence[dict], source: str | tuple[str, ...]) -> dict[str, float]:
@@ -122,3 +103,12 @@ def _short(value: float) -> str:
         if value >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"
+
+
+cost = Kind(
+    what="costs",
+    usable=lambda records: [r for r in standard_runs(records) if set(r) >= COST_KEYS],
+    draw=_draw,
+    needed="no two methods of a standard config ran with the same number of shots",
+    command="bash scripts/benchmark.sh fewshot",
+)

@@ -1,23 +1,26 @@
-"""Few-shot curves."""
+"""Few-shot curves.
+
+The average is over the standard data sets alone, never over one's own; that of a method at a number of shots is drawn
+where all of them have it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
 from simnl.results.plots.series import (
+    Kind,
     average,
     few_enough,
     is_own,
-    nothing,
     panel_name,
     panel_of,
+    standard_runs,
     stats,
-    titled_settings,
 )
 from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, published_accuracy, same_weights, sources_of
 from simnl.results.stats import mean
@@ -28,29 +31,9 @@ from simnl.runs.names import display_name
 Points = dict[tuple[str, str, int], Stat]  # (panel, method, shots) -> figure
 
 
-def fewshot(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
-    """Few-shot curves, one panel per data set and the average first; one figure per setting, under its description.
-    Runs with wrong labels are in the noise curves.
-
-    The average is over the standard data sets alone, never over one's own; that of a method at a number of shots is
-    drawn where all of them have it.
-
-    Raises:
-        ValueError: no two points of a curve.
-    """
-    standard = [r for r in records if not r.get("options") and not r.get("label_noise")]
-    figures = {}
-    with matplotlib.rc_context(style.RC):
-        for title, group in titled_settings(standard).items():
-            if len({(r["method"], r["shots"]) for r in group}) > 1:  # one point is no curve
-                figures[title] = _figure(title, group, ci, wanted)
-    if not figures:
-        needed = "no runs of a standard config that differ in method or shots"
-        raise nothing("few-shot curves", needed, "bash scripts/benchmark.sh fewshot")
-    return figures
-
-
-def _figure(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) -> Figure:
+def _draw(title: str, records: list[dict], ci: str, wanted: style.Wanted) -> dict[str, Figure]:
+    if len({(r["method"], r["shots"]) for r in records}) < 2:  # one point is no curve
+        return {}
     table = stats(records, lambda r: (panel_of(r), r["method"], 0 if r["method"] == ZEROSHOT else r["shots"]), ci)
     methods = few_enough({(m, (p, k)): cell.mean for (p, m, k), cell in table.items()}, wanted.curves, title)
     table = {place: cell for place, cell in table.items() if place[1] in methods}
@@ -64,16 +47,14 @@ def _figure(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) 
     looks = [(display_name(m), style.method_style(m)) for m in methods]
     also = [m for m in methods if m in {method for _, method, _ in others}]
     looks += [(f"{display_name(m)}, published", _look_of_published(m)) for m in also]
-    names = [name for name, _ in looks]
     about = "\n".join([title, style.statistics(table.values()), *fewer_images(records)])
-    figure, axes = style.panels(len(panels), names, about)
-    for panel, ax in zip(panels, axes, strict=True):
+
+    def fill(ax: Axes, panel: str) -> None:
         name = f"average of {len(averaged)}" if panel == AVERAGE else panel_name(panel)
         ax.set_title(style.panel_title(name, len(panels)))
         _panel(ax, _of(panel, table), _of(panel, others), methods, shots)
-    style.label_rows(axes)
-    style.legend_below(figure, [style.handle(**look) for _, look in looks], names)
-    return figure
+
+    return {title: style.panelled(panels, looks, about, fill)}
 
 
 def averages(table: Points, panels: Sequence[str]) -> Points:
@@ -126,3 +107,12 @@ def _panel(ax: Axes, ours: dict, others: dict, methods: Sequence[str], shots: Se
     style.shot_axis(ax, shots or [1], zero=ZEROSHOT in methods)
     if not ours:
         ax.text(0.5, 0.5, "no method has all data sets", ha="center", va="center", transform=ax.transAxes)
+
+
+fewshot = Kind(  # a panel per data set and the average first; runs with wrong labels are in the noise curves
+    what="few-shot curves",
+    usable=standard_runs,
+    draw=_draw,
+    needed="no runs of a standard config that differ in method or shots",
+    command="bash scripts/benchmark.sh fewshot",
+)

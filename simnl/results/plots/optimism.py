@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
-from simnl.results.plots.series import drawn, nothing, panel_name, panel_of, stat_of, titled_settings
+from simnl.results.plots.series import Kind, drawn, panel_name, panel_of, standard_runs, stat_of
 from simnl.results.tables.common import method_order, shots_title
 from simnl.results.tables.protocols import HONEST, ORACLE, PROTOCOLS
 from simnl.runs.names import display_name
@@ -20,24 +19,14 @@ LOOKS = {
 }  # fmt: skip
 
 
-def optimism(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
-    """Accuracy of each method under each protocol, by setting, data set and number of shots.
-
-    Raises:
-        ValueError: no method ran under the oracle and under another protocol.
-    """
-    usable = [r for r in records if not r.get("options") and not r.get("label_noise")]
+def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> dict[str, Figure]:
+    """A figure for each data set and number of shots."""
     figures = {}
-    with matplotlib.rc_context(style.RC):
-        for setting, group in titled_settings(usable, but=("protocol",)).items():
-            for place in sorted({(panel_of(r), r["shots"]) for r in group}):
-                found = _levels([r for r in group if (panel_of(r), r["shots"]) == place], ci)
-                if found:
-                    title = f"{panel_name(place[0])}, {shots_title(place[1])}, {setting}"
-                    figures[title] = _figure(title, found)
-    if not figures:
-        needed = f"no method ran under {ORACLE} and under another protocol"
-        raise nothing("protocols", needed, "python tools/audit.py shapes 16")
+    for place in sorted({(panel_of(r), r["shots"]) for r in records}):
+        found = _levels([r for r in records if (panel_of(r), r["shots"]) == place], ci)
+        if found:
+            title = f"{panel_name(place[0])}, {shots_title(place[1])}, {setting}"
+            figures[title] = _figure(title, found)
     return figures
 
 
@@ -69,3 +58,13 @@ def _figure(title: str, levels: dict[str, dict]) -> Figure:
     style.legend_below(figure, handles, there)
     figure.suptitle(style.plain(title), fontsize="medium")
     return figure
+
+
+optimism = Kind(
+    what="protocols",
+    usable=standard_runs,
+    draw=_draw,
+    needed=f"no method ran under {ORACLE} and under another protocol",
+    command="python tools/audit.py shapes 16",
+    but=("protocol",),
+)

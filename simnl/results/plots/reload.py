@@ -19,7 +19,7 @@ class Run:
 
     Attributes:
         record: the run record.
-        trainer: with the head loaded.
+        trainer: the trainer, with the head loaded.
         features: raw test features (M, D); empty for a method that changes the image tower.
         logits: (M, C); labels: (M,).
     """

@@ -25,12 +25,13 @@ PROTOTYPES = {  # kind -> marker; text prototypes are large, those of images sma
 SEED = 0
 
 
+@matplotlib.rc_context(style.RC)
 def confusion(records: Sequence[dict], classes: int = 0, **_) -> dict[str, Figure]:
     """Share of predictions (columns) among the test images of a class (rows), in percent.
 
     Args:
-        records: of one run.
-        classes: at most this many; those with the lowest accuracy are shown (default 40). The columns are the same
+        records: the record of one run.
+        classes: the most classes that are shown, those with the lowest accuracy (default 40). The columns are the same
             classes, so rows may add up to less than 100 %.
     """
     run = reload(one_run(records, "confusion"))
@@ -38,8 +39,7 @@ def confusion(records: Sequence[dict], classes: int = 0, **_) -> dict[str, Figur
     wanted = classes or CONFUSION_CLASSES
     worst = torch.argsort(matrix.diagonal(), stable=True)[:wanted].sort().values.tolist()
     title = _title(run, f"{len(worst)} of {len(matrix)} classes, the least accurate" if wanted < len(matrix) else "")
-    with matplotlib.rc_context(style.RC):
-        return {title: _draw_confusion(matrix[worst][:, worst].numpy(), _names(run, worst), title)}
+    return {title: _draw_confusion(matrix[worst][:, worst].numpy(), _names(run, worst), title)}
 
 
 def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -51,8 +51,7 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int) -> T
 
 def _draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> Figure:
     size = max(4.6, 0.19 * len(names) + 2.6)
-    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
-    figure.suptitle(style.wrapped(title, size + 0.6))
+    figure = style.titled_figure(title, size + 0.6, size)
     ax = figure.subplots()
     image = ax.imshow(matrix, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     ax.grid(False)
@@ -68,6 +67,7 @@ def _draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> Fig
     return figure
 
 
+@matplotlib.rc_context(style.RC)
 def features(records: Sequence[dict], classes: int = 0, projection: str = "tsne", **_) -> dict[str, Figure]:
     """Test features of a run in two dimensions, coloured by class, with the prototypes of these classes.
 
@@ -77,8 +77,8 @@ def features(records: Sequence[dict], classes: int = 0, projection: str = "tsne"
     is seen is where a class lies among the others of its kind.
 
     Args:
-        records: of one run.
-        classes: at most this many (default 7), evenly spaced in the data set's order.
+        records: the record of one run.
+        classes: the most classes that are shown (default 7), evenly spaced in the data set's order.
         projection: pca or tsne, seeded.
 
     Raises:
@@ -97,8 +97,7 @@ def features(records: Sequence[dict], classes: int = 0, projection: str = "tsne"
     flat = project(torch.cat([centred(run.features)[keep], *kinds.values()]), projection)
     maps = dict(zip(kinds, flat[len(labels) :].reshape(len(kinds), len(shown), 2), strict=True))
     title = _title(run, f"{wanted} of {count} classes" if wanted < count else "")
-    with matplotlib.rc_context(style.RC):
-        return {title: _draw_map(flat[: len(labels)], labels, maps, _names(run, shown), title)}
+    return {title: _draw_map(flat[: len(labels)], labels, maps, _names(run, shown), title)}
 
 
 def prototypes(run: Run) -> dict[str, Tensor]:
@@ -155,8 +154,7 @@ def _title(run: Run, shown: str) -> str:
 
 
 def _draw_map(points: np.ndarray, labels: Sequence[int], maps: dict, names: Sequence[str], title: str) -> Figure:
-    figure = Figure(figsize=(6.4, 6.2), layout="constrained")
-    figure.suptitle(style.wrapped(title, 6.4))
+    figure = style.titled_figure(title, 6.4, 6.2)
     ax = figure.subplots()
     looks = [style.numbered_style(number) for number in range(len(names))]
     for number, look in enumerate(looks):

@@ -1,4 +1,8 @@
-"""Accuracy over hyper-parameters: alpha, beta, lambda, tau."""
+"""Accuracy over hyper-parameters: alpha, beta, lambda, tau.
+
+A run counts for a hyper-parameter if its `options` set this one and no other of them off its standard value. Runs that
+share all other options make a line; those with all at their standard values stand at it, and it is marked.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,13 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from yacs.config import CfgNode as CN
 
 from simnl.config_names import config_file, known
 from simnl.results.plots import style
-from simnl.results.plots.series import nothing, panel_name, panel_of, stats, titled_settings
+from simnl.results.plots.series import Kind, panel_name, panel_of, stats
 from simnl.results.tables.common import shots_title
 from simnl.results.tables.grids import PARAMETERS
 from simnl.results.tables.model import Stat
@@ -25,42 +29,19 @@ WIDE = 30  # ratio of the largest to the smallest value from which on the axis i
 STANDARD: dict[str, Any] = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 
 
-def sensitivity(records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
-    """Accuracy over each hyper-parameter, one panel per hyper-parameter; one figure per data set and setting.
-
-    A run counts for a hyper-parameter if its `options` set this one and no other of them off its standard value. Runs
-    that share all other options make a line; those with all at their standard values stand at it, and it is marked.
-
-    Raises:
-        ValueError: no such run.
-    """
-    if not any(len(off_standard(r)) == 1 for r in records):
-        needed = f"no run sets just one of {', '.join(PARAMETERS)} of its method"
-        raise nothing("sensitivity curves", needed, "bash scripts/simnl/sensitivity.sh shapes 16")
-    figures = {}
-    with matplotlib.rc_context(style.RC):
-        for setting, group in titled_settings(records).items():
-            for data_set in sorted(set(map(panel_of, group))):
-                mine = [r for r in group if panel_of(r) == data_set]
-                if any(len(off_standard(r)) == 1 for r in mine):
-                    title = f"{panel_name(data_set)}, {setting}"
-                    figures[title] = _figure(title, mine, ci)
-    return figures
-
-
 def swept_keys(record: dict) -> list[str]:
-    """Those `options` of a run that are swept hyper-parameters of its method."""
+    """The `options` of a run that are swept hyper-parameters of its method."""
     node = node_of(record)
     return [key for key in record.get("options", {}) if key.startswith(node) and key[len(node) :] in PARAMETERS]
 
 
 def off_standard(record: dict) -> list[str]:
-    """Those of `swept_keys` whose value is not the standard one."""
+    """The keys of `swept_keys` whose value is not the standard one."""
     return [key for key in swept_keys(record) if float(record["options"][key]) != standard_value(key, record)]
 
 
 def _line(record: dict) -> tuple:
-    """What the runs of a line have in common: method, shots, and all options but the swept ones."""
+    """The method, the shots, and all options but the swept ones, which the runs of a line have in common."""
     swept = swept_keys(record)
     rest = ((key, repr(value)) for key, value in record.get("options", {}).items() if key not in swept)
     return (record["method"], record["shots"], tuple(sorted(rest)))
@@ -80,6 +61,17 @@ def _points(records: Sequence[dict], key: str, ci: str) -> dict[tuple, dict[floa
     return {line: {v: table[owner, v] for owner, v in sorted(table, key=str) if owner == line} for line in standard}
 
 
+def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> dict[str, Figure]:
+    """A figure for each data set, with a panel per hyper-parameter."""
+    figures = {}
+    for data_set in sorted(set(map(panel_of, records))):
+        mine = [r for r in records if panel_of(r) == data_set]
+        if any(len(off_standard(r)) == 1 for r in mine):
+            title = f"{panel_name(data_set)}, {setting}"
+            figures[title] = _figure(title, mine, ci)
+    return figures
+
+
 def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     found = {key for r in records if len(off_standard(r)) == 1 for key in off_standard(r)}
     keys = sorted(found, key=lambda key: (PARAMETERS.index(key.rsplit(".", 1)[-1]), key))
@@ -88,9 +80,8 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
     looks = [style.line_style(line[0], [o for o in lines if o[0] == line[0]].index(line)) for line in lines]
     methods = {line[0].upper(): line[0] for line in lines}
     drawn = [cell for of_key in points.values() for of_line in of_key.values() for cell in of_line.values()]
-    names = [*_names(lines), "standard value"]
-    figure, axes = style.panels(len(keys), names, f"{title}\n{style.statistics(drawn)}")
-    for key, ax in zip(keys, axes, strict=True):
+
+    def fill(ax: Axes, key: str) -> None:
         for look, line in zip(looks, lines, strict=True):
             of_line = points[key].get(line, {})
             values = sorted(of_line)
@@ -107,10 +98,9 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
         *_, node, name = key.split(".")
         of_method = f" of {display_name(methods.get(node, node))}" if len(methods) > 1 else ""
         ax.set_xlabel(name.lower() + of_method)
-    style.label_rows(axes)
-    handles = [style.handle(**look) for look in looks]
-    style.legend_below(figure, [*handles, style.handle(**STANDARD)], names)
-    return figure
+
+    named = [*zip(_names(lines), looks, strict=True), ("standard value", STANDARD)]
+    return style.panelled(keys, named, f"{title}\n{style.statistics(drawn)}", fill)
 
 
 def _names(lines: Sequence[tuple]) -> list[str]:
@@ -144,3 +134,12 @@ def _config(names: tuple[tuple[str, str], ...], shots: int, preset: str, protoco
     files = [config_file(kind, name) for kind, name in names if name in _known(kind)]
     settings = {"DATASET.NUM_SHOTS": shots, "PRESET": preset, "PROTOCOL": protocol, "TRAINER.NAME": names[-1][1]}
     return assemble(files, settings=settings)
+
+
+sensitivity = Kind(
+    what="sensitivity curves",
+    usable=list,
+    draw=_draw,
+    needed=f"no run sets just one of {', '.join(PARAMETERS)} of its method",
+    command="bash scripts/simnl/sensitivity.sh shapes 16",
+)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
+import matplotlib
+from matplotlib.figure import Figure
+
+from simnl.results.plots import style
 from simnl.results.published import ZEROSHOT
 from simnl.results.stats import mean
 from simnl.results.tables.common import LAST, method_order, shots_title, unlike_standard
@@ -40,7 +45,7 @@ def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[st
 
 
 def describe_setting(record: dict, but: Sequence[str] = ()) -> str:
-    """For a figure's title, e.g. `RN50, preset repaired, protocol fewshot-val`."""
+    """The setting of a record for a figure's title, e.g. `RN50, preset repaired, protocol fewshot-val`."""
     unlike = unlike_standard({**record, **dict.fromkeys(but)}, "", "{} classes", "{} wrong labels")[::-1]
     said = [f"{key} {record[key]}" for key in ("preset", "protocol") if key not in but]
     return ", ".join([record["backbone"], *said, *unlike])
@@ -70,9 +75,9 @@ def few_enough(accuracies: dict[tuple, float], most: int, title: str) -> list[st
     """The methods to draw where there are more than can be told apart: SimNL, zero-shot CLIP, and the best others.
 
     Args:
-        accuracies: by (method, place); methods are compared with the mean of each place that they have.
-        most: how many; 0: all.
-        title: of the figure, for the note on what is left out.
+        accuracies: accuracies by (method, place); methods are compared with the mean of each place that they have.
+        most: the largest number of methods; 0: all.
+        title: the title of the figure, for the note on what is left out.
     """
     by_place, by_method = defaultdict(list), defaultdict(list)
     for (_, place), value in accuracies.items():
@@ -102,7 +107,7 @@ def stat_of(runs: Iterable[dict], ci: str = "t") -> Stat:
 
 
 def drawn(records: Iterable[dict], key: Callable[[dict], K]) -> dict[K, list[dict]]:
-    """By key the runs of one config and one split, one per seed.
+    """The runs of one config and one split, one per seed, by key.
 
     Where runs of several configs or splits have the same key (older records, for example), those of the one with most
     seeds are taken, and a warning names the others.
@@ -139,6 +144,40 @@ def average(parts: Sequence[Stat]) -> Stat:
     return Stat({0: mean([part.mean for part in parts])}, parts[0].ci)
 
 
-def nothing(what: str, needed: str, command: str) -> ValueError:
-    """The error where there is nothing to draw."""
-    return ValueError(f"There is nothing to draw {what} from: {needed}. Make some, e.g.\n  {command}")
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure that is made from records; called, it draws them.
+
+    Attributes:
+        what: the name of what it draws, for the error where there is nothing.
+        usable: the records that can be drawn, of all.
+        draw: {title: figure} of the records of one setting, from the text that says the setting, these records, the
+            name of the interval and what was asked for; empty where there is nothing to compare.
+        needed: why there is nothing to draw, for the error.
+        command: the command that makes such runs.
+        but: keys of the setting that may differ within a figure.
+    """
+
+    what: str
+    usable: Callable[[Sequence[dict]], list[dict]]
+    draw: Callable[[str, list[dict], str, style.Wanted], dict[str, Figure]]
+    needed: str
+    command: str
+    but: tuple[str, ...] = ()
+
+    def __call__(self, records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
+        """Figures by title, of each setting its own; a ValueError says that there is nothing to draw."""
+        figures: dict[str, Figure] = {}
+        with matplotlib.rc_context(style.RC):
+            for setting, group in titled_settings(self.usable(records), self.but).items():
+                figures |= self.draw(setting, group, ci, wanted)
+        if not figures:
+            raise ValueError(
+                f"There is nothing to draw {self.what} from: {self.needed}. Make some, e.g.\n  {self.command}"
+            )
+        return figures
+
+
+def standard_runs(records: Sequence[dict]) -> list[dict]:
+    """The runs without options of their own and without wrong labels."""
+    return [r for r in records if not r.get("options") and not r.get("label_noise")]

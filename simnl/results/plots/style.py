@@ -10,10 +10,10 @@ import io
 import math
 import textwrap
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -26,6 +26,8 @@ from simnl.escaping import figure_text
 from simnl.files import replacing
 from simnl.results.published import ZEROSHOT
 from simnl.results.tables.model import Stat
+
+T = TypeVar("T")  # what a panel is of
 
 FORMATS = ("png", "svg", "pdf")
 COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7A5C00", "#8C8C8C")
@@ -60,7 +62,7 @@ RC: dict[Any, Any] = {  # keys are names that matplotlib knows
 }
 OTHERS = len(COLOURS) * len(MARKERS) * len(LINES) - len(METHODS)  # looks left for methods that are not ours
 PUBLISHED = {"linestyle": ":", "markerfacecolor": "white", "markeredgewidth": 0.8, "linewidth": 1.0, "alpha": 0.8}
-CURVES = 8  # that can be told apart in one panel
+CURVES = 8  # the most curves that can be told apart in one panel
 PANEL = (2.9, 2.3)  # inches
 SINGLE = (5.2, 3.6)  # the only panel of a figure
 PER_ROW = 4
@@ -116,7 +118,7 @@ def band(stat: Stat) -> float:
 
 
 def statistics(cells: Iterable[Stat]) -> str:
-    """What points and bands are, for a figure's title."""
+    """The meaning of points and bands, for a figure's title."""
     counts = sorted({cell.n for cell in cells})
     seeds = f"{counts[0]} seeds" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     if counts == [1]:
@@ -125,27 +127,47 @@ def statistics(cells: Iterable[Stat]) -> str:
     return f"mean of {seeds}; " + (f"bands: 95 % intervals ({ci})" if counts[-1] >= BAND_FROM else "too few for bands")
 
 
-def panels(count: int, labels: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
+def panelled(
+    places: Sequence[T], looks: Sequence[tuple[str, dict]], title: str, draw: Callable[[Axes, T], None]
+) -> Figure:
+    """A figure with a panel for each place, and one legend below all of them.
+
+    Args:
+        places: the subjects of the panels.
+        looks: the names in the legend with their line properties.
+        title: the title of the figure.
+        draw: the function that fills the panel of a place.
+    """
+    names = [name for name, _ in looks]
+    figure, axes = _panels(len(places), names, title)
+    for place, ax in zip(places, axes, strict=True):
+        draw(ax, place)
+    grid = axes[0].get_gridspec()
+    for ax in axes[:: grid.ncols if grid else 1]:  # the first of each row
+        ax.set_ylabel("accuracy (%)")
+    legend_below(figure, [handle(**look) for _, look in looks], names)
+    return figure
+
+
+def _panels(count: int, labels: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
     """A figure of a fixed size for a number of panels, with room for a legend of these labels below."""
     columns = min(count, PER_ROW) if count != 3 else 3
     rows = math.ceil(count / columns)
     width, height = SINGLE if count == 1 else (PANEL[0] * columns, PANEL[1] * rows)
     lines = math.ceil(len(labels) / legend_columns(width, labels))
-    title = wrapped(title, width)
-    extra = LEGEND_LINE * (lines + max(0, title.count("\n") - 1))
-    figure = Figure(figsize=(width, height + 0.55 + extra), layout="constrained")
-    figure.suptitle(title)
+    extra = LEGEND_LINE * (lines + max(0, wrapped(title, width).count("\n") - 1))
+    figure = titled_figure(title, width, height + 0.55 + extra)
     axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for unused in axes[count:]:
         unused.remove()
     return figure, axes[:count]
 
 
-def label_rows(axes: Sequence[Axes], text: str = "accuracy (%)") -> None:
-    """The same y label for the first panel of each row."""
-    grid = axes[0].get_gridspec()
-    for ax in axes[:: grid.ncols if grid else 1]:
-        ax.set_ylabel(text)
+def titled_figure(title: str, width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, whose title is cut into lines that fit it."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(wrapped(title, width))
+    return figure
 
 
 def wrapped(text: str, width: float) -> str:
@@ -203,8 +225,8 @@ def limit(axes: Axes, cells: Iterable[Stat], whole: bool = False) -> None:
     """Show all means, and the bands as far as they do not squeeze the means together (a wider band is cut off).
 
     Args:
-        axes: to set the y axis of.
-        cells: what is drawn there.
+        axes: the axes whose y axis is set.
+        cells: the figures that are drawn there.
         whole: never cut a band off.
     """
     pairs = [(cell.mean, band(cell)) for cell in cells]
@@ -226,7 +248,7 @@ def shot_axis(axes: Axes, shots: Sequence[int], zero: bool) -> None:
 
 
 def shot_position(shots: int) -> float:
-    """Where a number of shots stands: 0, then 1 + log2."""
+    """The place of a number of shots on the axis: 0, then 1 + log2."""
     return 1 + math.log2(shots) if shots else 0.0
 
 

@@ -22,11 +22,12 @@ from simnl.runs.logits import TEST, read_logits
 HISTOGRAM_BINS = 40
 
 
+@matplotlib.rc_context(style.RC)
 def reliability(records: Sequence[dict], **_) -> dict[str, Figure]:
     """Accuracy over confidence on a run's test images, before and after its temperature, with the share of images.
 
     Args:
-        records: of one run.
+        records: the record of one run.
 
     Raises:
         FileNotFoundError, ValueError: it keeps no usable logits.
@@ -39,13 +40,12 @@ def reliability(records: Sequence[dict], **_) -> dict[str, Figure]:
     if found.note:
         maps = {f"as it is (temperature {found.note})": plain()}
     title = _title(record, "reliability")
-    with matplotlib.rc_context(style.RC):
-        figure = Figure(figsize=(3.7 * len(maps) + 0.4, 4.2), layout="constrained")
-        figure.suptitle(style.wrapped(title, 3.7 * len(maps)))
-        for ax, (name, one) in zip(np.atleast_1d(figure.subplots(1, len(maps))), maps.items(), strict=True):
-            probabilities = one.apply(logits)
-            _draw_reliability(ax, probabilities.max(1), probabilities.argmax(1) == labels, name)
-        return {title: figure}
+    figure = Figure(figsize=(3.7 * len(maps) + 0.4, 4.2), layout="constrained")
+    figure.suptitle(style.wrapped(title, 3.7 * len(maps)))
+    for ax, (name, one) in zip(np.atleast_1d(figure.subplots(1, len(maps))), maps.items(), strict=True):
+        probabilities = one.apply(logits)
+        _draw_reliability(ax, probabilities.max(1), probabilities.argmax(1) == labels, name)
+    return {title: figure}
 
 
 def _draw_reliability(ax, confidence: np.ndarray, right: np.ndarray, name: str) -> None:
@@ -61,33 +61,33 @@ def _draw_reliability(ax, confidence: np.ndarray, right: np.ndarray, name: str) 
     ax.legend(loc="upper left", fontsize=7)
 
 
+@matplotlib.rc_context(style.RC)
 def roc_curves(records: Sequence[dict], score: str = "", **_) -> dict[str, Figure]:
     """ROC of known against unknown classes, a curve for each set of outliers.
 
     Args:
-        records: of one run that was tested on outliers.
-        score: by its name in detection.json; empty: the one that the run chose.
+        records: the record of one run that was tested on outliers.
+        score: the name of the score in detection.json; empty: the one that the run chose.
 
     Raises:
         FileNotFoundError, ValueError: the run has no scores of outliers, or none of that name.
     """
     record, known, sets, name = _scores(records, "roc", score)
     title = _title(record, f"known against unknown classes by {name}")
-    with matplotlib.rc_context(style.RC):
-        figure = Figure(figsize=(4.8, 4.9), layout="constrained")
-        figure.suptitle(style.wrapped(title, 4.8))
-        ax = figure.subplots()
-        for number, (outliers, values) in enumerate(sets.items()):
-            look = style.numbered_style(number)
-            accepted, reached = roc(known, values)
-            label = f"{style.plain(outliers)}: AUROC {100 * auroc(known, values):.1f} %"
-            ax.plot(100 * accepted, 100 * reached, color=look["color"], linestyle=look["linestyle"], label=label)
-        ax.axhline(95, color="0.6", linewidth=0.8, linestyle=":")
-        ax.set(xlim=(0, 100), ylim=(0, 100), xlabel="unknown images accepted, %", ylabel="known images accepted, %")
-        ax.legend(loc="lower right", fontsize=7)
-        return {title: figure}
+    figure = style.titled_figure(title, 4.8, 4.9)
+    ax = figure.subplots()
+    for number, (outliers, values) in enumerate(sets.items()):
+        look = style.numbered_style(number)
+        accepted, reached = roc(known, values)
+        label = f"{style.plain(outliers)}: AUROC {100 * auroc(known, values):.1f} %"
+        ax.plot(100 * accepted, 100 * reached, color=look["color"], linestyle=look["linestyle"], label=label)
+    ax.axhline(95, color="0.6", linewidth=0.8, linestyle=":")
+    ax.set(xlim=(0, 100), ylim=(0, 100), xlabel="unknown images accepted, %", ylabel="known images accepted, %")
+    ax.legend(loc="lower right", fontsize=7)
+    return {title: figure}
 
 
+@matplotlib.rc_context(style.RC)
 def score_histograms(records: Sequence[dict], score: str = "", **_) -> dict[str, Figure]:
     """Histograms of a score on known images and on each set of outliers. Arguments and errors: as of `roc_curves`."""
     record, known, sets, name = _scores(records, "scores", score)
@@ -95,21 +95,17 @@ def score_histograms(records: Sequence[dict], score: str = "", **_) -> dict[str,
     finite = np.concatenate([known, *sets.values()])
     finite = finite[np.isfinite(finite)]
     edges = np.histogram_bin_edges(finite, HISTOGRAM_BINS)
-    with matplotlib.rc_context(style.RC):
-        figure = Figure(figsize=(5.6, 1.5 * len(sets) + 1.2), layout="constrained")
-        figure.suptitle(style.wrapped(title, 5.6))
-        axes = np.atleast_1d(figure.subplots(len(sets), 1, sharex=True))
-        for ax, (outliers, values) in zip(axes, sets.items(), strict=True):
-            for rows, label, number in ((known, "known", 0), (values, style.plain(outliers), 1)):
-                weights = np.full(len(rows), 100 / len(rows))
-                ax.hist(
-                    rows, edges, weights=weights, alpha=0.55, label=label, color=style.numbered_style(number)["color"]
-                )
-            ax.set_ylabel("% of images")
-            ax.set_title(f"FPR95 (ID) {100 * fpr95_id(known, values):.1f} %", fontsize=8)
-            ax.legend(loc="upper left", fontsize=7)
-        axes[-1].set_xlabel(name)
-        return {title: figure}
+    figure = style.titled_figure(title, 5.6, 1.5 * len(sets) + 1.2)
+    axes = np.atleast_1d(figure.subplots(len(sets), 1, sharex=True))
+    for ax, (outliers, values) in zip(axes, sets.items(), strict=True):
+        for rows, label, number in ((known, "known", 0), (values, style.plain(outliers), 1)):
+            weights, colour = np.full(len(rows), 100 / len(rows)), style.numbered_style(number)["color"]
+            ax.hist(rows, edges, weights=weights, alpha=0.55, label=label, color=colour)
+        ax.set_ylabel("% of images")
+        ax.set_title(f"FPR95 (ID) {100 * fpr95_id(known, values):.1f} %", fontsize=8)
+        ax.legend(loc="upper left", fontsize=7)
+    axes[-1].set_xlabel(name)
+    return {title: figure}
 
 
 def _scores(records: Sequence[dict], kind: str, score: str) -> tuple[dict, np.ndarray, Mapping[str, np.ndarray], str]:

@@ -117,7 +117,7 @@ def published_base2new(
     """Published base-to-new accuracies of a method on a data set, all of one source: the first that has any.
 
     Args:
-        method, backbone, shots, sources: as of `published_accuracy`.
+        method, backbone, shots, sources: see `published_accuracy`.
         dataset: a name, or `average` for the mean of the eleven.
 
     Returns:

@@ -149,8 +149,8 @@ def findings_on(source: str, method: str, dataset: str, task: str = "") -> tuple
 
     Args:
         source: full name of the figure's source.
-        method: as in the published files.
-        dataset: as in the published files: a name, `source -> target`, or `average`.
+        method: its name in the published files.
+        dataset: its name in the published files: a name, `source -> target`, or `average`.
         task: one of `TASKS`; empty: what the data set's name says.
 
     Raises:
@@ -175,7 +175,7 @@ def is_comparable(source: str, method: str, dataset: str, protocol: str, task: s
     """True where everything known of a figure equals our protocol: its selection images, CoOp's draws, no test images.
 
     Args:
-        protocol: of our runs; one that is not in `EQUAL_SELECTION` equals none.
+        protocol: the protocol of our runs; one that is not in `EQUAL_SELECTION` equals none.
 
     The other arguments are those of `findings_on`.
     """

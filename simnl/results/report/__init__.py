@@ -32,7 +32,7 @@ from simnl.results.tables.records import options_text, prompts_text
 from simnl.results.tables.render import MARKS, RULE
 from simnl.results.tables.render import cell_text as rendered
 from simnl.runs.record import config_of
-from simnl.runs.stored import stored_keys
+from simnl.runs.stored_config import stored_keys
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 NOT_OF_THE_CONFIG = ("SEED", "OUTPUT_DIR", "RESUME", "OPTIONS")  # differ between the runs of a config
@@ -50,7 +50,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
 
     Args:
         output: the folder.
-        ci: interval, see `simnl.results.stats.CI_METHODS`.
+        ci: the name of the interval, see `simnl.results.stats.CI_METHODS`.
         shown: folders of runs whose confusion matrix and feature map are drawn as well (their heads are loaded).
 
     Raises:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from simnl.results.published import AVERAGE
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.model import Block, Stat, Table, figure, mark_columns, text
+from simnl.results.tables.listing import Line, Listing, columns_of
+from simnl.results.tables.model import Stat, figure, text
 from simnl.results.tables.paired import baseline_by_draw, difference_cell, draw_of, union
 from simnl.results.tables.parts import ADAPTERS, Family, defaults, families, parts_of, switches
 from simnl.results.tables.records import GridRow, by_setting, grid, options_text
@@ -28,59 +29,69 @@ ABOUT = (
 )
 
 
-def ablation_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """One table per setting, method, number of shots and options that all runs share; one block per data set.
+class Ablation(NamedTuple):
+    """The runs of one table.
 
-    Raises:
-        ValueError: no run without one of a method's parts.
+    Attributes:
+        family: the full method and the runs that lack parts of it.
+        rows: a row per combination of parts, the full method first.
+        paired: differences to the full method by label of the row and by data set.
+        about: the sentence that says what these are, or why there are none.
+        datasets: the data sets, in their order.
     """
+
+    family: Family
+    rows: list[GridRow]
+    paired: dict[str, dict[str, Stat]]
+    about: str
+    datasets: list[str]
+
+
+def _groups(records: Sequence[dict], request: Request) -> list[Ablation]:
+    """One per setting, method, number of shots and options that all runs share."""
     able = [record for record in records if defaults(record["method"])]
     groups = by_setting(able, also=["method", "shots"])
-    tables = [_table(family, request) for group in groups for family in families(group)]
-    if not tables:
-        raise ValueError(
-            "No run of SimNL without one of its parts. Run some first, e.g.\n  bash scripts/simnl/ablation.sh shapes 16"
-        )
-    return tables
+    return [_ablation(family, request) for group in groups for family in families(group)]
 
 
-class _Line(NamedTuple):
-    """One row of a block: its figure, its difference to the full method (None for that itself), and its parts."""
-
-    row: GridRow
-    stat: Stat
-    difference: Stat | None
-    parts: dict[str, bool | None]
-
-
-def _table(family: Family, request: Request) -> Table:
-    first = family.records[0]
+def _ablation(family: Family, request: Request) -> Ablation:
     rows = _grid(family, family.records, request.ci)
     rows.sort(key=lambda row: (len(family.changed(row.first)), _order(row, family), row.label))
-    n = common.usual_n(rows)
-    paired, difference = _paired(family, request.ci)
     datasets = common.dataset_order({r["dataset"] for r in family.records}, request)
-    parts, over = _parts(family), datasets if len(datasets) > 1 else []
-    own = () if family.options is not None else switches(first)
-    shared = options_text({**first, "options": first["options"] if family.options is None else family.options}, own)
-    full = [record for record in family.records if family.is_full(record)]
-    title = f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])}"
-    table = Table(f"{title} ({common.run_title(first)}): accuracy in %", marked=True)
-    for name, names in [*((name, [name]) for name in datasets), *([(AVERAGE, datasets)] if over else [])]:
-        found = [_line(row, paired.get(row.label, {}), parts, names, request.ci) for row in rows]
-        if lines := [line for line in found if line]:
-            table.blocks.append(_block(lines, common.block_title(name, len(datasets)), n, family))
-            table.tidy += [_tidy(line, name, family, request.ci) for line in lines]
-    differing = any(cell.text == SOME for block in table.blocks for row in block.rows for cell in row)
-    table.caption = [
-        ABOUT,
-        *([f"{SOME}: on for some of the data sets, off for the others."] if differing else []),
-        *([f"All runs with {shared}."] if shared else []),
-        *common.common_caption(full or family.records, rows, request),
-        difference + (", over all data sets." if over and paired else "." if paired else ""),
-        *([common.average_caption(len(datasets), "data sets")] if over else []),
-    ]
-    return table
+    return Ablation(family, rows, *_paired(family, request.ci), datasets)
+
+
+def _lines(group: Ablation, request: Request) -> list[Line]:
+    """The rows of each data set, and where there are several, of their average."""
+    parts, datasets = _parts(group.family), group.datasets
+    blocks = [(name, [name]) for name in datasets] + ([(AVERAGE, datasets)] if len(datasets) > 1 else [])
+    found = [_line(group, row, parts, *block, request.ci) for block in blocks for row in group.rows]
+    return [line for line in found if line]
+
+
+def _line(group: Ablation, row: GridRow, parts: Callable, name: str, datasets: Sequence[str], ci: str) -> Line | None:
+    """Figures of one data set, or the average over several; None for a row that has not all of them."""
+    stats = [row.stats.get(name) for name in datasets]
+    stat = stats[0] if len(stats) == 1 else common.average_of(stats, ci)
+    if stat is None:
+        return None
+    paired, n, is_full = group.paired.get(row.label, {}), common.usual_n(group.rows), group.family.is_full(row.first)
+    known = [paired[name] for name in datasets if name in paired]
+    difference = union(known) if len(known) == len(datasets) else None
+    several = [parts(row, name) for name in datasets]
+    same = {part: on if all(p[part] == on for p in several) else None for part, on in several[0].items()}
+    cells = {part: text(MARKS[on]) for part, on in same.items()}
+    cells |= {"accuracy": figure(stat, n), "difference": text("") if is_full else difference_cell(difference, n)}
+    figures = common.tidy("ablation", row, stat, None, ci, dataset=name)
+    tidy = {
+        **{key: value for key, value in figures.items() if not key.startswith(("published", "source", "difference"))},
+        **same,
+        "full": is_full,
+        "difference": difference.mean if difference else None,
+        "difference_ci95": difference.half if difference else None,
+        "difference_n": difference.n if difference else 0,
+    }
+    return Line(row.shown, cells, [tidy], common.block_title(name, len(group.datasets)))
 
 
 def _paired(family: Family, ci: str) -> tuple[dict[str, dict[str, Stat]], str]:
@@ -121,18 +132,6 @@ def _order(row: GridRow, family: Family) -> list[int]:
     return [names.index(name) for name in family.changed(row.first)]
 
 
-def _line(row: GridRow, paired: dict[str, Stat], parts: Callable, datasets: Sequence[str], ci: str) -> _Line | None:
-    """Figures of one data set, or the average over several; None for a row that has not all of them."""
-    stats = [row.stats.get(name) for name in datasets]
-    stat = stats[0] if len(stats) == 1 else common.average_of(stats, ci)
-    if stat is None:
-        return None
-    found = [paired[name] for name in datasets if name in paired]
-    several = [parts(row, name) for name in datasets]
-    same = {part: on if all(p[part] == on for p in several) else None for part, on in several[0].items()}
-    return _Line(row, stat, union(found) if len(found) == len(datasets) else None, same)
-
-
 def _parts(family: Family) -> Callable[[GridRow, str], dict[str, bool]]:
     """The parts of a row's runs on a data set, which may lack CuPL sentences; of its config where that has runs."""
     found: dict[tuple[str, ...], dict[str, bool]] = {}
@@ -147,24 +146,35 @@ def _parts(family: Family) -> Callable[[GridRow, str], dict[str, bool]]:
     return of_row
 
 
-def _block(lines: Sequence[_Line], title: str, n: int | None, family: Family) -> Block:
-    rows = []
-    for line in lines:
-        difference = text("") if family.is_full(line.row.first) else difference_cell(line.difference, n)
-        marks = [text(MARKS[on]) for on in line.parts.values()]
-        rows.append([text(line.row.shown), *marks, figure(line.stat, n), difference])
-    headers = ["method", *(HEADERS.get(name, name) for name in lines[0].parts), "accuracy", "difference"]
-    return Block(headers, mark_columns(rows), title)
+def _caption(group: Ablation, lines: Sequence[Line], request: Request) -> list[str]:
+    family, first, several = group.family, group.family.records[0], len(group.datasets) > 1
+    own = () if family.options is not None else switches(first)
+    shared = options_text({**first, "options": first["options"] if family.options is None else family.options}, own)
+    full = [record for record in family.records if family.is_full(record)]
+    differing = any(cell.text == SOME for line in lines for cell in line.cells.values())
+    return [
+        ABOUT,
+        *([f"{SOME}: on for some of the data sets, off for the others."] if differing else []),
+        *([f"All runs with {shared}."] if shared else []),
+        *common.common_caption(full or family.records, group.rows, request),
+        group.about + (", over all data sets." if several and group.paired else "." if group.paired else ""),
+        *([common.average_caption(len(group.datasets), "data sets")] if several else []),
+    ]
 
 
-def _tidy(line: _Line, dataset: str, family: Family, ci: str) -> dict[str, object]:
-    figures = common.tidy("ablation", line.row, line.stat, None, ci, dataset=dataset)
-    other = line.difference
-    return {
-        **{key: value for key, value in figures.items() if not key.startswith(("published", "source", "difference"))},
-        **line.parts,
-        "full": family.is_full(line.row.first),
-        "difference": other.mean if other else None,
-        "difference_ci95": other.half if other else None,
-        "difference_n": other.n if other else 0,
-    }
+def _title(group: Ablation, request: Request) -> str:
+    first = group.family.records[0]
+    what = f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])}"
+    return f"{common.titled(what, first)}: accuracy in %"
+
+
+ABLATION = Listing(
+    groups=_groups,
+    lines=_lines,
+    columns=lambda group, lines: columns_of({column: HEADERS.get(column, column) for column in lines[0].cells}),
+    title=_title,
+    caption=_caption,
+    marked=True,
+    missing="No run of SimNL without one of its parts. Run some first, e.g.\n"
+    "  bash scripts/simnl/ablation.sh shapes 16",
+)

@@ -34,11 +34,11 @@ class Request:
 
     Attributes:
         ci: name of the interval.
-        methods, datasets: in the order given; empty: all.
+        methods, datasets: the names to show, in this order; empty: all.
         sources: full names of published sources, most preferred first.
         comparable: show published figures alone whose protocol is known to equal that of the runs.
         all_runs: show runs with options of their own, wrong labels or a part of the classes in every layout.
-        preset: whose prompts the layout `prompts` shows.
+        preset: the preset whose prompts the layout `prompts` shows.
     """
 
     ci: str = "t"
@@ -51,18 +51,19 @@ class Request:
 
 
 def in_order(names: Iterable[str], order: Sequence[str], *first: Callable[[str], object]) -> list[str]:
-    """Each name once: those of an order as there, then the others by what `first` says of them, then by name."""
+    """Names without repetition: those of an order as it has them, then the others by what `first` says of them, then by
+    name."""
     rank = {name: place for place, name in reversed(list(enumerate(order)))}
     return sorted(set(names), key=lambda name: (rank.get(name, len(order)), *(key(name) for key in first), name))
 
 
 def method_order(methods: Iterable[str], asked: Sequence[str] = ()) -> list[str]:
-    """As asked for; else zero-shot first, SimNL last, the others by name."""
+    """Methods in the order asked for; else zero-shot first, SimNL last, and the others by name."""
     return in_order(methods, asked, lambda m: m != ZEROSHOT, lambda m: m == LAST, str.lower)
 
 
 def dataset_order(datasets: Iterable[str], request: Request) -> list[str]:
-    """As asked for; else the paper's order, then by name."""
+    """Data sets in the order asked for; else in the paper's order, then by name."""
     return in_order(datasets, request.datasets or ELEVEN)
 
 
@@ -105,6 +106,16 @@ def run_title(record: dict) -> str:
     return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike])
 
 
+def titled(what: str, record: dict) -> str:
+    """A title with the setting of a table's runs behind it."""
+    return f"{what} ({run_title(record)})"
+
+
+def place_text(record: dict) -> str:
+    """`DTD, 16 shots`."""
+    return f"{dataset_name(record['dataset'])}, {shots_title(record['shots'])}"
+
+
 def setting_text(record: dict) -> str:
     """Backbone, weights, preset, protocol, and whatever is not as in a standard run."""
     weights, fingerprint = record.get("weights", ""), str(record.get("weights_fingerprint", ""))[:8]
@@ -131,6 +142,11 @@ def fewer_images(records: Sequence[dict]) -> list[str]:
     return [f"Fewer training images than shots: {'; '.join(places)}."] if places else []
 
 
+def runs_caption(first: dict, records: Sequence[dict]) -> list[str]:
+    """What a table says of its runs: their setting, too few training images, and what the marks of methods mean."""
+    return [setting_text(first), *fewer_images(records), *footnotes(records)]
+
+
 def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
     """`template (CLAP, TaskRes); cupl+template (APE)`; the value alone where all have the same."""
     methods: dict[str, list[str]] = {}
@@ -142,13 +158,11 @@ def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
 
 
 def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Request) -> list[str]:
-    """Setting, prompts, views, seeds, interval."""
+    """The sentences on setting, prompts, views, seeds and interval."""
     seeds = sorted({seed for row in rows for stat in row.stats.values() for seed in stat.by_seed})
     views = by_value(records, lambda r: ", ".join(f"{k} {count}" for k, count in sorted(r.get("views", {}).items())))
     return [
-        setting_text(records[0]),
-        *fewer_images(records),
-        *footnotes(records),
+        *runs_caption(records[0], records),
         f"Prompts: {by_value(records, prompts_text)}.",
         f"Views of a training image: {views}.",
         f"Mean of n = {usual_n(rows)} seeds, where a cell does not say otherwise; seeds {' '.join(map(str, seeds))}. "
@@ -195,19 +209,19 @@ def tidy_published(layout: str, method: str, published: Figure, **more: object) 
 
 
 def block_title(key: Any, others: int = 0) -> str:
-    """Of the block of a number of shots, of a data set, or of the average over the others."""
+    """The title of the block of a number of shots, of a data set, or of the average over the others."""
     if isinstance(key, int):
         return shots_title(key)
     return f"Average over {others} data sets" if key == AVERAGE else key and dataset_name(key)
 
 
 def average_caption(n: int, what: str) -> str:
-    """How averages are made."""
+    """The sentence that says how averages are made."""
     return f"Average: over all {n} {what} and the seeds that all of them have, of complete rows alone."
 
 
 def average_of(stats: Sequence[Stat | None], ci: str, how: Callable[[Sequence[float]], float] = mean) -> Stat | None:
-    """Each seed's mean over the columns, for the seeds that all columns have; None for an incomplete row."""
+    """The mean over the columns of each seed that all columns have; None for an incomplete row."""
     whole = [stat for stat in stats if stat is not None]
     if len(stats) < 2 or len(whole) < len(stats):
         return None
@@ -219,7 +233,7 @@ def average_of(stats: Sequence[Stat | None], ci: str, how: Callable[[Sequence[fl
 def add_average(
     rows: Sequence[GridRow], name: str, over: Sequence[Any], ci: str, how: Callable[[Sequence[float]], float] = mean
 ) -> None:
-    """Each complete row with its average over some columns."""
+    """Give each complete row its average over some columns."""
     for row in rows:
         stat = average_of([row.stats.get(column) for column in over], ci, how)
         row.stats |= {name: stat} if stat else {}

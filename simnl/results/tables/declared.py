@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -11,8 +10,8 @@ from simnl.config_names import config_file, known
 from simnl.plugins import load_plugins
 from simnl.results.published import read
 from simnl.results.tables.common import ELEVEN, PRESETS, SHIFTED, Request, in_order
-from simnl.results.tables.lists import Columns, listed, number
-from simnl.results.tables.model import MISSING, Cell, Table, text
+from simnl.results.tables.listing import Listing, number, words
+from simnl.results.tables.model import MISSING, Cell, text
 from simnl.runs.names import dataset_name
 from simnl.runs.record import OWN_IMAGES, config_of
 from simnl.runs.yaml_files import read_yaml
@@ -33,37 +32,6 @@ def dataset_names(request: Request) -> list[str]:
     if unknown:
         raise ValueError(f"Unknown data set '{unknown[0]}'. Valid: {', '.join(names)}.")
     return in_order(request.datasets or [name for name in names if name != OWN_IMAGES], [*ELEVEN, *SHIFTED])
-
-
-def datasets_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """Sizes as declared, the paper's Table C4, and what runs have found.
-
-    Raises:
-        ValueError: an unknown data set was asked for.
-    """
-    columns: Columns = {
-        "data set": lambda line: text(dataset_name(line["dataset"])),
-        **{part: partial(_size, part) for part in SIZES},
-        "paper": _size_note,
-        "classes in runs": partial(_words, "found_classes"),
-        "test images in runs": partial(_words, "found_test"),
-    }
-    caption = [
-        "Classes and images of the standard splits, as declared in datasets/*.py; a data set that differs is reported "
-        "when it is read.",
-        "Paper: SimNL paper, Table C4; `same`, or what is printed there and differs.",
-        "Runs: numbers of classes and of test images in the run records; more than one where runs used parts of the "
-        "classes.",
-    ]
-    return [listed([_sizes(name, records) for name in dataset_names(request)], columns, "Data sets", caption)]
-
-
-def _size(part: str, line: dict) -> Cell:
-    return number(line[part] or None)
-
-
-def _words(key: str, line: dict) -> Cell:
-    return text(line[key])
 
 
 def _sizes(name: str, records: Sequence[dict]) -> dict:
@@ -95,8 +63,28 @@ def _beside_paper(line: dict, differing: str) -> Cell:
     return text(differing or ("same" if line["source"] else "not in the paper"))
 
 
-def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """Positive and negative templates of SimNL under a preset, with the paper's where they differ (Table C5).
+DATA_SETS = Listing(
+    lines=lambda records, request: [_sizes(name, records) for name in dataset_names(request)],
+    columns=lambda records, lines: {
+        "data set": lambda line: text(dataset_name(line["dataset"])),
+        **{part: number(part) for part in SIZES},
+        "paper": _size_note,
+        "classes in runs": words("found_classes"),
+        "test images in runs": words("found_test"),
+    },
+    title=lambda records, request: "Data sets",
+    caption=lambda records, lines, request: [
+        "Classes and images of the standard splits, as declared in datasets/*.py; a data set that differs is reported "
+        "when it is read.",
+        "Paper: SimNL paper, Table C4; `same`, or what is printed there and differs.",
+        "Runs: numbers of classes and of test images in the run records; more than one where runs used parts of the "
+        "classes.",
+    ],
+)
+
+
+def _all_prompts(records: Sequence[dict], request: Request) -> list[dict]:
+    """The templates of the data sets asked for.
 
     Raises:
         ValueError: an unknown preset, or folders of one's own images alone were asked for.
@@ -106,19 +94,7 @@ def prompts_tables(records: Sequence[dict], request: Request) -> list[Table]:
     names = [name for name in dataset_names(request) if config_of(name) != OWN_IMAGES]
     if not names:
         raise ValueError("The templates of one's own images stand in their folder, see docs/your_own_data.md.")
-    columns: Columns = {
-        "data set": lambda line: text(dataset_name(line["dataset"]) if line["number"] == 1 else ""),
-        **{kind: partial(_words, kind) for kind in KINDS},
-        "paper": _prompt_note,
-    }
-    caption = [
-        f"Templates of configs/datasets/*.yaml as SimNL uses them under the preset {request.preset}; other methods use "
-        "the positive ones. CuPL sentences are in files of their own.",
-        "Paper: SimNL paper, Table C5, whose data set column is one row off from Caltech101 on and stands here "
-        "corrected; `same`, or what is printed there and differs.",
-    ]
-    lines = [line for name in names for line in _prompt_lines(name, request.preset)]
-    return [listed(lines, columns, f"Prompts, preset {request.preset}", caption)]
+    return [line for name in names for line in _prompt_lines(name, request.preset)]
 
 
 def _prompt_lines(name: str, preset: str) -> list[dict]:
@@ -141,3 +117,20 @@ def _prompt_note(line: dict) -> Cell:
     differing = [kind for kind in KINDS if line["differs"] and line[kind] != line[f"paper_{kind}"]]
     notes = "; ".join(f"{kind}: {line[f'paper_{kind}'] or 'none'}" for kind in differing)
     return _beside_paper(line, f"DIFFERS, {notes}" if notes else "")
+
+
+PROMPTS = Listing(  # positive and negative templates of SimNL under a preset
+    lines=_all_prompts,
+    columns=lambda records, lines: {
+        "data set": lambda line: text(dataset_name(line["dataset"]) if line["number"] == 1 else ""),
+        **{kind: words(kind) for kind in KINDS},
+        "paper": _prompt_note,
+    },
+    title=lambda records, request: f"Prompts, preset {request.preset}",
+    caption=lambda records, lines, request: [
+        f"Templates of configs/datasets/*.yaml as SimNL uses them under the preset {request.preset}; other methods use "
+        "the positive ones. CuPL sentences are in files of their own.",
+        "Paper: SimNL paper, Table C5, whose data set column is one row off from Caltech101 on and stands here "
+        "corrected; `same`, or what is printed there and differs.",
+    ],
+)

@@ -21,8 +21,8 @@ def fit(block: Block, widths: Callable[[Block], Sequence[float]], limit: float) 
 
     Args:
         block: rows and columns.
-        widths: of a block's columns, with what is between them.
-        limit: of their sum.
+        widths: the widths of a block's columns, with what is between them.
+        limit: the largest sum of them.
 
     Returns:
         One or more blocks; a single column beside those that name the rows may still be wider than the limit.

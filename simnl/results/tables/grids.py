@@ -26,7 +26,7 @@ SEARCH = "SEARCH.ENABLED"
 
 
 def _by_data_sets(records: Sequence[dict], request: Request) -> list[list[dict]]:
-    """By setting; data sets beside the eleven apart, unless data sets were asked for by name."""
+    """Records by setting; data sets beside the eleven are apart, unless data sets were asked for by name."""
     if request.datasets:
         return by_setting(records)
     parts = [[r for r in records if (r["dataset"] in ELEVEN) is eleven] for eleven in (True, False)]
@@ -56,7 +56,7 @@ FEWSHOT = Layout(
 
 
 def _noise_groups(records: Sequence[dict], request: Request, also: Sequence[str] = ()) -> list[list[dict]]:
-    """By setting but for wrong labels, by number of shots and `also`.
+    """Records by setting but for wrong labels, by number of shots and by `also`.
 
     Those without wrong labels are there where runs with such labels have the same data set, shots, method, options and
     prompts (others are of another study), or where their method was asked for.
@@ -129,8 +129,10 @@ def _swept_groups(records: Sequence[dict], request: Request) -> list[list[dict]]
 
 
 def _curves(records: Sequence[dict], request: Request) -> Rows:
-    """By hyper-parameter one row per setting of the other options, by value; not those with a single value of several
-    options."""
+    """The rows of each hyper-parameter, one per setting of the other options, with a column per value.
+
+    Rows of several options with a single value are left out.
+    """
     curves = {parameter.lower(): _curves_of(parameter, records, request.ci) for parameter in PARAMETERS}
     return {name: rows for name, rows in curves.items() if rows}
 

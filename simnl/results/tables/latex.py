@@ -20,9 +20,9 @@ COLUMN, TEXT = 229.0, 460.0
 SMALL, TINY, GAP = 3.3, 2.6, 6.0
 RAISED = "ᵗˢᵃᵛᶜᵘˡᵈᵒⁿ"  # letters above the line, as `plain` gives them
 NARROW, WIDE = " ijlftrI.,:;|!()[]'-", "mw%@+−=✓✗"
-SMALLEST = 0.6  # of \footnotesize: what is still too wide continues below
+SMALLEST = 0.6  # the smallest share of \footnotesize: what is still too wide continues below
 LONG = 150.0  # points: what is wider is set in lines of this width
-LINES = 50  # of a page, at \footnotesize, without a caption of two lines
+LINES = 50  # the lines of a page, at \footnotesize, without a caption of two lines
 HEAD = 3  # lines: rules, headers, the title of a block
 NOTE_LETTER = 3.5
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
@@ -33,10 +33,10 @@ def latex_text(tables: Sequence[Table], show: Show, plain: Show, legend: str) ->
     """Floats, one below the other.
 
     Args:
-        tables: of one layout.
+        tables: the tables of one layout.
         show: a cell or text as LaTeX.
         plain: the same as letters, whose number says how wide it is.
-        legend: what the marks mean.
+        legend: the meaning of the marks.
     """
     labels: dict[str, int] = {}
     floats = []
@@ -105,7 +105,7 @@ def _together(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _widths(block: Block, plain: Show) -> list[float]:
-    """Of each column, in points."""
+    """The width of each column, in points."""
     columns = zip(block.headers, *block.rows, strict=True)
     return [min(max(_points(plain(cell)) for cell in column), LONG) + GAP for column in columns]
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from simnl.results.tables.ablation import ablation_tables
+from simnl.results.tables.ablation import ABLATION
 from simnl.results.tables.common import Request
-from simnl.results.tables.declared import datasets_tables, prompts_tables
+from simnl.results.tables.costs import COST
+from simnl.results.tables.declared import DATA_SETS, PROMPTS
 from simnl.results.tables.grids import FEWSHOT, NOISE, SENSITIVITY
-from simnl.results.tables.lists import cost_tables, runs_tables
-from simnl.results.tables.metrics import metrics_tables
+from simnl.results.tables.metrics import METRICS
 from simnl.results.tables.model import Table
 from simnl.results.tables.ood import ood_tables
 from simnl.results.tables.paired import paired_tables
-from simnl.results.tables.protocols import optimism_tables
+from simnl.results.tables.protocols import OPTIMISMS
+from simnl.results.tables.summary import RUNS
 from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG
 
 DEFAULT_LAYOUT = "runs"
@@ -25,7 +26,7 @@ class Entry(NamedTuple):
     """What makes the tables of a layout, and of which runs.
 
     Attributes:
-        tables: from records and what was asked for.
+        tables: makes the tables, from records and what was asked for.
         runs: `standard`: those of studies (options, wrong labels, half of the classes) only if asked for; `study`: all,
             and paired differences are of the study's runs; `variants`: all, of one method, while paired differences are
             of its standard runs; else all.
@@ -38,20 +39,20 @@ class Entry(NamedTuple):
 
 
 LAYOUTS = {
-    DEFAULT_LAYOUT: Entry(runs_tables),
+    DEFAULT_LAYOUT: Entry(RUNS.tables),
     "fewshot": Entry(FEWSHOT.tables, STANDARD),
     "dg": Entry(DG.tables, STANDARD),
     "cross": Entry(CROSS_DATA_SETS.tables, STANDARD),
     "base2new": Entry(BASE2NEW.tables, STUDY),
     "sensitivity": Entry(SENSITIVITY.tables, VARIANTS),
     "noise": Entry(NOISE.tables, STUDY),
-    "ablation": Entry(ablation_tables, VARIANTS),
-    "cost": Entry(cost_tables, STANDARD),
-    "metrics": Entry(metrics_tables),
+    "ablation": Entry(ABLATION.tables, VARIANTS),
+    "cost": Entry(COST.tables, STANDARD),
+    "metrics": Entry(METRICS.tables),
     "ood": Entry(ood_tables),
-    "audit": Entry(optimism_tables, STANDARD),
-    "datasets": Entry(datasets_tables, without_records=True),
-    "prompts": Entry(prompts_tables, without_records=True),
+    "audit": Entry(OPTIMISMS.tables, STANDARD),
+    "datasets": Entry(DATA_SETS.tables, without_records=True),
+    "prompts": Entry(PROMPTS.tables, without_records=True),
 }
 WITHOUT_RECORDS = tuple(name for name, entry in LAYOUTS.items() if entry.without_records)
 

@@ -20,8 +20,8 @@ class Stat:
     Attributes:
         by_seed: the accuracies; differences have draws in place of seeds.
         ci: name of the interval to make of them.
-        split: what the seeds were drawn from; figures of other splits share no draws with these.
-        images: how many training images a class had where that is not the number of shots, e.g. `32 per class`.
+        split: the split from which the seeds drew; figures of other splits share no draws with these.
+        images: the number of training images of a class where that is not the number of shots, e.g. `32 per class`.
         ranked: False for a figure that is not compared with the others of its column.
         sign: 1 where higher figures are better, -1 where lower ones are.
     """
@@ -63,12 +63,12 @@ class Cell:
 
     Attributes:
         value, half: a number and the half width of its interval.
-        text: what to show without a value.
+        text: the text that is shown without a value.
         signed: show a plus sign.
         mark: "", "best" or "second".
         note: short text after the figure, e.g. `(n=2)`.
         audit: letters on how a published figure came about, shown as superscripts.
-        decimals: of value and half.
+        decimals: the decimals of value and half.
         grouped: thousands apart by commas.
         stat: the figures that the value is the mean of, to be marked.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from simnl.commands import as_typed
@@ -12,9 +12,8 @@ from simnl.metrics.names import DEFINITIONS
 from simnl.results.stats import mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.lists import labelled_runs, listed
-from simnl.results.tables.metrics import column, mean_line, seeds_text
-from simnl.results.tables.model import Cell, Table, text
+from simnl.results.tables.listing import Listing, figure_of, labelled_runs, mean_line, seeds_text, words
+from simnl.results.tables.model import Table
 from simnl.results.tables.records import by_setting
 from simnl.runs.names import dataset_name
 
@@ -36,20 +35,14 @@ CAPTION = [
 
 
 def ood_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """One table per setting, data set, number of shots and set of outliers, and one of the average over far sets.
+    """One table per setting, data set, number of shots and set of outliers, and one of the average over far sets; then
+    one per setting, data set and number of shots of the share of the positive side.
 
     Raises:
         ValueError: no run has figures of detection.
     """
     found = [one for record in records for one in _detected(record)]
-    if not found:
-        raise ValueError(
-            "None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  "
-            + as_typed("bash scripts/simnl/ood.sh shapes 16")
-        )
-    tables = [_table(group, request) for group in by_setting(found, also=["dataset", "shots", "outliers"])]
-    shares = [one for one in found if one["by_share"] and one["outliers"] != AVERAGE]
-    return tables + [_share_table(group, request) for group in by_setting(shares, also=["dataset", "shots"])]
+    return [*DETECTION.tables(found, request), *SHARES.tables(found, request)]
 
 
 def _detected(record: dict) -> list[dict]:
@@ -89,31 +82,6 @@ def _ece(record: dict) -> float | None:
         return None
 
 
-def _table(records: Sequence[dict], request: Request) -> Table:
-    lines: list[dict] = []
-    for label, runs in labelled_runs(records, request):
-        every = sorted(set.intersection(*(set(run["scores"]) for run in runs)), key=_place)
-        lines += [_line(label, runs, name, request.ci) for name in every]
-        if all(run["chosen"] for run in runs):
-            lines.append(_line(label, runs, None, request.ci))
-    first = records[0]
-    columns: dict[str, Callable[[dict], Cell]] = {
-        "method": lambda line: text(line["label"]),
-        "score": lambda line: text(line["score"]),
-        "accuracy": column("accuracy", 1, 2),
-        "ECE": column("ece", 100, 2),
-        **{header: column(name, 100, 2) for name, header in FIGURES.items()},
-    }
-    shown = [line for line in lines if line["score"] in SHOWN or line["score"].startswith("chosen")]
-    known, unknown = first["sizes"]
-    what = f"{unknown} sets, each weighing the same" if first["outliers"] == AVERAGE else f"{unknown} unknown images"
-    where = f"{dataset_name(first['dataset'])} against {first['outliers']}, {common.shots_title(first['shots'])}"
-    caption = [common.setting_text(first), f"{known} known images; {what}.", *CAPTION, seeds_text(lines)]
-    table = listed(shown, columns, f"{where} ({common.run_title(first)})", caption)
-    table.tidy = [{key: value for key, value in line.items() if key != "label"} for line in lines]
-    return table
-
-
 def _place(score: str) -> tuple[int, str]:
     return (SHOWN.index(score) if score in SHOWN else len(SHOWN), score)
 
@@ -126,32 +94,84 @@ def _line(label: str, runs: Sequence[dict], name: str | None, ci: str) -> dict[s
     return {**line, "outliers": runs[0]["outliers"], "score": name or f"chosen ({chosen})"}
 
 
-def _share_table(records: Sequence[dict], request: Request) -> Table:
-    """Accuracy, and AUROC of the largest logit on each set of outliers, by the share lambda of the positive side."""
-    sets = sorted({one["outliers"] for one in records})
+def _lines(records: Sequence[dict], request: Request) -> list[dict]:
     lines: list[dict] = []
-    one_of_each = [one for one in records if one["outliers"] == records[0]["outliers"]]
-    for label, runs in labelled_runs(one_of_each, request):
-        for lam in runs[0]["by_share"]:
-            singles = [{**run, "figures": _by_share(run, lam, records)} for run in runs]
-            lines.append({**mean_line("ood-share", label, singles, request.ci), "lambda": lam})
-    columns: dict[str, Callable[[dict], Cell]] = {
-        "method": lambda line: text(line["label"]),
-        "lambda": lambda line: text(line["lambda"]),
-        "accuracy": column("accuracy", 1, 2),
-        **{f"AUROC {name}": column(name, 100, 2) for name in sets},
-    }
-    first = records[0]
-    caption = [
-        common.setting_text(first),
-        "The logits are lambda times the positive side plus 1 - lambda times the negative side; lambda 1 is the method "
-        "without its negative side. The other hyper-parameters are those of the run. Nothing is chosen by this table.",
+    for label, runs in labelled_runs(records, request):
+        every = sorted(set.intersection(*(set(run["scores"]) for run in runs)), key=_place)
+        lines += [_line(label, runs, name, request.ci) for name in every]
+        if all(run["chosen"] for run in runs):
+            lines.append(_line(label, runs, None, request.ci))
+    return lines
+
+
+def _images_text(record: dict) -> str:
+    known, unknown = record["sizes"]
+    of_sets = record["outliers"] == AVERAGE
+    return f"{known} known images; " + (
+        f"{unknown} sets, each weighing the same." if of_sets else f"{unknown} unknown images."
+    )
+
+
+DETECTION = Listing(
+    groups=lambda records, request: by_setting(records, also=["dataset", "shots", "outliers"]),
+    lines=_lines,
+    columns=lambda records, lines: {
+        "method": words("label"),
+        "score": words("score"),
+        "accuracy": figure_of("accuracy", half="accuracy ci"),
+        "ECE": figure_of("ece", 100),
+        **{header: figure_of(name, 100) for name, header in FIGURES.items()},
+    },
+    shown=lambda line: line["score"] in SHOWN or line["score"].startswith("chosen"),
+    title=lambda records, request: common.titled(
+        f"{dataset_name(records[0]['dataset'])} against {records[0]['outliers']}, "
+        f"{common.shots_title(records[0]['shots'])}",
+        records[0],
+    ),
+    caption=lambda records, lines, request: [
+        common.setting_text(records[0]),
+        _images_text(records[0]),
+        *CAPTION,
         seeds_text(lines),
-    ]
-    title = f"Share of the positive side on {dataset_name(first['dataset'])}, {common.shots_title(first['shots'])}"
-    return listed(lines, columns, f"{title} ({common.run_title(first)})", caption)
+    ],
+    missing="None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  "
+    + as_typed("bash scripts/simnl/ood.sh shapes 16"),
+)
 
 
 def _by_share(run: dict, lam: str, records: Sequence[dict]) -> dict[str, float]:
     same = [one for one in records if one["path"] == run["path"]]
     return {"accuracy": run["by_share"][lam]} | {one["outliers"]: one["ablation"][lam] for one in same}
+
+
+def _share_lines(records: Sequence[dict], request: Request) -> list[dict]:
+    one_of_each = [one for one in records if one["outliers"] == records[0]["outliers"]]
+    lines = []
+    for label, runs in labelled_runs(one_of_each, request):
+        for lam in runs[0]["by_share"]:
+            singles = [{**run, "figures": _by_share(run, lam, records)} for run in runs]
+            lines.append({**mean_line("ood-share", label, singles, request.ci), "lambda": lam})
+    return lines
+
+
+SHARES = Listing(  # accuracy, and AUROC of the largest logit on each set of outliers
+    groups=lambda records, request: by_setting(
+        [one for one in records if one["by_share"] and one["outliers"] != AVERAGE], also=["dataset", "shots"]
+    ),
+    lines=_share_lines,
+    columns=lambda records, lines: {
+        "method": words("label"),
+        "lambda": words("lambda"),
+        "accuracy": figure_of("accuracy", half="accuracy ci"),
+        **{f"AUROC {name}": figure_of(name, 100) for name in sorted({one["outliers"] for one in records})},
+    },
+    title=lambda records, request: common.titled(
+        f"Share of the positive side on {common.place_text(records[0])}", records[0]
+    ),
+    caption=lambda records, lines, request: [
+        common.setting_text(records[0]),
+        "The logits are lambda times the positive side plus 1 - lambda times the negative side; lambda 1 is the method "
+        "without its negative side. The other hyper-parameters are those of the run. Nothing is chosen by this table.",
+        seeds_text(lines),
+    ],
+)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.comparison import COLUMN, Average, Layout, Rows
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
-from simnl.results.tables.model import Block, Cell, Stat, Table, text
+from simnl.results.tables.listing import Line, Listing, columns_of
+from simnl.results.tables.model import Cell, Stat, Table
 from simnl.results.tables.records import SETTING, GridRow, prompts_text
 from simnl.results.tables.sight import footnotes
 from simnl.runs.names import display_name
@@ -44,7 +45,7 @@ def baseline_by_draw(records: Sequence[dict], is_baseline: Callable[[dict], bool
 def differences(
     records: Sequence[dict], is_baseline: Callable[[dict], bool], figures: Callable[[dict], dict[Any, float]]
 ) -> list[dict]:
-    """Each run that has a draw in common with the baseline, once per figure of `figures` that both have.
+    """The runs that have a draw in common with the baseline, each once per figure of `figures` that both have.
 
     The difference is its `accuracy`, the draw its `seed`, and the figure's name its `column`.
 
@@ -88,6 +89,20 @@ def difference_cell(stat: Stat | None, usual_n: int | None = None) -> Cell:
     return Cell(stat.mean, stat.half, signed=True, note="" if stat.n == usual_n else f"(n={stat.n})")
 
 
+class Pairs(NamedTuple):
+    """The runs of one table and what is compared of them: the differences to a method, in the columns of a layout.
+
+    `summary` is one more column, of all draws or of each draw's mean, or None.
+    """
+
+    records: list[dict]
+    against: str
+    cut: Layout
+    found: list[dict]
+    columns: list
+    summary: Average | None
+
+
 def paired_tables(records: Sequence[dict], against: str, request: Request, layout: str = "") -> list[Table]:
     """One table per setting: mean differences to a method over the draws that both have.
 
@@ -95,58 +110,77 @@ def paired_tables(records: Sequence[dict], against: str, request: Request, layou
         records: those of `dg`, `base2new` and `noise` are compared per target, half of the classes, share of noise.
         against: the method; its runs without options are the baseline.
         request: what was asked for.
-        layout: whose columns; one that is not in `PAIRS`: the runs' own test images, by data set.
+        layout: the layout with these columns; one that is not in `PAIRS`: the runs' own test images, by data set.
 
     Raises:
         ValueError: runs of that method of more than one config on the same data, or no draws in common.
     """
     cut = PAIRS.get(layout, PLAIN_PAIRS)
-    groups = cut.groups_of(records, request)
-    found = [differences(g, lambda r: r["method"] == against and not r.get("options"), cut.figures) for g in groups]
-    if not any(found):
+    every = [_pairs(group, against, cut, request) for group in cut.groups_of(records, request)]
+    some = [pairs for pairs in every if pairs.found]
+    if not some:
         methods = ", ".join(sorted({r["method"] for r in records}))
         also = ", with figures in the same columns," if layout in PAIRS else ""
         raise ValueError(
             f"Nothing to compare with '{against}': no other run has the same data set, shots, seed, split, weights, "
             f"preset, protocol and noise{also} as a run of it without options. There are runs of {methods}."
         )
-    return [_table(g, these, against, request, cut) for g, these in zip(groups, found, strict=True) if these]
+    return [PAIRED.table(pairs, request) for pairs in some]
 
 
-def _table(records: Sequence[dict], found: Sequence[dict], against: str, request: Request, layout: Layout) -> Table:
-    columns = layout.columns({r[COLUMN] for r in found}, request)
-    summary = layout.averaged(columns)
+def _pairs(records: list[dict], against: str, cut: Layout, request: Request) -> Pairs:
+    found = differences(records, lambda r: r["method"] == against and not r.get("options"), cut.figures)
+    columns = cut.columns({r[COLUMN] for r in found}, request) if found else []
+    summary = cut.averaged(columns) if columns else None
     if summary and summary.apart:  # all draws, of all columns; else each draw's mean over the columns that share it
         summary = summary._replace(name=ALL)
-    blocks = _blocks(found, summary, layout, request)
-    columns += [summary.name] if summary else []
-    first, baseline, title = layout.setting(records[0]), display_name(against), layout.title(records[0])
-    where = f", {title[0].lower()}{title[1:]}" if title else ""
-    table = Table(f"Differences to {baseline} over the same draws{where} ({common.run_title(first)}): points")
-    table.caption = [
-        common.setting_text(first),
-        *common.fewer_images(records),
-        *footnotes(found),
-        f"Mean of a method's accuracy minus that of {baseline} over the n draws (data set, shots, seed, split) "
-        f"that both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one draw.",
-        *layout.caption,
-        *([AVERAGED] if summary and not summary.apart else []),
-        f"Prompts: {common.by_value(records, prompts_text)}.",
-    ]
-    every = "All shots" if layout.block == "shots" else "All data sets"
-    for key, rows in blocks.items():
-        body = [[text(row.shown), *(difference_cell(row.stats.get(column)) for column in columns)] for row in rows]
-        heading = every if key == ALL else common.block_title(key)
-        table.blocks.append(Block(["method", *layout.headers(columns)], body, heading))
+    return Pairs(records, against, cut, found, [*columns, *([summary.name] if summary else [])], summary)
+
+
+def _lines(pairs: Pairs, request: Request) -> list[Line]:
+    every = "All shots" if pairs.cut.block == "shots" else "All data sets"
+    lines = []
+    for key, rows in _blocks(pairs, request).items():
         for row in rows:
-            shown = [column for column in columns if column in row.stats]
-            table.tidy += [_tidy(against, key, row, column, layout, request.ci) for column in shown]
-    return table
+            cells = {column: difference_cell(row.stats.get(column)) for column in pairs.columns}
+            shown = [column for column in pairs.columns if column in row.stats]
+            tidy = [_tidy(pairs, key, row, column, request.ci) for column in shown]
+            lines.append(Line(row.shown, cells, tidy, every if key == ALL else common.block_title(key)))
+    return lines
 
 
-def _blocks(found: Sequence[dict], summary: Average | None, layout: Layout, request: Request) -> Rows:
+def _title(pairs: Pairs, request: Request) -> str:
+    title = pairs.cut.title(pairs.records[0])
+    where = f", {title[0].lower()}{title[1:]}" if title else ""
+    what = f"Differences to {display_name(pairs.against)} over the same draws{where}"
+    return f"{common.titled(what, pairs.cut.setting(pairs.records[0]))}: points"
+
+
+def _caption(pairs: Pairs, lines: Sequence[Line], request: Request) -> list[str]:
+    return [
+        common.setting_text(pairs.cut.setting(pairs.records[0])),
+        *common.fewer_images(pairs.records),
+        *footnotes(pairs.found),
+        f"Mean of a method's accuracy minus that of {display_name(pairs.against)} over the n draws (data set, shots, "
+        f"seed, split) that both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one "
+        "draw.",
+        *pairs.cut.caption,
+        *([AVERAGED] if pairs.summary and not pairs.summary.apart else []),
+        f"Prompts: {common.by_value(pairs.records, prompts_text)}.",
+    ]
+
+
+PAIRED = Listing(
+    lines=_lines,
+    columns=lambda pairs, lines: columns_of(dict(zip(pairs.columns, pairs.cut.headers(pairs.columns), strict=True))),
+    title=_title,
+    caption=_caption,
+)
+
+
+def _blocks(pairs: Pairs, request: Request) -> Rows:
     """Rows by block, with the summary; those of all blocks last, where there are several."""
-    blocks = layout.grids(found, request)
+    blocks, summary = pairs.cut.grids(pairs.found, request), pairs.summary
     for rows in blocks.values():
         if summary and not summary.apart:
             common.add_average(rows, summary.name, summary.over, request.ci)
@@ -157,7 +191,7 @@ def _blocks(found: Sequence[dict], summary: Average | None, layout: Layout, requ
     return {key: common.ordered(rows, request) for key, rows in blocks.items()}
 
 
-def _tidy(against: str, key: Any, row: GridRow, column: Any, layout: Layout, ci: str) -> dict[str, object]:
+def _tidy(pairs: Pairs, key: Any, row: GridRow, column: Any, ci: str) -> dict[str, object]:
     """A difference for csv."""
     stat = row.stats[column]
     shots = {"dataset": column, "shots": "all" if key == ALL else key}
@@ -166,8 +200,8 @@ def _tidy(against: str, key: Any, row: GridRow, column: Any, layout: Layout, ci:
         "layout": "paired",
         "method": row.method,
         "row": row.label,
-        "against": against,
-        **(shots if layout.block == "shots" else part),
+        "against": pairs.against,
+        **(shots if pairs.cut.block == "shots" else part),
         **{name: row.first.get(name, "") for name in SETTING},
         "difference": stat.mean,
         "ci95": stat.half,

@@ -1,4 +1,4 @@
-"""Which parts of a method a run had, and which runs differ in these alone; for layout `ablation`.
+"""The parts of a method that a run had, and the runs that differ in these alone, for the layout `ablation`.
 
 Parts follow from the options in a run's record and from the method's defaults. A part is switched by a value that turns
 it on or off; any other value of its key (a weight of 2, say) is a setting that all runs of a table share, as all other
@@ -70,7 +70,7 @@ def switches(record: dict) -> list[str]:
 
 @dataclass(frozen=True)
 class Family:
-    """Runs that differ in their parts alone; `options`: those of the full method, None where it was not run."""
+    """Runs that differ in their parts alone. `options` are those of the full method, or None where it was not run."""
 
     options: dict | None
     records: list[dict]
@@ -96,7 +96,8 @@ class Family:
 
 
 def families(records: Sequence[dict]) -> Iterator[Family]:
-    """Each full method with the runs that lack parts of it, on its data sets; then those without a full method.
+    """The families: each full method with the runs that lack parts of it, on its data sets; then runs without a full
+    method.
 
     Where all runs share a switch, as those of a study that was started with one, the full method has it, too.
     """
@@ -112,7 +113,7 @@ def families(records: Sequence[dict]) -> Iterator[Family]:
 
 
 def _of_shared_switches(records: Sequence[dict]) -> Iterator[Family]:
-    """Those whose options are the ones that all have, with the runs beside them; then the rest."""
+    """The runs whose options are the ones that all have, with the runs beside them; then the rest."""
     first, *others = (record["options"] for record in records)
     shared = {key: value for key, value in first.items() if all(o.get(key) == value for o in others)}
     full = [record for record in records if record["options"] == shared]

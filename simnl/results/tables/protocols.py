@@ -7,33 +7,16 @@ from collections.abc import Sequence
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.model import Block, Cell, Row, Stat, Table, figure, text
+from simnl.results.tables.listing import Line, Listing, columns_of
+from simnl.results.tables.model import Cell, Stat, figure
 from simnl.results.tables.paired import difference_cell
 from simnl.results.tables.records import SETTING, GridRow, by_setting, grid, prompts_text
-from simnl.results.tables.sight import footnotes
-from simnl.runs.names import dataset_name
 
 ORACLE = "oracle-test"
 # From the fewest labels seen in the choice to the most. The first of `HONEST` that was run is compared with the oracle.
 PROTOCOLS = ("no-val", "held-shot", "fewshot-val", "full-val", ORACLE)
 HONEST = ("fewshot-val", "held-shot", "no-val", "full-val")
 OPTIMISM = "optimism"
-
-
-def optimism_tables(records: Sequence[dict], request: Request) -> list[Table]:
-    """A table per setting, data set and number of shots in which runs of the oracle have others beside them.
-
-    Raises:
-        ValueError: there is no such setting.
-    """
-    groups = by_setting(records, without=("protocol",), also=("dataset", "shots"))
-    tables = [table for group in groups for table in _tables(group, request)]
-    if not tables:
-        raise ValueError(
-            f"Nothing to compare: the table needs runs under {ORACLE} and under another protocol, on the same data set "
-            "and shots. python tools/audit.py shapes 16 carries them out."
-        )
-    return tables
 
 
 def optimism(row: GridRow) -> tuple[str, Stat] | None:
@@ -48,60 +31,9 @@ def optimism(row: GridRow) -> tuple[str, Stat] | None:
     return honest, Stat({seed: best.by_seed[seed] - fair.by_seed[seed] for seed in common_seeds}, best.ci)
 
 
-def _tables(records: Sequence[dict], request: Request) -> list[Table]:
-    there = {record["protocol"] for record in records}
-    columns = [name for name in PROTOCOLS if name in there]
-    if ORACLE not in columns or len(columns) < 2:
-        return []
-    rows = common.ordered(grid(records, lambda r: r["protocol"], request.ci), request)
-    honest = next(name for name in HONEST if name in columns)
-    first, usual = records[0], common.usual_n(rows)
-    lines = [[text(row.shown), *(figure(row.stats.get(c), usual) for c in columns), _difference(row)] for row in rows]
-    place = f"{dataset_name(first['dataset'])}, {common.shots_title(first['shots'])}"
-    about = {**first, "protocol": "all protocols"}
-    return [
-        Table(
-            title=f"What choosing on the test images is worth: {place} ({common.run_title(about)})",
-            caption=[
-                common.setting_text(about),
-                *common.fewer_images(records),
-                *footnotes(records),
-                "Every column is of the same draws and features. Only the images differ on which the epoch and the "
-                "hyper-parameters are chosen.",
-                f"Optimism: accuracy under {ORACLE} minus accuracy under {honest} over the same draws, in points; ±: "
-                f"half width of its 95 % interval ({CI_METHODS[request.ci]}). It is no property of a method alone: it "
-                "grows with the number of settings tried and with the noise of the honest choice.",
-                f"Prompts: {common.by_value(records, prompts_text)}.",
-            ],
-            blocks=[Block(["method", *columns, OPTIMISM], [*lines, *_mean_row(rows, columns)])],
-            tidy=[_tidy(row, name, request.ci) for row in rows for name in (*columns, OPTIMISM) if _stat(row, name)],
-        )
-    ]
-
-
-def _difference(row: GridRow) -> Cell:
-    found = optimism(row)
-    return difference_cell(found[1], found[1].n) if found else Cell()
-
-
-def _mean_row(rows: Sequence[GridRow], columns: Sequence[str]) -> list[Row]:
-    """The mean over the methods that have every column; nothing for fewer than two methods."""
-    whole = [row for row in rows if all(name in row.stats for name in columns) and optimism(row)]
-    if len(whole) < 2:
-        return []
-    worth = [found[1].mean for row in whole if (found := optimism(row))]
-    means = [Cell(mean([row.stats[name].mean for row in whole])) for name in columns]
-    return [[text(f"mean of {len(whole)} methods"), *means, Cell(mean(worth), signed=True)]]
-
-
-def _stat(row: GridRow, name: str) -> Stat | None:
-    found = optimism(row)
-    return (found[1] if found else None) if name == OPTIMISM else row.stats.get(name)
-
-
 def _tidy(row: GridRow, name: str, ci: str) -> dict[str, object]:
     """A figure for csv."""
-    stat = _stat(row, name)
+    stat = row.stats[name]
     return {
         "layout": "audit",
         "method": row.method,
@@ -110,8 +42,67 @@ def _tidy(row: GridRow, name: str, ci: str) -> dict[str, object]:
         "shots": row.first["shots"],
         **{key: row.first.get(key, "") for key in SETTING if key != "protocol"},
         "protocol": name,
-        "accuracy": stat.mean if stat else "",
-        "ci95": stat.half if stat else "",
+        "accuracy": stat.mean,
+        "ci95": stat.half,
         "interval": ci,
-        "n": stat.n if stat else 0,
+        "n": stat.n,
     }
+
+
+def _columns(records: Sequence[dict]) -> list[str]:
+    """The protocols of some runs in their order, and the optimism."""
+    there = {record["protocol"] for record in records}
+    return [*(name for name in PROTOCOLS if name in there), OPTIMISM]
+
+
+def _groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
+    """The runs of each setting, data set and number of shots in which those of the oracle have others beside them."""
+    groups = by_setting(records, without=("protocol",), also=("dataset", "shots"))
+    return [group for group in groups if ORACLE in _columns(group) and len(_columns(group)) > 2]
+
+
+def _lines(records: Sequence[dict], request: Request) -> list[Line]:
+    """One line per method, and below them the mean over the methods that have every column, of two or more."""
+    rows, columns = common.ordered(grid(records, lambda r: r["protocol"], request.ci), request), _columns(records)
+    usual, lines = common.usual_n(rows), []
+    for row in rows:
+        found = optimism(row)
+        worth = {OPTIMISM: difference_cell(found[1], found[1].n)} if found else {OPTIMISM: Cell()}
+        row.stats |= {OPTIMISM: found[1]} if found else {}
+        tidy = [_tidy(row, name, request.ci) for name in columns if name in row.stats]
+        lines.append(Line(row.shown, {name: figure(row.stats.get(name), usual) for name in columns} | worth, tidy))
+    whole = [row for row in rows if all(name in row.stats for name in columns)]
+    if len(whole) > 1:
+        means = {name: Cell(mean([row.stats[name].mean for row in whole]), signed=name == OPTIMISM) for name in columns}
+        lines.append(Line(f"mean of {len(whole)} methods", means, []))
+    return lines
+
+
+def _about(records: Sequence[dict]) -> dict:
+    return {**records[0], "protocol": "all protocols"}
+
+
+def _caption(records: Sequence[dict], lines: Sequence[Line], request: Request) -> list[str]:
+    honest = next(name for name in HONEST if name in _columns(records))
+    return [
+        *common.runs_caption(_about(records), records),
+        "Every column is of the same draws and features. Only the images differ on which the epoch and the "
+        "hyper-parameters are chosen.",
+        f"Optimism: accuracy under {ORACLE} minus accuracy under {honest} over the same draws, in points; ±: "
+        f"half width of its 95 % interval ({CI_METHODS[request.ci]}). It is no property of a method alone: it "
+        "grows with the number of settings tried and with the noise of the honest choice.",
+        f"Prompts: {common.by_value(records, prompts_text)}.",
+    ]
+
+
+OPTIMISMS = Listing(
+    groups=_groups,
+    lines=_lines,
+    columns=lambda records, lines: columns_of({name: name for name in _columns(records)}),
+    title=lambda records, request: common.titled(
+        f"What choosing on the test images is worth: {common.place_text(records[0])}", _about(records)
+    ),
+    caption=_caption,
+    missing=f"Nothing to compare: the table needs runs under {ORACLE} and under another protocol, on the same data set "
+    "and shots. python tools/audit.py shapes 16 carries them out.",
+)

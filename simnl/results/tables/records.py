@@ -51,7 +51,7 @@ def select(records: Sequence[dict], wanted: dict[str, Sequence], known: dict[str
     """The records whose keys have one of the wanted values; an empty list of values: any.
 
     Args:
-        records: at least one.
+        records: one record or more.
         wanted: {key: values}.
         known: {key: values} that may be asked for without a record: they show as missing.
 
@@ -129,7 +129,7 @@ def grid(
     Where a cell would hold runs of more than one config or split, each of these gets a row of its own, labelled.
 
     Args:
-        records: of one setting.
+        records: the records of one setting.
         column: the column of a record.
         ci: name of the interval.
         describe: the options of a record that tell rows apart, as text.
@@ -174,7 +174,7 @@ def by_seed(records: Sequence[dict]) -> dict[int, dict]:
 def prompts_text(record: dict) -> str:
     """`cupl+template`."""
     if record.get("prompts") == []:
-        return "no templates"  # of a method that learns its prompts or uses no text
+        return "no templates"  # the method learns its prompts or uses no text
     return "+".join(map(str, record.get("prompts", [])))
 
 

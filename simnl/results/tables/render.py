@@ -13,7 +13,7 @@ from simnl.results.tables.model import BEST, SECOND, Cell, Table
 from simnl.results.tables.terminal import FULL, NARROWEST, block_text, grid_text, wrapped
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
-TERMINAL_MARKS = {BEST: "*", SECOND: "_", "": ""}  # before the number, so that columns stay aligned
+TERMINAL_MARKS = {BEST: "*", SECOND: "_", "": ""}  # they stand before the number, so that columns stay aligned
 ABOVE = str.maketrans("tsavculdon", RAISED)  # letters of the audit, above the line
 MARKS = {"terminal": "*: best; _: second", "markdown": "Bold: best; underlined: second"}
 MARKS["latex"] = MARKS["markdown"]
@@ -34,9 +34,9 @@ def render_tables(tables: Sequence[Table], fmt: str, width: int = FULL) -> str:
     """Tables as text, one below the other; in csv, one tidy file with a row per figure in full precision.
 
     Args:
-        tables: of one layout.
+        tables: the tables of one layout.
         fmt: terminal, markdown, latex or csv.
-        width: of the terminal.
+        width: the width of the terminal.
 
     Raises:
         ValueError: unknown format.

@@ -37,7 +37,7 @@ def block_text(block: Block, width: int, show: Callable[[object], str]) -> str:
 
     Args:
         block: rows and columns.
-        width: of the terminal, from NARROWEST.
+        width: the width of the terminal, from NARROWEST.
         show: a header or a cell as text.
     """
 
@@ -64,7 +64,7 @@ def _are_readable(pieces: Sequence[Block], whole: Block, widths: Callable, width
 
 
 def _as_lists(block: Block, width: int, show: Callable[[object], str]) -> str:
-    """Each row as its first cell, and below it `header: text` for the others."""
+    """The rows as lists: the first cell, and below it `header: text` for each of the others."""
     rows = []
     for row in block.rows:
         first, *rest = ((header, show(cell)) for header, cell in zip(block.headers, row, strict=True))

@@ -117,7 +117,7 @@ def harmonic(values: Sequence[float]) -> float:
 
 
 def _base_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
-    """By setting and number of shots, of runs on the base classes that were tested on the new ones."""
+    """The runs on the base classes that were tested on the new ones, by setting and number of shots."""
     base = [r for r in records if r.get("subsample_classes") == "base" and NEW_CLASSES in r.get("targets", {})]
     return by_setting(base, also=["shots"])
 

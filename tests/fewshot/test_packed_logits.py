@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from simnl.fewshot.kept import LARGE, KeptLogits, unpacked
+from simnl.fewshot.packed_logits import LARGE, PackedLogits, unpacked
 
 
 def collected(logits: torch.Tensor, limit: int = 2**30, batch: int = 7):
-    kept = KeptLogits(*logits.shape, limit)
+    kept = PackedLogits(*logits.shape, limit)
     for rows in logits.split(batch):
         kept.add(rows)
     return kept.part(torch.arange(len(logits)) % logits.shape[1])
@@ -44,11 +44,11 @@ def test_what_is_too_large_is_not_kept():
     logits = torch.zeros(10, 4)
     assert collected(logits, limit=159) is None
     assert collected(logits, limit=160) is not None
-    assert KeptLogits(50_000, 1000, 2**27).nbytes == 50_000 * 2004
+    assert PackedLogits(50_000, 1000, 2**27).nbytes == 50_000 * 2004
 
 
 def test_the_number_of_images_must_agree():
-    kept = KeptLogits(3, 2, 1000)
+    kept = PackedLogits(3, 2, 1000)
     kept.add(torch.zeros(2, 2))
     with pytest.raises(ValueError, match="2 logits and 3 labels of 3 images"):
         kept.part(torch.zeros(3))

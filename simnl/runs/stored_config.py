@@ -25,13 +25,13 @@ from simnl.sealed import DamagedError, check_text, read_sealed, seal_text, write
 log = logging.getLogger(__name__)
 
 FILE = CONFIG
-LEFT = (  # of which a run goes on, or tells
+RUN_FILES = (  # the files from which a run goes on, or which tell of it
     *(RECORD, "head.safetensors", "head", "selection.json"),
     *("sweep.json", "sweep", "held_shot.json", "held-shot"),
 )
-KNOWN = ("config_hash", "seed")  # of which run.json tells
-FIRST = ("TRAINER.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "SEED")  # of the differences that a message shows
-SHOWN = 6
+IDENTITY_KEYS = ("config_hash", "seed")  # the keys that run.json has
+FIRST = ("TRAINER.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "SEED")  # the differences that a message shows first
+SHOWN = 6  # the most differences that a message shows
 
 
 def take_folder(cfg: CN, identity: RunIdentity) -> None:
@@ -49,7 +49,7 @@ def take_folder(cfg: CN, identity: RunIdentity) -> None:
     check_folder(folder)
     other = _other_run(folder, cfg, identity)
     if other:
-        left = [name for name in (IDENTITY, FILE, *LEFT) if (folder / name).exists()]
+        left = [name for name in (IDENTITY, FILE, *RUN_FILES) if (folder / name).exists()]
         raise ValueError(
             f"{folder} holds another run: {other}. Choose another folder (--output-dir), or, if that run is not wanted "
             f"any more, delete what it left there: {', '.join(left)}."
@@ -58,11 +58,11 @@ def take_folder(cfg: CN, identity: RunIdentity) -> None:
         log.warning("RESUME: %s holds another run (%s); its checkpoint is used as you asked.", cfg.RESUME, other)
     write_sealed(folder / IDENTITY, _known(identity))
     if not (folder / RECORD).is_file():
-        write_config(cfg)  # again once its sweep, if any, has chosen
+        write_config(cfg)  # it is written again once a sweep has chosen, if there is one
 
 
 def _known(identity: RunIdentity) -> dict:
-    return {key: getattr(identity, key) for key in KNOWN}
+    return {key: getattr(identity, key) for key in IDENTITY_KEYS}
 
 
 def _other_run(folder: Path, cfg: CN, identity: RunIdentity) -> str:
@@ -70,7 +70,7 @@ def _other_run(folder: Path, cfg: CN, identity: RunIdentity) -> str:
 
     Where there is no run.json, as in folders of earlier versions, the record says which run it was, or else the config.
     """
-    if not any((folder / name).exists() for name in LEFT):
+    if not any((folder / name).exists() for name in RUN_FILES):
         return ""
     known, stored = _known_identity(folder), stored_keys(folder)
     if known is None:
@@ -86,7 +86,7 @@ def _other_run(folder: Path, cfg: CN, identity: RunIdentity) -> str:
 def _known_identity(folder: Path) -> dict | None:
     try:
         known = read_sealed(folder / IDENTITY, older=_is_unsealed)
-        return {key: known[key] for key in KNOWN}
+        return {key: known[key] for key in IDENTITY_KEYS}
     except FileNotFoundError:  # the record tells, too
         pass
     except (ValueError, LookupError) as error:
@@ -95,12 +95,12 @@ def _known_identity(folder: Path) -> dict | None:
         record = read_record(folder / RECORD)
     except (FileNotFoundError, ValueError):
         return None
-    return {key: record[key] for key in KNOWN}
+    return {key: record[key] for key in IDENTITY_KEYS}
 
 
 def _is_unsealed(content: object) -> bool:
     """True for what run.json was before it had a check sum."""
-    return isinstance(content, dict) and set(content) == set(KNOWN)
+    return isinstance(content, dict) and set(content) == set(IDENTITY_KEYS)
 
 
 def _differences(stored: dict[str, str], cfg: CN) -> str:

@@ -16,7 +16,7 @@ Packed = Mapping[str, Tensor]
 
 
 @dataclass
-class KeptLogits:
+class PackedLogits:
     """Collects the logits of M images of C classes, in order.
 
     Up to 256 classes, logits are float32. Above, they are float16 distances from the image's largest logit, which is
@@ -26,7 +26,7 @@ class KeptLogits:
     Args:
         images: M, to know the size before anything is computed.
         classes: C.
-        limit: bytes beyond which nothing is kept.
+        limit: the number of bytes beyond which nothing is kept.
     """
 
     images: int
@@ -42,7 +42,7 @@ class KeptLogits:
 
     @property
     def nbytes(self) -> int:
-        """What all of them take."""
+        """The number of bytes that all of them take."""
         return self.images * (2 * self.classes + 4 if self.is_packed else 4 * self.classes)
 
     @property
@@ -65,7 +65,7 @@ class KeptLogits:
         """The tensors of a part, with the labels (M,); None where they are not kept.
 
         Raises:
-            ValueError: other than M logits came.
+            ValueError: the number of logits that came is not M.
         """
         if not self.fits:
             return None

@@ -1,0 +1,176 @@
+"""What a layout of one row per line declares: which records make a table, its lines, its columns, and its caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from simnl.results.stats import interval, mean
+from simnl.results.tables import common
+from simnl.results.tables.common import Request
+from simnl.results.tables.model import Block, Cell, Table, mark_columns, text
+from simnl.results.tables.records import SETTING, by_seed, options_text, prompts_text, split_by
+from simnl.results.tables.sight import marked_name
+
+Columns = dict[str, Callable[[Any], Cell]]
+
+
+class Line(NamedTuple):
+    """A line that knows its cells: what its row is called, a cell for each column, csv's dicts, the block's title."""
+
+    label: str
+    cells: dict[Any, Cell]
+    tidy: list[dict]
+    block: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How records become tables of one row per line.
+
+    Attributes:
+        lines: the lines of a table, from its group and what was asked for. A line is a `Line`, or a dict of which csv
+            has everything but the key `label`.
+        columns: {header: the cell of a line}, from the group and its lines.
+        title: the title of a table, from its group and what was asked for.
+        caption: the sentences below a table, from its group, its lines and what was asked for.
+        groups: the records of each table, or what was made of them; by default all records make one table.
+        shown: whether a line has a row; csv has all lines.
+        marked: the best figures of a column are marked.
+        missing: the error where there is no group.
+    """
+
+    lines: Callable[[Any, Request], list]
+    columns: Callable[[Any, list], Columns]
+    title: Callable[[Any, Request], str]
+    caption: Callable[[Any, list, Request], list[str]]
+    groups: Callable[[Sequence[dict], Request], list] = lambda records, request: [records]
+    shown: Callable[[Any], bool] = lambda line: True
+    marked: bool = False
+    missing: str = ""
+
+    def tables(self, records: Sequence[dict], request: Request) -> list[Table]:
+        """One table per group; a ValueError says that there is nothing to show."""
+        groups = self.groups(records, request)
+        if self.missing and not groups:
+            raise ValueError(self.missing)
+        return [self.table(group, request) for group in groups]
+
+    def table(self, group: Any, request: Request) -> Table:
+        """The table of a group."""
+        lines = self.lines(group, request)
+        columns = self.columns(group, lines)
+        bodies: dict[str, list] = {}
+        for line in filter(self.shown, lines):
+            title = line.block if isinstance(line, Line) else ""
+            bodies.setdefault(title, []).append([cell(line) for cell in columns.values()])
+        return Table(
+            self.title(group, request),
+            self.caption(group, lines, request),
+            [
+                Block(list(columns), mark_columns(body) if self.marked else body, title)
+                for title, body in (bodies or {"": []}).items()
+            ],
+            [one for line in lines for one in _tidy(line)],
+            self.marked,
+        )
+
+
+def _tidy(line: Any) -> list[dict]:
+    if isinstance(line, Line):
+        return line.tidy
+    return [{key: value for key, value in line.items() if key != "label"}]
+
+
+# ---------------------------------------------------------------------- cells of a line
+
+
+def columns_of(headers: Mapping[Any, str]) -> Columns:
+    """The method, and the cells of lines that are a `Line`. headers: {column: what stands above it}."""
+    cells = {header: partial(_cell, column) for column, header in headers.items()}
+    return {"method": lambda line: text(line.label), **cells}
+
+
+def _cell(column: Any, line: Line) -> Cell:
+    return line.cells[column]
+
+
+def words(key: str, otherwise: str = "") -> Callable[[Mapping], Cell]:
+    """The cells of a text; `otherwise` is shown where it is empty."""
+    return lambda line: text(line[key] or otherwise)
+
+
+def number(key: str, decimals: int = 0) -> Callable[[Mapping], Cell]:
+    """The cells of a number with its thousands apart; a number that a line does not have is missing."""
+    return lambda line: Cell(None if line[key] == "" else line[key], decimals=decimals, grouped=True)
+
+
+def figure_of(key: str, factor: float = 1, decimals: int = 2, half: str = "") -> Callable[[Mapping], Cell]:
+    """The cells of a figure times a factor, with the half width of its interval where `half` names its key."""
+
+    def cell(line: Mapping) -> Cell:
+        value, width = line[key], line.get(half)
+        if value is None:
+            return Cell()
+        return Cell(factor * value, None if width is None else factor * width, decimals=decimals)
+
+    return cell
+
+
+# ---------------------------------------------------------------------- lines of one method and config
+
+
+def labelled_runs(records: Sequence[dict], request: Request) -> list[tuple[str, list[dict]]]:
+    """The runs of each method and config, one per seed, with a label that tells configs apart."""
+    groups = split_by(records, lambda r: (r["method"], options_text(r), prompts_text(r), r["config_hash"]))
+    order = common.method_order((r["method"] for r in records), request.methods)
+    runs = sorted((list(by_seed(group).values()) for group in groups), key=lambda of: order.index(of[0]["method"]))
+    return [(_label(of_row[0], [other[0] for other in runs]), of_row) for of_row in runs]
+
+
+def _label(first: dict, firsts: Sequence[dict]) -> str:
+    """The method, and what tells its row apart from the other rows of the same method."""
+    alike = [r for r in firsts if (r["method"], options_text(r)) == (first["method"], options_text(first))]
+    parts = [say(first) for say in (prompts_text, lambda r: r["config_hash"]) if len({say(r) for r in alike}) > 1]
+    extra = "; ".join(filter(None, [options_text(first), *parts]))
+    return marked_name(first) + (f" ({extra})" if extra else "")
+
+
+def mean_line(layout: str, label: str, runs: Sequence[dict], ci: str = "", **more: object) -> dict[str, Any]:
+    """The line of one method and config: the means of what its runs have under `figures`.
+
+    Args:
+        layout, label: the name of the layout, and that of the row.
+        runs: the runs of the line, one per seed. Figures that are texts are joined; numbers that a run lacks do not
+            count.
+        ci: the name of the interval, whose half width stands under `<name> ci`; empty: none.
+        more: what else csv says of the line.
+    """
+    first = runs[0]
+    line: dict[str, Any] = {
+        "layout": layout,
+        **{key: first[key] for key in ("method", "dataset", "shots")},
+        **{key: first.get(key, "") for key in SETTING},
+        "options": options_text(first),
+        "prompts": prompts_text(first),
+        **more,
+        "n": len(runs),
+        "label": label,
+    }
+    for name, value in first["figures"].items():
+        values = [run["figures"].get(name) for run in runs]
+        if isinstance(value, str):
+            line[name] = "; ".join(sorted({str(v) for v in values if v}))
+            continue
+        numbers = [float(v) for v in values if v is not None]
+        line[name] = mean(numbers) if numbers else None
+        if ci:
+            line[f"{name} ci"] = interval(numbers, ci) if numbers else None
+    return line
+
+
+def seeds_text(lines: Sequence[Mapping]) -> str:
+    """The sentence that says over how many seeds the means are."""
+    return f"Means over {' or '.join(map(str, sorted({line['n'] for line in lines})))} seeds."
