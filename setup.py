@@ -5,6 +5,7 @@ A wheel has the library (`simnl`), the methods (`trainers`), the configs (as `si
 as it is). Data sets, tools, scripts and tests are used from a clone and never installed.
 """
 
+from itertools import chain
 from pathlib import Path
 
 from setuptools import find_namespace_packages, find_packages, setup
@@ -21,16 +22,11 @@ def requirements(name: str) -> list[str]:
 
 configs = ["simnl.configs", *(f"simnl.configs.{name}" for name in find_namespace_packages("configs"))]
 engine = [f"simnl._engine.{name}" for name in find_packages("toolbox", include=["dassl*"])]
-export = requirements("requirements-export.txt")
-transformers = requirements("requirements-transformers.txt")
+EXTRAS = {name: requirements(f"requirements-{name}.txt") for name in ("export", "transformers", "demo")}
 
 setup(
     packages=[*find_packages(include=["simnl*", "trainers*"]), *configs, *engine],
     package_dir=ELSEWHERE,
     install_requires=requirements("requirements.txt"),
-    extras_require={
-        "dev": requirements("requirements-dev.txt") + export + transformers,
-        "export": export,
-        "transformers": transformers,
-    },
+    extras_require={"dev": [*requirements("requirements-dev.txt"), *chain.from_iterable(EXTRAS.values())], **EXTRAS},
 )

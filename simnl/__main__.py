@@ -4,6 +4,7 @@ simnl fit FOLDER HEAD        learn from a folder of pictures, and write what was
 simnl predict HEAD PATHS     label pictures with such a file, or with the head of a run
 simnl export HEAD            write such a file down as a program of ONNX or torch.export
 simnl push HEAD OWNER/NAME   share such a file on the Hugging Face hub, with a model card
+simnl demo [HEAD]            teach and explain on a page of your browser
 simnl --version              say which release this is
 
 `simnl COMMAND --help` explains a command.
@@ -23,6 +24,7 @@ COMMANDS = {  # modules with `run`
     "predict": "simnl.predictions.command",
     "export": "simnl.predictions.export_command",
     "push": "simnl.classifier.push_command",
+    "demo": "simnl.demo.command",
 }
 
 

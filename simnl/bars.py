@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeAlias
 
 from tqdm import tqdm
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
+Watcher: TypeAlias = Callable[[str, int, "int | None"], None]  # is told what is done, how much of it, of how much
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 class Lines:
@@ -58,6 +63,30 @@ class Lines:
         return f"{number / 1e6:.0f} MB" if self.unit == "B" else f"{number} {self.unit}s"
 
 
+class Told(Lines):
+    """What stands for a bar where a program shows progress itself (`watched`)."""
+
+    def __init__(self, watcher: Watcher, what: str, total: int | None, unit: str, initial: int = 0):
+        super().__init__(what, total, unit, initial)
+        self._watcher = watcher
+        watcher(what, initial, total)
+
+    def update(self, n: int = 1) -> None:
+        """So many more are done."""
+        self.n += n
+        self._watcher(self.what, self.n, self.total)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Within the block, in this thread, bars tell the watcher and show nothing. What it raises ends the work."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
 Bar: TypeAlias = tqdm | Lines  # what `bar` gives
 
 
@@ -72,6 +101,8 @@ def bar(what: str, total: int | None, unit: str, *, initial: int = 0, shown: boo
         shown: False: nothing is shown anywhere.
         delay: seconds before a bar appears.
     """
+    if (watcher := _watcher.get()) is not None:
+        return Told(watcher, what, total, unit, initial)
     if not shown or sys.stderr.isatty():
         return tqdm(
             desc=what, total=total, unit="B" if unit == "B" else f" {unit}s", initial=initial, delay=delay,

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 
 import pytest
 
@@ -75,6 +76,27 @@ def test_hidden_is_hidden(monkeypatch, clock):
     with bars.bar("Encoding images", 10, "view", shown=False) as bar:
         clock[0] += 100
         bar.update()
+    assert sys.stderr.getvalue() == ""
+
+
+def test_a_watcher_is_told_instead(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    told = []
+
+    def watcher(*what):
+        told.append(what)
+        if what[1] == 4:
+            raise InterruptedError
+
+    with bars.watched(watcher):
+        bar = bars.bar("Encoding images", 10, "view", shown=False)
+        clock[0] += 100
+        bar.update(2)
+        with pytest.raises(InterruptedError):
+            bar.update(2)
+        threading.Thread(target=lambda: bars.bar("elsewhere", 1, "view", shown=False).update()).start()
+    bars.bar("later", 1, "view", shown=False).update()
+    assert told == [("Encoding images", done, 10) for done in (0, 2, 4)]
     assert sys.stderr.getvalue() == ""
 
 

@@ -21,6 +21,7 @@ from simnl.classifier.examples import Examples, checked_labels, dataset_of, divi
 from simnl.classifier.hub import Shareable
 from simnl.classifier.isolation import undisturbed
 from simnl.classifier.prediction import PREFIX, Fitted
+from simnl.fewshot.head_file import LoadedHead
 from simnl.fewshot.head_file import load as load_head_file
 from simnl.fewshot.memory import Memory
 from simnl.runs.backbones import TINY_BACKBONE
@@ -73,6 +74,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
     classes_ : the labels, sorted, (C,).
     classnames_ : their names, in the same order.
     n_features_in_ : D.
+    head_ : the trained head with its description.
     record_ : how it was trained, under the keys of run records: method, seed, shots, protocol (`no-val`, `full-val`
         for validation=(X, y), `fewshot-val` for a share, `held-shot`), num_train, num_val, hparams, num_settings,
         best_epoch, val_accuracy_per_epoch, swept, trainable_parameters, seconds.
@@ -165,6 +167,18 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         if unknown:
             raise ValueError(f"y has the label {min(unknown, key=str)!r}, which the classifier does not know.")
         return np.searchsorted(self.classes_, labels)
+
+    # ------------------------------------------------------------------ what explanations ask
+
+    @property
+    def head_(self) -> LoadedHead:
+        """The trained head with its description, as `simnl.fewshot.head_file.load` gives it from a file of `save`."""
+        check_is_fitted(self)
+        return self._fitted.loaded
+
+    def encode(self, X) -> torch.Tensor:
+        """What the head takes of pictures or features: raw features (N, D), or pixels of a method that reads those."""
+        return torch.cat(list(self._read(X)))
 
     # ------------------------------------------------------------------ files
 

@@ -79,7 +79,9 @@ def test_what_is_in_it(wheel):
         assert here
         assert here <= set(names)
     data = [
-        path for path in (REPO / "simnl").rglob("*") if path.suffix in (".safetensors", ".csv", ".j2", ".css", ".js")
+        path
+        for path in (REPO / "simnl").rglob("*")
+        if path.suffix in (".safetensors", ".csv", ".j2", ".html", ".css", ".js")
     ]
     assert {path.relative_to(REPO).as_posix() for path in data} <= set(names)
     assert {name.split("/")[0] for name in names} == {"simnl", "trainers", f"simnl-{__version__}.dist-info"}
@@ -109,5 +111,5 @@ def test_the_readmes_example_from_another_folder(wheel, tmp_path):
     assert f"simnl {__version__}\n" in done.stdout
     assert "head.safetensors: SimNL on 6 pictures of 3 classes." in done.stdout
     assert "dotted star" in done.stdout.split("3 classes.")[1]
-    assert "Error: Unknown command 'nothing'. There are fit, predict, export" in done.stderr
+    assert "Error: Unknown command 'nothing'. There are fit, predict, export, demo" in done.stderr
     assert "Traceback" not in done.stderr
