@@ -17,7 +17,7 @@ class OnTop(VLTrainer):
     says of its training, search and prompts holds.
     """
 
-    def __new__(cls, cfg: CN | None = None):
+    def __new__(cls, cfg: CN | None = None, *sources: Any):
         """An object of the class that the config asks for."""
         return super().__new__(cls if cfg is None else cls.of(cfg))
 

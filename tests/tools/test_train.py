@@ -8,6 +8,7 @@ import pytest
 import train
 
 from helpers.images import make_images
+from simnl.clip import fetching
 from simnl.clip.fetching import WeightsUnavailable
 from simnl.locations import CONFIGS
 from simnl.runs import backbones
@@ -38,7 +39,7 @@ def test_the_scripts_give_the_same_warning(caplog, monkeypatch):
     def unavailable(*_):
         raise WeightsUnavailable("no network")
 
-    monkeypatch.setattr(backbones, "fetch_weights", unavailable)
+    monkeypatch.setattr(fetching, "fetch_weights", unavailable)
     assert backbones.resolve_auto("shapes_outline") == "tiny"
     assert not caplog.text
     assert backbones.resolve_auto("dtd") == "tiny"

@@ -98,7 +98,7 @@ export async function upload(files, place) {
         const address = `pictures?place=${place}&order=${order}&name=${encodeURIComponent(file.name)}`;
         await request(address, { method: "POST", body: file });
       } catch (error) {
-        refused.push(error.message);
+        refused.push({ order, message: error.message });
       }
       sending.done += 1;
       tell();
@@ -108,7 +108,7 @@ export async function upload(files, place) {
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   if (sending.done === sending.total) sending.done = sending.total = 0;
   refresh();
-  return refused;
+  return refused.sort((a, b) => a.order - b.order).map((one) => one.message);
 }
 
 function check(file) {
