@@ -24,7 +24,7 @@ def test_it_runs_the_same_commands():
     assert set(WORKFLOW[True]) == {"push", "pull_request"}  # yaml reads `on` as a truth value
 
 
-@pytest.mark.parametrize("command", ["ruff", "lint-imports", "mypy", "pytest"])
+@pytest.mark.parametrize("command", ["ruff", "lint-imports", "mypy", "check-jsonschema", "pytest"])
 def test_the_script_has_every_check_of_contributing(command):
     assert command in SCRIPT
     assert command in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
