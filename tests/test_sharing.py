@@ -45,7 +45,9 @@ def test_rows_are_read_once_and_are_those_of_the_files_as_they_are(tmp_path, mon
         assert torch.equal(store_at(tmp_path, clip).images(paths, view), alone)
         opened = []
         real = store_module.FeatureDatabase
-        monkeypatch.setattr(store_module, "FeatureDatabase", lambda *rest: opened.append(1) or real(*rest))
+        monkeypatch.setattr(
+            store_module, "FeatureDatabase", lambda *rest, **more: opened.append(1) or real(*rest, **more)
+        )
         for chunk in store_at(tmp_path, clip).stream(paths, view):
             chunk.zero_()  # a reader may do with its rows what it likes
         store_at(tmp_path, clip).warm(paths, view)

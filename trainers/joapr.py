@@ -35,7 +35,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from yacs.config import CfgNode as CN
 
@@ -81,6 +80,8 @@ class Division:
 
 def divide(losses: np.ndarray, theta: float, state: np.random.RandomState) -> Division:
     """Which labels are right, by losses (N,) and the bound theta of before; state: for the start of the mixture."""
+    from sklearn.mixture import GaussianMixture  # imported here because it takes most of a second
+
     mixture = GaussianMixture(n_components=2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=state)
     mixture.fit(losses[:, None])
     small, large = np.argsort(mixture.means_[:, 0])

@@ -68,7 +68,7 @@ class NegativeOnHead(Head):
         with torch.no_grad():
             logits = self.carrier(features)
         branch = F.cross_entropy(logits + self.branch(features), labels)
-        return {**self.carrier.losses(features, labels, **given), "negative": branch}
+        return {**self.carrier.losses(features, labels, **given), "branch": branch}
 
     def forward(self, features: Tensor, **given: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C). `given` is the carrier's."""

@@ -75,9 +75,9 @@ def test_studies(shell, tmp_path):
     noise = shell(f"bash scripts/noise.sh shapes 2 --methods SimNL GDA --seeds 1 {short}")
     assert noise.returncode == 0, noise.stderr
     made = records(tmp_path / "output")
-    assert sorted({r["label_noise"] for r in made}) == [0.0, 0.1, 0.3, 0.5]
-    assert sum("TRAINER.SIMNL.REWEIGHT_POSITIVE" in r["options"] for r in made) == 4
-    assert len(made) == 12
+    assert sorted({r["label_noise"] for r in made}) == [0.0, 0.1, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75]
+    assert sum("TRAINER.SIMNL.REWEIGHT_POSITIVE" in r["options"] for r in made) == 8
+    assert len(made) == 24
     novel = shell("bash scripts/base2new.sh CLIPAdapter shapes 1 --seeds 1 OPTIM.MAX_EPOCH 1", OUTPUT=tmp_path / "b")
     assert novel.returncode == 0, novel.stderr
     assert "harmonic mean" in novel.stdout

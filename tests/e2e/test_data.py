@@ -90,10 +90,6 @@ def test_shifted_data_sets(shell, tmp_path):
     assert first == plain
     assert set(second["targets"]) == set(plain["targets"])
     assert second["config_hash"] == plain["config_hash"]
-    for name in ("shapes_noise", "shapes_outline"):
-        kept = shell("bash scripts/zeroshot/main.sh shapes 2", SEEDS="1", TARGETS=name, OUTPUT=tmp_path / "kept")
-        assert kept.returncode == 0, kept.stderr
-    assert set(records(tmp_path / "kept")[0]["targets"]) == {"shapes_noise", "shapes_outline"}
     zero = shell("bash scripts/zeroshot/dg.sh shapes 2", SEEDS="1")
     assert zero.returncode == 0, zero.stderr
     by_method = {r["method"]: r for r in records(tmp_path / "output")}
