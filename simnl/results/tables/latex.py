@@ -60,8 +60,7 @@ def _label(title: str, used: dict[str, int]) -> str:
 def _pages(table: Table, notes: Sequence[str], plain: Show) -> Iterator[tuple[str, list[Block]]]:
     """Title and blocks of each float: one for the table; where a page is too small, one or more for each block."""
     blocks = [piece for b in table.blocks for piece in fit(b, lambda part: _widths(part, plain), TEXT / SMALLEST)]
-    width = COLUMN if _is_narrow(blocks, plain) else TEXT
-    room = LINES - math.ceil(sum(len(note) + 10 for note in notes) * NOTE_LETTER / width)
+    room = LINES - _note_lines(notes, COLUMN if _is_narrow(blocks, notes, plain) else TEXT)
     if sum(_height(block, plain) for block in blocks) <= room:
         yield table.title, blocks
         return
@@ -90,8 +89,13 @@ def _height(block: Block, plain: Show) -> float:
     return (HEAD + lines) * min(1.0, TEXT / sum(_widths(block, plain)))
 
 
-def _is_narrow(blocks: Sequence[Block], plain: Show) -> bool:
-    return all(sum(_widths(block, plain)) <= COLUMN for block in blocks)
+def _note_lines(notes: Sequence[str], width: float) -> int:
+    return math.ceil(sum(len(note) + 10 for note in notes) * NOTE_LETTER / width)
+
+
+def _is_narrow(blocks: Sequence[Block], notes: Sequence[str], plain: Show) -> bool:
+    """One column is enough for the blocks, and the notes leave at least half of it to them."""
+    return all(sum(_widths(block, plain)) <= COLUMN for block in blocks) and _note_lines(notes, COLUMN) <= LINES / 2
 
 
 def _together(rows: Sequence[Row]) -> list[list[Row]]:
@@ -119,7 +123,7 @@ def _points(content: str) -> float:
 
 def _float(title: str, label: str, blocks: Sequence[Block], notes: Sequence[str], show: Show, plain: Show) -> str:
     """One table; over both columns where it does not fit one."""
-    name = "table" if _is_narrow(blocks, plain) else "table*"
+    name = "table" if _is_narrow(blocks, notes, plain) else "table*"
     tabulars = [_tabular(list(same), show, plain) for _, same in groupby(blocks, lambda block: block.headers)]
     shared = [show(sentence) for sentence in dict.fromkeys(block.shared for block in blocks) if sentence]
     return "\n".join(
