@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,6 @@ from simnl.locations import PACKAGE, ROOT, default_cache
 from simnl.sealed import read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
-
-FLAGS = (
-    "uses_support", "training_free", "inference", "prompt_sets", "image_encoder_frozen", "text_features_cached",
-    "needs_vit", "needs_class_token", "needs_text", "before_projection", "with_patches", "base_to_new",
-    "revision",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class Declared:
     def of(cls, method: Any) -> Declared:
         """What a class declares."""
         alone = not {"of", "base_of"} & {name for kind in method.__mro__[:-1] for name in _own(kind)}
-        flags = {name: getattr(method, name) for name in FLAGS}
+        flags = {field.name: getattr(method, field.name) for field in fields(cls) if hasattr(method, field.name)}
         return cls(**flags, defaults=plain(method.default_cfg()), stands_alone=alone)
 
 

@@ -26,11 +26,10 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
-from simnl.fewshot.capabilities import CLIP_TEXT
+from simnl.clip.prompt_learning import LearnedPrompts
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
-from simnl.fewshot.prompt_head import initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -96,7 +95,7 @@ class CoCoOpHead(Head):
 
 
 @TRAINER_REGISTRY.register()
-class CoCoOp(VLTrainer):
+class CoCoOp(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -106,11 +105,6 @@ class CoCoOp(VLTrainer):
         checked: authors' code, once; the text tower written out
     """
 
-    prompt_sets = ()
-    text_features_cached = False
-    needs_text = CLIP_TEXT
-    base_to_new = True
-
     @classmethod
     def default_cfg(cls) -> CN:
         """N_CTX: M where no words are given; CTX_INIT: words; REDUCTION: D over pi's hidden width; CHUNK: prompts at
@@ -119,15 +113,9 @@ class CoCoOp(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CoCoOpHead:
         """Prompts of the class names around the initial context."""
-        tower = TextTower(task.clip)
-        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
-        prompts = LearnedPrompts(tower, task.classnames, len(context), cfg.POSITION)
         return CoCoOpHead(
-            prompts,
-            context,
-            task.logit_scale,
+            **self.prompt_inputs(task, cfg),
             width=task.clip.embed_dim,
             reduction=cfg.REDUCTION,
-            chunk=cfg.CHUNK,
             seed=self.cfg.SEED,
         )

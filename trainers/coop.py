@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
-from simnl.fewshot.capabilities import CLIP_TEXT, is_on_new_classes
+from simnl.clip.prompt_learning import LearnedPrompts
+from simnl.fewshot.capabilities import is_on_new_classes
 from simnl.fewshot.head import ClassifierHead
 from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
-from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -75,7 +75,7 @@ class CoOpHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class CoOp(VLTrainer):
+class CoOp(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -85,9 +85,6 @@ class CoOp(VLTrainer):
         checked: authors' code, once; the text tower written out
     """
 
-    prompt_sets = ()
-    text_features_cached = False
-    needs_text = CLIP_TEXT
     base_to_new = True  # with one context for all classes
     revision = 2  # 1: with CSC all classes started at one draw, and also with initial words each had its own context
 
@@ -119,9 +116,5 @@ class CoOp(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CoOpHead:
         """Prompts of the class names around the initial context."""
-        tower = TextTower(task.clip)
-        classes = task.num_classes if cfg.CSC else None
-        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED, classes)
-        prompts = LearnedPrompts(tower, task.classnames, context.shape[-2], cfg.POSITION)
-        negative = NegativeBranch.of(task, cfg.NEGATIVE)
-        return CoOpHead(prompts, context, task.logit_scale, cfg.CHUNK, negative)
+        inputs = self.prompt_inputs(task, cfg, task.num_classes if cfg.CSC else None)
+        return CoOpHead(**inputs, negative=NegativeBranch.of(task, cfg.NEGATIVE))

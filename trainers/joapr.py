@@ -39,10 +39,9 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.fewshot.loaders import SupportLoader, seeded_generator
 from simnl.fewshot.losses import negative_entropy
-from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 from simnl.sealed import read_sealed, write_sealed
@@ -157,7 +156,7 @@ class JoAPRHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class JoAPR(VLTrainer):
+class JoAPR(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -166,10 +165,6 @@ class JoAPR(VLTrainer):
         parameters: M*W
         checked: authors' functions (entropy, division); the text tower written out
     """
-
-    prompt_sets = ()
-    text_features_cached = False
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -193,15 +188,10 @@ class JoAPR(VLTrainer):
         """
         if cfg.MIXUP <= 0:
             raise ValueError(f"TRAINER.JOAPR.MIXUP is {cfg.MIXUP}: it must be above 0 (authors: 0.001).")
-        tower = TextTower(task.clip)
-        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
         return JoAPRHead(
             alpha1=cfg.ALPHA1,
             alpha2=cfg.ALPHA2,
-            prompts=LearnedPrompts(tower, task.classnames, len(context), cfg.POSITION),
-            context=context,
-            logit_scale=task.logit_scale,
-            chunk=cfg.CHUNK,
+            **self.prompt_inputs(task, cfg),
         )
 
     @property

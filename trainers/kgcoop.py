@@ -23,10 +23,8 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
-from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.losses import consistency_loss
-from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -55,7 +53,7 @@ class KgCoOpHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class KgCoOp(VLTrainer):
+class KgCoOp(LearnsPrompts, VLTrainer):
     """The method as a trainer. The templates make the frozen text features.
 
     Table row:
@@ -65,9 +63,7 @@ class KgCoOp(VLTrainer):
         checked: authors' code, K = 1 … 16; the text tower written out
     """
 
-    text_features_cached = False
-    needs_text = CLIP_TEXT
-    base_to_new = True
+    prompt_sets = ("template",)  # of the anchors
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -75,13 +71,8 @@ class KgCoOp(VLTrainer):
         return CN({"N_CTX": 4, "CTX_INIT": "a photo of a", "WEIGHT": 8.0, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> KgCoOpHead:
-        tower = TextTower(task.clip)
-        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
         return KgCoOpHead(
             anchors=task.text_features("template"),
             weight=cfg.WEIGHT,
-            prompts=LearnedPrompts(tower, task.classnames, len(context)),
-            context=context,
-            logit_scale=task.logit_scale,
-            chunk=cfg.CHUNK,
+            **self.prompt_inputs(task, cfg),
         )

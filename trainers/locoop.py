@@ -29,9 +29,8 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.patches import image_and_patches
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.fewshot.head import ClassifierHead
-from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -93,7 +92,7 @@ class LoCoOpHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class LoCoOp(VLTrainer):
+class LoCoOp(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -103,10 +102,7 @@ class LoCoOp(VLTrainer):
         checked: authors' code: loss, gradients; the text tower written out
     """
 
-    prompt_sets = ()
-    text_features_cached = False
     with_patches = True
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -115,13 +111,8 @@ class LoCoOp(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LoCoOpHead:
         """Prompts of the class names around the initial context."""
-        tower = TextTower(task.clip)
-        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
         return LoCoOpHead(
             weight=cfg.WEIGHT,
             most_likely=cfg.MOST_LIKELY or max(1, round(task.num_classes / 5)),
-            prompts=LearnedPrompts(tower, task.classnames, len(context)),
-            context=context,
-            logit_scale=task.logit_scale,
-            chunk=cfg.CHUNK,
+            **self.prompt_inputs(task, cfg),
         )

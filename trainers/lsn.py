@@ -31,9 +31,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.fewshot.loaders import seeded_generator
-from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -101,7 +100,7 @@ class LSNHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class LSN(VLTrainer):
+class LSN(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -111,8 +110,7 @@ class LSN(VLTrainer):
         checked: authors' code: losses, gradients, score; the text tower written out
     """
 
-    prompt_sets = ()
-    text_features_cached = False
+    base_to_new = False  # each class has negative prompts of its own
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -121,16 +119,13 @@ class LSN(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LSNHead:
         """All contexts random: one draw for the prompts, and one for each set of negative ones."""
-        tower = TextTower(task.clip)
-        shape = (cfg.SETS, 1, cfg.N_CTX, tower.width)
+        inputs = self.prompt_inputs(task, cfg)
+        shape = (cfg.SETS, 1, *inputs["context"].shape)
         draws = 0.02 * torch.randn(shape, generator=seeded_generator(self.cfg.SEED, "negative context"))
         return LSNHead(
             negatives=draws.expand(-1, task.num_classes, -1, -1),
             weight=cfg.WEIGHT,
             factor=cfg.NEGATIVE_FACTOR,
             twice=cfg.SOFTMAX_TWICE,
-            prompts=LearnedPrompts(tower, task.classnames, cfg.N_CTX),
-            context=initial_context(tower, "", cfg.N_CTX, self.cfg.SEED),
-            logit_scale=task.logit_scale,
-            chunk=cfg.CHUNK,
+            **inputs,
         )

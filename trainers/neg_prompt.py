@@ -36,9 +36,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.fewshot.loaders import seeded_generator
-from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.schedule import two_cosines
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -124,7 +123,7 @@ class NegPromptHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class NegPrompt(VLTrainer):
+class NegPrompt(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -133,10 +132,6 @@ class NegPrompt(VLTrainer):
         parameters: 3*M*W
         checked: authors' code: losses, gradients, scores; the text tower written out
     """
-
-    prompt_sets = ()
-    text_features_cached = False
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -167,8 +162,8 @@ class NegPrompt(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> NegPromptHead:
         """Negative contexts as the positive one, but for noise."""
-        tower = TextTower(task.clip)
-        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
+        inputs = self.prompt_inputs(task, cfg)
+        context = inputs["context"]
         generator = seeded_generator(self.cfg.SEED, "negative context")
         noise = NOISE * (2 * torch.rand(cfg.NEGATIVES, *context.shape, generator=generator) - 1)
         return NegPromptHead(
@@ -176,10 +171,7 @@ class NegPrompt(VLTrainer):
             kind=cfg.LOSS,
             apart=cfg.APART,
             spread=cfg.SPREAD,
-            prompts=LearnedPrompts(tower, task.classnames, len(context)),
-            context=context,
-            logit_scale=task.logit_scale,
-            chunk=cfg.CHUNK,
+            **inputs,
         )
 
     def build_schedule(self, optim: torch.optim.Optimizer) -> LambdaLR:

@@ -30,10 +30,9 @@ from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
-from simnl.clip.prompt_learning import LearnedPrompts, TextTower
 from simnl.fewshot.loaders import SupportLoader, seeded_generator
 from simnl.fewshot.losses import generalised_cross_entropy
-from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -133,7 +132,7 @@ class NLPromptHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class NLPrompt(VLTrainer):
+class NLPrompt(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -142,10 +141,6 @@ class NLPrompt(VLTrainer):
         parameters: M*W
         checked: authors' functions (losses, transport); the text tower written out
     """
-
-    prompt_sets = ()
-    text_features_cached = False
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -161,14 +156,9 @@ class NLPrompt(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> NLPromptHead:
         """Prompts of the class names around the initial context."""
-        tower = TextTower(task.clip)
-        context = initial_context(tower, cfg.CTX_INIT, cfg.N_CTX, self.cfg.SEED)
         return NLPromptHead(
             q=cfg.GCE_Q,
-            prompts=LearnedPrompts(tower, task.classnames, len(context), cfg.POSITION),
-            context=context,
-            logit_scale=task.logit_scale,
-            chunk=cfg.CHUNK,
+            **self.prompt_inputs(task, cfg),
         )
 
     @torch.no_grad()

@@ -29,8 +29,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words, num_tokens
-from simnl.fewshot.capabilities import CLIP_TEXT
-from simnl.fewshot.prompt_head import PromptHead, initial_context
+from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead, initial_context
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -104,7 +103,7 @@ class ProGradHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class ProGrad(VLTrainer):
+class ProGrad(LearnsPrompts, VLTrainer):
     """The method as a trainer. The templates make the teacher.
 
     Table row:
@@ -114,9 +113,7 @@ class ProGrad(VLTrainer):
         checked: authors' code, K = 1 … 16; the text tower written out
     """
 
-    text_features_cached = False
-    needs_text = CLIP_TEXT
-    base_to_new = True
+    prompt_sets = ("template",)  # of the teacher
 
     @classmethod
     def default_cfg(cls) -> CN:

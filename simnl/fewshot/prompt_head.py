@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from yacs.config import CfgNode as CN
 
 from simnl.clip.prompt_learning import LearnedPrompts, TextTower, context_from_words
+from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.task import FewShotTask
 
 
 def initial_context(
@@ -32,6 +36,26 @@ def initial_context(
         return context_from_words(tower, words)
     shape = (num_context, tower.width) if num_classes is None else (num_classes, num_context, tower.width)
     return 0.02 * torch.randn(shape, generator=seeded_generator(seed, "context"))
+
+
+class LearnsPrompts:
+    """What a method declares that learns the words around class names: it runs the text tower while it learns, reads
+    prompts at the end of the text, as CLIP's own tower does, and works for classes not seen in training. Stands before
+    `VLTrainer`."""
+
+    cfg: CN
+    prompt_sets: tuple[str, ...] = ()
+    text_features_cached: bool = False
+    needs_text: str = CLIP_TEXT
+    base_to_new: bool = True
+
+    def prompt_inputs(self, task: FewShotTask, node: CN, num_classes: int | None = None) -> dict[str, Any]:
+        """The arguments of `PromptHead`, by the method's node: N_CTX, CHUNK, and CTX_INIT and POSITION where it has
+        them. `num_classes` is as for `initial_context`."""
+        tower = TextTower(task.clip)
+        context = initial_context(tower, node.get("CTX_INIT", ""), node.N_CTX, self.cfg.SEED, num_classes)
+        prompts = LearnedPrompts(tower, task.classnames, context.shape[-2], node.get("POSITION", "end"))
+        return {"prompts": prompts, "context": context, "logit_scale": task.logit_scale, "chunk": node.CHUNK}
 
 
 class PromptHead(Head):

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 from helpers.methods import CLASSES, METHODS, make_head, make_trainer
-from simnl.fewshot.capabilities import INFERENCE
+from simnl.fewshot.capabilities import CLIP_TEXT, INFERENCE
 from simnl.fewshot.head import Head, SearchableHead
+from simnl.fewshot.prompt_head import PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -168,3 +169,11 @@ def test_the_order_of_test_images_means_nothing_unless_they_are_a_stream(method)
         logits, permuted = head.eval().transduce(features), head.transduce(features[order])
     same = torch.allclose(permuted, logits[order], atol=1e-3, rtol=1e-4)
     assert same == (trainer.inference_of(trainer.node) != "online")
+
+
+def test_methods_with_learned_prompts_say_which_text_tower_they_need():
+    """Prompts are read at the end of the text, which is right for CLIP's own tower, and wrong for that of CoCa."""
+    own = [name for name in METHODS if not TRAINER_REGISTRY.get(name).text_features_cached]
+    learned = [name for name in own if isinstance(make_head(name, 2)[0], PromptHead)]
+    assert {"CoOp", "LSN"} <= {*learned}
+    assert {TRAINER_REGISTRY.get(name).needs_text for name in learned} == {CLIP_TEXT}
