@@ -39,6 +39,8 @@ def arguments() -> argparse.Namespace:
         parser.error("name folders of runs to pack, or an archive with --verify")
     if args.rerun and not args.verify:
         parser.error("--rerun goes with --verify")
+    if not args.output.endswith(".zip"):
+        parser.error(f"--output is {args.output}: give a name that ends in .zip, by which tables know a bundle")
     return args
 
 

@@ -65,7 +65,7 @@ def test_without_data_the_draws_are_left_out_on_request_alone(run, tmp_path, mon
 
 
 def test_what_does_not_go_together_is_told(monkeypatch, capsys):
-    for words in ([], ["output", "--verify", "x.zip"], ["output", "--rerun", "2"]):
+    for words in ([], ["output", "--verify", "x.zip"], ["output", "--rerun", "2"], ["output", "--output", "x.tar"]):
         with pytest.raises(SystemExit) as caught:
             called(monkeypatch, tool.main, *words)
         assert caught.value.code == 2
