@@ -20,22 +20,20 @@ QUANTILE = 0.95
 GROUPS = 100
 
 
-def distances(words: Floats, classes: Floats, quantile: float = QUANTILE) -> Floats:
-    """How close each word is to the known classes: a quantile over classes of its cosine, (W,).
-
-    words, classes: (W, D) and (C, D).
-    """
-    return np.quantile(words @ classes.T, quantile, axis=1)
-
-
 def farthest(words: Floats, classes: Floats, share: float = SHARE, ceiling: float | None = None) -> Integers:
     """Positions of the floor(share W) words that are farthest from the known classes, the farthest first.
 
-    ceiling: words with a cosine to any class above it go last (CSP: 0.95); None: NegLabel.
+    How close a word is to the classes is a quantile (`QUANTILE`) over classes of its cosine.
+
+    Args:
+        words, classes: (W, D) and (C, D).
+        share: the share of the words that are kept.
+        ceiling: words with a cosine to any class above it go last (CSP: 0.95); None: NegLabel.
     """
-    near = distances(words, classes)
+    cosines = words @ classes.T
+    near = np.quantile(cosines, QUANTILE, axis=1)
     if ceiling is not None:
-        near = np.where((words @ classes.T).max(1) > ceiling, 1.0, near)
+        near = np.where(cosines.max(1) > ceiling, 1.0, near)
     return np.argsort(near, kind="stable")[: int(share * len(words))]
 
 

@@ -223,7 +223,8 @@ def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[st
         ValueError: so few words that none is left.
     """
     nouns, adjectives = (words.of(kind, node.get("WITHOUT", ())) for kind in ("noun", "adj"))
-    adjectives = [word for word in adjectives if word not in set(nouns)]
+    as_nouns = set(nouns)
+    adjectives = [word for word in adjectives if word not in as_nouns]
     if "SUPERCLASSES" in node:  # CSP, in whose sentences `_` is a blank
         draw = random.Random(0)
         nouns = list(map(readable, nouns))
