@@ -104,6 +104,13 @@ def version_of(path: str | Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def read_with_version(path: str) -> tuple[bytes, tuple[int, int]]:
+    """The content of a file, and its `version_of` as of before it was read: a change meanwhile is seen next time."""
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        return file.read(), (status.st_size, status.st_mtime_ns)
+
+
 def remove_left_overs(folder: Path, older_than: float = 0.0) -> list[Path]:
     """Remove temporary files that killed processes left in a folder; links are not followed.
 

@@ -102,7 +102,7 @@ class Fitted:
         view = ViewSpec.test(clip.preprocess)
         if self.about.takes == PIXELS:
             transform = view.build()
-            return torch.stack([transform(read_image(path)) for path in paths])
+            return torch.stack([transform(read_image(path, view.decoder)) for path in paths])
         return FeatureStore(root, clip, workers, progress=False).images(paths, view)[0]
 
     def _model(self) -> FrozenCLIP:

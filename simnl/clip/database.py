@@ -72,9 +72,14 @@ class FeatureDatabase:
         if found != self._content:
             raise sqlite3.DatabaseError(f"it holds features of something else: {found}")
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether features can be stored."""
+        return is_writable(self.path)
+
     def require_writable(self, number: int) -> None:
         """OSError where the file cannot be written to, though `number` features are missing in it."""
-        if not is_writable(self.path):
+        if not self.is_writable:
             raise OSError(
                 f"{number} features are missing in {self.path}, which cannot be written to (a read-only disk?). "
                 f"{ELSEWHERE}, or run the command once where that one can be written to."
@@ -100,45 +105,46 @@ class FeatureDatabase:
         if hasattr(self, "_connection"):
             self._connection.close()
 
-    def missing(self, items: Sequence[bytes], views: Sequence[int]) -> list[tuple[int, int]]:
-        """The (position in items, view) pairs that have no row."""
+    def missing(self, items: Sequence[bytes | None], views: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        """The views that have no row, by the position in `items` of those that lack any; of None nothing is known."""
         return self._guard(self._missing, items, views)
 
-    def _missing(self, items: Sequence[bytes], views: Sequence[int]) -> list[tuple[int, int]]:
-        query = "SELECT view FROM features WHERE item = ? AND view BETWEEN ? AND ?"
-        low, high = min(views), max(views)
-        absent: list[tuple[int, int]] = []
+    def _missing(self, items: Sequence[bytes | None], views: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        absent = {}
         for position, item in enumerate(items):
-            present = {view for (view,) in self._connection.execute(query, (item, low, high))}
-            absent.extend((position, view) for view in views if view not in present)
+            lacking = () if item is None else _lacking(self._connection, item, views)
+            if lacking:
+                absent[position] = lacking
         return absent
 
-    def read(self, items: Sequence[bytes], views: Sequence[int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    def read(self, items: Sequence[bytes], views: Sequence[int]) -> tuple[np.ndarray, dict[int, tuple[int, ...]]]:
         """Read rows.
 
         Returns:
-            features (V, N, D) float32 in the order asked for, and the (position, view) pairs of rows that are absent,
-            damaged or not finite (their features are zero).
+            features (V, N, D) float32 in the order asked for, and by position the views whose rows are absent, damaged
+            or not finite (their features are zero).
         """
         return self._guard(self._read, items, views)
 
-    def _read(self, items: Sequence[bytes], views: Sequence[int]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    def _read(self, items, views) -> tuple[np.ndarray, dict[int, tuple[int, ...]]]:
         query = "SELECT view, data, crc FROM features WHERE item = ? AND view BETWEEN ? AND ?"
         low, high = min(views), max(views)
         slot = {view: i for i, view in enumerate(views)}
         features = np.zeros((len(views), len(items), self.dim), dtype=np.float32)
-        bad: list[tuple[int, int]] = []
+        bad: dict[int, tuple[int, ...]] = {}
         for position, item in enumerate(items):
             wanted = set(views)
             for view, data, crc in self._connection.execute(query, (item, low, high)):
                 if view in slot and len(data) == self._dtype.itemsize * self.dim and crc == _checksum(item, view, data):
                     features[slot[view], position] = np.frombuffer(data, dtype=self._dtype)
                     wanted.discard(view)
-            bad.extend((position, view) for view in sorted(wanted))
+            if wanted:
+                bad[position] = tuple(sorted(wanted))
         finite = np.isfinite(features).all(-1)
         if not finite.all():  # written by a program that did not look
             features[~finite] = 0
-            bad += [(int(position), views[place]) for place, position in np.argwhere(~finite)]
+            for place, position in np.argwhere(~finite).tolist():
+                bad[position] = (*bad.get(position, ()), views[place])
         return features, bad
 
     def write(self, rows: Iterable[tuple[bytes, int, np.ndarray]]) -> None:
@@ -170,6 +176,37 @@ class FeatureDatabase:
             reason = str(error)
         self._replace(reason)
         return action(*args)
+
+
+class StoredViews:
+    """Asks a database which views it has. Worker processes do, so it is opened, for reading, at the first question.
+
+    path: the file. Where it cannot be read, nothing counts as stored: that costs an encode, which changes no row.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def missing(self, item: bytes, views: Sequence[int]) -> tuple[int, ...]:
+        """The views of an image that have no row."""
+        try:
+            if self._connection is None:
+                self._connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", BUSY_SECONDS, uri=True)
+            return _lacking(self._connection, item, views)
+        except SQL_ERRORS:
+            return tuple(views)
+
+    def close(self) -> None:
+        """Close the file, if this process has opened it."""
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _lacking(connection: sqlite3.Connection, item: bytes, views: Sequence[int]) -> tuple[int, ...]:
+    query = "SELECT view FROM features WHERE item = ? AND view BETWEEN ? AND ?"
+    present = {view for (view,) in connection.execute(query, (item, min(views), max(views)))}
+    return tuple(view for view in views if view not in present)
 
 
 def _of_a_lock(error: Exception) -> str:

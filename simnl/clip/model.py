@@ -68,7 +68,7 @@ class FrozenCLIP:
     precision: str
     device: torch.device
     fingerprint: str
-    preprocess: dict
+    preprocess: dict  # open_clip's, and a `decoder` where it is not Pillow
     logit_scale: float
     logit_bias: float
     embed_dim: int

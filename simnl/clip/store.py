@@ -13,23 +13,20 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from simnl import sharing
-from simnl.bars import Bar
 from simnl.bars import bar as progress_bar
 from simnl.clip.architectures import captions
-from simnl.clip.batches import whole_batches
 from simnl.clip.database import FeatureDatabase
+from simnl.clip.filling import Filling, Reading
 from simnl.clip.finite import check_rows
 from simnl.clip.model import FrozenCLIP
-from simnl.clip.pending import PendingViews, joined
+from simnl.clip.pending import PendingFile, in_one_pass
 from simnl.clip.views import ViewSpec
 from simnl.data.digests import FileDigests
 from simnl.waiting import holding
@@ -40,7 +37,6 @@ VERSION = 2  # raise when the meaning of a stored row changes
 READ_ROWS = 4096  # rows held at once while streaming
 READ_NUMBERS = 2**25  # numbers held at once while streaming, where rows are long (with patches)
 BATCHES = (1, 5)  # of the towers, that are decoded and written at once: on a processor, on a GPU
-WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
 
 
 class FeatureStore:
@@ -88,12 +84,10 @@ class FeatureStore:
     def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
         """Encode what is missing, and return nothing."""
         self._check_views(spec, views)
-        contents = FileDigests(self.root).of(paths, progress=self.progress)
-        kept = sharing.current()
-        if kept is not None and kept.get(self._key("image", spec.digest, contents, views)) is not None:
-            return
-        with closing(self._database("image", spec.digest)) as database:
-            self._fill_images(database, paths, contents, spec, views)
+        contents = FileDigests(self.root).known(paths)
+        if self._kept(spec, contents, views) is None:
+            with closing(self._database("image", spec.digest)) as database:
+                self._fill_images(database, paths, contents, spec, views)
 
     def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
         """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk.
@@ -101,73 +95,75 @@ class FeatureStore:
         Where runs of one process share what they read, all rows are kept for the next one if they are few enough.
         """
         self._check_views(spec, views)
-        contents = FileDigests(self.root).of(paths, progress=self.progress)
+        known = FileDigests(self.root).known(paths)
         size = max(1, min(READ_ROWS, READ_NUMBERS // self.clip.image_dim) // len(views))
-        kept, key = sharing.current(), self._key("image", spec.digest, contents, views)
-        rows = kept.get(key) if kept is not None else None
+        rows = self._kept(spec, known, views)
         if rows is not None:
             yield from (chunk.clone() for chunk in rows.split(size, 1))  # theirs to change
             return
+        kept = sharing.current()
         keeps = kept is not None and kept.fits(4 * len(views) * len(paths) * self.clip.image_dim)
         parts: list[Tensor] = []
-        for chunk in self._read_in_chunks(paths, contents, spec, views, size):
-            parts += [chunk.clone()] if keeps else []
-            yield chunk
+        with closing(self._database("image", spec.digest)) as database:
+            contents = self._fill_images(database, paths, known, spec, views)
+            for chunk in self._read_in_chunks(database, paths, contents, spec, views, size):
+                parts += [chunk.clone()] if keeps else []
+                yield chunk
         if kept is not None and parts:
             rows = torch.cat(parts, 1)
-            kept.put(key, rows, rows.nbytes)
+            kept.put(self._key("image", spec.digest, contents, views), rows, rows.nbytes)
+
+    def _kept(self, spec: ViewSpec, contents: Sequence[bytes | None], views: Sequence[int]) -> Tensor | None:
+        """Rows (V, N, D) that an earlier run of this process has read; None where there are none."""
+        kept, known = sharing.current(), [content for content in contents if content is not None]
+        if kept is None or len(known) < len(contents):
+            return None
+        return kept.get(self._key("image", spec.digest, known, views))
 
     def _key(self, kind: str, detail: str, contents: Sequence[bytes], views: Sequence[int]) -> tuple:
         """What says which rows they are: the file of the database, and the items and views in their order."""
         path = self._path(kind, self._content(kind, detail))
         return path, tuple(views), hashlib.sha256(b"".join(contents)).digest()
 
-    def _read_in_chunks(self, paths, contents, spec: ViewSpec, views: Sequence[int], size: int) -> Iterator[Tensor]:
-        """Rows from the database, `size` images at a time; what is missing is encoded first."""
-        with closing(self._database("image", spec.digest)) as database:
-            self._fill_images(database, paths, contents, spec, views)
-            for start in range(0, len(paths), size):
-                part = slice(start, start + size)
+    def _read_in_chunks(self, database, paths, contents, spec: ViewSpec, views, size: int) -> Iterator[Tensor]:
+        """Rows from the database, `size` images at a time; damaged ones are encoded again first."""
+        for start in range(0, len(paths), size):
+            part = slice(start, start + size)
 
-                def encode(todo, part=part):
-                    self._encode_images(database, paths[part], contents[part], spec, todo)
+            def encode(missing, part=part):
+                self._encode(database, in_one_pass(paths[part], contents[part], views, missing), spec)
 
-                yield torch.from_numpy(self._read(database, contents[part], views, encode))
+            yield torch.from_numpy(self._read(database, contents[part], views, encode))
 
-    def _fill_images(self, database, paths, contents, spec: ViewSpec, views: Sequence[int]) -> None:
-        self._fill(database, contents, views, lambda todo: self._encode_images(database, paths, contents, spec, todo))
+    def _fill_images(self, database: FeatureDatabase, paths, contents, spec: ViewSpec, views) -> list[bytes]:
+        """Encode what is missing. contents: digests, None where a file has to be read to know it.
 
-    def _encode_images(self, database, paths, contents, spec: ViewSpec, todo: list[tuple[int, int]]) -> None:
-        pending = PendingViews(paths, contents, spec, todo)
+        Returns:
+            The digests of all files, in the order of `paths`.
+        """
+        digests = FileDigests(self.root)
+        if None in contents and not database.is_writable:  # what is missing could not be stored: only digests are read
+            contents = digests.of(paths, "Reading images" if self.progress else "")
+        missing = database.missing(contents, views)
+        if None not in contents and not missing:
+            return contents
+        database.require_writable(sum(map(len, missing.values())))
+        with self._alone(database):
+            if None in contents:
+                contents = digests.known(paths)  # another process may have read them meanwhile
+            files = in_one_pass(paths, contents, views, database.missing(contents, views))
+            learned = self._encode(database, files, spec) if files else {}
+        return [learned[path] if known is None else known for path, known in zip(paths, contents, strict=True)]
 
-        def write(keys, features):
-            rows = features.cpu()
-            check_rows(rows, self.clip, "image", [paths[i] for i, _ in keys])
-            rows = rows.numpy()
-            database.write((contents[i], view, row) for (i, view), row in zip(keys, rows, strict=True))
-            self.encoded_images += len(keys)
-            bar.update(len(keys))
-
-        with self._bar(len(todo), "Encoding images", "view") as bar, ThreadPoolExecutor(1) as writer:
-            writing: Future | None = None  # one batch is written while the next one is encoded
-            for keys, pixels in whole_batches(self._loader(pending, len(todo)), self.batch_size):
-                features = self.clip.image_rows(pixels)
-                if writing is not None:
-                    writing.result()
-                writing = writer.submit(write, keys, features)
-            if writing is not None:
-                writing.result()
-
-    def _loader(self, pending: PendingViews, number: int) -> DataLoader:
-        """Decoded batches of about `batch_size` views, from worker processes where that pays."""
-        return DataLoader(
-            pending,
-            batch_size=max(1, self.batch_size * len(pending) // number),  # images; each has number / len(pending) views
-            num_workers=self.num_workers if number >= WORKERS_PAY_FROM else 0,
-            collate_fn=joined,
-            pin_memory=self.clip.device.type == "cuda",
-            generator=torch.Generator(),  # its own, or the loader would draw from the global one, and change it
-        )
+    def _encode(self, database: FeatureDatabase, files: list[PendingFile], spec: ViewSpec) -> dict[str, bytes]:
+        """Read files, and encode the views that they lack; the digests of those whose digest was not known, by path."""
+        how = Reading(self.num_workers, self.batch_size, self.progress)
+        filling = Filling(self.clip, database, FileDigests(self.root), spec, how)
+        try:
+            filling.run(files)
+        finally:
+            self.encoded_images += filling.encoded
+        return filling.learned
 
     @staticmethod
     def _check_views(spec: ViewSpec, views: Sequence[int]) -> None:
@@ -195,22 +191,31 @@ class FeatureStore:
         """Rows (P, D) of prompts that differ; what is missing is encoded first."""
         with closing(self._database("text", str(self.clip.context_length))) as database:
 
-            def encode(todo):
-                self._encode_texts(database, unique, contents, todo)
+            def encode(missing):
+                self._encode_texts(database, unique, contents, list(missing))
 
-            self._fill(database, contents, (0,), encode)
+            self._fill_texts(database, contents, encode)
             return torch.from_numpy(self._read(database, contents, (0,), encode)[0])
 
-    def _encode_texts(self, database, prompts, contents, todo: list[tuple[int, int]]) -> None:
-        cut = self.clip.num_cut([prompts[i] for i, _ in todo])
+    def _fill_texts(self, database: FeatureDatabase, contents: list[bytes], encode) -> None:
+        missing = database.missing(contents, (0,))
+        if missing:
+            database.require_writable(len(missing))
+            with self._alone(database):
+                missing = database.missing(contents, (0,))
+                if missing:
+                    encode(missing)
+
+    def _encode_texts(self, database, prompts, contents, todo: list[int]) -> None:
+        cut = self.clip.num_cut([prompts[i] for i in todo])
         if cut:
             log.warning(
                 "%d of %d prompts are longer than the %d tokens that the text tower of %s takes: their ends are cut.",
                 cut, len(todo), self.clip.context_length, self.clip.arch,
             )  # fmt: skip
-        with self._bar(len(todo), "Encoding prompts", "prompt") as bar:
+        with progress_bar("Encoding prompts", len(todo), "prompt", shown=self.progress) as bar:
             for start in range(0, len(todo), self.batch_size):
-                part = [i for i, _ in todo[start : start + self.batch_size]]
+                part = todo[start : start + self.batch_size]
                 sentences = [prompts[i] for i in part]
                 features = self.clip.text_rows(self.clip.tokenize(sentences)).cpu()
                 check_rows(features, self.clip, "text", sentences)
@@ -220,26 +225,19 @@ class FeatureStore:
 
     # ------------------------------------------------------------------ shared
 
-    def _fill(self, database: FeatureDatabase, contents, views, encode) -> None:
-        """Encode what is missing; of several processes that ask at once, one encodes and the others wait for it."""
-        missing = database.missing(contents, views)
-        if not missing:
-            return
-        database.require_writable(len(missing))
+    def _alone(self, database: FeatureDatabase):
+        """Of several processes that fill a database at once, one encodes and the others wait for it."""
         what = f"encodes features for {database.path}"
-        with holding(f"{database.path}.lock", what) if self._exclusive else nullcontext():
-            todo = database.missing(contents, views)
-            todo = list({(contents[i], view): (i, view) for i, view in todo}.values())  # equal images once
-            if todo:
-                encode(todo)
+        return holding(f"{database.path}.lock", what) if self._exclusive else nullcontext()
 
     @staticmethod
     def _read(database: FeatureDatabase, contents, views, encode):
         """Read rows (V, n, D); damaged ones are encoded again first."""
         features, bad = database.read(contents, views)
         if bad:
-            log.warning("%d rows of %s are damaged; they are encoded again.", len(bad), database.path)
-            database.require_writable(len(bad))
+            number = sum(map(len, bad.values()))
+            log.warning("%d rows of %s are damaged; they are encoded again.", number, database.path)
+            database.require_writable(number)
             encode(bad)
             features, bad = database.read(contents, views)
         if bad:
@@ -276,6 +274,3 @@ class FeatureStore:
         content = self._content(kind, detail)
         width = self.clip.image_dim if kind == "image" else self.clip.embed_dim
         return FeatureDatabase(self._path(kind, content), width, content, half=self._with_patches(kind))
-
-    def _bar(self, total: int, what: str, unit: str) -> Bar:
-        return progress_bar(what, total, unit, shown=self.progress)

@@ -17,6 +17,8 @@ import open_clip
 import torch
 from torchvision import transforms as T
 
+from simnl.data.decoders import PILLOW, with_version
+
 INTERPOLATION = {"bicubic": T.InterpolationMode.BICUBIC, "bilinear": T.InterpolationMode.BILINEAR}
 
 
@@ -28,6 +30,7 @@ class ViewSpec:
     flip: probability of a horizontal flip; 0 or 1 with the test transform.
     augmix: True: behind crop and flip, AugMix of severity 1 without operations on colours (Hendrycks et al.,
         arXiv:1912.02781; torchvision's).
+    decoder: the decoder of JPEG files, see `simnl.data.decoders`.
     """
 
     size: int
@@ -38,10 +41,11 @@ class ViewSpec:
     crop_scale: tuple[float, float] | None = None
     flip: float = 0.0
     augmix: bool = False
+    decoder: str = PILLOW
 
     @classmethod
     def test(cls, preprocess: dict) -> ViewSpec:
-        """The model's own test transform; `preprocess` is open_clip's preprocessing config of the model."""
+        """The model's own test transform; `preprocess` is that of the model (`FrozenCLIP.preprocess`)."""
         size = preprocess["size"]
         return cls(
             size=size if isinstance(size, int) else max(size),
@@ -49,6 +53,7 @@ class ViewSpec:
             std=tuple(preprocess["std"]),
             interpolation=preprocess.get("interpolation", "bicubic"),
             resize_mode=preprocess.get("resize_mode", "shortest"),
+            decoder=preprocess.get("decoder", PILLOW),
         )
 
     @classmethod
@@ -77,6 +82,9 @@ class ViewSpec:
     def digest(self) -> str:
         """Names the transform; part of the key under which features are stored."""
         about = asdict(self)
+        decoder = about.pop("decoder")  # a later field, of which older entries know nothing
+        if decoder != PILLOW:
+            about["decoder"] = with_version(decoder)
         if not self.augmix:
             del about["augmix"]  # a later field, of which older entries know nothing
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

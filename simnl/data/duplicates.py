@@ -11,13 +11,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from simnl.bars import bar as progress_bar
 from simnl.data.digests import FileDigests
 from simnl.data.listing import some
 
 PAIRS = (("train", "test"), ("val", "test"), ("train", "val"))
 WORDS = {"train": "training", "val": "validation", "test": "test"}
-CHUNK = 2000  # files whose digests are remembered at once: an interrupted search goes on from there
 EMPTY = hashlib.sha256().digest()  # of files without content, which are unreadable, not equal
 
 Shared = dict[tuple[str, str], list[tuple[str, str]]]
@@ -28,17 +26,7 @@ def remembered_digests(cache: Path, name: str) -> Callable[[Sequence[str]], list
 
     `cache` is STORE.ROOT; `name` stands at the progress bar, which short searches do not show.
     """
-
-    def digests(paths: Sequence[str]) -> list[bytes]:
-        memory, found = FileDigests(cache), []
-        with progress_bar(f"read {name}", len(paths), "image", delay=2) as bar:
-            for start in range(0, len(paths), CHUNK):
-                chunk = paths[start : start + CHUNK]
-                found += memory.of(chunk)
-                bar.update(len(chunk))
-        return found
-
-    return digests
+    return lambda paths: FileDigests(cache).of(paths, f"read {name}")
 
 
 def find_shared(parts: Mapping[str, Sequence[str]], digests: Callable[[Sequence[str]], list[bytes]]) -> Shared:

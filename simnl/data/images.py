@@ -10,9 +10,16 @@ images of 16 bits per channel keep the upper 8 of each.
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
+
+from simnl.data.decoders import PILLOW, decode_jpeg
 
 WHITE_16 = 65535
 KNOWN_AS_16 = ("PNG", "PPM")  # formats whose mode I holds values up to WHITE_16, by their definition or by Pillow
@@ -28,19 +35,48 @@ class UnreadableImage(OSError):
         super().__init__(text.rstrip().rpartition(f"{type(self).__name__}: ")[2])
 
 
-def read_image(path: str) -> Image.Image:
-    """Decode an image file as RGB.
+def read_image(path: str, decoder: str = PILLOW) -> Image.Image:
+    """Decode an image file as RGB. decoder: see `decode_image`.
 
     Raises:
-        UnreadableImage: the file cannot be decoded, or not without a guess; the message names it.
+        UnreadableImage: the file cannot be read or decoded, or not without a guess; the message names it.
+    """
+    with named(path):
+        return decode_image(Path(path).read_bytes(), decoder)
+
+
+@contextmanager
+def named(path: str) -> Iterator[None]:
+    """Within the block an image file is read and decoded; what goes wrong is told by its name.
+
+    Raises:
+        UnreadableImage: the block raised what Pillow or the disk raises.
     """
     try:
-        with Image.open(path) as image:
-            return to_rgb(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        yield
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)  # Pillow names the bytes, by their place in memory
+        reason = f"cannot identify image file {path!r}" if unknown else error
         raise UnreadableImage(
-            f"Cannot decode the image {path}: {error}. Replace the file and run the command again."
+            f"Cannot decode the image {path}: {reason}. Replace the file and run the command again."
         ) from error
+
+
+def decode_image(data: bytes, decoder: str = PILLOW) -> Image.Image:
+    """Decode the content of an image file as RGB.
+
+    Args:
+        data: all bytes of the file.
+        decoder: the decoder of JPEG files, one of `simnl.data.decoders.DECODERS`.
+
+    Raises:
+        OSError, SyntaxError, ValueError, Image.DecompressionBombError: as Pillow does, or as `to_rgb`.
+    """
+    image = decode_jpeg(data, decoder)
+    if image is not None:
+        return image
+    with Image.open(io.BytesIO(data)) as opened:
+        return to_rgb(opened)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -15,9 +15,10 @@ from simnl.clip.finite import check_rows
 from simnl.clip.model import WEIGHTS_ENDINGS, FrozenCLIP, load_clip
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
+from simnl.data.decoders import PILLOW, check_decoder
 from simnl.data.images import read_image, to_rgb
 from simnl.fewshot.description import PIXELS, BackboneDescription, HeadDescription
-from simnl.fewshot.inputs import seen_as
+from simnl.fewshot.inputs import decoded_by, seen_as
 
 
 def clip_of(
@@ -47,6 +48,7 @@ def clip_of(
                 "with --weights where they are."
             )
         clip = load_clip(backbone.arch, given, backbone.precision, device, transform if is_file else Transform())
+        clip = decoded_by(clip, t.get("decoder", PILLOW))
     if clip.fingerprint != backbone.fingerprint:
         raise ValueError(
             f"{where} was trained on {backbone.name} with weights of the fingerprint {backbone.fingerprint[:12]}, and "
@@ -84,7 +86,8 @@ class ImageEncoder:
     ):
         self.clip = seen_as(clip_of(about.backbone, clip, weights, device, where), about.takes)
         self.takes_pixels = about.takes == PIXELS
-        self._transform = ViewSpec.test(about.backbone.transform).build()
+        view = ViewSpec.test(about.backbone.transform)
+        self._transform, self._decoder = view.build(), check_decoder(view.decoder)
 
     @property
     def batch_rows(self) -> int:
@@ -100,7 +103,10 @@ class ImageEncoder:
         Raises:
             UnreadableImage: the file cannot be decoded; FileNotFoundError: there is none.
         """
-        return self._transform(to_rgb(image) if isinstance(image, Image) else read_image(str(image)))
+        return self._transform(self._opened(image))
+
+    def _opened(self, image: str | Path | Image) -> Image:
+        return to_rgb(image) if isinstance(image, Image) else read_image(str(image), self._decoder)
 
     def inputs(self, pixels: Tensor, names: Sequence[str] = ()) -> Tensor:
         """What the head takes, from pixels (B, 3, H, W).

@@ -17,6 +17,7 @@ from simnl.clip.projection import before_projection
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
+from simnl.data.decoders import PILLOW, check_decoder
 from simnl.fewshot.description import FEATURES, HIDDEN, PATCHES
 from simnl.fewshot.loaders import ROWS, LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
 from simnl.fewshot.support import SupportSet, gather_support, train_views
@@ -40,7 +41,18 @@ def load_backbone(backbone, device: torch.device, takes: str = FEATURES) -> Froz
     """
     transform = Transform.from_keys(backbone.TRANSFORM)
     clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
-    return seen_as(clip, takes)
+    return seen_as(decoded_by(clip, backbone.DECODER), takes)
+
+
+def decoded_by(clip: FrozenCLIP, decoder: str) -> FrozenCLIP:
+    """The model whose JPEG files a decoder of `simnl.data.decoders` reads.
+
+    Raises:
+        ValueError: there is no such decoder, or its package is not installed.
+    """
+    if check_decoder(decoder) == PILLOW:
+        return clip
+    return replace(clip, preprocess={**clip.preprocess, "decoder": decoder})
 
 
 def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:

@@ -275,7 +275,7 @@ class ImageViews(Dataset):
     """Views of image files by (position, view): pixels (3, H, W) and the position. root: where digests are kept."""
 
     def __init__(self, paths: Sequence[str], spec: ViewSpec, root: Path):
-        self._paths, self._transform = paths, spec.build()
+        self._paths, self._transform, self._decoder = paths, spec.build(), spec.decoder
         random = spec.crop_scale is not None  # otherwise nothing is drawn, and no file need be read to seed it
         self._contents = FileDigests(root).of(paths) if random else [b""] * len(paths)
 
@@ -285,4 +285,4 @@ class ImageViews(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         position, view = key
         with seeded(view_seed(self._contents[position], view)):
-            return self._transform(read_image(self._paths[position])), position
+            return self._transform(read_image(self._paths[position], self._decoder)), position

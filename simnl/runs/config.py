@@ -56,6 +56,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
     cfg.MODEL.BACKBONE.PRECISION = "fp32"  # that of the frozen towers: fp32 | bf16 | fp16
+    cfg.MODEL.BACKBONE.DECODER = "pillow"  # of JPEG files: a name of simnl/data/decoders.py
     cfg.MODEL.BACKBONE.TRANSFORM = CN()  # of images, for weights in a file; empty: the architecture's own
     cfg.MODEL.BACKBONE.TRANSFORM.MEAN = []
     cfg.MODEL.BACKBONE.TRANSFORM.STD = []

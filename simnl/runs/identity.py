@@ -31,6 +31,7 @@ UNSAID: dict[str, object] = {
     "DATASET.NOISE_RULE": "bernoulli",
     "DATASET.NOISE_PAIRS": "",
     "DATASET.NOISY_SELECTION": False,
+    "MODEL.BACKBONE.DECODER": "pillow",
     "TEST.NEW_CLASSES": "refuse",
     "PROMPTS.NEGATIVE_SENTENCES": "",
     "PROMPTS.CONTRASTIVE": "",

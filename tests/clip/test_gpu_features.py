@@ -54,7 +54,7 @@ def test_features_are_those_of_the_cpu(tmp_path, clip_checkpoints, image_files, 
 
 
 def test_workers_of_the_loader_need_no_gpu(tmp_path, clip_checkpoints, image_files, monkeypatch, make_believe_gpu):
-    monkeypatch.setattr("simnl.clip.store.WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr("simnl.clip.filling.WORKERS_PAY_FROM", 1)
     theirs = features_of("test-vit", clip_checkpoints, tmp_path, image_files, "cpu")
     ours = features_of("test-vit", clip_checkpoints, tmp_path, image_files, "cuda", num_workers=1)
     torch.testing.assert_close(ours[0], theirs[0])

@@ -91,7 +91,7 @@ def test_towers_see_one_number_of_rows(model, image_files, tmp_path, monkeypatch
 @pytest.mark.parametrize("model", ["test-vit"], indirect=True)
 @pytest.mark.parametrize("options", [{"num_workers": 2}, {"batch_size": 1}, {"batch_size": 55}, {"batch_size": 200}])
 def test_neither_workers_nor_the_size_of_what_is_read_matter(model, image_files, tmp_path, monkeypatch, options):
-    monkeypatch.setattr("simnl.clip.store.WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr("simnl.clip.filling.WORKERS_PAY_FROM", 1)
     first, second = (store_at(tmp_path / str(i), model, **given) for i, given in enumerate(({}, options)))
     assert torch.equal(*(store.images(image_files, views_of(model), range(3)) for store in (first, second)))
     assert torch.equal(*(store.texts(PROMPTS) for store in (first, second)))

@@ -172,7 +172,7 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_it_is_named_by_a_sentence_from_a_worker_process_too(tmp_path, vit, image_files, workers, monkeypatch):
-    monkeypatch.setattr("simnl.clip.store.WORKERS_PAY_FROM", 1)
+    monkeypatch.setattr("simnl.clip.filling.WORKERS_PAY_FROM", 1)
     Path(image_files[3]).write_bytes(b"no picture")
     with pytest.raises(UnreadableImage) as caught:
         store_at(tmp_path / "store", vit, num_workers=workers).images(image_files, plain(vit))

@@ -9,6 +9,7 @@ from pathlib import Path
 from helpers.damage import flip
 from helpers.images import make_images
 from simnl.data.digests import FileDigests
+from simnl.files import read_with_version
 
 
 def test_they_are_those_of_the_content_in_the_order_asked_for(tmp_path):
@@ -23,8 +24,10 @@ def test_a_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
     files = make_images(tmp_path / "images", 3)
     before = FileDigests(tmp_path / "store").of(files)
     Path(files[1]).write_bytes(b"other")
-    read, read_bytes = [], Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(str(self)) or read_bytes(self))
+    read = []
+    monkeypatch.setattr(
+        "simnl.data.digests.read_with_version", lambda path: read.append(path) or read_with_version(path)
+    )
     after = FileDigests(tmp_path / "store").of(files)
     assert read == [str(files[1])]
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True]

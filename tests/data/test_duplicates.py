@@ -42,14 +42,14 @@ def test_words_count_and_name_the_first():
 
 
 def test_digests_are_remembered_across_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("simnl.data.duplicates.CHUNK", 2)
+    monkeypatch.setattr("simnl.data.digests.CHUNK", 2)
     paths = [str(tmp_path / f"{number}.jpg") for number in range(5)]
     for path in paths:
         Path(path).write_text(path)
     expected = [hashlib.sha256(path.encode()).digest() for path in paths]
     assert remembered_digests(tmp_path / "cache", "mine")(paths) == expected
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} is read again"))
+        patch.setattr("simnl.data.digests.read_with_version", lambda path: pytest.fail(f"{path} is read again"))
         assert remembered_digests(tmp_path / "cache", "mine")(paths) == expected
 
 
