@@ -19,7 +19,9 @@ import torch
 
 from benchmarks import measure, report
 
-NAMES = ("training", "search", "closed_forms", "extraction", "sharing", "memory", "prompts", "step_memory", "table")
+NAMES = (
+    "training", "search", "closed_forms", "extraction", "files", "sharing", "memory", "prompts", "step_memory", "table",
+)  # fmt: skip
 BY_DEFAULT = NAMES[:-1]  # the table is measured by name
 
 

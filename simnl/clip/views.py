@@ -17,7 +17,7 @@ import open_clip
 import torch
 from torchvision import transforms as T
 
-from simnl.data.decoders import PILLOW, with_version
+from simnl.data.decoders import PILLOW, drop_in, with_version
 
 INTERPOLATION = {"bicubic": T.InterpolationMode.BICUBIC, "bilinear": T.InterpolationMode.BILINEAR}
 
@@ -85,6 +85,8 @@ class ViewSpec:
         decoder = about.pop("decoder")  # a later field, of which older entries know nothing
         if decoder != PILLOW:
             about["decoder"] = with_version(decoder)
+        if drop_in():  # it resizes to other pixels
+            about["pillow"] = drop_in()
         if not self.augmix:
             del about["augmix"]  # a later field, of which older entries know nothing
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

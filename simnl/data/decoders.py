@@ -13,6 +13,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 import numpy as np
+import PIL
 from PIL import Image
 
 PILLOW = "pillow"
@@ -41,6 +42,11 @@ def check_decoder(name: str) -> str:
 def with_version(name: str) -> str:
     """Name and version of a decoder, by which features of its pixels are told apart from others."""
     return f"{name} {metadata.version(name)}"
+
+
+def drop_in() -> str:
+    """Name and version of Pillow-SIMD where it is installed in Pillow's place; empty for Pillow itself."""
+    return f"pillow-simd {PIL.__version__}" if ".post" in PIL.__version__ else ""
 
 
 def decode_jpeg(data: bytes, decoder: str) -> Image.Image | None:
