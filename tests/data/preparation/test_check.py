@@ -73,7 +73,7 @@ def test_wrong_image_count(pets, root, monkeypatch):
     monkeypatch.setattr(OxfordPets, "published", replace(OxfordPets.published, test=7))
     report = check("oxford_pets", root)
     assert report.state == "wrong image count"
-    assert report.problem == "6 test images, not 7"
+    assert report.problem == "6 test images were found, 7 are expected"
     assert "6 / 7" in render([report])
 
 
