@@ -192,8 +192,9 @@ def _compare(found: Sizes, expected: Sizes, note: str, split: str) -> tuple[str,
         return "wrong class count", f"{found.classes} classes were found, {expected.classes} are expected"
     wrong = [part for part in PARTS[1:] if getattr(found, part) != getattr(expected, part)]
     if wrong:
-        words = [f"{getattr(found, part)} {part} images were found, {getattr(expected, part)} are expected" for part in
-        wrong] return "wrong image count", "; ".join(words)
+        counts = [(part, getattr(found, part), getattr(expected, part)) for part in wrong]
+        words = [f"{here} {part} images were found, {there} are expected" for part, here, there in counts]
+        return "wrong image count", "; ".join(words)
     if note in ("generated", "other"):
         return "other split", f"{split} is not the published split ({note}), so results cannot be compared"
     return RIGHT, ""

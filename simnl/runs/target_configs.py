@@ -122,9 +122,7 @@ def targets_of_record(cfg: CN, record: Mapping[str, Any]) -> dict[str, str]:
     here, found = named_targets(cfg), {}
     for key in record.get("targets", {}):
         if key not in here and key.startswith(f"{CROSS}{OWN_IMAGES}-"):
-            log.warning(
-                "The target %s of %s is left out: the place of its images is not known.", key, record.get("path")
-            )
+            log.warning("The target %s of %s is left out: its folder is not known.", key, record.get("path"))
         else:
             found[key] = here.get(key, key)
     return found

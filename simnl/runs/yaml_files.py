@@ -64,7 +64,7 @@ def _text(path: Path) -> str:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path}: this is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a file'}, not a yaml file")
+            raise ValueError(f"{path}: this is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a file'}")
         if status.st_size > BYTES:
             raise ValueError(f"{path}: the file has {status.st_size:,} bytes, which is too large for a config")
         return path.read_text(encoding="utf-8-sig")
@@ -106,5 +106,5 @@ def _problems(value: object, key: str, depth: int) -> Iterator[str]:
     elif value is None or isinstance(value, str | int | float | bool):
         yield ""
     else:
-        yield f"{key}: text or a number is needed, but {str(value)[:40]!r} is read as a {type(value).__name__}. Put it
-        in quotes"
+        kind = type(value).__name__
+        yield f"{key}: text or a number is needed, but {str(value)[:40]!r} is read as a {kind}. Put it in quotes"

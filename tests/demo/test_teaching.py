@@ -306,7 +306,7 @@ def test_a_head_that_is_none_is_told_by_its_name(open_page):
     page.post("head", b"not this", {"name": "photo.safetensors"})
     state = page.settled()
     assert state["status"]["phase"] == "problem"
-    assert state["status"]["text"].startswith("photo.safetensors is no trained head of this program")
+    assert state["status"]["text"].startswith("photo.safetensors is not a trained head of this program")
     page.post("head/away")
     assert page.settled()["status"]["phase"] == "waiting"
 

@@ -195,7 +195,7 @@ def test_train_py_with_dassls_options(shell, tmp_path):
     assert records(tmp_path / "output") == [record]
     nowhere = shell(evaluate.format("").replace("--model-dir $OUTPUT", "--model-dir $OUTPUT-nowhere"))
     assert nowhere.returncode == 1
-    assert "Error: No trained head at" in nowhere.stderr
+    assert "Error: There is no trained head at" in nowhere.stderr
     assert "Traceback" not in nowhere.stdout + nowhere.stderr
     wrong = shell("$PYTHON tools/train.py --trainer SimNL --dataset-config-file configs/datasets/shaps.yaml")
     assert wrong.returncode == 1

@@ -181,7 +181,7 @@ def test_other_files_are_refused_with_what_to_do(saved, tmp_path):
     save_head(to, torch.nn.Linear(1, 1), {})
     assert "has no format, where a head for predictions" in refusal(to)
     save_file({"weight": torch.ones(1)}, to)
-    assert "is no trained head of this program: it has no 'about'. Give the head.safetensors" in refusal(to)
+    assert "is not a trained head of this program: it has no 'about'. Give the head.safetensors" in refusal(to)
 
 
 def test_damage_is_refused(saved, tmp_path):

@@ -73,7 +73,7 @@ def test_data_of_other_classes_are_asked_for_by_another_name():
     ],
 )
 def test_what_does_not_fit(target, told):
-    with pytest.raises(ValueError, match=f"The target shifted is no shifted version of .*: {told}"):
+    with pytest.raises(ValueError, match=f"The target shifted is not a shifted version of .*: {told}"):
         check_targets(data_set(*NAMES), {"shifted": target})
 
 

@@ -232,7 +232,7 @@ def test_targets_of_other_classes(setup, tmp_path):
     (cell,) = cells(methods=("CoOp",), targets=("dtd", folder))
     assert ["cross:dtd", f"cross:{folder}"] == cell.cfg.TEST.TARGETS
     (refused,) = cells(methods=("SimNL",), targets=("dtd",))
-    assert "says nothing about new ones" in refused.refusal
+    assert "cannot classify new ones" in refused.refusal
     (wrong,) = cells(methods=("CoOp",), targets=("nowhere",))
     assert "'nowhere' is neither a data set nor a folder of images" in wrong.error
     (none,) = cells(methods=("CoOp",))  # there is no other data
