@@ -65,8 +65,8 @@ def check_targets(source, targets: dict) -> None:
             )
         if reason and not name.startswith(CROSS):
             raise ValueError(
-                f"The target {name} is not a shifted version of the data of the run: {reason}. Use {CROSS}{name} to test "
-                "on it as a data set of other classes."
+                f"The target {name} is not a shifted version of the data of the run: {reason}. Use {CROSS}{name} to "
+                "test on it as a data set of other classes."
             )
 
 

@@ -45,7 +45,7 @@ CASES = {
     "a set that is missing": ({"text_features": X[:2]}, X, Y, "SimNL needs text features of negative prompts"),
     "a scale below 0": ({"logit_scale": -1.0}, X, Y, "logit_scale is -1.0"),
     "a negative seed": ({"random_state": -1}, X, Y, "random_state is -1"),
-    "features of no backbone": ({"text_features": None}, X, Y, "X has 4 columns, and the features of tiny have 128"),
+    "features of no backbone": ({"text_features": None}, X, Y, "X has 4 columns, but the features of tiny have 128"),
     "labels that are no words": ({"text_features": None}, X, [1, 2] * 4, "SimNL reads the names of classes"),
     "a file that is not there": ({"text_features": None}, ["a.png", "b.png"], Y[:2], "X[0] is 'a.png', and there"),
     "texts beside pictures": ({}, [Image.new("RGB", (4, 4))] * 2, Y[:2], "text_features goes with X of features"),

@@ -201,7 +201,7 @@ def test_runs_of_earlier_versions_are_read_with_a_word(finished, tmp_path, caplo
     assert is_done(folder, record["config_hash"])
     assert not caplog.text
     assert find_records([folder])[0]["accuracy"] == record["accuracy"]
-    assert "1 of 1 records are of an earlier version and has no check sum" in caplog.text
+    assert "1 of 1 records are of an earlier version, without a check sum" in caplog.text
     caplog.clear()
     scores = resumed(folder / "selection.json")
     (folder / "selection.json").write_text(json.dumps(scores))

@@ -147,5 +147,5 @@ def test_a_base_that_is_no_method_is_told(config):
 )
 def test_a_base_that_does_not_suit_is_refused(config, base, more):
     cfg = config("TransCLIP", "TRAINER.TRANSCLIP.BASE", base, *more)
-    with pytest.raises(ValueError, match=f"BASE is '{base}'. Choose a method that .* one of: .*TipAdapter"):
+    with pytest.raises(ValueError, match=f"BASE is '{base}', which does not suit: .* Choose one of .*TipAdapter"):
         run_one(cfg)
