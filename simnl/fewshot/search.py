@@ -276,7 +276,7 @@ def search(
     if ties == "first" or best > initial:
         head.hparams.update(choose(counts, grid, head.hparams, ties))
     log.info(
-        "Searched %d settings: validation accuracy %.2f %% before, %.2f %% after, with %s",
+        "Searched %d settings: %.2f %% before, %.2f %% with %s",
         tried,
         initial,
         best,

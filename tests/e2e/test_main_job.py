@@ -138,7 +138,7 @@ def test_help_and_wrong_arguments(shell):
         ({"BACKBONE": "rn5"}, "Did you mean rn50"),
         ({"BACKBONE": "rn50", "WEIGHTS": "opnai"}, "openai"),
         ({"WEIGHTS": "/no/such/file.pt"}, "neither a file nor a weights tag"),
-        ({"BACKBONE": "tiny", "WEIGHTS": "openai"}, "weights of its own"),
+        ({"BACKBONE": "tiny", "WEIGHTS": "openai"}, "but the bundled tiny-clip has its own"),
         ({"TARGETS": "shape_noise"}, "Did you mean shapes_noise"),
     ],
 )

@@ -241,7 +241,7 @@ class Unknown(Head):
 
 def test_a_head_that_no_file_can_hold_does_not_end_its_run(tmp_path, monkeypatch, caplog):
     head, about = Unknown(object()), trained("ZSLP")[1]
-    with pytest.raises(NotRebuildable, match=r"deployed/anything is a builtins.object. A head that is to be kept"):
+    with pytest.raises(NotRebuildable, match=r"deployed/anything is a builtins.object. A head in a file"):
         head_file.save(tmp_path / "head", head, about)
     monkeypatch.setattr(head_file, "describe", lambda trainer: about)
     head_file.save_trained(tmp_path, type("Trainer", (), {"head": head}))
@@ -339,7 +339,7 @@ def test_recipes_hold_what_they_may_and_nothing_else():
 
 def test_large_arguments_of_training_are_let_go():
     head, _ = make_head("LPPlusPlus", 2)
-    with pytest.raises(NotRebuildable, match="LPPlusPlusHead has let go of its arguments"):
+    with pytest.raises(NotRebuildable, match="LPPlusPlusHead has dropped its arguments"):
         packed(head, {}, "x")
     assert set(head.deployed().arguments()) == {"classifier", "logit_scale", "bias"}
 

@@ -236,7 +236,7 @@ def test_own_folder_with_equal_images(mine, tool, tmp_path, caplog):
     code, output, _ = tool("check_data", "--folder", mine, "--cache", tmp_path / "cache")
     assert code == 0
     assert re.search(r"2 training/test, 2 validation/test, 1 training/validation *$", output, re.M)
-    assert "remove one of each pair" in caplog.text
+    assert "Remove one of each pair" in caplog.text
 
 
 @pytest.mark.parametrize(
