@@ -61,7 +61,7 @@ def tidy(source: Source, root: Path) -> None:
 
 
 def _without_download(source: Source, piece: Piece, root: Path) -> Step | str:
-    """The step for a piece that is on the disk or that this program makes; "there" if nothing is left to do, else ""."""
+    """The step for a piece that is on the disk or made here; "there" if nothing is left to do, else ""."""
     target = source.path(root, piece)
     if layout.present(target):
         entries = layout.unlinked_in_nested(target)
