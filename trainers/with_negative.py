@@ -94,6 +94,7 @@ class SearchableNegativeOnHead(NegativeOnHead, SearchableHead):
         self.transduction = None
         self.carrier, self.branch = carrier, branch
         self.not_exported, self.search_width = carrier.not_exported, carrier.search_width
+        self.settled = carrier.settled
         self.hparams = carrier.hparams  # one dict for both
 
     def terms(self, features: Tensor, **given: Tensor) -> Terms:

@@ -199,6 +199,7 @@ class SearchableHead(Head):
     MIXING: tuple[str, ...] = ()
     TERMS: Mapping[str, str] = {}  # names for people of the tensors of the stage, e.g. `R` is the positive text
     LINEAR: str | None = None  # the mixing hyper-parameter in which base and slope are linear, if there is one
+    settled: tuple[str, ...] = ()  # hyper-parameters that a search leaves as they are
     search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds the search's chunks
 
     def __init__(self, **hparams: float):

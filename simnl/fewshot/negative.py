@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from simnl.clip.recipe import Rebuildable
 from simnl.fewshot.adapters import ClassNegativeKeys, MovedKeys, NegativeText, SupportRows, cache_terms
-from simnl.fewshot.cache import instance_weights
 from simnl.fewshot.options import Options
 from simnl.fewshot.task import FewShotTask
 
@@ -99,10 +98,8 @@ class NegativeBranch(Rebuildable, nn.Module):
         text = NegativeText(task.text_features(PROMPTS), options.weight * options.text_scale * task.logit_scale)
         if not options.cache:
             return cls(text, None, options)
-        keys = task.cache_keys()
-        weights = options.weight * instance_weights(keys, labels, classes, options.tau)
-        cache = ClassNegativeKeys(SupportRows(keys, task.support_classes, labels, classes), weights)
-        return cls(text, cache, options)
+        rows = SupportRows(task.cache_keys(), task.support_classes, labels, classes)
+        return cls(text, ClassNegativeKeys(rows, options.weight * rows.weights(options.tau)), options)
 
     def forward(self, features: Tensor) -> Tensor:
         """weight (Q + alpha N), (B, C), which is added to a method's logits, from raw image features (B, D)."""

@@ -57,6 +57,10 @@ class Grid:
         """The length of each axis."""
         return tuple(len(v) for v in self.axes.values())
 
+    def at(self, values: Mapping[str, float]) -> Grid:
+        """This grid with some axes at one value."""
+        return Grid({**self.axes, **{name: [value] for name, value in values.items()}})
+
 
 def axis(low: float, high: float, steps: int) -> list[float]:
     """`steps` equispaced values from `low`, without the upper end, as in the authors' searches."""
@@ -269,6 +273,7 @@ def search(
         ties: see `choose`.
     """
     features, labels = validation.features, validation.labels
+    grid = grid.at({name: head.hparams[name] for name in head.settled})
     initial = accuracy_over(head, validation, features.device)
     counts = count_grid(head, features, labels, grid, progress, mode)
     tried = int((counts >= 0).sum())  # all of them, unless the search is coarse to fine
