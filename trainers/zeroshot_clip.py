@@ -10,7 +10,7 @@ classifier before training).
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
 arXiv:2103.00020; Pratt et al., "What does a platypus look like?", ICCV 2023, arXiv:2209.03320 (CuPL).
 Differences from the authors' code: none is known.
-Parity: tests/trainers/test_zeroshot.py.
+Parity: tests/trainers/test_zeroshot_clip.py.
 """
 
 from __future__ import annotations
