@@ -114,7 +114,7 @@ class WnidFolders(FewShotDataset):
         return next((path for path in paths if path.is_file()), None)
 
     def names_of(self, folders: Sequence[str], source: Sequence[str] | None) -> list[str]:
-        """Class names of the WordNet ids `folders`, from `classnames.txt`, or CLIP's names if `source` lists all 1000."""
+        """Class names of the WordNet ids `folders`, from `classnames.txt`, or CLIP's if `source` lists all 1000."""
         path = self.classnames_file()
         if path:
             names = read_classnames(path)

@@ -291,8 +291,8 @@ def test_bad_heads_are_refused_in_one_sentence_of_cause(head, images, tmp_path, 
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("--topk", "0"), "whole number from 1"), (("--threshold", "1.5"), "no probability from 0 to 1"),
-     (("--threshold", "nan"), "no probability from 0 to 1")],
+    [(("--topk", "0"), "whole number from 1"), (("--threshold", "1.5"), "not a probability from 0 to 1"),
+     (("--threshold", "nan"), "not a probability from 0 to 1")],
 )  # fmt: skip
 def test_bad_options(head, images, monkeypatch, capsys, words, said):
     with pytest.raises(SystemExit):
@@ -303,4 +303,4 @@ def test_bad_options(head, images, monkeypatch, capsys, words, said):
 def test_a_head_alone_is_told_what_it_lacks(head, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, head)
     assert code == 1
-    assert "Name images, folders or patterns behind HEAD" in err
+    assert "Name images, folders or patterns after HEAD" in err
