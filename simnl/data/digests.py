@@ -1,4 +1,4 @@
-"""Digests of files by content, remembered, so that only what is new or has changed is read again."""
+"""A table of digests of files, so that only new or changed files are read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from simnl.sqlite import SQL_ERRORS, is_damage
 
 log = logging.getLogger(__name__)
 
-NBYTES = 500  # that a digest and its key need in memory
-CHUNK = 2000  # files whose digests are remembered at once: who is interrupted goes on from there
+NBYTES = 500  # memory that a digest and its key need
+CHUNK = 2000  # digests that are stored at once, so that an interrupted pass can continue
 READERS = 4  # threads that read files for their digests alone; each holds one file
 TABLE = (
     "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB, crc INTEGER)"
@@ -43,10 +43,10 @@ class FileContent(NamedTuple):
 
 
 class FileDigests:
-    """SHA-256 of files, remembered by (path, size, modification time), so that a warm run only stats the files.
+    """SHA-256 of files, stored by (path, size, modification time), so that a later run only looks at these facts.
 
-    Each row has a check sum; a row that does not fit its own is as good as none, and its file is read again. A table
-    from before there were check sums is not used.
+    Each row has a check sum. If it is wrong, the file is read again. Tables of earlier versions without check sums are
+    not used.
 
     root: the folder of the table.
     """
@@ -110,10 +110,10 @@ class FileDigests:
         try:
             digests, damaged = self._guarded(lambda connection: _select(connection, keys))
         except SQL_ERRORS as error:
-            log.info("%s can be neither used (%s) nor written to: contents are read anew.", self._path, error)
+            log.info("%s can be neither used (%s) nor written, so the files are read again.", self._path, error)
             return [None] * len(keys)
         if damaged:
-            log.warning("%d rows of %s are damaged; their files are read again.", damaged, self._path)
+            log.warning("%d rows of %s are damaged, so their files are read again.", damaged, self._path)
         return digests
 
     def _guarded(self, action):
@@ -129,8 +129,8 @@ class FileDigests:
                 raise
             if not is_damage(error):
                 raise OSError(f"Cannot use {self._path}: {error}.") from error
-            log.warning("%s is damaged (%s); it is built anew.", self._path, error)
-        for name in ("", "-journal", "-wal", "-shm"):  # a journal of the broken file must not be replayed
+            log.warning("%s is damaged (%s), so it is built anew.", self._path, error)
+        for name in ("", "-journal", "-wal", "-shm"):  # the journal of the broken file must not be applied
             self._path.with_name(self._path.name + name).unlink(missing_ok=True)
         return self._on_table(action)
 
@@ -169,5 +169,5 @@ def _select(connection: sqlite3.Connection, keys: Sequence[tuple[str, int, int]]
 
 
 def _row_crc(*row: object) -> int:
-    """Check sum of a row, whatever types damage has given it."""
+    """The check sum of a row, also of a damaged one with other types."""
     return zlib.crc32(repr(row).encode(errors="surrogateescape"))
