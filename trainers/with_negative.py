@@ -192,7 +192,7 @@ class WithNegative(OnTop):
     @classmethod
     def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
         """The base's, and the negative templates for the branch. cfg: the base's node."""
-        return negative_prompts(super().prompt_sets_of(cfg), {"ENABLED": cls.has_branch})
+        return negative_prompts(super().prompt_sets_of(cfg), cls.has_branch)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
         """The base's head, with the branch and the cache that are switched on."""

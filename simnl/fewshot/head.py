@@ -27,6 +27,7 @@ class Head(Rebuildable, nn.Module):
     """
 
     num_products: int = 0  # numbers per image that `products` gives; 0: there are none
+    support_terms: tuple[str, ...] = ()  # the terms of `evidence` to which each support image adds its own part
     not_exported: str = ""  # why there is no program of this head alone (`simnl.fewshot.export`), behind "<method> "
     transduction: nn.Module | None  # (features, logits) of a whole set -> logits: a plug-in on any method
 
@@ -102,11 +103,6 @@ class Head(Rebuildable, nn.Module):
         features: raw image features, (B, D).
         """
         return {"classifier": self(features)}
-
-    @property
-    def support_terms(self) -> tuple[str, ...]:
-        """The terms of `evidence` to which each support image adds its own part; none by default."""
-        return ()
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
         """What each support image adds to one logit: (B, N), whose sum over the images are the `support_terms`.

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) or (pair, mixing value) tensor
 EDGE = 1e-5  # a lead counts as decided where it is beyond this share of the largest logit
 MODES = ("full", "coarse-to-fine")
+LOG10 = "LOG10_"  # before the name of a hyper-parameter whose decimal logarithm a grid has
 FIRST_STEPS = 12  # values per stage axis in the first pass of coarse-to-fine
 
 
@@ -44,6 +45,17 @@ class Grid:
     """
 
     axes: Mapping[str, Sequence[float]]
+
+    @classmethod
+    def of(cls, node: Mapping[str, Sequence[float]]) -> Grid:
+        """The grid of a config node, NAME -> [low, high, steps]; of LOG10_NAME, the values are powers of ten."""
+        axes = {}
+        for name, (low, high, steps) in node.items():
+            values = axis(low, high, int(steps))
+            if name.startswith(LOG10):
+                values = [10.0**power for power in values]
+            axes[name.removeprefix(LOG10).lower()] = values
+        return cls(axes)
 
     @property
     def size(self) -> int:
