@@ -41,9 +41,6 @@ AXES = {"channel": 0, "class": 1}  # of a text classifier (C, D)
 CacheTerms = tuple[Tensor, Tensor, Tensor]  # from these a cache's evidence follows at any beta: `cache_terms`
 
 
-# ---------------------------------------------------------------------- text
-
-
 class MovedText(Rebuildable, nn.Module):
     """A text classifier that a residual moves. Only `residual` (C, D) is learned.
 
@@ -117,9 +114,6 @@ class NegativeText(MovedText):
     def logits(self, f: Tensor) -> Tensor:
         """scale (1 - f.v), (B, C)."""
         return self.scale * (1 - f @ self().T)
-
-
-# ---------------------------------------------------------------------- caches
 
 
 class SupportRows(Rebuildable, nn.Module):
