@@ -1,11 +1,11 @@
-"""Heads with a positive and a negative side, and two options of how the sides are put together.
+"""Heads with a positive and a negative side, and two options of how the sides are combined.
 
     A = R + alpha P,  B = Q + alpha N        the positive and the negative side: a text classifier and a cache each
     logits = lambda A + (1 - lambda) B
 
-Both options are ours, and off by default. Routing (ROUTED): the negative side tells apart only the `count` classes T of
-an image that A finds the most likely. Every other class gets the smallest Q and the smallest N of those in T, so that
-it never gains by the negative side.
+Both options are ours, and off by default. Routing (ROUTED): the negative side only separates the `count` classes T that
+A finds most likely for an image. Every other class gets the smallest Q and the smallest N of the classes in T, so that
+the negative side never helps it.
 
 Fusion by support (FUSION): lambda follows from how well each side separates the support images, each left out of its
 own side:
@@ -14,7 +14,7 @@ own side:
     phi   = variance over classes of mean m / mean over classes of variance of m         (Fisher's criterion)
     share = phi(A) / (phi(A) + phi(B)),     lambda = (share / sd A) / (share / sd A + (1 - share) / sd B)
 
-with sd the standard deviation of the margins of a side, so that scaling a side changes no prediction.
+Here sd is the standard deviation of the margins of a side, so that scaling a side changes no prediction.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def routed(stage: Mapping[str, Tensor], count: int, alpha: float) -> Mapping[str
 
     Args:
         stage: the four terms.
-        count: of classes in T; 0, or as many as there are: nothing changes.
-        alpha: the weight of P where T is chosen. It is the initial one, so that T does not move with the search.
+        count: the number of classes in T; with 0, or with all classes, nothing changes.
+        alpha: the weight of P when T is chosen. It is the initial one, so that T does not depend on the search.
     """
     if not 0 < count < stage["R"].shape[1]:
         return stage
@@ -129,15 +129,16 @@ def routed(stage: Mapping[str, Tensor], count: int, alpha: float) -> Mapping[str
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """By how much the label is ahead of the best other class, (N,). logits: (N, C), C > 1; labels: (N,) int64."""
+    """How far the label is ahead of the best other class, (N,). logits: (N, C), C > 1; labels: (N,) int64."""
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     return logits.gather(1, labels[:, None]).squeeze(1) - others
 
 
 def fisher(values: Tensor, labels: Tensor, num_classes: int) -> float:
-    """Variance over classes of their mean, over the mean of their variances; of classes with two values or more.
+    """Fisher's criterion: the variance of the class means over the mean of the class variances.
 
-    values: (N,); labels: (N,) int64. NaN where fewer than two classes have two values, or where values do not vary.
+    It uses the classes with two values or more. values: (N,); labels: (N,) int64. The result is NaN if fewer than two
+    classes have two values, or if values do not vary.
     """
     groups = [values[labels == label] for label in range(num_classes)]
     kept = [group for group in groups if len(group) > 1]
@@ -149,9 +150,10 @@ def fisher(values: Tensor, labels: Tensor, num_classes: int) -> float:
 
 
 def weight_by_support(positive: Tensor, negative: Tensor, labels: Tensor) -> float | None:
-    """lambda of the two sides' logits (N, C) of support images, each left out of its own; labels: (N,) int64.
+    """lambda from the logits (N, C) of the two sides on support images, each left out of the caches; labels: (N,)
+    int64.
 
-    None where the images do not say: one image per class, or margins that do not vary.
+    None if lambda cannot be computed: with one image per class, or if margins do not vary.
     """
     sides = [margins(side, labels) for side in (positive, negative)]
     found = [fisher(side, labels, positive.shape[1]) for side in sides]
@@ -168,13 +170,13 @@ def sides_left_out(
 ) -> tuple[Tensor, Tensor]:
     """A and B of the support images before anything is learned, (N, C), each image left out of both caches.
 
-    The other images of a class stand for the one that is left out: their weights add up to the same.
+    The weights of the other images of the class are scaled so that their sum stays the same.
 
     Args:
         text: s times the positive text classifier, (C, D).
-        against: g s times the negative one, (C, D), in the same units; Q = g s - f.against.
-        keys: unit rows, (N, D); labels: (N,) int64, two rows or more of each label that there is.
-        tau: of the instance weights. alpha, beta: weight and sharpness of the caches.
+        against: g s times the negative text classifier, (C, D); Q = g s - f.against.
+        keys: unit rows, (N, D); labels: (N,) int64; each label has two rows or more.
+        tau: the temperature of the instance weights. alpha, beta: the weight and the sharpness of the caches.
     """
     count, rows = len(text), torch.arange(len(labels), device=keys.device)
     hot = F.one_hot(labels, count).to(keys.dtype)
@@ -185,8 +187,8 @@ def sides_left_out(
     left = totals - own
     stretch = torch.where(left > 0, totals / left.clamp(min=1e-12), torch.zeros_like(left))
     positive = keys @ text.T + alpha * stretch * (spoken @ hot)
-    sums = keys.sum(0) - hot.T @ keys  # of the images of all other classes, (C, D)
-    moved = keys @ sums.T - (1 - hot)  # f_i . (sum without f_i, where it is in the sum)
+    sums = keys.sum(0) - hot.T @ keys  # sums over the images of all other classes, (C, D)
+    moved = keys @ sums.T - (1 - hot)  # f_i . sum; f_i itself is left out of the sum
     lengths = (sums.square().sum(1) - (1 - hot) * (2 * keys @ sums.T - 1)).clamp(min=1e-12).sqrt()
     scale = against.norm(dim=1)
     negative = scale - keys @ against.T + alpha * totals * torch.exp(-beta * moved / lengths)
@@ -195,7 +197,7 @@ def sides_left_out(
 
 @torch.no_grad()
 def set_weight_by_support(head: TwoSidedHead, task: FewShotTask) -> None:
-    """Set lambda of a head that has learned nothing yet by the support images; or leave it and say so."""
+    """Set lambda of an untrained head by the support images. If that is impossible, leave it and warn."""
     h, keys, labels = head.hparams, task.cache_keys(), task.support_labels
     text = head.logit_scale * head.positive_text()
     against = head.negative_text.scale * head.negative_text()
@@ -205,9 +207,9 @@ def set_weight_by_support(head: TwoSidedHead, task: FewShotTask) -> None:
         sides = sides_left_out(text, against, keys, labels, tau=tau, alpha=h["alpha"], beta=h["beta"])
         found = weight_by_support(*sides, labels)
     if found is None:
-        log.warning("The support images do not say how to weigh the two sides: lambda stays at %g (LAM).", h["lam"])
+        log.warning("lambda cannot be computed from these support images, so it stays at %g (LAM).", h["lam"])
         return
-    log.info("lambda by the support images: %.4f instead of %g", found, h["lam"])
+    log.info("The support images give lambda %.4f instead of %g.", found, h["lam"])
     h["lam"] = found
 
 

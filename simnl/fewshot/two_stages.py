@@ -12,7 +12,7 @@ from simnl.fewshot.trainer import VLTrainer
 
 
 def two_cosines(first: int, second: int, end: float):
-    """Step -> factor on the rate: two cosines from 1 to `end`, of `first` and `second` steps."""
+    """The factor on the rate as a function of the step: two cosines from 1 to `end`, of `first` and `second` steps."""
 
     def factor(step: int) -> float:
         place, length = (step, first) if step < first else (step - first, second)
@@ -34,20 +34,20 @@ class LearnsInTwoStages(VLTrainer):
         super().check_cfg(cfg)
         if not 0 <= (share := self.node_of(cfg).STAGE1) <= 1:
             key = f"TRAINER.{type(self).__name__.upper()}.STAGE1"
-            raise ValueError(f"{key} is {share}: a share of the epochs from 0 to 1.")
+            raise ValueError(f"{key} is {share}, but it is a share of the epochs from 0 to 1.")
 
     @property
     def first_epochs(self) -> int:
-        """How many epochs stage 1 has."""
+        """The number of epochs of stage 1."""
         return int(self.node.STAGE1 * self.cfg.OPTIM.MAX_EPOCH)
 
     def build_schedule(self, optim: torch.optim.Optimizer) -> LambdaLR:
-        """A cosine in each stage, counted in the unit of OPTIM.STEP."""
+        """A cosine in each stage, which counts epochs or batches as OPTIM.STEP says."""
         unit = len(self.train_loader_x) if self.cfg.OPTIM.STEP == "batch" else 1
         first, second = self.first_epochs, self.cfg.OPTIM.MAX_EPOCH - self.first_epochs
         return LambdaLR(optim, two_cosines(first * unit, second * unit, self.node.MIN_LR / self.cfg.OPTIM.LR))
 
     def before_epoch(self) -> None:
-        """Begin stage 2 where it is due."""
+        """Begin stage 2 at its first epoch."""
         super().before_epoch()
         self.head.second_stage = self.epoch >= self.first_epochs
