@@ -46,7 +46,7 @@ class ZeroshotCLIP(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """PROMPTS: template | cupl | pool | mixture; CUPL_WEIGHT: share of CuPL in the mixture."""
+        """PROMPTS: template | cupl | pool | mixture. CUPL_WEIGHT: the share of CuPL in the mixture."""
         return CN({"PROMPTS": "template", "CUPL_WEIGHT": 0.55})
 
     @classmethod
@@ -54,7 +54,7 @@ class ZeroshotCLIP(VLTrainer):
         """The prompt sets of the classifier that PROMPTS names.
 
         Raises:
-            ValueError: PROMPTS names none.
+            ValueError: PROMPTS has another value.
         """
         if cfg.PROMPTS not in PROMPTS:
             raise ValueError(f"TRAINER.ZEROSHOTCLIP.PROMPTS is '{cfg.PROMPTS}'. Choose one of {list(PROMPTS)}.")

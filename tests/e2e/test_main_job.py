@@ -154,7 +154,7 @@ def test_help_and_wrong_arguments(shell, refusal):
         ({"BACKBONE": "rn5"}, "Did you mean rn50"),
         ({"BACKBONE": "rn50", "WEIGHTS": "opnai"}, "openai"),
         ({"WEIGHTS": "/no/such/file.pt"}, "neither a file nor a weights tag"),
-        ({"BACKBONE": "tiny", "WEIGHTS": "openai"}, "weights of its own"),
+        ({"BACKBONE": "tiny", "WEIGHTS": "openai"}, "but the bundled tiny-clip has its own"),
         ({"TARGETS": "shape_noise"}, "Did you mean shapes_noise"),
     ],
 )
@@ -204,7 +204,7 @@ def test_train_py_with_dassls_options(shell, tmp_path):
     assert records(tmp_path / "output") == [record]
     nowhere = shell(evaluate.format("").replace("--model-dir $OUTPUT", "--model-dir $OUTPUT-nowhere"))
     assert nowhere.returncode == 1
-    assert "Error: No trained head at" in nowhere.stderr
+    assert "Error: There is no trained head at" in nowhere.stderr
     assert "Traceback" not in nowhere.stdout + nowhere.stderr
     wrong = shell("$PYTHON tools/train.py --trainer SimNL --dataset-config-file configs/datasets/shaps.yaml")
     assert wrong.returncode == 1

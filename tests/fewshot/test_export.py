@@ -221,7 +221,7 @@ def test_other_logits_are_noticed():
 
 def test_formats(monkeypatch):
     head, _ = loaded("ZeroshotCLIP")
-    with pytest.raises(ValueError, match="The format is 'tf': choose one of torch, onnx"):
+    with pytest.raises(ValueError, match="The format is 'tf'. Choose one of torch, onnx"):
         export(head, "tf")
     monkeypatch.setattr(exporting, "PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(ImportError, match=r"not installed \(no_such_package\): run .*pip install no_such_package, or"):
@@ -232,5 +232,5 @@ def test_formats(monkeypatch):
 @needs_onnx
 def test_what_one_onnx_file_cannot_hold(monkeypatch):
     monkeypatch.setattr(exporting, "LARGEST_ONNX", 1000)
-    with pytest.raises(ValueError, match="more than the 2 GB that one ONNX file holds: choose --format torch"):
+    with pytest.raises(ValueError, match="more than the 2 GB that one ONNX file holds. Choose --format torch"):
         export(loaded("ZeroshotCLIP")[0], ONNX)

@@ -46,7 +46,7 @@ def two_links_in_a_ring(path: Path) -> None:
 ODD = {
     "is a link that leads to itself": link_to_itself,
     "is a link that leads nowhere": link_to_nothing,
-    "is no regular file": os.mkfifo,
+    "is not a regular file": os.mkfifo,
 }
 
 
@@ -56,7 +56,7 @@ def test_what_lies_where_a_file_belongs_is_told(tmp_path, name, kind):
     path = tmp_path / "run" / name
     path.parent.mkdir(parents=True)
     ODD.get(kind, Path.mkdir)(path)
-    with pytest.raises(OSError, match=f"^{path} {kind}, where the run writes a file. Move it away and run again.$"):
+    with pytest.raises(OSError, match=f"^{path} {kind}, but the run writes a file there. Move it away and run again.$"):
         check_folder(tmp_path / "run")
 
 
@@ -64,7 +64,7 @@ def test_what_lies_where_a_file_belongs_is_told(tmp_path, name, kind):
 @pytest.mark.parametrize("kind", ["is a file", *ODD])
 def test_what_lies_where_a_folder_belongs_is_told(tmp_path, name, kind):
     ODD.get(kind, Path.touch)(tmp_path / name)
-    with pytest.raises(OSError, match=f"^{tmp_path / name} {kind}, where the run writes a folder. Move"):
+    with pytest.raises(OSError, match=f"^{tmp_path / name} {kind}, but the run writes a folder there. Move"):
         check_folder(tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_a_tool_tells_it_before_it_loads_anything(tmp_path):
     command += ["--dataset-config-file", "configs/datasets/shapes.yaml", "STORE.ROOT", str(tmp_path / "cache")]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
-    told = "is a folder, where the run writes a file. Move it away and run again."
+    told = "is a folder, but the run writes a file there. Move it away and run again."
     assert done.stderr.strip() == f"Error: {tmp_path / 'run' / 'result.json'} {told}"
     assert not (tmp_path / "cache").exists()
 
