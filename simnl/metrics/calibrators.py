@@ -1,7 +1,7 @@
 """Maps from logits to probabilities that are fitted on labelled images other than the test images.
 
-Logits are (N, C) float64, labels (N,) int64. Which images a calibrator may be fitted on is not decided here
-(`simnl.runs.calibration`).
+Logits are (N, C) float64, labels (N,) int64. `simnl.runs.calibration` decides on which images a
+calibrator may be fitted.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from sklearn.isotonic import IsotonicRegression
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are looked at
-NEIGHBOURS = 5  # of DAC
-SAME_TEXT = 0.05  # Euclidean distance below which a class counts as one of those that were trained on
+LOWEST, HIGHEST = 0.01, 100.0  # the range of temperatures
+NEIGHBOURS = 5  # the number of neighbours in DAC
+SAME_TEXT = 0.05  # a class within this Euclidean distance counts as a trained one
 RIDGE = 1e-9  # share of the given probability that isotonic regression keeps, so that no row is all zero
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """What logits are divided by before the softmax.
+    """The divisor of logits before the softmax.
 
     Attributes:
         value: T.
-        log_error: standard error of log T over the images it was fitted on; infinite where they say nothing of it.
-        images: the number of images; 0: T is 1 and was not fitted.
+        log_error: the standard error of log T over the images of the fit; infinite if they do not determine it.
+        images: the number of images; 0 if T was not fitted and is 1.
     """
 
     value: float = 1.0
@@ -39,7 +39,7 @@ class Temperature:
 
     @property
     def at_bound(self) -> bool:
-        """True where the best T lies outside what is looked at."""
+        """True if the best T lies outside the range."""
         return self.images > 0 and self.value in (LOWEST, HIGHEST)
 
 
@@ -95,7 +95,7 @@ def isotonic(model: IsotonicRegression, probabilities: Floats) -> Floats:
 def dac_factors(
     base_frozen: Floats, base_tuned: Floats, frozen: Floats, tuned: Floats, neighbours: int = NEIGHBOURS
 ) -> Floats:
-    """What the logits of an image are multiplied by if it is predicted to be of a class, (C,). Source: DAC, ICML 2024.
+    """The factor on the logits of an image for each predicted class, (C,). Source: DAC, ICML 2024.
 
     A class whose text has moved away from those of the trained classes gets a factor below 1. d is the mean of the
     distances to the nearest texts of trained classes (their sum over k, where there are fewer than k), and the factor
