@@ -95,6 +95,7 @@ class SearchableNegativeOnHead(NegativeOnHead, SearchableHead):
         self.transduction = None
         self.carrier, self.branch = carrier, branch
         self.not_exported, self.search_width = carrier.not_exported, carrier.search_width
+        self.settled = carrier.settled
         self.hparams = carrier.hparams  # both share one dict
 
     def terms(self, features: Tensor, **given: Tensor) -> Terms:
@@ -192,7 +193,7 @@ class WithNegative(OnTop):
     @classmethod
     def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
         """The prompt sets of the base method, and the negative templates. `cfg` is the node of the base method."""
-        return negative_prompts(super().prompt_sets_of(cfg), {"ENABLED": cls.has_branch})
+        return negative_prompts(super().prompt_sets_of(cfg), cls.has_branch)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
         """The head of the base method, with the branch and the cache if they are switched on."""

@@ -12,8 +12,7 @@ rows.
 
 Here f stands for unit image features, (B, D), and the sums are over the rows n of class c.
 
-Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
-arXiv:2403.12964.
+Source: Zhang et al., WACV 2025, arXiv:2403.12964 (trainers/simnl.py).
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from simnl.fewshot.cache import (
     Groups,
     cache_logits,
     class_negative_keys,
+    instance_weights,
     inverse_norms,
     key_overlaps,
     slot_negative_keys,
@@ -36,10 +36,8 @@ from simnl.fewshot.cache import (
     slot_sums,
 )
 
+AXES = {"channel": 0, "class": 1}  # of a text classifier (C, D)
 CacheTerms = tuple[Tensor, Tensor, Tensor]  # the result of `cache_terms` for one cache
-
-
-# ---------------------------------------------------------------------- text
 
 
 class MovedText(Rebuildable, nn.Module):
@@ -69,27 +67,34 @@ class TextMixture(nn.Module):
         template: unit rows, (C, D).
         cupl: unit rows of the CuPL sentences, (C, D); None for the templates alone.
         weight: w, the share of cupl.
+        axis: along which `anchors` have unit length, a value of `AXES`.
         dtype: the type of the residuals.
+
+    Attributes:
+        anchors: the mixture of the frozen classifiers, each brought to unit length along the axis first, (C, D).
     """
 
-    def __init__(self, template: Tensor, cupl: Tensor | None, weight: float, dtype: torch.dtype = torch.float32):
+    anchors: Tensor
+
+    def __init__(
+        self, template: Tensor, cupl: Tensor | None, weight: float, axis: int = 1, dtype: torch.dtype = torch.float32
+    ):
         super().__init__()
         self.weight = weight if cupl is not None else 0.0
         self.template = MovedText(template, dtype)
         self.cupl = MovedText(cupl, dtype) if cupl is not None and weight else None
+        self.axis = axis
+        anchors = F.normalize(template, dim=axis, eps=1e-7)
+        if self.cupl is not None:
+            anchors = self._mixed(anchors, F.normalize(self.cupl.text, dim=axis, eps=1e-7))
+        self.register_buffer("anchors", anchors.detach(), persistent=False)
 
     def forward(self) -> Tensor:
         """The mixture, (C, D); its rows are shorter than 1."""
-        if self.cupl is None:
-            return self.template()
-        return (1 - self.weight) * self.template() + self.weight * self.cupl()
+        return self.template() if self.cupl is None else self._mixed(self.template(), self.cupl())
 
-    def anchors(self, dim: int) -> Tensor:
-        """The same mixture of the frozen classifiers, (C, D), each first scaled to unit length along the axis `dim`."""
-        template = F.normalize(self.template.text, dim=dim, eps=1e-7)
-        if self.cupl is None:
-            return template
-        return (1 - self.weight) * template + self.weight * F.normalize(self.cupl.text, dim=dim, eps=1e-7)
+    def _mixed(self, template: Tensor, cupl: Tensor) -> Tensor:
+        return (1 - self.weight) * template + self.weight * cupl
 
 
 class NegativeText(MovedText):
@@ -110,9 +115,6 @@ class NegativeText(MovedText):
         return self.scale * (1 - f @ self().T)
 
 
-# ---------------------------------------------------------------------- caches
-
-
 class SupportRows(Rebuildable, nn.Module):
     """Frozen cache keys with the classes of their rows. Several caches may share them. Nothing is learned.
 
@@ -130,6 +132,10 @@ class SupportRows(Rebuildable, nn.Module):
         super().__init__()
         self.register_buffer("keys", keys.detach(), persistent=False)
         self.movers, self.speakers = Groups.of(classes, num_classes), Groups.of(labels, num_classes)
+
+    def weights(self, tau: float, shots: int | None = None) -> Tensor:
+        """How typical each row is of its label, (N,): `instance_weights`."""
+        return instance_weights(self.keys, self.speakers.classes, self.speakers.count, tau, shots)
 
 
 class MovedKeys(Rebuildable, nn.Module):

@@ -27,6 +27,7 @@ class Head(Rebuildable, nn.Module):
     """
 
     num_products: int = 0  # width of the result of `products`; 0 if a head offers none
+    support_terms: tuple[str, ...] = ()  # the terms of `evidence` to which each support image adds its own part
     not_exported: str = ""  # why the head cannot be exported, to be read after "<method> " (`simnl.fewshot.export`)
     transduction: nn.Module | None  # (features, logits) of a whole set -> logits; works on any method
 
@@ -102,11 +103,6 @@ class Head(Rebuildable, nn.Module):
         `features` are raw image features, (B, D).
         """
         return {"classifier": self(features)}
-
-    @property
-    def support_terms(self) -> tuple[str, ...]:
-        """The terms of `evidence` to which each support image adds its own part; none by default."""
-        return ()
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
         """What each support image adds to one logit, (B, N). The sum over the images is that of the `support_terms`.
@@ -199,6 +195,7 @@ class SearchableHead(Head):
     MIXING: tuple[str, ...] = ()
     TERMS: Mapping[str, str] = {}  # names for people of the tensors of the stage, e.g. `R` is the positive text
     LINEAR: str | None = None  # the mixing hyper-parameter in which base and slope are linear, if there is one
+    settled: tuple[str, ...] = ()  # hyper-parameters that a search leaves as they are
     search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds the search's chunks
 
     def __init__(self, **hparams: float):

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) or (pair, mixing value) tensor
 EDGE = 1e-5  # a lead counts as decided if it is larger than this share of the largest logit
 MODES = ("full", "coarse-to-fine")
+LOG10 = "LOG10_"  # before the name of a hyper-parameter whose decimal logarithm a grid has
 FIRST_STEPS = 12  # values per stage axis in the first pass of coarse-to-fine
 
 
@@ -47,6 +48,15 @@ class Grid:
 
     axes: Mapping[str, Sequence[float]]
 
+    @classmethod
+    def of(cls, node: Mapping[str, Sequence[float]]) -> Grid:
+        """The grid of a config node, NAME -> [low, high, steps]; of LOG10_NAME, the values are powers of ten."""
+        axes = {}
+        for name, (low, high, steps) in node.items():
+            values, powers = axis(low, high, int(steps)), name.startswith(LOG10)
+            axes[name.removeprefix(LOG10).lower()] = [10.0**value for value in values] if powers else values
+        return cls(axes)
+
     @property
     def size(self) -> int:
         """The number of settings."""
@@ -56,6 +66,10 @@ class Grid:
     def shape(self) -> tuple[int, ...]:
         """The length of each axis."""
         return tuple(len(v) for v in self.axes.values())
+
+    def at(self, values: Mapping[str, float]) -> Grid:
+        """This grid with some axes at one value."""
+        return Grid({**self.axes, **{name: [value] for name, value in values.items()}})
 
 
 def axis(low: float, high: float, steps: int) -> list[float]:
@@ -269,6 +283,7 @@ def search(
         ties: see `choose`.
     """
     features, labels = validation.features, validation.labels
+    grid = grid.at({name: head.hparams[name] for name in head.settled})
     initial = accuracy_over(head, validation, features.device)
     counts = count_grid(head, features, labels, grid, progress, mode)
     tried = int((counts >= 0).sum())  # all of them, unless the search is coarse to fine

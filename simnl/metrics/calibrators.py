@@ -1,7 +1,7 @@
 """Maps from logits to probabilities that are fitted on labelled images other than the test images.
 
-Logits are (N, C) float64, labels (N,) int64. `simnl.runs.calibration` decides on which images a
-calibrator may be fitted.
+Logits are (N, C) float64, labels (N,) int64. Which images a calibrator may be fitted on is not decided here
+(`simnl.runs.calibration`).
 """
 
 from __future__ import annotations
@@ -18,19 +18,17 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LOWEST, HIGHEST = 0.01, 100.0  # the range of temperatures
-NEIGHBOURS = 5  # the number of neighbours in DAC
-SAME_TEXT = 0.05  # a class within this Euclidean distance counts as a trained one
 RIDGE = 1e-9  # share of the given probability that isotonic regression keeps, so that no row is all zero
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """The divisor of logits before the softmax.
+    """What logits are divided by before the softmax.
 
     Attributes:
         value: T.
-        log_error: the standard error of log T over the images of the fit; infinite if they do not determine it.
-        images: the number of images; 0 if T was not fitted and is 1.
+        log_error: standard error of log T over the images it was fitted on; infinite where they say nothing of it.
+        images: the number of images; 0: T is 1 and was not fitted.
     """
 
     value: float = 1.0
@@ -39,7 +37,7 @@ class Temperature:
 
     @property
     def at_bound(self) -> bool:
-        """True if the best T lies outside the range."""
+        """True where the best T lies outside what is looked at."""
         return self.images > 0 and self.value in (LOWEST, HIGHEST)
 
 
@@ -90,32 +88,3 @@ def isotonic(model: IsotonicRegression, probabilities: Floats) -> Floats:
     """The result of `isotonic_raw` with rows that sum to 1."""
     raw = isotonic_raw(model, probabilities)
     return raw / raw.sum(1, keepdims=True)
-
-
-def dac_factors(
-    base_frozen: Floats, base_tuned: Floats, frozen: Floats, tuned: Floats, neighbours: int = NEIGHBOURS
-) -> Floats:
-    """The factor on the logits of an image for each predicted class, (C,). Source: DAC, ICML 2024.
-
-    A class whose text has moved away from those of the trained classes gets a factor below 1. d is the mean of the
-    distances to the nearest texts of trained classes (their sum over k, where there are fewer than k), and the factor
-    exp(d before - d after); 1 for a trained class.
-
-    Args:
-        base_frozen, base_tuned: unit texts of the trained classes, before and after training, (B, D).
-        frozen, tuned: the same texts of the classes to test, (C, D).
-        neighbours: k.
-    """
-    before, _ = _distances(frozen, base_frozen, neighbours)
-    after, nearest = _distances(tuned, base_tuned, neighbours)
-    return np.where(nearest < SAME_TEXT, 1.0, np.exp(before - after))
-
-
-def _distances(texts: Floats, base: Floats, neighbours: int) -> tuple[Floats, Floats]:
-    distances = np.sort(np.linalg.norm(texts[:, None] - base[None], axis=-1), axis=1)
-    return distances[:, :neighbours].sum(1) / neighbours, distances[:, 0]
-
-
-def dac(logits: Floats, factors: Floats) -> Floats:
-    """Logits times the factor of the predicted class, (N, C)."""
-    return logits * factors[logits.argmax(1)][:, None]

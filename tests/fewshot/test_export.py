@@ -27,7 +27,7 @@ from simnl.locations import ROOT
 REFUSED = {"CoCoOp": "prompts of its own", "TDA": "one after the other", "TransCLIP": "all test images at once"}
 EXPORTED = sorted(set(METHODS) - set(REFUSED))
 # In ONNX, whose exporter takes a second or more: a tower of the method's own, and a classifier alone. SimNL behind its
-# tower is in tests/tools/test_export_tool.py. All others are checked as programs of torch.export.
+# tower is in tests/tools/test_export.py. All others are checked as programs of torch.export.
 IN_ONNX = ["CLIPLoRA", "ZeroshotCLIP"]
 PLAIN = ("method", "backbone", "architecture", "fingerprint", "protocol", "dataset", "package_version")
 needs_onnx = pytest.mark.skipif(
@@ -136,7 +136,7 @@ class CacheAlone(Head):
 # ---------------------------------------------------------------------- towers
 
 
-@pytest.mark.parametrize("method", ["ZeroshotCLIP", "ProLIP"])  # in ONNX: tests/tools/test_export_tool.py
+@pytest.mark.parametrize("method", ["ZeroshotCLIP", "ProLIP"])  # in ONNX: tests/tools/test_export.py
 def test_with_its_tower_a_program_takes_pixels(method):
     head, _ = loaded(method)
     encoder = head.encoder(clip=CLIP)

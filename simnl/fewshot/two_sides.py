@@ -1,11 +1,14 @@
-"""Two options of how SimNL combines its positive and its negative side. Both are ours, and off by default.
+"""Heads with a positive and a negative side, and two options of how the sides are combined.
 
-    A = R + alpha P,  B = Q + alpha N        the positive and the negative side (trainers/simnl.py)
+    A = R + alpha P,  B = Q + alpha N        the positive and the negative side: a text classifier and a cache each
+    logits = lambda A + (1 - lambda) B
 
-Routing: the negative side only separates the `count` classes T that A finds most likely for an image. Every other class
-gets the smallest Q and the smallest N of the classes in T, so that the negative side never helps it.
+Both options are ours, and off by default. Routing (ROUTED): the negative side only separates the `count` classes T that
+A finds most likely for an image. Every other class gets the smallest Q and the smallest N of the classes in T, so that
+the negative side never helps it.
 
-Fusion by support: lambda follows from how well each side separates the support images, each left out of both caches:
+Fusion by support (FUSION): lambda follows from how well each side separates the support images, each left out of its
+own side:
 
     m_i   = Z_iy - max_{c != y} Z_ic,       Z = A or B
     phi   = variance over classes of mean m / mean over classes of variance of m         (Fisher's criterion)
@@ -18,15 +21,92 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from simnl.fewshot.adapters import MovedKeys, NegativeText, TextMixture
 from simnl.fewshot.cache import instance_weights
-from simnl.fewshot.search import Grid
+from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.options import Options
+from simnl.fewshot.task import FewShotTask
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SidesOptions(Options):
+    """Constants of heads with two sides. A subclass has those of its method.
+
+    Attributes:
+        tau: temperature of the instance weights.
+        routed: the number of classes of an image that the negative side tells apart; 0: all.
+        fusion: lambda is `fixed` (as given and searched), or follows from the `support` images.
+    """
+
+    tau: float = 1.0
+    routed: int = 0
+    fusion: Literal["fixed", "support"] = "fixed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.routed < 0:
+            raise ValueError(f"{self.NODE}.ROUTED is {self.routed}: a number of classes, or 0 for all of them.")
+
+
+class TwoSidedHead(SearchableHead):
+    """The base of heads whose logits are lambda (R + alpha P) + (1 - lambda) (Q + alpha N).
+
+    A subclass makes the four adapters that are named below, and gives `terms`, `affine`, and a `stage` of the tensors
+    R, P, Q and N, (B, C) each, which it hands through `routed`.
+
+    Args:
+        options: the constants.
+        logit_scale: s.
+        hparams: the initial beta, alpha and lam.
+    """
+
+    MIXING = ("lam",)
+    LINEAR = "lam"
+    TERMS = {"R": "positive text", "P": "positive cache", "Q": "negative text", "N": "negative cache"}
+    support_terms = ("positive cache",)  # the keys of the negative cache are of no single image
+
+    positive_text: TextMixture
+    positive_cache: MovedKeys
+    negative_text: NegativeText
+    negative_cache: MovedKeys
+    options: SidesOptions
+
+    def __init__(self, options: SidesOptions, logit_scale: float, **hparams: float):
+        super().__init__(**hparams)
+        self.options, self.logit_scale = options, logit_scale
+        self.initial_alpha = self.hparams["alpha"]
+
+    def routed(self, stage: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The stage with the option ROUTED applied, at the initial alpha: so T does not move with the search."""
+        return routed(stage, self.options.routed, self.initial_alpha)
+
+    def sides(self, features: Tensor) -> dict[str, Tensor]:
+        """A and B, the caches alone, and the cosines with positive and negative texts."""
+        f, alpha = F.normalize(features, dim=-1), self.hparams["alpha"]
+        stage = self.stage(self.terms(features), beta=self.hparams["beta"])
+        return {
+            "positive": stage["R"] + alpha * stage["P"],
+            "negative": stage["Q"] + alpha * stage["N"],
+            "cache": stage["P"],
+            "negative_cache": stage["N"],
+            "asserted": f @ F.normalize(self.positive_text(), dim=-1).T,
+            "denied": f @ self.negative_text().T,
+        }
+
+    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
+        """The evidence that the base class defines: alpha lambda times what each row adds to P."""
+        h, cache = self.hparams, self.positive_cache
+        rows = cache.row_logits(self.terms(features)["P"], h["beta"])
+        return h["alpha"] * h["lam"] * rows * (cache.rows.speakers.classes == classes[:, None])
 
 
 def routed(stage: Mapping[str, Tensor], count: int, alpha: float) -> Mapping[str, Tensor]:
@@ -116,15 +196,16 @@ def sides_left_out(
 
 
 @torch.no_grad()
-def set_weight_by_support(head, task) -> None:
-    """Set lambda of an untrained head of SimNL by its support images. If that is impossible, leave it and warn."""
-    h, o, keys = head.hparams, head.options, task.cache_keys()
+def set_weight_by_support(head: TwoSidedHead, task: FewShotTask) -> None:
+    """Set lambda of an untrained head by the support images. If that is impossible, leave it and warn."""
+    h, keys, labels = head.hparams, task.cache_keys(), task.support_labels
     text = head.logit_scale * head.positive_text()
     against = head.negative_text.scale * head.negative_text()
     found = None
-    if torch.bincount(task.support_labels, minlength=task.num_classes).max() > 1:
-        sides = sides_left_out(text, against, keys, task.support_labels, tau=o.tau, alpha=h["alpha"], beta=h["beta"])
-        found = weight_by_support(*sides, task.support_labels)
+    if torch.bincount(labels, minlength=task.num_classes).max() > 1:
+        tau = head.options.tau
+        sides = sides_left_out(text, against, keys, labels, tau=tau, alpha=h["alpha"], beta=h["beta"])
+        found = weight_by_support(*sides, labels)
     if found is None:
         log.warning("lambda cannot be computed from these support images, so it stays at %g (LAM).", h["lam"])
         return
@@ -132,6 +213,12 @@ def set_weight_by_support(head, task) -> None:
     h["lam"] = found
 
 
-def at_weight(grid: Grid | None, lam: float) -> Grid | None:
-    """The grid in which lambda has only this value."""
-    return None if grid is None else Grid({**grid.axes, "lam": [lam]})
+Own = TypeVar("Own", bound=TwoSidedHead)
+
+
+def fused(head: Own, task: FewShotTask) -> Own:
+    """The head with the option FUSION applied: where the support images set lambda, no search changes it."""
+    if head.options.fusion == "support":
+        set_weight_by_support(head, task)
+        head.settled = ("lam",)
+    return head

@@ -10,8 +10,8 @@ import torch
 
 from helpers.simnl_head import make_head
 from simnl.fewshot.cache import instance_weights
-from simnl.fewshot.routing import fisher, margins, routed, set_weight_by_support, sides_left_out, weight_by_support
 from simnl.fewshot.search import Grid, count_grid
+from simnl.fewshot.two_sides import fisher, margins, routed, set_weight_by_support, sides_left_out, weight_by_support
 
 CLASSES, WIDTH = 5, 8
 
