@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-LEAST = 1e-12  # what the probability of a true class counts as at least, in the NLL of probabilities
+LEAST = 1e-12  # the least probability of a true class in the NLL of probabilities
 
 
 def checked(rows: ArrayLike, labels: ArrayLike) -> tuple[Floats, Integers]:
     """Rows (N, C) as float64 with labels (N,) as int64.
 
     Raises:
-        ValueError: NaN or infinite numbers, no image, one label too few or many, or a label that is no column.
+        ValueError: numbers are NaN or infinite, there is no image, or labels are too few, too many or not columns.
     """
     rows, labels = np.asarray(rows, np.float64), np.asarray(labels, np.int64)
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or not rows.size:
@@ -52,13 +51,8 @@ def macro_f1(predicted: ArrayLike, labels: ArrayLike) -> float:
     return float((2 * hits[counts > 0] / counts[counts > 0]).mean())
 
 
-def nll(logits: Floats, labels: Integers) -> float:
-    """Mean negative log-likelihood of the true classes, in nats, from logits."""
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
-
-
 def nll_of(probabilities: Floats, labels: Integers) -> float:
-    """The likelihood of `nll` from probabilities, of which those below 1e-12 count as 1e-12."""
+    """Mean negative log-likelihood of the true classes, in nats; probabilities below 1e-12 count as 1e-12."""
     return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], LEAST)).mean())
 
 
