@@ -1,11 +1,11 @@
 """The feature store: no image and no prompt is ever encoded twice.
 
-Rows are raw (not normalised) float32 features, addressed by content: the weights' fingerprint, the towers' precision,
-the number of rows that are encoded at once, the layer (image features may be those before the last projection, or
-have those of patches beside them), the transform, the view's number, and a digest of the image's bytes (or of the
-prompt). So every method, shot count, seed and table shares them, a moved data folder costs one read and no encode, and
-another backbone or transform can never be answered with the wrong features. A row is the same bits whatever was encoded
-with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
+Rows are raw (not normalised) features, float32 or, where asked for, float16. They are addressed by content: the
+weights' fingerprint, the towers' precision, the number of rows that are encoded at once, the layer (image features may
+be those before the last projection, or have those of patches beside them), the transform, the view's number, and a
+digest of the image's bytes (or of the prompt). So every method, shot count, seed and table shares them, a moved data
+folder costs one read and no encode, and another backbone or transform can never be answered with the wrong features. A
+row is the same bits whatever was encoded with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class FeatureStore:
         batch_size: rows that are decoded, and written, at once: rounded up to whole batches of the towers, 0: one such
             batch, on a GPU five. The towers' own batches, and with them the features, do not depend on it.
         progress: show progress bars on long passes.
+        half: image features are rounded to float16 and kept as such, in entries of their own: half the disk.
         exclusive: of several processes that need the same features one encodes and the others wait; False where the
             processes have shared the images out among themselves (`simnl.studies.warming`).
     """
@@ -65,10 +66,11 @@ class FeatureStore:
         batch_size: int = 0,
         progress: bool = True,
         exclusive: bool = True,
+        half: bool = False,
     ):
         self.root = Path(root).expanduser()
         self.clip = clip
-        self.num_workers, self.progress, self._exclusive = num_workers, progress, exclusive
+        self.num_workers, self.progress, self._exclusive, self._half = num_workers, progress, exclusive, half
         batches = max(1, -(-batch_size // clip.batch_rows)) if batch_size else BATCHES[clip.device.type == "cuda"]
         self.batch_size = clip.batch_rows * batches
         self.encoded_images = 0  # views encoded by this object; the tests and the run record read it
@@ -141,7 +143,7 @@ class FeatureStore:
         pending = PendingViews(paths, contents, spec, todo)
 
         def write(keys, features):
-            rows = features.cpu()
+            rows = features.cpu().half() if self._half else features.cpu()
             check_rows(rows, self.clip, "image", [paths[i] for i, _ in keys])
             rows = rows.numpy()
             database.write((contents[i], view, row) for (i, view), row in zip(keys, rows, strict=True))
@@ -263,10 +265,16 @@ class FeatureStore:
             content["length"] = "raw"  # before, CoCa's rows had unit length
         if self._with_patches(kind):
             content["layer"] = "with patches"
+        elif self._is_half(kind):
+            content["stored"] = "fp16"
         return content
 
     def _with_patches(self, kind: str) -> bool:
         return kind == "image" and self.clip.patches > 0
+
+    def _is_half(self, kind: str) -> bool:
+        """Whether rows are kept as float16; those with patches are so from the tower on, and need no entries apart."""
+        return kind == "image" and (self._half or self.clip.patches > 0)
 
     def _path(self, kind: str, content: dict) -> Path:
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
@@ -275,7 +283,7 @@ class FeatureStore:
     def _database(self, kind: str, detail: str) -> FeatureDatabase:
         content = self._content(kind, detail)
         width = self.clip.image_dim if kind == "image" else self.clip.embed_dim
-        return FeatureDatabase(self._path(kind, content), width, content, half=self._with_patches(kind))
+        return FeatureDatabase(self._path(kind, content), width, content, half=self._is_half(kind))
 
     def _bar(self, total: int, what: str, unit: str) -> Bar:
         return progress_bar(what, total, unit, shown=self.progress)

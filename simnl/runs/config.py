@@ -56,6 +56,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
     cfg.MODEL.BACKBONE.PRECISION = "fp32"  # that of the frozen towers: fp32 | bf16 | fp16
+    cfg.MODEL.BACKBONE.STORED = "fp32"  # that in which image features are kept: fp32 | fp16, an approximation
     cfg.MODEL.BACKBONE.TRANSFORM = CN()  # of images, for weights in a file; empty: the architecture's own
     cfg.MODEL.BACKBONE.TRANSFORM.MEAN = []
     cfg.MODEL.BACKBONE.TRANSFORM.STD = []

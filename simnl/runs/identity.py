@@ -28,6 +28,7 @@ from simnl.runs.record import OWN_IMAGES, own_images_name
 # Keys that came when there were runs already, with the value that those runs had without saying so. At this value the
 # key is left out, so that the runs still count as done.
 UNSAID: dict[str, object] = {
+    "MODEL.BACKBONE.STORED": "fp32",
     "DATASET.NOISE_RULE": "bernoulli",
     "DATASET.NOISE_PAIRS": "",
     "DATASET.NOISY_SELECTION": False,
