@@ -17,16 +17,18 @@ with sd the standard deviation of the margins of a side, so that scaling a side 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simnl.fewshot.cache import instance_weights
+from simnl.fewshot.cache import class_sum, instance_weights
 from simnl.fewshot.search import Grid
 
 log = logging.getLogger(__name__)
+
+NUMBERS = 2**24  # of a temporary (image, key) or (image, class) tensor of the fusion: 64 MB
 
 
 def routed(stage: Mapping[str, Tensor], count: int, alpha: float) -> Mapping[str, Tensor]:
@@ -59,7 +61,8 @@ def fisher(values: Tensor, labels: Tensor, num_classes: int) -> float:
 
     values: (N,); labels: (N,) int64. NaN where fewer than two classes have two values, or where values do not vary.
     """
-    groups = [values[labels == label] for label in range(num_classes)]
+    counts = torch.bincount(labels, minlength=num_classes).tolist()
+    groups = values[labels.argsort(stable=True)].split(counts)
     kept = [group for group in groups if len(group) > 1]
     if len(kept) < 2:
         return float("nan")
@@ -68,25 +71,24 @@ def fisher(values: Tensor, labels: Tensor, num_classes: int) -> float:
     return (between / within).item() if within > 0 else float("nan")
 
 
-def weight_by_support(positive: Tensor, negative: Tensor, labels: Tensor) -> float | None:
-    """lambda of the two sides' logits (N, C) of support images, each left out of its own; labels: (N,) int64.
+def weight_by_support(positive: Tensor, negative: Tensor, labels: Tensor, num_classes: int) -> float | None:
+    """lambda of the two sides' margins (N,) of support images, each left out of its own; labels: (N,) int64.
 
     None where the images do not say: one image per class, or margins that do not vary.
     """
-    sides = [margins(side, labels) for side in (positive, negative)]
-    found = [fisher(side, labels, positive.shape[1]) for side in sides]
+    found = [fisher(side, labels, num_classes) for side in (positive, negative)]
     total = sum(found)
     if not total > 0 or not torch.isfinite(torch.tensor(found)).all():
         return None
     share = found[0] / total
-    weights = [part / side.std().item() for part, side in zip((share, 1 - share), sides, strict=True)]
+    weights = [part / side.std().item() for part, side in zip((share, 1 - share), (positive, negative), strict=True)]
     return weights[0] / sum(weights)
 
 
 def sides_left_out(
     text: Tensor, against: Tensor, keys: Tensor, labels: Tensor, *, tau: float, alpha: float, beta: float
-) -> tuple[Tensor, Tensor]:
-    """A and B of the support images before anything is learned, (N, C), each image left out of both caches.
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """A and B of the support images before anything is learned, each image left out of both caches.
 
     The other images of a class stand for the one that is left out: their weights add up to the same.
 
@@ -95,22 +97,33 @@ def sides_left_out(
         against: g s times the negative one, (C, D), in the same units; Q = g s - f.against.
         keys: unit rows, (N, D); labels: (N,) int64, two rows or more of each label that there is.
         tau: of the instance weights. alpha, beta: weight and sharpness of the caches.
+
+    Yields:
+        Which images, and their A and B, (n, C) each: so many that no tensor (n, N) or (n, C) is too large.
     """
-    count, rows = len(text), torch.arange(len(labels), device=keys.device)
-    hot = F.one_hot(labels, count).to(keys.dtype)
-    weights, affinity = instance_weights(keys, labels, count, tau), keys @ keys.T
-    spoken = weights * torch.exp(-beta * (1 - affinity))
-    spoken[rows, rows] = 0.0
-    totals, own = weights @ hot, weights[:, None] * hot
-    left = totals - own
-    stretch = torch.where(left > 0, totals / left.clamp(min=1e-12), torch.zeros_like(left))
-    positive = keys @ text.T + alpha * stretch * (spoken @ hot)
-    sums = keys.sum(0) - hot.T @ keys  # of the images of all other classes, (C, D)
-    moved = keys @ sums.T - (1 - hot)  # f_i . (sum without f_i, where it is in the sum)
-    lengths = (sums.square().sum(1) - (1 - hot) * (2 * keys @ sums.T - 1)).clamp(min=1e-12).sqrt()
-    scale = against.norm(dim=1)
-    negative = scale - keys @ against.T + alpha * totals * torch.exp(-beta * moved / lengths)
-    return positive, negative
+    count = len(text)
+    step = max(1, NUMBERS // max(len(keys), count))
+    blocks = [slice(start, start + step) for start in range(0, len(keys), step)]
+
+    def hot(rows: slice) -> Tensor:
+        return F.one_hot(labels[rows], count).to(keys.dtype)
+
+    weights = instance_weights(keys, labels, count, tau)
+    totals = sum(weights[rows] @ hot(rows) for rows in blocks)
+    sums = keys.sum(0) - sum(hot(rows).T @ keys[rows] for rows in blocks)  # of the images of all other classes, (C, D)
+    square, scale = sums.square().sum(1), against.norm(dim=1)
+    for rows in blocks:
+        f, own = keys[rows], hot(rows)
+        spoken = weights * torch.exp(-beta * (1 - f @ keys.T))
+        spoken[range(len(f)), range(rows.start, rows.start + len(f))] = 0.0
+        left = totals - weights[rows, None] * own
+        stretch = torch.where(left > 0, totals / left.clamp(min=1e-12), torch.zeros_like(left))
+        heard = class_sum(spoken, labels, count, None)
+        products, apart = f @ sums.T, 1 - own
+        lengths = (square - apart * (2 * products - 1)).clamp(min=1e-12).sqrt()
+        moved = products - apart  # f_i . (sum without f_i, where it is in the sum)
+        negative = scale - f @ against.T + alpha * totals * torch.exp(-beta * moved / lengths)
+        yield rows, f @ text.T + alpha * stretch * heard, negative
 
 
 @torch.no_grad()
@@ -119,10 +132,11 @@ def set_weight_by_support(head, task) -> None:
     h, o, keys = head.hparams, head.options, task.cache_keys()
     text = head.logit_scale * head.positive_text()
     against = head.negative_text.scale * head.negative_text()
-    found = None
-    if torch.bincount(task.support_labels, minlength=task.num_classes).max() > 1:
-        sides = sides_left_out(text, against, keys, task.support_labels, tau=o.tau, alpha=h["alpha"], beta=h["beta"])
-        found = weight_by_support(*sides, task.support_labels)
+    found, labels = None, task.support_labels
+    if torch.bincount(labels, minlength=task.num_classes).max() > 1:
+        blocks = sides_left_out(text, against, keys, labels, tau=o.tau, alpha=h["alpha"], beta=h["beta"])
+        each = [(margins(a, labels[rows]), margins(b, labels[rows])) for rows, a, b in blocks]
+        found = weight_by_support(*map(torch.cat, zip(*each, strict=True)), labels, task.num_classes)
     if found is None:
         log.warning("The support images do not say how to weigh the two sides: lambda stays at %g (LAM).", h["lam"])
         return
