@@ -13,8 +13,8 @@ from benchmarks.memory import evaluation_of
 from benchmarks.search import search_of
 from benchmarks.synthetic import make_head, make_problem
 from benchmarks.training import step_of
-from simnl.fewshot.routing import set_weight_by_support
 from simnl.fewshot.search import Grid, axis
+from simnl.fewshot.two_sides import set_weight_by_support
 
 TITLE = "SimNL with many classes, width 64"
 WIDTH = 64

@@ -51,12 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", nargs="+", default=[], help=f"show only these, e.g. {example}")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
-    parser.add_argument("--no-title", action="store_true", help="no title above the figure, as a paper wants it")
-    parser.add_argument("--published", action="store_true", help="fewshot: published curves too, dotted")
-    parser.add_argument("--all", action="store_true", help=f"all curves; else the best {CURVES} where there are more")
-    parser.add_argument("--projection", choices=("pca", "tsne"), default="tsne", help="of features (default: tsne)")
-    parser.add_argument("--score", default="", help="roc, scores, tradeoff: e.g. energy")
-    parser.add_argument("--classes", type=argument(), default=0, help="confusion, features: at most this many classes")
+    parser.add_argument("--no-title", action="store_true", help="draw no title, for a figure in a paper")
+    parser.add_argument("--published", action="store_true", help="for fewshot: also draw published curves, dotted")
+    parser.add_argument("--all", action="store_true", help=f"draw all curves, not only the best {CURVES}")
+    parser.add_argument(
+        "--projection", choices=("pca", "tsne"), default="tsne", help="for features: the map (default: tsne)"
+    )
+    parser.add_argument("--score", default="", help="for roc, scores, tradeoff: the score, e.g. energy")
+    parser.add_argument("--classes", type=argument(), default=0, help="for confusion, features: the most classes")
     return parser
 
 

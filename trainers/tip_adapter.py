@@ -1,4 +1,4 @@
-"""Tip-Adapter and Tip-Adapter-F: a cache of support features beside the zero-shot classifier.
+"""Tip-Adapter and Tip-Adapter-F: a cache of support features, added to the zero-shot classifier.
 
     logits = s f W^T + alpha sum_n exp(-beta (1 - f.k_n)) onehot(y_n)
 
@@ -40,7 +40,7 @@ class TipAdapterHead(CacheHead):
     """Text classifier plus cache.
 
     Args:
-        negative: what speaks against a class; None: the plain method.
+        negative: the negative branch; None for the plain method.
         inputs: the arguments of `CacheHead`, with learn_keys for Tip-Adapter-F, beta and alpha.
     """
 
@@ -53,7 +53,7 @@ class TipAdapterHead(CacheHead):
         return with_negative(super().parameter_groups(), self.negative)
 
     def terms(self, features: Tensor) -> Terms:
-        """Text logits (B, C) and affinities f.k (B, N); the same of the negative branch, if there is one."""
+        """Text logits (B, C) and affinities f.k (B, N), and the terms of the negative branch, if there is one."""
         f = F.normalize(features, dim=-1)
         terms: dict[str, Any] = {"text": self.logit_scale * f @ self.text.T, "affinity": f @ self.cache_keys.T}
         if self.negative is not None:
@@ -71,7 +71,7 @@ class TipAdapterHead(CacheHead):
         return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
 
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
-        """Cache logits (B, C) at a sharpness beta, beside the text logits; the same of the negative branch."""
+        """Cache logits (B, C) at a sharpness beta, the text logits, and those of the negative branch."""
         stage = {name: terms[name] for name in ("text", "negative text") if name in terms}
         stage["cache"] = self.class_sum(self.weights(terms["affinity"], beta))
         if self.negative is not None and self.negative.cache is not None:
@@ -79,7 +79,7 @@ class TipAdapterHead(CacheHead):
         return stage
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """logits = text + alpha cache, each with what the negative branch adds to it."""
+        """logits = text + alpha cache; the negative branch adds to both terms."""
         base, slope = stage["text"], stage["cache"]
         if "negative text" in stage:
             base = base + stage["negative text"]
@@ -88,7 +88,7 @@ class TipAdapterHead(CacheHead):
         return base, slope
 
     def deployed(self) -> TipAdapterHead:
-        """Learned keys, and the negative branch, as constants."""
+        """The head with learned keys and the negative branch as constants."""
         if not list(self.parameters()):
             return self
         return TipAdapterHead(
@@ -122,7 +122,7 @@ class TipAdapter(VLTrainer):
         return CN({"BETA": 1.0, "ALPHA": 1.17, "GRID": grid})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TipAdapterHead:
-        """Hand the head its tensors and numbers."""
+        """Give the head its tensors and numbers."""
         return TipAdapterHead(
             **task.cache_inputs("template"),
             learn_keys=self.learn_keys,
@@ -154,5 +154,5 @@ class TipAdapterF(TipAdapter):
 
     @classmethod
     def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """Negative templates too where NEGATIVE is on."""
+        """The prompt sets, with the negative templates if NEGATIVE is on."""
         return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)

@@ -9,14 +9,14 @@ from simnl.fewshot.head import SearchableHead
 
 
 class CacheHead(SearchableHead):
-    """The base of heads that have a text classifier beside a cache of support images.
+    """The base of heads that have a text classifier and a cache of support images.
 
     Args:
         text: unit text classifier, (C, D).
-        cache_keys: unit rows, (N, D) or of another width.
+        cache_keys: unit rows, (N, D), or of another width.
         labels: (N,) int64, any order.
         logit_scale: s.
-        learn_keys: True where the keys are a parameter.
+        learn_keys: True if the keys are a parameter.
         hparams: the initial hyper-parameters.
     """
 
@@ -50,14 +50,14 @@ class CacheHead(SearchableHead):
 
     @property
     def support_terms(self) -> tuple[str, ...]:
-        """The cache, of a head that says what its rows weigh."""
+        """The term of the cache, for a head that defines `row_weights`."""
         return () if type(self).row_weights is CacheHead.row_weights else ("cache",)
 
     def row_weights(self, features: Tensor) -> Tensor:
-        """What each row of the cache weighs for its label before alpha, (B, N), at the hyper-parameters in use."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what the rows of its cache weigh.")
+        """The weight of each row of the cache for its label, before alpha, (B, N), at the hyper-parameters in use."""
+        raise NotImplementedError(f"{type(self).__name__} does not define the weights of the rows of its cache.")
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """The evidence that the base class defines: alpha times the weights of the rows whose label is the class."""
+        """What each support image adds to one logit: alpha times the weights of the rows whose label is the class."""
         weights = self.hparams["alpha"] * self.row_weights(features)
         return weights * (self.labels == classes[:, None])

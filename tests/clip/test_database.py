@@ -63,6 +63,6 @@ def test_features_in_half_precision_have_entries_of_their_own(tmp_path, vit, ima
 def test_what_half_precision_cannot_hold_is_told(tmp_path, vit, image_files, monkeypatch):
     encode = FrozenCLIP.encode_image
     monkeypatch.setattr(FrozenCLIP, "encode_image", lambda self, pixels: 1e6 * encode(self, pixels))
-    with pytest.raises(NotFinite, match=r"as which they would be stored: choose fp32 \(MODEL\.BACKBONE\.STORED\)"):
+    with pytest.raises(NotFinite, match=r"which they are stored in\. Choose fp32 \(MODEL\.BACKBONE\.STORED\)"):
         store_at(tmp_path, vit, half=True).images(image_files, plain(vit))
     assert store_at(tmp_path, vit).images(image_files, plain(vit)).isfinite().all()

@@ -9,14 +9,14 @@ import torch
 
 from benchmarks.step_memory import Alive
 from benchmarks.synthetic import make_head, make_problem
-from simnl.fewshot.routing import set_weight_by_support
 from simnl.fewshot.search import Grid, count_grid
 from simnl.fewshot.selection import predict
+from simnl.fewshot.two_sides import set_weight_by_support
 
 CLASSES, SHOTS, WIDTH, IMAGES = 60, 4, 16, 400
 GRID = Grid({"beta": [0.5, 2.0], "alpha": [0.0, 1.0, 3.0], "lam": [0.6, 0.8]})
 MOST = 2**14  # numbers of a temporary tensor; images times keys are 96,000, keys times keys 57,600
-LIMITS = ("simnl.fewshot.head.SCORED_NUMBERS", "simnl.fewshot.routing.NUMBERS", "simnl.fewshot.search.CHUNK_ELEMENTS")
+LIMITS = ("simnl.fewshot.head.SCORED_NUMBERS", "simnl.fewshot.two_sides.NUMBERS", "simnl.fewshot.search.CHUNK_ELEMENTS")
 
 
 def results() -> tuple[dict[str, torch.Tensor], dict[str, int]]:

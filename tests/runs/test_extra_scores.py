@@ -92,7 +92,7 @@ def test_without_words_the_table_says_why(one, monkeypatch, tmp_path):
 def test_names_and_methods_that_have_no_such_score(one, place):
     trainer = reload_trainer(one)
     with pytest.raises(
-        ValueError, match="SCORES: there is no score 'glmcm'. Choose from gl_mcm, neglabel, csp, adaneg"
+        ValueError, match="SCORES names the unknown score 'glmcm'. Choose from gl_mcm, neglabel, csp, adaneg"
     ):
         prepare(trainer, ["glmcm"])
     trainer.image_encoder_frozen = False
@@ -100,7 +100,7 @@ def test_names_and_methods_that_have_no_such_score(one, place):
         "gl_mcm": "the method changes the image tower, and patches are those of the frozen one"
     }
     (place / "few.txt").write_text("otter\n")
-    assert "of 1 words none is left" in prepare(trainer, ["csp"], str(place / "few.txt")).missing["csp"]
+    assert "1 words are too few" in prepare(trainer, ["csp"], str(place / "few.txt")).missing["csp"]
 
 
 def test_thresholds_without_training_are_of_support_images_left_out(one):

@@ -324,7 +324,7 @@ def test_more_depth_than_a_tower_has_is_refused(method, option):
 
 
 def test_a_residual_network_has_no_tokens():
-    with pytest.raises(ValueError, match="no plain vision transformer"):
+    with pytest.raises(ValueError, match="not a plain vision transformer"):
         ImageTower(load_clip("tiny-clip", "bundled"))
 
 

@@ -70,7 +70,7 @@ def find_records(paths: Iterable[str | Path]) -> list[dict]:
 
 def _below(folder: Path) -> list[Path]:
     """The files of records below a folder, in the order of their paths; links to folders are not followed."""
-    found = (os.path.join(where, FILE) for where, _, names in os.walk(folder) if FILE in names)
+    found = (os.path.join(where, FILE) for where, folders, names in os.walk(folder) if FILE in (*folders, *names))
     return [Path(path) for path in sorted(found)]
 
 

@@ -10,8 +10,8 @@ import torch
 
 from helpers.simnl_head import make_head
 from simnl.fewshot.cache import instance_weights
-from simnl.fewshot.routing import fisher, margins, routed, set_weight_by_support, sides_left_out, weight_by_support
 from simnl.fewshot.search import Grid, count_grid
+from simnl.fewshot.two_sides import fisher, margins, routed, set_weight_by_support, sides_left_out, weight_by_support
 
 CLASSES, WIDTH = 5, 8
 
@@ -109,7 +109,7 @@ def test_scaling_a_side_changes_no_prediction():
 
 @pytest.mark.parametrize("most", [2**24, 14])  # all images at once, and two
 def test_each_image_is_left_out_of_its_own_evidence(most, monkeypatch):
-    monkeypatch.setattr("simnl.fewshot.routing.NUMBERS", most)
+    monkeypatch.setattr("simnl.fewshot.two_sides.NUMBERS", most)
     labels = torch.tensor([0, 0, 0, 1, 1, 2, 2])
     keys, text, against = unit(random(7, WIDTH)), 9 * unit(random(3, WIDTH, seed=1)), 2 * unit(random(3, WIDTH, seed=2))
     tau, alpha, beta = 0.5, 1.3, 2.0
@@ -136,7 +136,7 @@ def test_one_image_per_class_leaves_lambda_as_it_is(caplog):
     with caplog.at_level(logging.WARNING):
         set_weight_by_support(head, task)
     assert head.hparams["lam"] == 0.75
-    assert "lambda stays at 0.75" in caplog.text
+    assert "so it stays at 0.75" in caplog.text
     more = make_head(3, 4, WIDTH)
     labels = torch.arange(3).repeat_interleave(4)
     task = SimpleNamespace(cache_keys=lambda: unit(random(12, WIDTH)), support_labels=labels, num_classes=3)
