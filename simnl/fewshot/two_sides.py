@@ -153,9 +153,9 @@ def fisher(values: Tensor, labels: Tensor, num_classes: int) -> float:
 
 
 def weight_by_support(positive: Tensor, negative: Tensor, labels: Tensor, num_classes: int) -> float | None:
-    """lambda of the two sides' margins (N,) of support images, each left out of its own; labels: (N,) int64.
+    """lambda from the margins (N,) of the two sides on support images, each left out of the caches; labels: (N,) int64.
 
-    None where the images do not say: one image per class, or margins that do not vary.
+    None if lambda cannot be computed: with one image per class, or if margins do not vary.
     """
     found = [fisher(side, labels, num_classes) for side in (positive, negative)]
     total = sum(found)
@@ -171,16 +171,16 @@ def sides_left_out(
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """A and B of the support images before anything is learned, each image left out of both caches.
 
-    The other images of a class stand for the one that is left out: their weights add up to the same.
+    The weights of the other images of the class are scaled so that their sum stays the same.
 
     Args:
         text: s times the positive text classifier, (C, D).
-        against: g s times the negative one, (C, D), in the same units; Q = g s - f.against.
-        keys: unit rows, (N, D); labels: (N,) int64, two rows or more of each label that there is.
-        tau: of the instance weights. alpha, beta: weight and sharpness of the caches.
+        against: g s times the negative text classifier, (C, D); Q = g s - f.against.
+        keys: unit rows, (N, D); labels: (N,) int64; each label has two rows or more.
+        tau: the temperature of the instance weights. alpha, beta: the weight and the sharpness of the caches.
 
     Yields:
-        Which images, and their A and B, (n, C) each: so many that no tensor (n, N) or (n, C) is too large.
+        A slice of the images, with their A and B, (n, C) each. n follows from NUMBERS, so memory is bounded.
     """
     count = len(text)
     step = max(1, NUMBERS // max(len(keys), count))
@@ -191,7 +191,9 @@ def sides_left_out(
 
     weights = instance_weights(keys, labels, count, tau)
     totals = sum(weights[rows] @ hot(rows) for rows in blocks)
-    sums = keys.sum(0) - sum(hot(rows).T @ keys[rows] for rows in blocks)  # of the images of all other classes, (C, D)
+    sums = keys.sum(0) - sum(
+        hot(rows).T @ keys[rows] for rows in blocks
+    )  # of all other classes, (C, D)
     square, scale = sums.square().sum(1), against.norm(dim=1)
     for rows in blocks:
         f, own = keys[rows], hot(rows)
@@ -202,7 +204,7 @@ def sides_left_out(
         heard = class_sum(spoken, labels, count, None)
         products, apart = f @ sums.T, 1 - own
         lengths = (square - apart * (2 * products - 1)).clamp(min=1e-12).sqrt()
-        moved = products - apart  # f_i . (sum without f_i, where it is in the sum)
+        moved = products - apart  # f_i . sum; f_i itself is left out of the sum
         negative = scale - f @ against.T + alpha * totals * torch.exp(-beta * moved / lengths)
         yield rows, f @ text.T + alpha * stretch * heard, negative
 
