@@ -25,7 +25,7 @@ VISION = {
 }
 
 
-LONG = ("tests/e2e/", "tests/trainers/test_on_a_gpu.py", "tests/clip/test_any_vlm.py", "tests/demo/test_browser.py")
+LONG = ("tests/e2e/", "tests/trainers/test_on_a_gpu.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -88,9 +88,9 @@ def verify(path: Path, rerun: int, seed: int) -> str:
     configure_logging(quiet=True)
     chosen, different = sample(found, rerun, seed), 0
     with bar("Carrying out runs again", len(chosen), "run") as progress:
-        for one in repeat(found, chosen):
-            lines.append(f"{one.name}: {'; '.join(one.differences) or 'the same figures, to the digit'}")
-            different += bool(one.differences)
+        for name, differences in repeat(found, chosen):
+            lines.append(f"{name}: {'; '.join(differences) or 'the same figures, to the digit'}")
+            different += bool(differences)
             progress.update()
     if different:
         shown = "\n".join(f"  {line}" for line in lines[1:])

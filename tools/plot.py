@@ -34,7 +34,7 @@ from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.numbers import argument
 from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
-from simnl.results.plots.style import CURVES, Wanted, without_title
+from simnl.results.plots.style import CURVES, USUAL, Wanted, without_title
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import find_records
 
@@ -91,9 +91,8 @@ def main() -> int:
         options = {"classes": args.classes, "projection": args.projection, "score": args.score}
         figures = RUN_KINDS[args.kind](records, **options)
     else:
-        wanted = Wanted(0 if args.all or args.methods else CURVES, args.published)
-        more = {"score": args.score} if args.score and args.kind == "tradeoff" else {}
-        figures = RECORD_KINDS[args.kind](records, args.ci, wanted, **more)
+        wanted = Wanted(0 if args.all or args.methods else CURVES, args.published, args.score or USUAL.score)
+        figures = RECORD_KINDS[args.kind](records, args.ci, wanted)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
         if args.no_title:

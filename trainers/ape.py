@@ -146,7 +146,7 @@ class APEHead(CacheHead):
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """exp(-beta (1 - f'.k')) (B, N), and the text logits."""
-        return {"text": terms["text"], "weights": torch.exp(-beta * (1 - terms["affinity"]))}
+        return {"text": terms["text"], "weights": self.weights(terms["affinity"], beta)}
 
     def weighed(self, weights: Tensor, gamma: float) -> Tensor:
         """Rows (B, N) weighed by exp(gamma KL)."""
@@ -215,15 +215,11 @@ class APETHead(CacheHead):
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
         """Cache logits (B, C) at a sharpness beta, and the text logits."""
-        return {"text": terms["text"], "cache": self.class_sum(self.weighed(terms["affinity"], beta))}
+        return {"text": terms["text"], "cache": self.class_sum(self.weights(terms["affinity"], beta))}
 
-    def weighed(self, affinity: Tensor, beta: float) -> Tensor:
+    def weights(self, affinity: Tensor, beta: float) -> Tensor:
         """o_n exp(-beta (1 - a)) of affinities a, (B, N)."""
-        return self.value_weights * torch.exp(-beta * (1 - affinity))
-
-    def row_weights(self, features: Tensor) -> Tensor:
-        """See the base class."""
-        return self.weighed(self.terms(features)["affinity"], self.hparams["beta"])
+        return self.value_weights * super().weights(affinity, beta)
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """logits = text + alpha cache."""

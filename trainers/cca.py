@@ -40,7 +40,8 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache_head import CacheHead
 from simnl.fewshot.head import Terms
-from simnl.fewshot.search import Grid, axis, choose, count_grid
+from simnl.fewshot.search import Grid, choose, count_grid
+from simnl.fewshot.selection import may_search
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 from simnl.fewshot.unmixing import unmixing, whitening
@@ -102,13 +103,6 @@ class CCAHead(CacheHead):
         """The logits of the cache at a sharpness beta, and the other terms."""
         others = {name: terms[name] for name in ("text", "keys", "classes")}
         return {**others, "cache": self.class_sum(self.weights(terms["affinity"], beta))}
-
-    def weights(self, affinity: Tensor, beta: float) -> Tensor:
-        """exp(-beta (1 - d)), (B, N)."""
-        return torch.exp(-beta * (1 - affinity))
-
-    def row_weights(self, features: Tensor) -> Tensor:
-        return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
 
     def affine(self, stage: Mapping[str, Tensor], *, gamma: float, eta: float) -> tuple[Tensor, Tensor]:
         return stage["text"] + gamma * stage["keys"] + eta * stage["classes"], stage["cache"]
@@ -213,9 +207,8 @@ class CCA(VLTrainer):
 
     def head_inputs(self, task: FewShotTask, cfg: CN) -> dict[str, Any]:
         """The arguments of both heads."""
-        rows = F.normalize(task.support_features.flatten(0, 1), dim=-1)
-        unmix = self.unmixing(rows.to(task.device))
-        return {**task.cache_inputs("template"), "unmix": unmix, **CCAHead.hparams_of(cfg)}
+        rows, _ = task.view_rows()
+        return {**task.cache_inputs("template"), "unmix": self.unmixing(rows), **CCAHead.hparams_of(cfg)}
 
     def unmixing(self, rows: Tensor) -> Tensor:
         return whitening(rows)
@@ -229,9 +222,9 @@ class CCA(VLTrainer):
     def fit(self) -> None:
         """Search beta and alpha, then gamma and eta."""
         cfg, head, rule = self.node, self.head, self.cfg.SEARCH
-        if not (self.num_val and rule.ENABLED):
+        if not may_search(self):
             return
-        sharpness = Grid({name.lower(): axis(low, high, int(n)) for name, (low, high, n) in cfg.GRID.items()})
+        sharpness = Grid.of(cfg.GRID)
         mixing = Grid({name: around(head.hparams[name], cfg.MIXING_SPREAD, cfg.MIXING_STEPS) for name in head.MIXING})
         count = functools.partial(count_grid, head, self.validation.features, self.validation.labels)
         chosen, counts = search_in_turn(

@@ -26,6 +26,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import ClassifierHead, Head
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -46,8 +47,7 @@ def class_multipliers(features: Tensor, labels: Tensor, base: Tensor, logit_scal
     Returns:
         (C,); 1 for a label without rows.
     """
-    if rule not in MULTIPLIERS:
-        raise ValueError(f"TRAINER.CLAP.MULTIPLIERS is '{rule}'. Choose one of {', '.join(MULTIPLIERS)}.")
+    check_choice("TRAINER.CLAP.MULTIPLIERS", rule, MULTIPLIERS)
     ones = base.new_ones(len(base))
     if rule == "balanced":
         return ones

@@ -24,14 +24,14 @@ from __future__ import annotations
 
 import logging
 
-from torch import Tensor, nn
+from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts
 from simnl.fewshot.capabilities import is_on_new_classes
 from simnl.fewshot.head import ClassifierHead
-from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.negative import CarriesNegative, NegativeBranch, NegativeOptions, OffersNegative
 from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -39,7 +39,7 @@ from simnl.fewshot.trainer import VLTrainer
 log = logging.getLogger(__name__)
 
 
-class CoOpHead(PromptHead):
+class CoOpHead(CarriesNegative, PromptHead):
     """Cosine with the text features of learned prompts, beside the negative branch if there is one.
 
     Args:
@@ -58,15 +58,10 @@ class CoOpHead(PromptHead):
         super().__init__(prompts, context, logit_scale, chunk)
         self.negative = negative
 
-    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """The negative branch has a learning rate of its own."""
-        return with_negative(super().parameter_groups(), self.negative)
-
     def deployed(self) -> ClassifierHead:
         """Deploy as the base class does, with the negative branch."""
         plain = super().deployed()
-        negative = None if self.negative is None else self.negative.deployed()
-        return ClassifierHead(plain.classifier, self.logit_scale, negative=negative)
+        return ClassifierHead(plain.classifier, self.logit_scale, negative=self.deployed_negative())
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
@@ -75,7 +70,7 @@ class CoOpHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class CoOp(LearnsPrompts, VLTrainer):
+class CoOp(OffersNegative, LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -94,11 +89,6 @@ class CoOp(LearnsPrompts, VLTrainer):
         node = CN({"N_CTX": 16, "CTX_INIT": "", "CSC": False, "POSITION": "end", "CHUNK": 256})
         node.NEGATIVE = CN(NegativeOptions.defaults())
         return node
-
-    @classmethod
-    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """The negative templates, if NEGATIVE is on."""
-        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)
 
     def check_cfg(self, cfg: CN) -> None:
         """Check as the base class does, and refuse contexts of single classes for new classes."""

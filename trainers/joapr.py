@@ -177,8 +177,7 @@ class JoAPR(LearnsPrompts, VLTrainer):
 
     def build_train_loader(self, task: FewShotTask) -> RefiningLoader:
         """A loader of two views."""
-        whole = self.inputs.train_loader(self.support)
-        loader = RefiningLoader(whole.features, whole.labels, whole.batch_size, whole.seed, whole.drop_last)
+        loader = self.inputs.support_loader(self.support, RefiningLoader)
         loader.mixup = self.node.MIXUP
         return loader
 
@@ -190,11 +189,7 @@ class JoAPR(LearnsPrompts, VLTrainer):
         """
         if cfg.MIXUP <= 0:
             raise ValueError(f"TRAINER.JOAPR.MIXUP is {cfg.MIXUP}, but it must be above 0 (authors: 0.001).")
-        return JoAPRHead(
-            alpha1=cfg.ALPHA1,
-            alpha2=cfg.ALPHA2,
-            **self.prompt_inputs(task, cfg),
-        )
+        return JoAPRHead(alpha1=cfg.ALPHA1, alpha2=cfg.ALPHA2, **self.prompt_inputs(task, cfg))
 
     @property
     def state_file(self) -> Path:

@@ -72,8 +72,4 @@ class KgCoOp(LearnsPrompts, VLTrainer):
         return CN({"N_CTX": 4, "CTX_INIT": "a photo of a", "WEIGHT": 8.0, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> KgCoOpHead:
-        return KgCoOpHead(
-            anchors=task.text_features("template"),
-            weight=cfg.WEIGHT,
-            **self.prompt_inputs(task, cfg),
-        )
+        return KgCoOpHead(anchors=task.text_features("template"), weight=cfg.WEIGHT, **self.prompt_inputs(task, cfg))

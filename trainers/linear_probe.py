@@ -29,6 +29,8 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import Head
+from simnl.fewshot.options import check_choice
+from simnl.fewshot.selection import may_search
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -123,8 +125,7 @@ class LinearProbe(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LinearProbeHead:
         """A probe of zeros, which `fit` fills."""
-        if cfg.RULE not in RULES:
-            raise ValueError(f"TRAINER.LINEARPROBE.RULE is '{cfg.RULE}'. Choose one of {', '.join(RULES)}.")
+        check_choice("TRAINER.LINEARPROBE.RULE", cfg.RULE, RULES)
         if cfg.C <= 0 or min(cfg.COARSE, default=1) <= 0:
             raise ValueError("TRAINER.LINEARPROBE.C and COARSE must be above 0, because C is the inverse of a penalty.")
         return LinearProbeHead(task.num_classes, task.support_features.shape[-1])
@@ -143,7 +144,7 @@ class LinearProbe(VLTrainer):
                 tried[c] = self.validation_accuracy(), state
             return tried[c][0]
 
-        if not (self.num_val and self.cfg.SEARCH.ENABLED):
+        if not may_search(self):
             c = self.settled.get("c", node.C)
             self.head.fit(rows, labels, c, node.MAX_ITER)
             self.head.hparams = {"c": c}

@@ -37,6 +37,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache import class_sum
 from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -50,8 +51,7 @@ def initial_bias(rule: str, num_classes: int, width: int, seed: int) -> Tensor:
     Raises:
         ValueError: the rule is unknown.
     """
-    if rule not in INIT_BIASES:
-        raise ValueError(f"TRAINER.LPPLUSPLUS.INIT_BIAS is '{rule}'. Choose one of {', '.join(INIT_BIASES)}.")
+    check_choice("TRAINER.LPPLUSPLUS.INIT_BIAS", rule, INIT_BIASES)
     if rule == "zeros":
         return torch.zeros(num_classes)
     return (2 * torch.rand(num_classes, generator=seeded_generator(seed, "bias")) - 1) / width**0.5
@@ -154,11 +154,7 @@ class LPPlusPlus(VLTrainer):
     def build_optim(self, groups: list[dict]) -> BlockDescent:
         """An optimiser with momentum for w and bias, and a period for alpha."""
         cfg = self.node
-        if cfg.ALPHA_GRADIENT not in ALPHA_GRADIENTS:
-            raise ValueError(
-                f"TRAINER.LPPLUSPLUS.ALPHA_GRADIENT is '{cfg.ALPHA_GRADIENT}'. "
-                f"Choose one of {', '.join(ALPHA_GRADIENTS)}."
-            )
+        check_choice("TRAINER.LPPLUSPLUS.ALPHA_GRADIENT", cfg.ALPHA_GRADIENT, ALPHA_GRADIENTS)
         if cfg.ALPHA_PERIOD < 1:
             raise ValueError(f"TRAINER.LPPLUSPLUS.ALPHA_PERIOD is {cfg.ALPHA_PERIOD}, but it must be 1 or more.")
         probe, alpha = groups

@@ -32,15 +32,14 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
-from simnl.fewshot.schedule import two_cosines
 from simnl.fewshot.task import FewShotTask
-from simnl.fewshot.trainer import VLTrainer
+from simnl.fewshot.two_stages import LearnsInTwoStages
 
 LOSSES = ("MSP", "OE")
 NOISE = 1e-5  # size of the initial differences of the negative contexts
@@ -123,7 +122,7 @@ class NegPromptHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class NegPrompt(LearnsPrompts, VLTrainer):
+class NegPrompt(LearnsPrompts, LearnsInTwoStages):
     """The method as a trainer.
 
     Table row:
@@ -146,19 +145,11 @@ class NegPrompt(LearnsPrompts, VLTrainer):
         """Check as the base class does, and also the values of the method's own keys."""
         super().check_cfg(cfg)
         node = cfg.TRAINER.NEGPROMPT
-        if node.LOSS not in LOSSES:
-            raise ValueError(f"TRAINER.NEGPROMPT.LOSS is '{node.LOSS}'. Choose one of {', '.join(LOSSES)}.")
-        if not 0 <= node.STAGE1 <= 1:
-            raise ValueError(f"TRAINER.NEGPROMPT.STAGE1 is {node.STAGE1}, but it is a share of the epochs from 0 to 1.")
+        check_choice("TRAINER.NEGPROMPT.LOSS", node.LOSS, LOSSES)
         if node.NEGATIVES < 1:
             raise ValueError(
                 f"TRAINER.NEGPROMPT.NEGATIVES is {node.NEGATIVES}, but at least one negative prompt is needed."
             )
-
-    @property
-    def first_epochs(self) -> int:
-        """The number of epochs of stage 1."""
-        return int(self.node.STAGE1 * self.cfg.OPTIM.MAX_EPOCH)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> NegPromptHead:
         """Make negative contexts that equal the positive one up to noise."""
@@ -173,15 +164,3 @@ class NegPrompt(LearnsPrompts, VLTrainer):
             spread=cfg.SPREAD,
             **inputs,
         )
-
-    def build_schedule(self, optim: torch.optim.Optimizer) -> LambdaLR:
-        """A cosine in each stage, which counts epochs or batches as OPTIM.STEP says."""
-        unit = len(self.train_loader_x) if self.cfg.OPTIM.STEP == "batch" else 1
-        first = self.first_epochs
-        lengths = (first * unit, (self.cfg.OPTIM.MAX_EPOCH - first) * unit)
-        return LambdaLR(optim, two_cosines(*lengths, self.node.MIN_LR / self.cfg.OPTIM.LR))
-
-    def before_epoch(self) -> None:
-        """Begin stage 2 at its first epoch."""
-        super().before_epoch()
-        self.head.second_stage = self.epoch >= self.first_epochs

@@ -152,15 +152,11 @@ class NLPrompt(LearnsPrompts, VLTrainer):
 
     def build_train_loader(self, task: FewShotTask) -> DividedLoader:
         """A loader of two parts."""
-        whole = self.inputs.train_loader(self.support)
-        return DividedLoader(whole.features, whole.labels, whole.batch_size, whole.seed, whole.drop_last)
+        return self.inputs.support_loader(self.support, DividedLoader)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> NLPromptHead:
         """Prompts of the class names around the initial context."""
-        return NLPromptHead(
-            q=cfg.GCE_Q,
-            **self.prompt_inputs(task, cfg),
-        )
+        return NLPromptHead(q=cfg.GCE_Q, **self.prompt_inputs(task, cfg))
 
     @torch.no_grad()
     def before_epoch(self) -> None:

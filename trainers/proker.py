@@ -47,6 +47,7 @@ class ProKeRHead(CacheHead):
     targets: Tensor
     STAGE = ("beta", "lam")
     TERMS = {"zeroshot": "smoothed zero-shot", "labels": "smoothed labels"}
+    support_terms = tuple(TERMS.values())
 
     def __init__(self, **inputs):
         super().__init__(**inputs)
@@ -83,11 +84,6 @@ class ProKeRHead(CacheHead):
         smoothed = (self.kernel(terms["affinity"], beta) @ self.coefficients(beta, lam)).to(terms["text"].dtype)
         zeroshot, labels = smoothed.chunk(2, dim=1)
         return {"text": terms["text"], "zeroshot": zeroshot, "labels": labels}
-
-    @property
-    def support_terms(self) -> tuple[str, ...]:
-        """The terms that are smoothed over the support images."""
-        return tuple(self.TERMS.values())
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
         """What each support image adds to one logit: k(x, x_n) times row n of the coefficients of the class."""

@@ -42,7 +42,7 @@ from simnl.fewshot.loaders import LabelledFeatures, Whole, seeded_generator
 from simnl.fewshot.options import Options
 from simnl.fewshot.ridge import ridge_coefficients
 from simnl.fewshot.search import random_settings
-from simnl.fewshot.selection import percent_right, predict
+from simnl.fewshot.selection import may_search, percent_right, predict
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -200,8 +200,8 @@ class ReHARK(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ReHARKHead:
         """Give the head its tensors and numbers."""
-        options, keys, views = ReHARKOptions.of(cfg), task.cache_keys(), task.support_features.to(task.device)
-        every = options.rows == "views"
+        options, keys = ReHARKOptions.of(cfg), task.cache_keys()
+        rows, labels = task.view_rows() if options.rows == "views" else (keys, task.support_labels)
         validation, reference = getattr(self, "validation", None), keys
         if validation is not None and len(validation.labels) > 1:
             reference = F.normalize(validation.features, dim=-1)
@@ -209,15 +209,15 @@ class ReHARK(VLTrainer):
         return kind(
             text=task.text_features("template"),
             sentences=task.text_features("cupl" if "cupl" in task.prompts else "template"),
-            rows=F.normalize(views, dim=-1).flatten(0, 1) if every else keys,
-            labels=task.support_labels.repeat(len(views) if every else 1),
+            rows=rows,
+            labels=labels,
             reference=reference,
             **ReHARKHead.hparams_of(cfg),
         )
 
     def fit(self) -> None:
         """Choose the best of the random settings; unless ties follow the author's rule, also of the initial one."""
-        if not (self.num_val and self.cfg.SEARCH.ENABLED):
+        if not may_search(self):
             return
         rows = self.node.SEARCH_ROWS or self.num_val
         images = LabelledFeatures(self.validation.features[:rows], self.validation.labels[:rows])

@@ -29,6 +29,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -97,8 +98,7 @@ class RPL(VLTrainer):
     def check_cfg(self, cfg: CN) -> None:
         """Check as the base class does, and also the values of the method's own keys."""
         super().check_cfg(cfg)
-        if cfg.TRAINER.RPL.INIT not in STARTS:
-            raise ValueError(f"TRAINER.RPL.INIT is '{cfg.TRAINER.RPL.INIT}'. Choose one of {', '.join(STARTS)}.")
+        check_choice("TRAINER.RPL.INIT", cfg.TRAINER.RPL.INIT, STARTS)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> RPLHead:
         """Make initial points from minus the text features, or random ones."""

@@ -35,7 +35,8 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from simnl.clip.projection import unprojected_texts
 from simnl.clip.text import PromptSet, class_weights
 from simnl.fewshot.head import ClassifierHead, Head
-from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.negative import CarriesNegative, NegativeBranch, NegativeOptions, OffersNegative
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 BASES = ("regular", "enhanced-ours")
 
 
-class TaskResHead(Head):
+class TaskResHead(CarriesNegative, Head):
     """Cosine with the moved classifier, times the logit scale. Learned: `residual` (C, D).
 
     Args:
@@ -73,10 +74,6 @@ class TaskResHead(Head):
         self.residual = nn.Parameter(torch.zeros_like(base))
         self.negative = negative
 
-    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """The negative branch has a learning rate of its own."""
-        return with_negative(super().parameter_groups(), self.negative)
-
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
         logits = self.logit_scale * F.normalize(features, dim=-1) @ self.classifier().T
@@ -88,8 +85,7 @@ class TaskResHead(Head):
 
     def deployed(self) -> ClassifierHead:
         """The moved classifier as a constant."""
-        negative = None if self.negative is None else self.negative.deployed()
-        return ClassifierHead(self.classifier(), self.logit_scale, negative=negative)
+        return ClassifierHead(self.classifier(), self.logit_scale, negative=self.deployed_negative())
 
 
 class ProjectionHead(Head):
@@ -119,7 +115,7 @@ class ProjectionHead(Head):
 
 
 @TRAINER_REGISTRY.register()
-class TaskRes(VLTrainer):
+class TaskRes(OffersNegative, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -135,15 +131,9 @@ class TaskRes(VLTrainer):
         stage1 = {"LR": 2e-3, "MAX_EPOCH": 50}
         return CN({"SCALE": 0.5, "BASE": "regular", "STAGE1": stage1, "NEGATIVE": NegativeOptions.defaults()})
 
-    @classmethod
-    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """The prompt sets, with the negative templates if NEGATIVE is on."""
-        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)
-
     def build_head(self, task: FewShotTask, cfg: CN) -> TaskResHead:
         """Make the head with a residual on the raw text base."""
-        if cfg.BASE not in BASES:
-            raise ValueError(f"TRAINER.TASKRES.BASE is '{cfg.BASE}'. Choose one of {', '.join(BASES)}.")
+        check_choice("TRAINER.TASKRES.BASE", cfg.BASE, BASES)
         base, negative = task.text_features("template", averaging="mean"), NegativeBranch.of(task, cfg.NEGATIVE)
         return TaskResHead(base, task.logit_scale, cfg.SCALE, cfg.BASE != "regular", negative)
 

@@ -29,8 +29,8 @@ from simnl.clip.deep_prompts import random_tokens, seeded_linear
 from simnl.clip.prompt_learning import Sentences, TextTower, plain_text_features
 from simnl.clip.text import readable
 from simnl.clip.towers import Tokens, check_depth
-from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.prompt_head import LearnsPrompts
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import TowerHead
 from simnl.fewshot.trainer import VLTrainer
@@ -96,7 +96,7 @@ class TCPHead(TowerHead):
 
 
 @TRAINER_REGISTRY.register()
-class TCP(VLTrainer):
+class TCP(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -105,11 +105,6 @@ class TCP(VLTrainer):
         parameters: M*W + D*(D//4) + D//4 + M*W*(D//4) + M*W
         checked: authors' code, where its outputs are at hand; formula
     """
-
-    prompt_sets = ()
-    text_features_cached = False
-    needs_text = CLIP_TEXT
-    base_to_new = True
 
     @classmethod
     def default_cfg(cls) -> CN:

@@ -37,7 +37,8 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache import class_sum
 from simnl.fewshot.discriminant import Moments, discriminant
 from simnl.fewshot.head import SearchableHead
-from simnl.fewshot.search import Grid, axis, choose
+from simnl.fewshot.search import Grid, choose
+from simnl.fewshot.selection import may_search
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -158,8 +159,7 @@ class TIMO(VLTrainer):
 
     def search_space(self, cfg: CN) -> Grid:
         """The grid of beta and alpha, at the gamma in use."""
-        head, (low, high, steps) = self.head, cfg.GRID.LOG10_ALPHA
-        alphas = [10.0**power for power in axis(low, high, int(steps))]
+        head, alphas = self.head, Grid.of(cfg.GRID).axes["alpha"]
         return Grid({"gamma": [head.hparams["gamma"]], "beta": self.betas(cfg, head.num_prompts), "alpha": alphas})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TIMOHead:
@@ -200,8 +200,7 @@ class TIMOS(TIMO):
 
     def gammas(self, cfg: CN) -> list[float]:
         """The values of gamma in the grid."""
-        low, high, steps = cfg.GRID.GAMMA
-        return axis(low, high, int(steps))
+        return list(Grid.of(cfg.GRID).axes["gamma"])
 
     def betas(self, cfg: CN, num_prompts: int) -> list[float]:
         """Equispaced whole numbers from 1 to 2 P, both ends included.
@@ -215,7 +214,7 @@ class TIMOS(TIMO):
 
     def fit(self) -> None:
         """Choose gamma by the accuracy of the text classifier."""
-        if not (self.num_val and self.cfg.SEARCH.ENABLED):
+        if not may_search(self):
             return
         grid, head = Grid({"gamma": self.gammas(self.node)}), self.head
         f = head.terms(self.validation.features)["features"]

@@ -22,21 +22,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.adapters import cache_terms
 from simnl.fewshot.cache_head import CacheHead
 from simnl.fewshot.head import Terms
-from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.negative import CarriesNegative, NegativeBranch, NegativeOptions, OffersNegative
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
 
-class TipAdapterHead(CacheHead):
+class TipAdapterHead(CarriesNegative, CacheHead):
     """Text classifier plus cache.
 
     Args:
@@ -48,10 +47,6 @@ class TipAdapterHead(CacheHead):
         super().__init__(**inputs)
         self.negative = negative
 
-    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """The negative branch has a learning rate of its own."""
-        return with_negative(super().parameter_groups(), self.negative)
-
     def terms(self, features: Tensor) -> Terms:
         """Text logits (B, C) and affinities f.k (B, N), and the terms of the negative branch, if there is one."""
         f = F.normalize(features, dim=-1)
@@ -61,14 +56,6 @@ class TipAdapterHead(CacheHead):
             if self.negative.cache is not None:
                 (terms["negative cache"],) = cache_terms([self.negative.cache], f)
         return terms
-
-    def weights(self, affinity: Tensor, beta: float) -> Tensor:
-        """exp(-beta (1 - f.k)), (B, N)."""
-        return torch.exp(-beta * (1 - affinity))
-
-    def row_weights(self, features: Tensor) -> Tensor:
-        """See the base class."""
-        return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
 
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
         """Cache logits (B, C) at a sharpness beta, the text logits, and those of the negative branch."""
@@ -96,7 +83,7 @@ class TipAdapterHead(CacheHead):
             cache_keys=self.cache_keys,
             labels=self.labels,
             logit_scale=self.logit_scale,
-            negative=None if self.negative is None else self.negative.deployed(),
+            negative=self.deployed_negative(),
             **self.hparams,
         )
 
@@ -132,7 +119,7 @@ class TipAdapter(VLTrainer):
 
 
 @TRAINER_REGISTRY.register()
-class TipAdapterF(TipAdapter):
+class TipAdapterF(OffersNegative, TipAdapter):
     """Tip-Adapter with learned keys.
 
     Table row:
@@ -151,8 +138,3 @@ class TipAdapterF(TipAdapter):
         node = super().default_cfg()
         node.NEGATIVE = CN(NegativeOptions.defaults(without=("alpha", "beta")))
         return node
-
-    @classmethod
-    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """The prompt sets, with the negative templates if NEGATIVE is on."""
-        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)

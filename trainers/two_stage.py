@@ -31,17 +31,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import Sentences, TextTower
 from simnl.clip.text import readable
 from simnl.clip.towers import ImageTower, LearnedWeights, names_of
-from simnl.fewshot.schedule import two_cosines
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
-from simnl.fewshot.trainer import VLTrainer
+from simnl.fewshot.two_stages import LearnsInTwoStages
 
 NORMS = tuple(f"{norm}.{part}" for norm in ("ln_1", "ln_2") for part in ("weight", "bias"))
 ENDS = tuple(f"{norm}.{part}" for norm in ("ln_pre", "ln_post", "ln_final") for part in ("weight", "bias"))
@@ -119,7 +118,7 @@ class TwoStageHead(TowerHead):
 
 
 @TRAINER_REGISTRY.register()
-class TwoStage(LearnsInTowers, VLTrainer):
+class TwoStage(LearnsInTowers, LearnsInTwoStages):
     """The method as a trainer.
 
     Table row:
@@ -139,17 +138,7 @@ class TwoStage(LearnsInTowers, VLTrainer):
         """Check as the base class does, and also the values of the method's own keys."""
         super().check_cfg(cfg)
         node = cfg.TRAINER.TWOSTAGE
-        if node.PARAMETERS not in PARAMETERS:
-            raise ValueError(
-                f"TRAINER.TWOSTAGE.PARAMETERS is '{node.PARAMETERS}'. Choose one of {', '.join(PARAMETERS)}."
-            )
-        if not 0 <= node.STAGE1 <= 1:
-            raise ValueError(f"TRAINER.TWOSTAGE.STAGE1 is {node.STAGE1}, but it is a share of the epochs from 0 to 1.")
-
-    @property
-    def first_epochs(self) -> int:
-        """The number of epochs of stage 1."""
-        return int(self.node.STAGE1 * self.cfg.OPTIM.MAX_EPOCH)
+        check_choice("TRAINER.TWOSTAGE.PARAMETERS", node.PARAMETERS, PARAMETERS)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TwoStageHead:
         """Make a head with the norms of CLIP and without a classifier."""
@@ -158,15 +147,8 @@ class TwoStage(LearnsInTowers, VLTrainer):
         tower, endings = ImageTower(task.clip), PARAMETERS[cfg.PARAMETERS]
         return TwoStageHead(tower, sentences, endings, task.classnames, task.logit_scale, cfg.CHUNK)
 
-    def build_schedule(self, optim: torch.optim.Optimizer) -> LambdaLR:
-        """A cosine in each stage, which counts steps."""
-        first, second = self.first_epochs, self.cfg.OPTIM.MAX_EPOCH - self.first_epochs
-        steps = len(self.train_loader_x)
-        return LambdaLR(optim, two_cosines(first * steps, second * steps, self.node.MIN_LR / self.cfg.OPTIM.LR))
-
     def before_epoch(self) -> None:
-        """Begin stage 2 at its first epoch."""
+        """Begin stage 2 at its first epoch, with the classifier at the text features."""
         super().before_epoch()
-        self.head.second_stage = self.epoch >= self.first_epochs
         if self.epoch == self.first_epochs:
             self.head.start_classifier()

@@ -193,7 +193,7 @@ class WithNegative(OnTop):
     @classmethod
     def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
         """The prompt sets of the base method, and the negative templates. `cfg` is the node of the base method."""
-        return negative_prompts(super().prompt_sets_of(cfg), {"ENABLED": cls.has_branch})
+        return negative_prompts(super().prompt_sets_of(cfg), cls.has_branch)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
         """The head of the base method, with the branch and the cache if they are switched on."""

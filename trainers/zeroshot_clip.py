@@ -19,6 +19,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import ClassifierHead
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -56,8 +57,7 @@ class ZeroshotCLIP(VLTrainer):
         Raises:
             ValueError: PROMPTS has another value.
         """
-        if cfg.PROMPTS not in PROMPTS:
-            raise ValueError(f"TRAINER.ZEROSHOTCLIP.PROMPTS is '{cfg.PROMPTS}'. Choose one of {list(PROMPTS)}.")
+        check_choice("TRAINER.ZEROSHOTCLIP.PROMPTS", cfg.PROMPTS, PROMPTS)
         return PROMPTS[cfg.PROMPTS]
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ZeroshotHead:

@@ -12,8 +12,7 @@ rows.
 
 Here f stands for unit image features, (B, D), and the sums are over the rows n of class c.
 
-Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
-arXiv:2403.12964.
+Source: Zhang et al., WACV 2025, arXiv:2403.12964 (trainers/simnl.py).
 """
 
 from __future__ import annotations
@@ -39,9 +38,6 @@ from simnl.fewshot.cache import (
 
 AXES = {"channel": 0, "class": 1}  # of a text classifier (C, D)
 CacheTerms = tuple[Tensor, Tensor, Tensor]  # the result of `cache_terms` for one cache
-
-
-# ---------------------------------------------------------------------- text
 
 
 class MovedText(Rebuildable, nn.Module):
@@ -117,9 +113,6 @@ class NegativeText(MovedText):
     def logits(self, f: Tensor) -> Tensor:
         """scale (1 - f.v), (B, C)."""
         return self.scale * (1 - f @ self().T)
-
-
-# ---------------------------------------------------------------------- caches
 
 
 class SupportRows(Rebuildable, nn.Module):

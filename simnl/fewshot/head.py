@@ -29,6 +29,7 @@ class Head(Rebuildable, nn.Module):
     """
 
     num_products: int = 0  # width of the result of `products`; 0 if a head offers none
+    support_terms: tuple[str, ...] = ()  # the terms of `evidence` to which each support image adds its own part
     not_exported: str = ""  # why the head cannot be exported, to be read after "<method> " (`simnl.fewshot.export`)
     transduction: nn.Module | None  # (features, logits) of a whole set -> logits; works on any method
 
@@ -108,11 +109,6 @@ class Head(Rebuildable, nn.Module):
         `features` are raw image features, (B, D).
         """
         return {"classifier": self(features)}
-
-    @property
-    def support_terms(self) -> tuple[str, ...]:
-        """The terms of `evidence` to which each support image adds its own part; none by default."""
-        return ()
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
         """What each support image adds to one logit, (B, N). The sum over the images is that of the `support_terms`.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -20,7 +21,8 @@ from simnl.fewshot.description import FEATURES, HIDDEN, PATCHES
 from simnl.fewshot.loaders import ROWS, LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
 from simnl.fewshot.support import SupportSet, gather_support, train_views
 
-STORED = ("fp32", "fp16")  # what image features are kept in
+STORED = ("fp32", "fp16")  # precisions in which image features are stored
+Loader = TypeVar("Loader", bound=SupportLoader)
 
 
 def seen_as(clip: FrozenCLIP, takes: str) -> FrozenCLIP:
@@ -80,8 +82,12 @@ class FeatureInputs:
 
     def train_loader(self, support: SupportSet):
         """Shuffled batches of the support set."""
+        return self.support_loader(support, SupportLoader)
+
+    def support_loader(self, support: SupportSet, kind: type[Loader]) -> Loader:
+        """Batches of the support set by a loader of this kind."""
         loader = self.cfg.DATALOADER.TRAIN_X
-        return SupportLoader(
+        return kind(
             support.train_features.to(self.device),
             support.train_labels.to(self.device),
             loader.BATCH_SIZE,

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from simnl.clip.recipe import Rebuildable
 from simnl.fewshot.adapters import ClassNegativeKeys, MovedKeys, NegativeText, SupportRows, cache_terms
+from simnl.fewshot.head import Head
 from simnl.fewshot.options import Options
 from simnl.fewshot.task import FewShotTask
 
@@ -134,6 +135,31 @@ def with_negative(groups: Groups, branch: NegativeBranch | None) -> Groups:
     return [*rest, (branch.options.lr_factor, list(branch.parameters()))]
 
 
-def negative_prompts(prompt_sets: tuple[str, ...], node: Mapping[str, object]) -> tuple[str, ...]:
-    """The prompt sets of a method, with the negative set if the config node switches the branch on."""
-    return (*prompt_sets, PROMPTS) if node["ENABLED"] else prompt_sets
+def negative_prompts(prompt_sets: tuple[str, ...], enabled: bool) -> tuple[str, ...]:
+    """The prompt sets of a method, with the negative set if the branch is switched on."""
+    return (*prompt_sets, PROMPTS) if enabled else prompt_sets
+
+
+class CarriesNegative(Head):
+    """A head that can carry the branch, as `negative`; None: the plain method. Stands before the head's other base."""
+
+    negative: NegativeBranch | None
+
+    def parameter_groups(self) -> Groups:
+        """Those of the method; the branch has a learning rate of its own."""
+        return with_negative(super().parameter_groups(), self.negative)
+
+    def deployed_negative(self) -> NegativeBranch | None:
+        """The branch as a prediction needs it."""
+        return None if self.negative is None else self.negative.deployed()
+
+
+class OffersNegative:
+    """What a method declares whose config node has a node NEGATIVE. Stands before `VLTrainer`."""
+
+    prompt_sets: tuple[str, ...]
+
+    @classmethod
+    def prompt_sets_of(cls, cfg: Mapping[str, Any]) -> tuple[str, ...]:
+        """The negative templates too, where NEGATIVE is on."""
+        return negative_prompts(cls.prompt_sets, cfg["NEGATIVE"]["ENABLED"])

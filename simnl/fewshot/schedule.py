@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch.optim import Optimizer
@@ -55,16 +54,6 @@ def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int, min_lr
         elif isinstance(main, StepLR) and not _is_positive(optim_cfg.STEPSIZE):
             main.step_size *= steps_per_epoch
     return schedule
-
-
-def two_cosines(first: int, second: int, end: float):
-    """The factor on the rate as a function of the step: two cosines from 1 to `end`, of `first` and `second` steps."""
-
-    def factor(step: int) -> float:
-        place, length = (step, first) if step < first else (step - first, second)
-        return end + (1 - end) * (1 + math.cos(math.pi * min(place / max(length, 1), 1))) / 2
-
-    return factor
 
 
 def _is_positive(stepsize: int | list[int] | tuple[int, ...]) -> bool:

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) or (pair, mixing value) tensor
 EDGE = 1e-5  # a lead counts as decided if it is larger than this share of the largest logit
 MODES = ("full", "coarse-to-fine")
+LOG10 = "LOG10_"  # before the name of a hyper-parameter whose decimal logarithm a grid has
 FIRST_STEPS = 12  # values per stage axis in the first pass of coarse-to-fine
 
 
@@ -46,6 +47,15 @@ class Grid:
     """
 
     axes: Mapping[str, Sequence[float]]
+
+    @classmethod
+    def of(cls, node: Mapping[str, Sequence[float]]) -> Grid:
+        """The grid of a config node, NAME -> [low, high, steps]; of LOG10_NAME, the values are powers of ten."""
+        axes = {}
+        for name, (low, high, steps) in node.items():
+            values, powers = axis(low, high, int(steps)), name.startswith(LOG10)
+            axes[name.removeprefix(LOG10).lower()] = [10.0**value for value in values] if powers else values
+        return cls(axes)
 
     @property
     def size(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +59,11 @@ def selection_images(cfg, dataset) -> list:
 def with_labels_of_selection(dataset, items: Sequence, part: str) -> list:
     """The images with the wrong labels that the config asks for on selection images, if any."""
     return dataset.for_selection(items, part) if isinstance(dataset, WrongLabels) else list(items)
+
+
+def may_search(trainer: Any) -> bool:
+    """Whether a `VLTrainer` may choose hyper-parameters: the protocol gives it images, and SEARCH is not off."""
+    return bool(trainer.num_val and trainer.cfg.SEARCH.ENABLED)
 
 
 def accuracy(head: Head, features: Tensor, labels: Tensor) -> float:

@@ -99,6 +99,11 @@ class FewShotTask:
         """The keys of a cache (Tip-Adapter): the unit mean over the views of each support image, (N, D) on `device`."""
         return F.normalize(self.support_features.mean(dim=0), dim=-1).to(self.device)
 
+    def view_rows(self) -> tuple[Tensor, Tensor]:
+        """Unit features of all views of all support images, (V * N, D), and their labels, (V * N,), on `device`."""
+        views = self.support_features.to(self.device)
+        return F.normalize(views, dim=-1).flatten(0, 1), self.support_labels.repeat(len(views))
+
     def support_inputs(self) -> dict[str, Any]:
         """The arguments of heads with a cache: keys and labels of the support images, and the logit scale."""
         return {"cache_keys": self.cache_keys(), "labels": self.support_labels, "logit_scale": self.logit_scale}

@@ -27,7 +27,7 @@ from simnl.fewshot.inference import Declarations
 from simnl.fewshot.inputs import open_inputs
 from simnl.fewshot.loaders import in_steps, keep_products, products_of
 from simnl.fewshot.schedule import build_schedule, learned_groups
-from simnl.fewshot.search import Grid, axis, search
+from simnl.fewshot.search import Grid, search
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
 from simnl.fewshot.sources import Sources
 from simnl.fewshot.support import SupportSet
@@ -107,9 +107,8 @@ class VLTrainer(Declarations, TrainerX):
         """Fit a head with a solver of the method's own. Called once, after the epochs and before the search."""
 
     def search_space(self, cfg: CN) -> Grid | None:
-        """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
-        axes = {name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.get("GRID", {}).items()}
-        return Grid(axes) if axes else None
+        """The grid to search after training; by default the node's `GRID` (`Grid.of`)."""
+        return Grid.of(cfg.GRID) if cfg.get("GRID") else None
 
     # ------------------------------------------------------------------ set-up (called by the engine, in this order)
 

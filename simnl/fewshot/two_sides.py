@@ -191,9 +191,7 @@ def sides_left_out(
 
     weights = instance_weights(keys, labels, count, tau)
     totals = sum(weights[rows] @ hot(rows) for rows in blocks)
-    sums = keys.sum(0) - sum(
-        hot(rows).T @ keys[rows] for rows in blocks
-    )  # of all other classes, (C, D)
+    sums = keys.sum(0) - sum(hot(rows).T @ keys[rows] for rows in blocks)  # of all other classes, (C, D)
     square, scale = sums.square().sum(1), against.norm(dim=1)
     for rows in blocks:
         f, own = keys[rows], hot(rows)

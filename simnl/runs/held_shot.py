@@ -15,6 +15,7 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.selection import may_search
 from simnl.fewshot.trainer import VLTrainer
 from simnl.runs.sweep import with_settings
 from simnl.sealed import DamagedError, read_sealed, write_sealed
@@ -67,9 +68,7 @@ def choose_on_held_shot(cfg: CN, build: Callable[[CN], Any]) -> dict[str, Any]:
 def chooses(trainer: Any) -> bool:
     """True if a method may choose something after its epochs, on images that the protocol allows."""
     has_own_fit = type(trainer).fit is not VLTrainer.fit
-    return bool(trainer.num_val and trainer.cfg.SEARCH.ENABLED) and (
-        isinstance(trainer.head, SearchableHead) or has_own_fit
-    )
+    return may_search(trainer) and (isinstance(trainer.head, SearchableHead) or has_own_fit)
 
 
 def _read(path: Path) -> dict[str, Any]:

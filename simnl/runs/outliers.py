@@ -19,6 +19,7 @@ from simnl.files import make_cache
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs import outlier_sets
+from simnl.runs.target_configs import with_new_classes
 from simnl.runs.yaml_files import read_yaml
 
 
@@ -58,18 +59,10 @@ def _outliers(cfg: CN, name: str) -> Outliers:
         return folder_outliers(name)
     if name in RENDERED:
         return RENDERED[name](Path(make_cache(cfg.STORE.ROOT)).resolve())
-    other = cfg.clone()
-    other.defrost()
     if name in known(outlier_sets.KIND):
         return outlier_sets.load(outlier_sets.declared(name), cfg.DATASET.ROOT)
     if name == NEW_CLASSES:
-        if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
-            raise ValueError(
-                f"The outliers '{NEW_CLASSES}' are the classes that a run on the base classes leaves out. Set "
-                f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES}), or name other outliers."
-            )
-        other.DATASET.SUBSAMPLE_CLASSES = "new"
-        return _of_dataset(name, build_dataset(other), NEAR)
+        return _of_dataset(name, build_dataset(with_new_classes(cfg)), NEAR)
     if name not in known("datasets"):
         choices = [NEW_CLASSES, *RENDERED, *outlier_sets.names(), *known("datasets")]
         near = difflib.get_close_matches(name, choices, n=1)
@@ -78,6 +71,8 @@ def _outliers(cfg: CN, name: str) -> Outliers:
             f"Unknown outliers '{name}'.{hint} Choose from {', '.join(choices)}, or name a folder of images by a path "
             f"with a slash (./{name})."
         )
+    other = cfg.clone()
+    other.defrost()
     body: Any = read_yaml(CONFIGS / "datasets" / f"{name}.yaml")
     other.DATASET.NAME, other.DATASET.SUBSAMPLE_CLASSES = body["DATASET"]["NAME"], "all"
     other.DATASET.SPLIT_FILE = other.DATASET.CLASSNAMES_FILE = ""

@@ -43,13 +43,7 @@ def target_config(cfg: CN, name: str) -> CN:
     if reason and is_on_new_classes(name):
         raise ValueError(f"{cfg.TRAINER.NAME} on new classes: {reason}.")
     if name == NEW_CLASSES:
-        if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
-            raise ValueError(
-                f"The target '{NEW_CLASSES}' needs a run on the base classes. Set "
-                f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES})."
-            )
-        target.DATASET.SUBSAMPLE_CLASSES = "new"
-        return target
+        return with_new_classes(cfg)
     if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
         raise ValueError(
             f"The target {name} has all classes, but the run has only some (DATASET.SUBSAMPLE_CLASSES is "
@@ -62,6 +56,23 @@ def target_config(cfg: CN, name: str) -> CN:
     body: Any = read_yaml(config_file("datasets", check_name("datasets", name)))
     target.DATASET.NAME = body["DATASET"]["NAME"]
     return target
+
+
+def with_new_classes(cfg: CN) -> CN:
+    """The config of a run with the classes that the run leaves out, and no others.
+
+    Raises:
+        ValueError: the run leaves out no classes.
+    """
+    if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
+        raise ValueError(
+            f"'{NEW_CLASSES}' stands for the classes that a run on the base classes leaves out. Set "
+            f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES}), or leave '{NEW_CLASSES}' out."
+        )
+    other = cfg.clone()
+    other.defrost()
+    other.DATASET.SUBSAMPLE_CLASSES = "new"
+    return other
 
 
 def _with_other_classes(target: CN, name: str) -> CN:

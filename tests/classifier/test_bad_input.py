@@ -34,7 +34,9 @@ CASES = {
     "a class of validation alone": ({"validation": (X[:1], ["cow"])}, X, Y, "y of validation has the label 'cow'"),
     "another width of validation": ({"validation": (X[:, :2], Y)}, X, Y, "X of validation has 2 columns, but X has 4"),
     "labels of validation": ({"validation": (X, Y[:2])}, X, Y, "y of validation has 2 labels, but there are 8"),
-    "pictures to select on": ({"validation": ([Image.new("RGB", (4, 4))], ["ant"])}, X, Y, "must be of the same kind as X"),
+    "pictures to select on": (
+        {"validation": ([Image.new("RGB", (4, 4))], ["ant"])}, X, Y, "must be of the same kind as X",
+    ),  # fmt: skip
     "too few names": ({"classnames": ["ant"]}, X, Y, "classnames has 1 names, but y has 2 classes"),
     "a name that is missing": ({"classnames": {"ant": "an ant"}}, X, Y, "classnames has no name for 1 of the labels"),
     "a name that is none": ({"classnames": ["ant", 3]}, X, Y, "classnames must be words, but 3 is not one"),

@@ -63,9 +63,8 @@ def test_simnl_beats_zero_shot_on_shapes(shell, tmp_path):
         assert line in log
 
 
-@pytest.mark.parametrize("shots", [1, 2])
-def test_low_shots(shell, tmp_path, shots):
-    done = shell(f"bash scripts/simnl/main.sh shapes {shots} OPTIM.MAX_EPOCH 3", SEEDS="1")
+def test_one_shot(shell, tmp_path):
+    done = shell("bash scripts/simnl/main.sh shapes 1 OPTIM.MAX_EPOCH 3", SEEDS="1")
     assert done.returncode == 0, done.stderr
     (record,) = records(tmp_path / "output")
     assert 35 < record["accuracy"] < 100

@@ -38,8 +38,7 @@ def warm_python(folder: Path) -> Iterator[Path]:
     server = [sys.executable, __file__, "--serve", str(address)]
     with subprocess.Popen(server, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
-        yield client
-        process.stdin.close()  # the end, also where this process is killed
+        yield client  # then, or where this process is killed, the server's standard input ends, and so does the server
 
 
 def ask(address: str, words: list[str]) -> int:

@@ -16,6 +16,7 @@ from simnl.data import wordnet
 from simnl.fewshot.inputs import load_backbone
 from simnl.metrics.two_sided import conformal_threshold
 from simnl.results.plots import RECORD_KINDS
+from simnl.results.plots.style import Wanted
 from simnl.results.tables import Request, build
 from simnl.runs.detection import detect, has_detection, read_scores
 from simnl.runs.extra_scores import EXTRA, prepare
@@ -63,8 +64,9 @@ def test_all_of_them(one, place, tmp_path):
     (figure,) = RECORD_KINDS["tradeoff"]([one]).values()
     ((x,), (y,)) = figure.axes[0].lines[0].get_data()
     assert (x, y) == (pytest.approx(second["accuracy"]), pytest.approx(100 * found))
+    assert figure.axes[0].get_ylabel() == "AUROC of energy (%)"
     with pytest.raises(ValueError, match="has the score 'enrgy'"):
-        RECORD_KINDS["tradeoff"]([one], score="enrgy")
+        RECORD_KINDS["tradeoff"]([one], wanted=Wanted(score="enrgy"))
 
 
 def whole_images(record: dict) -> np.ndarray:

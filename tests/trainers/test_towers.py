@@ -15,7 +15,7 @@ from helpers.naive_towers import insert_first, replace_first, replace_last, unit
 from simnl.clip.deep_prompts import TextPrompts, VisionPrompts
 from simnl.clip.model import load_clip
 from simnl.clip.towers import ImageTower, Tokens
-from simnl.fewshot.schedule import two_cosines
+from simnl.fewshot.two_stages import two_cosines
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.config import assemble
