@@ -10,8 +10,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -154,6 +155,28 @@ def child() -> None:
         took = seconds(case)
         peak = resident("VmHWM")
     print(json.dumps({"inputs": before, "peak": peak, "seconds": took}))
+
+
+def command(words: Sequence[str], log: Path, settings: Mapping[str, str] | None = None) -> tuple[float, Any]:
+    """Run a Python program in a process of its own: seconds by the clock, and what it used (`resource.getrusage`).
+
+    Args:
+        words: the file and its arguments.
+        log: the file that what it prints goes to.
+        settings: variables of its environment, beside those that are there.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    start = time.perf_counter()
+    with open(log, "wb") as file:
+        actions = [(os.POSIX_SPAWN_DUP2, file.fileno(), 1), (os.POSIX_SPAWN_DUP2, file.fileno(), 2)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **(settings or {})}
+        process = os.posix_spawn(sys.executable, [sys.executable, *words], environment, file_actions=actions)
+        _, status, usage = os.wait4(process, 0)
+    if status:
+        raise RuntimeError(f"The command failed: {' '.join(words)}. It printed:\n{log.read_text()[-2000:]}")
+    return time.perf_counter() - start, usage
 
 
 def resident(key: str) -> float:

@@ -42,11 +42,12 @@ class Alive(TorchDispatchMode):
 
     Attributes:
         now, peak: bytes, at this time and at most.
+        largest: bytes of the largest tensor.
     """
 
     def __init__(self, given: list[Tensor]):
         super().__init__()
-        self.now = self.peak = 0
+        self.now = self.peak = self.largest = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in given}  # those that were there before
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -62,7 +63,7 @@ class Alive(TorchDispatchMode):
         if key not in self._known:
             self._known.add(key)
             self.now += size
-            self.peak = max(self.peak, self.now)
+            self.peak, self.largest = max(self.peak, self.now), max(self.largest, size)
             weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:

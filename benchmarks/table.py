@@ -7,16 +7,11 @@ method are those of its run records; the command's own, and its processor second
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from benchmarks.measure import ROOT, interleave
+from benchmarks.measure import ROOT, command, interleave
 from benchmarks.search import GRID, direct_of
 from benchmarks.stand_ins import fill, lay_out, write_weights
 from benchmarks.training import step_of
@@ -62,17 +57,7 @@ def measured(folder: Path, backbone: str, weights: Path, name: str, methods, sho
     places = {"DATA": folder / "data", "CACHE": folder / "cache", "OUTPUT": output, "BACKBONE": backbone}
     settings = {key: str(value) for key, value in places.items()} | {"DEVICE": "cpu"}
     settings |= {"WEIGHTS": str(weights)} if weights.name else {}
-    settings["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-    start = time.perf_counter()
-    command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), *map(str, words)]
-    log = folder / "command.log"
-    with open(log, "wb") as file:
-        actions = [(os.POSIX_SPAWN_DUP2, file.fileno(), 1), (os.POSIX_SPAWN_DUP2, file.fileno(), 2)]
-        process = os.posix_spawn(sys.executable, command, os.environ | settings, file_actions=actions)
-        _, status, usage = os.wait4(process, 0)
-    wall = time.perf_counter() - start
-    if status:
-        raise RuntimeError(f"The command failed: see {log}.")
+    wall, usage = command([str(ROOT / "tools" / "benchmark.py"), *map(str, words)], folder / "command.log", settings)
     records = [json.loads(path.read_text()) for path in output.glob("**/result.json")]
     rows = [row(name, method, [r for r in records if r["method"] == method]) for method in methods]
     inside = sum(record["seconds"]["total"] for record in records)

@@ -15,7 +15,7 @@ import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed
 from simnl.errors import fail_politely
-from simnl.files import write_text_atomically
+from simnl.files import replacing
 from simnl.results.stats import CI_METHODS
 
 
@@ -40,9 +40,10 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
     from simnl.results.report import make_report
 
-    text = make_report(args.path, args.ci, args.show)
-    write_text_atomically(Path(args.output), text)
-    print(f"{args.output}: {len(text.encode()) / 1e6:.1f} MB")
+    parts = make_report(args.path, args.ci, args.show)
+    with replacing(Path(args.output)) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(parts)
+    print(f"{args.output}: {Path(args.output).stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -6,13 +6,14 @@ detection of a broken file. A check sum per row catches damage inside a row.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ CREATE TABLE IF NOT EXISTS features (
 );
 """
 BUSY_SECONDS = 120.0
+PAGES_KB = 2**14  # of the file in memory: all but the leaves of the index of ten million rows
+MOST_ASKED = 500  # keys in one question; SQLite took 999 for long
+MOST_BYTES = 2**22  # of rows in one answer
 ELSEWHERE = "Set CACHE to a folder that you can write to"
 
 
@@ -46,6 +50,7 @@ class FeatureDatabase:
 
     def __init__(self, path: Path, dim: int, content: dict, half: bool = False):
         self.path, self.dim = path, dim
+        self.half = half
         self._dtype = np.dtype("<f2" if half else "<f4")
         self._content = json.dumps(content, sort_keys=True)
         try:
@@ -63,6 +68,7 @@ class FeatureDatabase:
     def _open(self) -> None:
         # One thread at a time uses the connection, but not always the one that opened it: a second one writes batches.
         self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
+        self._connection.execute(f"PRAGMA cache_size = -{PAGES_KB}")
         self._connection.executescript(SCHEMA)
         question = "SELECT value FROM meta WHERE name = 'content'"
         if self._connection.execute(question).fetchone() is None:
@@ -108,12 +114,29 @@ class FeatureDatabase:
         return self._guard(self._missing, items, views)
 
     def _missing(self, items: Sequence[bytes | None], views: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        known = [place for place, item in enumerate(items) if item is not None]
         absent = {}
-        for position, item in enumerate(items):
-            lacking = () if item is None else _lacking(self._connection, item, views)
-            if lacking:
-                absent[position] = lacking
-        return absent
+        for places, found in self._found([items[place] for place in known], views):
+            for position in (known[place] for place in places):
+                lacking = tuple(view for view in views if (items[position], view) not in found)
+                if lacking:
+                    absent[position] = lacking
+        return dict(sorted(absent.items()))
+
+    def _found(
+        self, items: Sequence[bytes], views: Sequence[int]
+    ) -> Iterator[tuple[list[int], dict[tuple[bytes, int], int]]]:
+        """Where rows are, from the index alone: many keys per question, in their order, so that it is walked once.
+
+        Yields:
+            positions in items, and the number of each row that is there of these items, by (item, view).
+        """
+        order = sorted(range(len(items)), key=items.__getitem__)
+        for start in range(0, len(order), MOST_ASKED):
+            positions = order[start : start + MOST_ASKED]
+            query = f"SELECT item, view, rowid FROM features WHERE item IN {_marks(positions)} AND view BETWEEN ? AND ?"
+            asked = (*(items[i] for i in positions), min(views), max(views))
+            yield positions, {(item, view): row for item, view, row in self._connection.execute(query, asked)}
 
     def read(self, items: Sequence[bytes], views: Sequence[int]) -> tuple[np.ndarray, dict[int, tuple[int, ...]]]:
         """Read rows.
@@ -124,26 +147,36 @@ class FeatureDatabase:
         """
         return self._guard(self._read, items, views)
 
-    def _read(self, items, views) -> tuple[np.ndarray, dict[int, tuple[int, ...]]]:
-        query = "SELECT view, data, crc FROM features WHERE item = ? AND view BETWEEN ? AND ?"
-        low, high = min(views), max(views)
-        slot = {view: i for i, view in enumerate(views)}
+    def _read(self, items: Sequence[bytes], views: Sequence[int]) -> tuple[np.ndarray, dict[int, tuple[int, ...]]]:
         features = np.zeros((len(views), len(items), self.dim), dtype=np.float32)
+        wanted: dict[tuple[bytes, int], list[tuple[int, int]]] = {}  # by (item, view): places in `features`
+        for place in itertools.product(range(len(views)), range(len(items))):
+            wanted.setdefault((items[place[1]], views[place[0]]), []).append(place)
+        rows = [row for _, found in self._found(items, views) for key, row in found.items() if key in wanted]
+        for item, view, data, crc in self._rows(sorted(rows)):
+            if (item, view) not in wanted or not isinstance(data, bytes):
+                continue  # damaged, or another row since the index was read
+            if len(data) == self._dtype.itemsize * self.dim and crc == _checksum(item, view, data):
+                for place in wanted.pop((item, view)):
+                    features[place] = np.frombuffer(data, dtype=self._dtype)
         bad: dict[int, tuple[int, ...]] = {}
-        for position, item in enumerate(items):
-            wanted = set(views)
-            for view, data, crc in self._connection.execute(query, (item, low, high)):
-                if view in slot and len(data) == self._dtype.itemsize * self.dim and crc == _checksum(item, view, data):
-                    features[slot[view], position] = np.frombuffer(data, dtype=self._dtype)
-                    wanted.discard(view)
-            if wanted:
-                bad[position] = tuple(sorted(wanted))
+        for slot, position in sorted(place for places in wanted.values() for place in places):
+            bad[position] = (*bad.get(position, ()), views[slot])
         finite = np.isfinite(features).all(-1)
         if not finite.all():  # written by a version that did not check
             features[~finite] = 0
             for place, position in np.argwhere(~finite).tolist():
                 bad[position] = (*bad.get(position, ()), views[place])
         return features, bad
+
+    def _rows(self, numbers: Sequence[int]) -> Iterator[tuple[bytes, int, bytes, int]]:
+        """Rows by their numbers, in the order in which they lie in the file: those written together lie together."""
+        step = max(1, min(MOST_ASKED, MOST_BYTES // (self._dtype.itemsize * self.dim)))
+        for start in range(0, len(numbers), step):
+            asked = numbers[start : start + step]
+            yield from self._connection.execute(
+                f"SELECT item, view, data, crc FROM features WHERE rowid IN {_marks(asked)}", asked
+            )
 
     def write(self, rows: Iterable[tuple[bytes, int, np.ndarray]]) -> None:
         """Store rows (item digest, view, feature (D,)) in one transaction: all of them or none.
@@ -215,6 +248,11 @@ def _of_a_lock(error: Exception) -> str:
         f" Another process has been writing to it for more than {BUSY_SECONDS:.0f} s, or is stopped in the middle. "
         "Let that process go on, or end it, and run the command again."
     )
+
+
+def _marks(values: Sequence) -> str:
+    """The list of an SQL question with a place for each value."""
+    return f"({','.join('?' * len(values))})"
 
 
 def _checksum(item: bytes, view: int, data: bytes) -> int:

@@ -81,7 +81,7 @@ class Filling:
                 writing.result()
 
     def _write(self, keys: list[Key], features: Tensor) -> None:
-        rows = features.cpu()
+        rows = features.cpu().half() if self._database.half else features.cpu()
         check_rows(rows, self._clip, "image", [path for _, _, path in keys])
         self._database.write((digest, view, row) for (digest, view, _), row in zip(keys, rows.numpy(), strict=True))
         self.encoded += len(keys)

@@ -92,6 +92,8 @@ def check_rows(rows: Tensor, clip: Encoders, encoder: str, sources: Sequence[str
     precision = clip.precision if encoder == "image" else clip.text_precision
     if precision == "fp16":
         advice = "Numbers above 65,504 overflow in fp16. Choose fp32 or bf16 (MODEL.BACKBONE.PRECISION)"
+    elif rows.dtype == torch.float16:
+        advice = "Numbers above 65,504 overflow in fp16, which they are stored in. Choose fp32 (MODEL.BACKBONE.STORED)"
     else:
         advice = "The weights are damaged or not made for this architecture. Fetch them again"
     raise NotFinite(

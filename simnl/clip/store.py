@@ -1,11 +1,11 @@
 """The feature store: no image and no prompt is ever encoded twice.
 
-Rows are raw (not normalised) float32 features, addressed by content: the weights' fingerprint, the towers' precision,
-the number of rows that are encoded at once, the layer (image features may be those before the last projection, or
-have those of patches beside them), the transform, the view's number, and a digest of the image's bytes (or of the
-prompt). So all methods, shot counts, seeds and tables share the rows, a moved data folder is read once and not encoded
-again, and another backbone or transform can never get the wrong features. A row has the same bits whatever was encoded
-with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
+Rows are raw (not normalised) features in float32 or, if asked for, in float16. They are addressed by content: the
+weights' fingerprint, the towers' precision, the number of rows that are encoded at once, the layer (image features may
+be those before the last projection, or have those of patches beside them), the transform, the view's number, and a
+digest of the image's bytes (or of the prompt). So all methods, shot counts, seeds and tables share the rows, a moved
+data folder is read once and not encoded again, and another backbone or transform can never get the wrong features. A
+row has the same bits whatever was encoded with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class FeatureStore:
         batch_size: the number of rows that are decoded and written at once, rounded up to whole batches of the towers;
             0 for one such batch, or five on a GPU. The towers' own batches, and the features, do not depend on it.
         progress: True to show progress bars on long passes.
+        half: True to round image features to float16 and store these, in entries of their own: half the disk.
         exclusive: True if one of several processes that need the same features encodes them while the others wait.
             False if the processes have divided the images among themselves (`simnl.studies.warming`).
     """
@@ -61,10 +62,11 @@ class FeatureStore:
         batch_size: int = 0,
         progress: bool = True,
         exclusive: bool = True,
+        half: bool = False,
     ):
         self.root = Path(root).expanduser()
         self.clip = clip
-        self.num_workers, self.progress, self._exclusive = num_workers, progress, exclusive
+        self.num_workers, self.progress, self._exclusive, self._half = num_workers, progress, exclusive, half
         batches = max(1, -(-batch_size // clip.batch_rows)) if batch_size else BATCHES[clip.device.type == "cuda"]
         self.batch_size = clip.batch_rows * batches
         self.encoded_images = 0  # views that this object has encoded, for tests and the run record
@@ -261,10 +263,16 @@ class FeatureStore:
             content["length"] = "raw"  # in earlier versions the rows of CoCa had unit length
         if self._with_patches(kind):
             content["layer"] = "with patches"
+        elif self._is_half(kind):
+            content["stored"] = "fp16"
         return content
 
     def _with_patches(self, kind: str) -> bool:
         return kind == "image" and self.clip.patches > 0
+
+    def _is_half(self, kind: str) -> bool:
+        """Whether rows are kept as float16; those with patches are so from the tower on, and need no entries apart."""
+        return kind == "image" and (self._half or self.clip.patches > 0)
 
     def _path(self, kind: str, content: dict) -> Path:
         name = hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
@@ -273,4 +281,4 @@ class FeatureStore:
     def _database(self, kind: str, detail: str) -> FeatureDatabase:
         content = self._content(kind, detail)
         width = self.clip.image_dim if kind == "image" else self.clip.embed_dim
-        return FeatureDatabase(self._path(kind, content), width, content, half=self._with_patches(kind))
+        return FeatureDatabase(self._path(kind, content), width, content, half=self._is_half(kind))

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from simnl.clip.recipe import Rebuildable
 
 Terms = Mapping[str, Any]  # tensors by name, or tuples of them
+SCORED_NUMBERS = 2**26  # of a temporary (image, key) tensor of an evaluation: 256 MB, 4,096 images with 16,384 keys
+WHOLE_ROWS = 16  # images are scored in multiples of so many, for which kernels split their work alike
 
 
 class Head(Rebuildable, nn.Module):
@@ -65,8 +67,12 @@ class Head(Rebuildable, nn.Module):
         By default these are the logits of `forward`, where each image is treated by itself. A head that uses the whole
         set, at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
         """
-        logits = self(features)
+        logits = self.scored(features)
         return logits if self.transduction is None else self.transduction(features, logits)
+
+    def scored(self, features: Tensor, **known: Tensor) -> Tensor:
+        """The logits (M, C) of `forward` for any number of images, in bounded memory. `known` is as for `losses`."""
+        return self(features, **known)
 
     def losses(self, features: Tensor, labels: Tensor, **known: Tensor) -> dict[str, Tensor]:
         """Weighted terms of the training loss, which is their sum.
@@ -196,7 +202,7 @@ class SearchableHead(Head):
     TERMS: Mapping[str, str] = {}  # names for people of the tensors of the stage, e.g. `R` is the positive text
     LINEAR: str | None = None  # the mixing hyper-parameter in which base and slope are linear, if there is one
     settled: tuple[str, ...] = ()  # hyper-parameters that a search leaves as they are
-    search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds the search's chunks
+    search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds chunks of search and scoring
 
     def __init__(self, **hparams: float):
         super().__init__()
@@ -238,6 +244,15 @@ class SearchableHead(Head):
     def forward(self, features: Tensor, **known: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C). `known` is as for `losses`."""
         return self.combine(self.terms(features, **known))
+
+    def scored(self, features: Tensor, **known: Tensor) -> Tensor:
+        """The logits of `forward`, of as many images at once as their temporary tensors allow."""
+        most = max(WHOLE_ROWS, SCORED_NUMBERS // self.search_width // WHOLE_ROWS * WHOLE_ROWS)
+        if len(features) <= most:
+            return self(features, **known)
+        starts = range(0, len(features), most)
+        parts = ({name: rows[i : i + most] for name, rows in {"features": features, **known}.items()} for i in starts)
+        return torch.cat([self(**part) for part in parts])
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
         """The term of each tensor of the stage: the logits are linear in these tensors, with all others at zero."""

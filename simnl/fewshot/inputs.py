@@ -22,6 +22,7 @@ from simnl.fewshot.description import FEATURES, HIDDEN, PATCHES
 from simnl.fewshot.loaders import ROWS, LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
 from simnl.fewshot.support import SupportSet, gather_support, train_views
 
+STORED = ("fp32", "fp16")  # precisions in which image features are stored
 Loader = TypeVar("Loader", bound=SupportLoader)
 
 
@@ -58,8 +59,16 @@ def decoded_by(clip: FrozenCLIP, decoder: str) -> FrozenCLIP:
 
 
 def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:
-    """The feature store of a run; `options` are `progress` and `exclusive` of `FeatureStore`."""
-    return FeatureStore(cfg.STORE.ROOT, clip, cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE, **options)
+    """The feature store of a run; `options` are `progress` and `exclusive` of `FeatureStore`.
+
+    Raises:
+        ValueError: MODEL.BACKBONE.STORED is no precision that features are kept in.
+    """
+    stored = cfg.MODEL.BACKBONE.STORED
+    if stored not in STORED:
+        raise ValueError(f"MODEL.BACKBONE.STORED is '{stored}'. Choose one of {', '.join(STORED)}.")
+    number, size = cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE
+    return FeatureStore(cfg.STORE.ROOT, clip, number, size, half=stored == "fp16", **options)
 
 
 class FeatureInputs:

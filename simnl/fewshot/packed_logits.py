@@ -58,7 +58,7 @@ class PackedLogits:
         if self.is_packed:
             top = logits.max(1).values
             self.top.append(top.cpu())
-            logits = (logits - top[:, None]).clamp(min=LOWEST).half()
+            logits = (logits - top[:, None]).clamp_(min=LOWEST).half()
         self.logits.append(logits.cpu())
 
     def part(self, labels: Tensor) -> Packed | None:

@@ -109,7 +109,7 @@ def predict(
     predicted, labels = [], []
     for batch in batches:
         features = batch["img"].to(device)
-        logits = head.transduce(features) if transduce else head(features, **products_of(batch))
+        logits = head.transduce(features) if transduce else head.scored(features, **products_of(batch))
         if method:
             check_logits(logits, method)
         logits = logits if columns is None else logits[:, list(columns)]

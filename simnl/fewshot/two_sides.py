@@ -20,7 +20,7 @@ Here sd is the standard deviation of the margins of a side, so that scaling a si
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -29,12 +29,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simnl.fewshot.adapters import MovedKeys, NegativeText, TextMixture
-from simnl.fewshot.cache import instance_weights
+from simnl.fewshot.cache import class_sum, instance_weights
 from simnl.fewshot.head import SearchableHead
 from simnl.fewshot.options import Options
 from simnl.fewshot.task import FewShotTask
 
 log = logging.getLogger(__name__)
+
+NUMBERS = 2**24  # of a temporary (image, key) or (image, class) tensor of the fusion: 64 MB
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def fisher(values: Tensor, labels: Tensor, num_classes: int) -> float:
     It uses the classes with two values or more. values: (N,); labels: (N,) int64. The result is NaN if fewer than two
     classes have two values, or if values do not vary.
     """
-    groups = [values[labels == label] for label in range(num_classes)]
+    counts = torch.bincount(labels, minlength=num_classes).tolist()
+    groups = values[labels.argsort(stable=True)].split(counts)
     kept = [group for group in groups if len(group) > 1]
     if len(kept) < 2:
         return float("nan")
@@ -149,26 +152,24 @@ def fisher(values: Tensor, labels: Tensor, num_classes: int) -> float:
     return (between / within).item() if within > 0 else float("nan")
 
 
-def weight_by_support(positive: Tensor, negative: Tensor, labels: Tensor) -> float | None:
-    """lambda from the logits (N, C) of the two sides on support images, each left out of the caches; labels: (N,)
-    int64.
+def weight_by_support(positive: Tensor, negative: Tensor, labels: Tensor, num_classes: int) -> float | None:
+    """lambda from the margins (N,) of the two sides on support images, each left out of the caches; labels: (N,) int64.
 
     None if lambda cannot be computed: with one image per class, or if margins do not vary.
     """
-    sides = [margins(side, labels) for side in (positive, negative)]
-    found = [fisher(side, labels, positive.shape[1]) for side in sides]
+    found = [fisher(side, labels, num_classes) for side in (positive, negative)]
     total = sum(found)
     if not total > 0 or not torch.isfinite(torch.tensor(found)).all():
         return None
     share = found[0] / total
-    weights = [part / side.std().item() for part, side in zip((share, 1 - share), sides, strict=True)]
+    weights = [part / side.std().item() for part, side in zip((share, 1 - share), (positive, negative), strict=True)]
     return weights[0] / sum(weights)
 
 
 def sides_left_out(
     text: Tensor, against: Tensor, keys: Tensor, labels: Tensor, *, tau: float, alpha: float, beta: float
-) -> tuple[Tensor, Tensor]:
-    """A and B of the support images before anything is learned, (N, C), each image left out of both caches.
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """A and B of the support images before anything is learned, each image left out of both caches.
 
     The weights of the other images of the class are scaled so that their sum stays the same.
 
@@ -177,22 +178,33 @@ def sides_left_out(
         against: g s times the negative text classifier, (C, D); Q = g s - f.against.
         keys: unit rows, (N, D); labels: (N,) int64; each label has two rows or more.
         tau: the temperature of the instance weights. alpha, beta: the weight and the sharpness of the caches.
+
+    Yields:
+        A slice of the images, with their A and B, (n, C) each. n follows from NUMBERS, so memory is bounded.
     """
-    count, rows = len(text), torch.arange(len(labels), device=keys.device)
-    hot = F.one_hot(labels, count).to(keys.dtype)
-    weights, affinity = instance_weights(keys, labels, count, tau), keys @ keys.T
-    spoken = weights * torch.exp(-beta * (1 - affinity))
-    spoken[rows, rows] = 0.0
-    totals, own = weights @ hot, weights[:, None] * hot
-    left = totals - own
-    stretch = torch.where(left > 0, totals / left.clamp(min=1e-12), torch.zeros_like(left))
-    positive = keys @ text.T + alpha * stretch * (spoken @ hot)
-    sums = keys.sum(0) - hot.T @ keys  # sums over the images of all other classes, (C, D)
-    moved = keys @ sums.T - (1 - hot)  # f_i . sum; f_i itself is left out of the sum
-    lengths = (sums.square().sum(1) - (1 - hot) * (2 * keys @ sums.T - 1)).clamp(min=1e-12).sqrt()
-    scale = against.norm(dim=1)
-    negative = scale - keys @ against.T + alpha * totals * torch.exp(-beta * moved / lengths)
-    return positive, negative
+    count = len(text)
+    step = max(1, NUMBERS // max(len(keys), count))
+    blocks = [slice(start, start + step) for start in range(0, len(keys), step)]
+
+    def hot(rows: slice) -> Tensor:
+        return F.one_hot(labels[rows], count).to(keys.dtype)
+
+    weights = instance_weights(keys, labels, count, tau)
+    totals = sum(weights[rows] @ hot(rows) for rows in blocks)
+    sums = keys.sum(0) - sum(hot(rows).T @ keys[rows] for rows in blocks)  # of all other classes, (C, D)
+    square, scale = sums.square().sum(1), against.norm(dim=1)
+    for rows in blocks:
+        f, own = keys[rows], hot(rows)
+        spoken = weights * torch.exp(-beta * (1 - f @ keys.T))
+        spoken[range(len(f)), range(rows.start, rows.start + len(f))] = 0.0
+        left = totals - weights[rows, None] * own
+        stretch = torch.where(left > 0, totals / left.clamp(min=1e-12), torch.zeros_like(left))
+        heard = class_sum(spoken, labels, count, None)
+        products, apart = f @ sums.T, 1 - own
+        lengths = (square - apart * (2 * products - 1)).clamp(min=1e-12).sqrt()
+        moved = products - apart  # f_i . sum; f_i itself is left out of the sum
+        negative = scale - f @ against.T + alpha * totals * torch.exp(-beta * moved / lengths)
+        yield rows, f @ text.T + alpha * stretch * heard, negative
 
 
 @torch.no_grad()
@@ -204,8 +216,10 @@ def set_weight_by_support(head: TwoSidedHead, task: FewShotTask) -> None:
     found = None
     if torch.bincount(labels, minlength=task.num_classes).max() > 1:
         tau = head.options.tau
-        sides = sides_left_out(text, against, keys, labels, tau=tau, alpha=h["alpha"], beta=h["beta"])
-        found = weight_by_support(*sides, labels)
+        blocks = sides_left_out(text, against, keys, labels, tau=tau, alpha=h["alpha"], beta=h["beta"])
+        each = [(margins(a, labels[rows]), margins(b, labels[rows])) for rows, a, b in blocks]
+        positive, negative = map(torch.cat, zip(*each, strict=True))
+        found = weight_by_support(positive, negative, labels, task.num_classes)
     if found is None:
         log.warning("lambda cannot be computed from these support images, so it stays at %g (LAM).", h["lam"])
         return

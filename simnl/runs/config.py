@@ -57,6 +57,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
     cfg.MODEL.BACKBONE.PRECISION = "fp32"  # fp32 | bf16 | fp16: precision of the frozen towers
     cfg.MODEL.BACKBONE.DECODER = "pillow"  # pillow | simplejpeg: decoder of JPEG files
+    cfg.MODEL.BACKBONE.STORED = "fp32"  # fp32 | fp16, an approximation: precision in which image features are stored
     cfg.MODEL.BACKBONE.TRANSFORM = CN()  # of images, for weights from a file; empty: what the architecture needs
     cfg.MODEL.BACKBONE.TRANSFORM.MEAN = []
     cfg.MODEL.BACKBONE.TRANSFORM.STD = []

@@ -28,6 +28,7 @@ from simnl.runs.record import OWN_IMAGES, own_images_name
 # Keys that are newer than some runs, with the values at which nothing changes. A key with this value is not hashed, so
 # that the older runs still count as done.
 UNSAID: dict[str, object] = {
+    "MODEL.BACKBONE.STORED": "fp32",
     "DATASET.NOISE_RULE": "bernoulli",
     "DATASET.NOISE_PAIRS": "",
     "DATASET.NOISY_SELECTION": False,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -14,6 +16,9 @@ from benchmarks import (
     closed_forms,
     direct,
     extraction,
+    many_classes,
+    many_records,
+    many_rows,
     measure,
     memory,
     prompts,
@@ -29,9 +34,12 @@ from benchmarks.measure import Rounds, interleave, reset_peak, resident
 from benchmarks.memory import CHUNK, evaluation_of
 from benchmarks.search import SMALL
 from benchmarks.synthetic import OFFICIAL, make_head, make_problem
+from helpers.table_records import record, write
 from simnl.clip.text import class_weights
 from simnl.fewshot.cache import instance_weights, slot_negative_keys
 from simnl.fewshot.search import choose, count_grid
+from simnl.results.tables import find_records
+from simnl.sealed import seal_text
 from simnl.studies.cells import Plan, Setup, Variant, plan_cells
 from simnl.studies.executor import execute
 
@@ -199,6 +207,21 @@ def test_stand_ins_of_data_sets_are_run_on_as_they_are(tmp_path):
     assert row["what"] == "eurosat: TipAdapter, 1 cell"
     assert row["seconds"]["fast"] == record["seconds"]["total"]
     assert "overhead" in row["note"]
+
+
+def test_large_stores_and_folders_hold_what_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(many_rows, "PART", 100)
+    path = tmp_path / "rows.sqlite"
+    many_rows.fill(path, 250)
+    many_rows.look_up_of(str(path), 250, 60)()  # it fails where a row is not there
+    many_rows.add_of(str(path), 20, 8)()
+    with closing(sqlite3.connect(path)) as store:
+        assert store.execute("SELECT count(*) FROM features").fetchone() == (270,)
+    run_folder = write(tmp_path / "one", [record()]) / "0000"
+    (run_folder / "config.yaml").write_text(seal_text("DATASET:\n  CONFIG: shapes\n  NUM_SHOTS: 1\n"))
+    many_records.write_runs(tmp_path / "many", 40, run_folder)
+    assert len(find_records([tmp_path / "many"])) == 40  # each of them a run of its own
+    many_classes.fusion_of(4, 2, 8)()
 
 
 def test_parts_are_of_the_table_alone(capsys):

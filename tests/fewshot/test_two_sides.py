@@ -97,20 +97,25 @@ def test_fishers_criterion_and_margins_are_naive_ones():
 
 def test_scaling_a_side_changes_no_prediction():
     labels, a, b = torch.arange(12) % 3, random(12, 3), random(12, 3, seed=1)
-    lam = weight_by_support(a, b, labels)
+    sides = [margins(side, labels) for side in (a, b)]
+    lam = weight_by_support(*sides, labels, 3)
     assert 0 < lam < 1
-    other = weight_by_support(7 * a, b, labels)
+    other = weight_by_support(7 * sides[0], sides[1], labels, 3)
     plain, scaled = lam * a + (1 - lam) * b, other * 7 * a + (1 - other) * b
     torch.testing.assert_close(scaled / scaled.norm(), plain / plain.norm())
-    assert weight_by_support(a[:3], b[:3], labels[:3]) is None  # one image per class
-    assert weight_by_support(0 * a, 0 * b, labels) is None
+    assert weight_by_support(sides[0][:3], sides[1][:3], labels[:3], 3) is None  # one image per class
+    assert weight_by_support(0 * sides[0], 0 * sides[1], labels, 3) is None
 
 
-def test_each_image_is_left_out_of_its_own_evidence():
+@pytest.mark.parametrize("most", [2**24, 14])  # all images at once, and two
+def test_each_image_is_left_out_of_its_own_evidence(most, monkeypatch):
+    monkeypatch.setattr("simnl.fewshot.two_sides.NUMBERS", most)
     labels = torch.tensor([0, 0, 0, 1, 1, 2, 2])
     keys, text, against = unit(random(7, WIDTH)), 9 * unit(random(3, WIDTH, seed=1)), 2 * unit(random(3, WIDTH, seed=2))
     tau, alpha, beta = 0.5, 1.3, 2.0
-    found = sides_left_out(text, against, keys, labels, tau=tau, alpha=alpha, beta=beta)
+    blocks = list(sides_left_out(text, against, keys, labels, tau=tau, alpha=alpha, beta=beta))
+    assert len(blocks) == (1 if most > 14 else 4)
+    found = [torch.cat(side) for side in list(zip(*blocks, strict=True))[1:]]
     w = instance_weights(keys, labels, 3, tau)
     for i in range(7):
         for c in range(3):

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from logging.handlers import BufferingHandler
 from pathlib import Path
+from sys import intern
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -45,8 +46,8 @@ PROTOCOLS = {
 }
 
 
-def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) -> str:
-    """The report on all runs below a folder, as HTML text.
+def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) -> Iterator[str]:
+    """The report on all runs below a folder, as the parts of an HTML text, which is never in memory as a whole.
 
     Args:
         output: the folder.
@@ -76,7 +77,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
     )
     environment.filters.update(figure=cell_text, options=options_text, prompts=prompts_text)
     environment.globals["of_figures"] = numeric
-    return environment.get_template("report.html.j2").render(content, notes=notes)
+    return environment.get_template("report.html.j2").generate(content, notes=notes)
 
 
 def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
@@ -161,12 +162,14 @@ def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
     for record in records:
         groups.setdefault(record["config_hash"], []).append(record)
     keys: dict[str, dict] = {}
+    shared: set[tuple[str, str]] | None = None
     for name, runs in groups.items():
         stored = (stored_keys(Path(record["path"]).parent) for record in runs)  # a run may not have its config stored
         found = next(filter(None, stored), {})
-        keys[name] = {key: value for key, value in found.items() if key not in NOT_OF_THE_CONFIG}
-    all_stored = [set(of_config.items()) for of_config in keys.values() if of_config]
-    shared = set.intersection(*all_stored) if all_stored else set()
+        keys[name] = {intern(key): intern(value) for key, value in found.items() if key not in NOT_OF_THE_CONFIG}
+        if keys[name]:
+            shared = set(keys[name].items()) if shared is None else shared.intersection(keys[name].items())
+    shared = shared or set()
     configs = []
     for name in sorted(groups, key=lambda name: [groups[name][0][key] for key in ("dataset", "method", "shots")]):
         own = {key: value for key, value in keys[name].items() if (key, value) not in shared}

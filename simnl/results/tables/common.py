@@ -82,8 +82,8 @@ def shots_title(shots: int) -> str:
 
 def ordered(rows: Sequence[GridRow], request: Request) -> list[GridRow]:
     """Grid rows in the order of their methods."""
-    order = method_order((row.method for row in rows), request.methods)
-    return sorted(rows, key=lambda row: order.index(row.method))
+    order = {name: place for place, name in enumerate(method_order((row.method for row in rows), request.methods))}
+    return sorted(rows, key=lambda row: order[row.method])
 
 
 def usual_n(rows: Sequence[GridRow]) -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +21,8 @@ SHOWN = 3  # files that a warning names
 # Options that stand in records under keys of their own; for one's own images those that say which images they are, too.
 RECORDED = ("PRESET", "PROTOCOL", "DATASET.LABEL_NOISE", "DATASET.SUBSAMPLE_CLASSES", "DATASET.NUM_SHOTS", "SEED")
 OWN_DATA = ("DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "DATASET.SPLIT_FILE")
+
+ALIKE = ("environment", "views", "prompts", "options", "images_per_class", "logits", "swept", "targets")  # of many runs
 
 
 def find_records(paths: Iterable[str | Path]) -> list[dict]:
@@ -38,16 +42,17 @@ def find_records(paths: Iterable[str | Path]) -> list[dict]:
         if is_bundle(given):
             records += [{**record, "path": f"{given}/{name}"} for name, record in read_bundle(given).records()]
         else:
-            files += [given] if given.is_file() else sorted(given.rglob(FILE))
+            files += [given] if given.is_file() else _below(given)
     if not (files or records):
         raise FileNotFoundError(
             f"No {FILE} below {', '.join(map(str, paths))}. Run something first, e.g.\n"
             "  bash scripts/simnl/main.sh shapes 16"
         )
-    problems = []
+    problems: list[str] = []
+    parts: dict[str, object] = {}
     for file in dict.fromkeys(files):
         try:
-            records.append({**read_record(file), "path": str(file)})
+            records.append(_in_common({**read_record(file), "path": str(file)}, parts))
         except (OSError, ValueError) as error:
             problems.append(str(error))
     if not records:
@@ -61,6 +66,26 @@ def find_records(paths: Iterable[str | Path]) -> list[dict]:
             len(unsealed), len(records), ", ".join(unsealed[:SHOWN]), ", ..." * (len(unsealed) > SHOWN),
         )  # fmt: skip
     return _with_fewest_options(_apart(_once(map(_own_images, records))))
+
+
+def _below(folder: Path) -> list[Path]:
+    """The files of records below a folder, in the order of their paths; links to folders are not followed."""
+    found = (os.path.join(where, FILE) for where, folders, names in os.walk(folder) if FILE in (*folders, *names))
+    return [Path(path) for path in sorted(found)]
+
+
+def _in_common(record: dict, parts: dict[str, object]) -> dict:
+    """The record, in which texts, and the parts that most runs share, are the same objects as in other records.
+
+    Of 100,000 records each would else have its own copy of every key and version. parts: those so far, by what they
+    say; nothing may change them.
+    """
+    for key, value in record.items():
+        if isinstance(value, str):
+            record[key] = sys.intern(value)
+        elif key in ALIKE:
+            record[key] = parts.setdefault(repr(value), value)
+    return {sys.intern(key): value for key, value in record.items()}
 
 
 def _own_images(record: dict) -> dict:

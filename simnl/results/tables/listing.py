@@ -119,17 +119,22 @@ def figure_of(key: str, factor: float = 1, decimals: int = 2, half: str = "") ->
 def labelled_runs(records: Sequence[dict], request: Request) -> list[tuple[str, list[dict]]]:
     """The runs of each method and config, one per seed, with a label that tells configs apart."""
     groups = split_by(records, lambda r: (r["method"], options_text(r), prompts_text(r), r["config_hash"]))
-    order = common.method_order((r["method"] for r in records), request.methods)
-    runs = sorted((list(by_seed(group).values()) for group in groups), key=lambda of: order.index(of[0]["method"]))
-    return [(_label(of_row[0], [other[0] for other in runs]), of_row) for of_row in runs]
+    order = {name: i for i, name in enumerate(common.method_order((r["method"] for r in records), request.methods))}
+    runs = sorted((list(by_seed(group).values()) for group in groups), key=lambda of: order[of[0]["method"]])
+    alike: dict[tuple[str, str], list[dict]] = {}
+    for first, *_ in runs:
+        alike.setdefault((first["method"], options_text(first)), []).append(first)
+    labels: dict[int, str] = {}
+    for (_, options), firsts in alike.items():
+        told = [say for say in (prompts_text, _config) if len({say(r) for r in firsts}) > 1]
+        for first in firsts:
+            extra = "; ".join(filter(None, [options, *(say(first) for say in told)]))
+            labels[id(first)] = marked_name(first) + (f" ({extra})" if extra else "")
+    return [(labels[id(of_row[0])], of_row) for of_row in runs]
 
 
-def _label(first: dict, firsts: Sequence[dict]) -> str:
-    """The method, and what tells its row apart from the other rows of the same method."""
-    alike = [r for r in firsts if (r["method"], options_text(r)) == (first["method"], options_text(first))]
-    parts = [say(first) for say in (prompts_text, lambda r: r["config_hash"]) if len({say(r) for r in alike}) > 1]
-    extra = "; ".join(filter(None, [options_text(first), *parts]))
-    return marked_name(first) + (f" ({extra})" if extra else "")
+def _config(record: dict) -> str:
+    return record["config_hash"]
 
 
 def mean_line(layout: str, label: str, runs: Sequence[dict], ci: str = "", **more: object) -> dict[str, Any]:

@@ -155,5 +155,6 @@ def _marks(stats: dict[int, Stat]) -> dict[int, str]:
 def _unbeaten(stats: dict[int, Stat]) -> list[int]:
     """The best mean (of equals all), and what any of these does not beat."""
     top = max((stat.sign * stat.mean for stat in stats.values()), default=0.0)
-    first = [stat for stat in stats.values() if stat.sign * stat.mean == top]
+    equal = [stat for stat in stats.values() if stat.sign * stat.mean == top]
+    first = {(tuple(stat.by_seed.items()), stat.split, stat.ci): stat for stat in equal}.values()  # each test once
     return [i for i, stat in stats.items() if not all(stat.is_beaten_by(best) for best in first)]
