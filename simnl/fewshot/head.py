@@ -200,6 +200,7 @@ class SearchableHead(Head):
     TERMS: Mapping[str, str] = {}  # what a reader is told for names of the stage: `R` is the positive text
     LINEAR: str | None = None  # the mixing hyper-parameter in which base and slope are linear, if there is one
     search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds the search's chunks
+    search_rows: int = 1  # a chunk has so many images at least: more where each setting is costly for any number
 
     def __init__(self, **hparams: float):
         super().__init__()
