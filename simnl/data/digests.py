@@ -35,14 +35,13 @@ class FileDigests:
         kept = sharing.current()
         if kept is None:
             return self._looked_up(paths, progress)
-        keys = [(self._path, path, *version_of(path)) for path in map(os.path.abspath, paths)]
-        found = [kept.get(key) for key in keys]
-        missing = [place for place, digest in enumerate(found) if digest is None]
-        read = self._looked_up([paths[place] for place in missing], progress) if missing else []
-        for place, digest in zip(missing, read, strict=True):
-            found[place] = digest
-            kept.put(keys[place], digest, NBYTES)
-        return found
+        places = [path if os.path.isabs(path) else os.path.abspath(path) for path in paths]
+        key = ("digests", str(self._path), tuple(places), tuple(map(version_of, places)))
+        found = kept.get(key)
+        if found is None:
+            found = self._looked_up(paths, progress)
+            kept.put(key, found, NBYTES * len(found))
+        return list(found)
 
     def _looked_up(self, paths: Sequence[str], progress: bool) -> list[bytes]:
         try:
