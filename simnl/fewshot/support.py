@@ -1,4 +1,4 @@
-"""The support set of a run as features: views from which the cache is made, and views to train on."""
+"""The support set of a run as features: the views for the cache, and the views to train on."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ SECOND_DRAW = 3406  # the authors cache the draw of seed 1 and train on that of 
 
 @dataclass(frozen=True)
 class SupportSet:
-    """features (A, N, D), labels (N,), classes (N,) sorted: for the cache, of the images items. train_features
-    (V, M, D), train_labels (M,): for the loss, of the images train_items."""
+    """Features and labels of support images.
+
+    For the cache, of the images `items`: features (A, N, D), labels (N,), and sorted classes (N,). For the loss, of the
+    images `train_items`: train_features (V, M, D) and train_labels (M,).
+    """
 
     features: Tensor
     labels: Tensor
@@ -38,12 +41,12 @@ class SupportSet:
 
 
 def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec], encode: bool = True) -> SupportSet:
-    """Features of the K-shot images, rows sorted by class; without features where `encode` is off.
+    """The support set with rows sorted by class; without features if `encode` is False.
 
-    Of a random transform, VIEWS.CACHE views make the cache; training reads VIEWS.TRAIN views (0: one per epoch), the
-    same ones where VIEWS.SHARED is on, else new ones. A fixed transform (centre crop) has one view for both.
-    DATASET.TRAIN_DRAW `separate` trains on a second K-shot draw, as the authors' code does by accident. Images that are
-    held out (SELECTION.HOLD_OUT) are in neither.
+    With a random transform, VIEWS.CACHE views make the cache, and training reads VIEWS.TRAIN views (0 for one per
+    epoch). These are the same views if VIEWS.SHARED is True, else new ones. A fixed transform (centre crop) has one
+    view for both. DATASET.TRAIN_DRAW `separate` trains on a second K-shot draw, as the authors' code does by accident.
+    Held-out images (SELECTION.HOLD_OUT) are neither in the cache nor trained on.
     """
     settle_labels(cfg, dataset, store)
     held = {item.impath for item in held_out(dataset.train_x)} if cfg.SELECTION.HOLD_OUT else set()
@@ -65,8 +68,11 @@ def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec],
 
 
 def settle_labels(cfg, dataset, store: FeatureStore) -> None:
-    """Under DATASET.NOISE_RULE confusable, tell the data set which classes are easy to confuse: the pairs of its file,
-    else the nearest other class by the cosine of the templates' text features. Called before a label is used."""
+    """Under DATASET.NOISE_RULE confusable, tell the data set which other class each class is easily confused with.
+
+    The pairs come from the file of the config, or else are the nearest classes by the cosine of the templates' text
+    features. This is called before any label is used.
+    """
     if not isinstance(dataset, WrongLabels) or not dataset.needs_confusions():
         return
     others = dataset.given_confusions()
@@ -83,25 +89,25 @@ def nearest_others(text: Tensor) -> Tensor:
 
 
 def _views(store: FeatureStore, items: list, specs: Sequence[ViewSpec], views: range) -> Tensor:
-    """(V, N, D): the numbered views of a random transform, the only view of a fixed one."""
+    """Features (V, N, D) of the numbered views of a random transform, or of the only view of a fixed one."""
     paths = [item.impath for item in items]
     parts = [store.images(paths, spec, list(views) if spec.crop_scale else [0]) for spec in specs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)  # a join of one would copy it
+    return parts[0] if len(parts) == 1 else torch.cat(parts)  # cat would copy a single tensor
 
 
 def train_views(cfg) -> range:
-    """Numbers of the views that training reads."""
+    """The numbers of the views that training reads."""
     first = 0 if cfg.VIEWS.SHARED else cfg.VIEWS.CACHE
     return range(first, first + (cfg.VIEWS.TRAIN or max(1, cfg.OPTIM.MAX_EPOCH)))
 
 
 def _true_labels(cfg, dataset) -> list[int] | None:
-    """Rows are grouped by their label; by their true class where DATASET.GROUP_BY asks for the authors' grouping."""
+    """The true classes if DATASET.GROUP_BY asks for rows grouped by them, as in the authors' code; else None."""
     return dataset.clean_labels if cfg.DATASET.GROUP_BY == "true-class" else None
 
 
 def held_out(items: Sequence) -> list:
-    """The last image drawn of each label that has two or more: those on which PROTOCOL held-shot chooses."""
+    """The last drawn image of each label that has two or more, on which PROTOCOL held-shot chooses."""
     last = {item.label: item for item in items}
     counts = Counter(item.label for item in items)
     return [item for label, item in sorted(last.items()) if counts[label] > 1]

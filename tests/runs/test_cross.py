@@ -115,9 +115,9 @@ def test_a_changed_target_is_another_one(config, root):
 def test_what_cannot_be_is_refused_with_the_reason(config, root):
     with pytest.raises(ValueError, match="SimNL on new classes: what it learns belongs to the classes of training"):
         build_targets(config("SimNL"))
-    with pytest.raises(ValueError, match="has the classes of the data that the run is on, so they are not new"):
+    with pytest.raises(ValueError, match="has the classes of the data of the run, so they are not new"):
         checked_targets(config("CoOp", targets=["cross:source"]))
-    with pytest.raises(ValueError, match="has all classes, and the run only some"):
+    with pytest.raises(ValueError, match="has all classes, but the run has only some"):
         build_targets(config("CoOp", "DATASET.SUBSAMPLE_CLASSES", "base"))
     with pytest.raises(ValueError, match=r"'nothing' is neither a data set nor a folder of images \(.*nothing\)"):
         build_targets(config("CoOp", targets=["cross:nothing"]))
