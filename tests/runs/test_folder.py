@@ -6,22 +6,22 @@ import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import train
 from filelock import FileLock
 
 from dassl.utils.tools import atomic_write
 from simnl.files import HOUR, remove_left_overs, replacing, write_text_atomically
+from simnl.locations import CONFIGS
 from simnl.runs.folder import LOCK, check_folder, claimed
 from simnl.studies import executor
 from simnl.studies.cells import Cell, Plan, Setup, build_cells
 
-REPO = Path(__file__).resolve().parents[2]
 A_FILE_BELONGS = [
     "result.json", "head.safetensors", "config.yaml", "selection.json", "sweep.json", "log.txt", "run.json", ".lock",
     "best-epoch2.safetensors", "head/checkpoint", "head/model.pth.tar-2",
@@ -104,14 +104,14 @@ def test_a_folder_without_permission_is_told(tmp_path):
         tmp_path.chmod(0o700)
 
 
-def test_a_tool_tells_it_before_it_loads_anything(tmp_path):
+def test_a_tool_tells_it_before_it_loads_anything(tmp_path, monkeypatch, capsys):
     (tmp_path / "run" / "result.json").mkdir(parents=True)
-    command = [sys.executable, "tools/train.py", "--trainer", "ZeroshotCLIP", "--output-dir", str(tmp_path / "run")]
-    command += ["--dataset-config-file", "configs/datasets/shapes.yaml", "STORE.ROOT", str(tmp_path / "cache")]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
+    words = ["train.py", "--trainer", "ZeroshotCLIP", "--output-dir", str(tmp_path / "run"), "--dataset-config-file"]
+    words += [str(CONFIGS / "datasets" / "shapes.yaml"), "STORE.ROOT", str(tmp_path / "cache")]
+    monkeypatch.setattr(sys, "argv", words)
+    assert train.main() == 1
     told = "is a folder, but the run writes a file there. Move it away and run again."
-    assert done.stderr.strip() == f"Error: {tmp_path / 'run' / 'result.json'} {told}"
+    assert capsys.readouterr().err.strip() == f"Error: {tmp_path / 'run' / 'result.json'} {told}"
     assert not (tmp_path / "cache").exists()
 
 
