@@ -12,7 +12,6 @@ import ast
 import functools
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -23,7 +22,7 @@ from typing import Any
 from dassl.engine import TRAINER_REGISTRY
 from simnl import plugins
 from simnl.files import make_cache
-from simnl.locations import PACKAGE, ROOT, default_cache
+from simnl.locations import PACKAGE, ROOT, cache_folder
 from simnl.sealed import read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
@@ -141,7 +140,7 @@ def source_digest() -> str:
 def _path() -> Path:
     """The file of this copy of the program. Other copies have files of their own in the same folder."""
     place = hashlib.sha256(f"{ROOT} {PACKAGE}".encode()).hexdigest()[:12]
-    return Path(os.environ.get("CACHE") or default_cache()).expanduser() / "methods" / f"{place}.json"
+    return cache_folder() / "methods" / f"{place}.json"
 
 
 def _remembered(path: Path, digest: str) -> dict[str, Declared] | None:

@@ -13,3 +13,8 @@ def default_cache() -> str:
     """The folder of features, draws and rendered images unless CACHE names another one."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "simnl")
+
+
+def cache_folder() -> Path:
+    """The folder that CACHE names, or the default one; it need not be there."""
+    return Path(os.environ.get("CACHE") or default_cache()).expanduser()

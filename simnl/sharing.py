@@ -1,4 +1,4 @@
-"""A cache of what several runs of one process have in common: splits, digests of files, rows of features.
+"""A cache of what several runs of one process have in common: splits, datums and digests of images, rows of features.
 
 A process that carries out one run after the other, as a study does, opens `shared` around them. Inside the block,
 readers look into the cache first; everything in it was read and checked in this process. Keys are contents, or the size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
 import torch
 
 from helpers.images import make_images
@@ -12,7 +13,9 @@ from helpers.stores import plain, store_at
 from simnl import sharing
 from simnl.clip import store as store_module
 from simnl.clip.model import load_clip
+from simnl.data.datums import datums
 from simnl.data.splits import read_split
+from simnl.fewshot.discriminant import Moments
 
 
 def test_what_was_not_used_for_the_longest_time_goes_first():
@@ -82,3 +85,33 @@ def test_a_split_that_changed_is_read_again(tmp_path):
         path.write_text(json.dumps({**parts, "test": [["other.jpg", 0, "cat"]]}))
         assert read_split(path).test[0].path == "other.jpg"
     assert read_split(path) is not read_split(path)
+
+
+def test_images_are_looked_for_again_when_a_file_came_or_went(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").touch()
+    chosen, looked = [("a.jpg", 0), ("b.jpg", 1)], []
+    with sharing.shared():
+        first = datums(str(tmp_path), chosen, ["cat", "dog"], looked.append)
+        again = datums(str(tmp_path), chosen, ["cat", "dog"], looked.append)
+        assert [(d.impath, d.label, d.classname) for d in again] == [
+            (f"{tmp_path}/a.jpg", 0, "cat"), (f"{tmp_path}/b.jpg", 1, "dog"),
+        ]  # fmt: skip
+        assert again is not first
+        assert looked == [["a.jpg", "b.jpg"]]
+        assert datums(str(tmp_path), chosen, ["cat", "cow"], looked.append)[1].classname == "cow"
+        (tmp_path / "b.jpg").unlink()
+        with pytest.raises(FileNotFoundError):
+            datums(str(tmp_path), chosen, ["cat", "dog"], looked.append)
+    assert len(looked) == 3
+
+
+def test_moments_of_equal_rows_are_computed_once():
+    rows, labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 1, 1, 2, 2])
+    alone = Moments.of(rows, labels, 3)
+    with sharing.shared():
+        first = Moments.shared(rows, labels, 3)
+        assert Moments.shared(rows.clone(), labels, 3) is first
+        assert all(torch.equal(a, b) for a, b in zip(first, alone, strict=True))
+        assert not torch.equal(Moments.shared(rows + 1, labels, 3).gram, alone.gram)
+        assert len(Moments.shared(rows, labels, 4).counts) == 4

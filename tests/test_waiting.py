@@ -7,12 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from simnl.runs.logs import configure_logging
 from simnl.waiting import ANYBODY, holder, holding
 
 REPO = Path(__file__).resolve().parents[2]
@@ -65,6 +68,17 @@ def test_a_waiting_process_says_for_what_and_for_whom_now_and_then(other, monkey
     assert messages[0] == f"Waiting for process {process.pid}, which encodes features for x (for 0 s so far)."
     assert f"process {process.pid} (it is stopped: `kill -CONT {process.pid}` lets it go on" in messages[1]
     assert not Path(f"{path}.holder").exists()
+
+
+def test_it_is_said_where_what_the_engine_prints_is_dropped(other, monkeypatch, capsys):
+    process, path = other
+    monkeypatch.setattr("simnl.waiting.FIRST_WORD", 0.1)
+    configure_logging(quiet=True)
+    threading.Timer(0.5, process.kill).start()
+    with redirect_stdout(None), holding(path, "renders the images in x"):
+        pass
+    told = capsys.readouterr().err
+    assert told == f"Note: Waiting for process {process.pid}, which renders the images in x (for 0 s so far).\n"
 
 
 def test_who_does_not_want_to_wait_learns_that_it_is_held(other):

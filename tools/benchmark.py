@@ -201,17 +201,17 @@ def main() -> int:
 def conclude(request, cells: list, outcomes: dict[int, dict]) -> int:
     """Print the table, what could not be done and why, and what to do next; the exit code."""
     from simnl.results.overview import closing_table, problems
-    from simnl.results.plots import RECORD_KINDS
     from simnl.studies.definitions import STUDIES
 
-    layout = STUDIES[request.study].layout
+    study = STUDIES[request.study]
+    layout = study.layout
     print(f"\n{closing_table(cells, layout)}\n")
     failed, refused = problems(cells, outcomes)
     if refused:
         print("Not applicable:", *(f"  {line}" for line in refused), "", sep="\n")
     output = shlex.quote(request.setup.output)
     print(as_typed(f"Tables: python tools/table.py {output}{f' --layout {layout}' if layout else ''}"))
-    if request.study in RECORD_KINDS:
+    if study.figure:
         print(as_typed(f"Figure: python tools/plot.py {request.study} {output}"))
     print(as_typed(f"Report: python tools/report.py {output}"))
     if failed:

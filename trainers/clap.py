@@ -72,12 +72,17 @@ class ZSLPHead(Head):
 
     def __init__(self, base: Tensor, logit_scale: float):
         super().__init__()
-        self.logit_scale = logit_scale
+        self.logit_scale, self.num_products = logit_scale, base.shape[1]
         self.prototypes = nn.Parameter(base.detach().clone())
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C)."""
-        return self.logit_scale * F.normalize(features, dim=-1) @ F.normalize(self.prototypes, dim=-1).T
+    def products(self, features: Tensor) -> Tensor:
+        """s f, (B, D)."""
+        return self.logit_scale * F.normalize(features, dim=-1)
+
+    def forward(self, features: Tensor, products: Tensor | None = None) -> Tensor:
+        """Raw image features (B, D) to logits (B, C). `products` are those of the features, where they are known."""
+        scaled = self.products(features) if products is None else products
+        return scaled @ F.normalize(self.prototypes, dim=-1).T
 
     def deployed(self) -> ClassifierHead:
         """The prototypes as a constant classifier."""
@@ -101,10 +106,10 @@ class CLAPHead(ZSLPHead):
         self.frozen_buffer("base", base)
         self.frozen_buffer("multipliers", multipliers)
 
-    def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def losses(self, features: Tensor, labels: Tensor, **known: Tensor) -> dict[str, Tensor]:
         """Cross-entropy and the constraint."""
         distance = (self.prototypes - self.base).square().sum(-1)
-        return {**super().losses(features, labels), "constraint": (self.multipliers * distance).mean()}
+        return {**super().losses(features, labels, **known), "constraint": (self.multipliers * distance).mean()}
 
 
 @TRAINER_REGISTRY.register()

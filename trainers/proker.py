@@ -11,7 +11,7 @@ image, and Y are their one-hot labels (N, C). f_zs(x) = x W^T are the cosines wi
 and s is the model's logit scale. Tip-Adapter is the same with the identity in the place of (K + lambda I)^-1 and
 without f_zs(X). For a query that is like no support image, f is f_zs. alpha, the target of the right class, is 1 unless
 TRAINER.PROKER.GRID.ALPHA has more values. beta and lambda are searched, both as parts of the stage; each pair costs a
-Cholesky factorisation, O(N^3), in float64.
+Cholesky factorisation, O(N^3), in float64. The kernel is computed once per beta.
 
 Source: Bendou et al., "ProKeR: A Kernel Perspective on Few-Shot Adaptation of Large Vision-Language Models", CVPR 2025,
 arXiv:2501.11175.
@@ -51,8 +51,10 @@ class ProKeRHead(CacheHead):
 
     def __init__(self, **inputs):
         super().__init__(**inputs)
+        self.search_rows = len(self.cache_keys)  # as much memory as K has; otherwise each chunk would solve anew
         hot = F.one_hot(self.labels, self.num_classes).to(self.text.dtype)
         self.frozen_buffer("targets", torch.cat([self.cache_keys @ self.text.T, hot], dim=1))
+        self._gram: tuple[tuple, Tensor] | None = None
         self._solved: tuple[tuple, Tensor] | None = None
 
     def coefficients(self, beta: float, lam: float) -> Tensor:
@@ -65,10 +67,17 @@ class ProKeRHead(CacheHead):
             raise ValueError(f"ProKeR's ridge lambda must be positive, not {lam} (TRAINER.PROKER.LAM, or its GRID).")
         key = (beta, lam, self.cache_keys.device)
         if self._solved is None or self._solved[0] != key:
-            keys = self.cache_keys.double()
-            gram = self.kernel(keys @ keys.T, beta)
-            self._solved = (key, ridge_coefficients(gram, self.targets, lam))
+            self._solved = (key, ridge_coefficients(self.gram(beta).clone(), self.targets, lam))
         return self._solved[1]
+
+    def gram(self, beta: float) -> Tensor:
+        """K of the support images, (N, N) float64; the last one is kept."""
+        key = (beta, self.cache_keys.device)
+        if self._gram is None or self._gram[0] != key:
+            keys = self.cache_keys.double()
+            self._gram = None  # before the next one needs its memory
+            self._gram = (key, self.kernel(keys @ keys.T, beta))
+        return self._gram[1]
 
     def terms(self, features: Tensor) -> Mapping[str, Tensor]:
         """Zero-shot cosines (B, C) and affinities x.k (B, N)."""
@@ -77,7 +86,7 @@ class ProKeRHead(CacheHead):
 
     def kernel(self, affinity: Tensor, beta: float) -> Tensor:
         """exp(-beta (1 - x.z)) in float64, from x.z of any shape."""
-        return torch.exp(-beta * (1 - affinity.double()))
+        return (1 - affinity.double()).mul_(-beta).exp_()
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float, lam: float) -> Mapping[str, Tensor]:
         """The smoothed f_zs and Y of the support images, k(x, X) (K + lambda I)^-1 [f_zs(X), Y], both (B, C)."""

@@ -69,14 +69,18 @@ class TaskResHead(CarriesNegative, Head):
         super().__init__()
         if scale <= 0:
             raise ValueError(f"TRAINER.TASKRES.SCALE is {scale}, but it must be above 0 (authors: 0.5).")
-        self.logit_scale, self.scale = logit_scale, scale
+        self.logit_scale, self.scale, self.num_products = logit_scale, scale, base.shape[1]
         self.register_buffer("base", base.detach().clone(), persistent=learned_base)
         self.residual = nn.Parameter(torch.zeros_like(base))
         self.negative = negative
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C)."""
-        logits = self.logit_scale * F.normalize(features, dim=-1) @ self.classifier().T
+    def products(self, features: Tensor) -> Tensor:
+        """s f, (B, D)."""
+        return self.logit_scale * F.normalize(features, dim=-1)
+
+    def forward(self, features: Tensor, products: Tensor | None = None) -> Tensor:
+        """Raw image features (B, D) to logits (B, C). `products` are those of the features, where they are known."""
+        logits = (self.products(features) if products is None else products) @ self.classifier().T
         return logits if self.negative is None else logits + self.negative(features)
 
     def classifier(self) -> Tensor:

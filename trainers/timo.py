@@ -97,7 +97,7 @@ class TIMOHead(SearchableHead):
         super().__init__(**hparams)
         self.gammas, self.betas, self.num_prompts = list(gammas), list(betas), prompts.shape[1]
         match, classes = prompt_match(prompts, cache_keys, labels), len(prompts)
-        images = Moments.of(views.flatten(0, 1), labels.repeat(len(views)), classes)
+        images = Moments.shared(views.flatten(0, 1), labels.repeat(len(views)), classes)
         solved = []
         for beta in self.betas:
             rows, owners = pseudo_images(prompts, match, int(beta))

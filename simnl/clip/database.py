@@ -131,7 +131,7 @@ class FeatureDatabase:
         Yields:
             positions in items, and the number of each row that is there of these items, by (item, view).
         """
-        order = sorted(range(len(items)), key=items.__getitem__)
+        order = sorted(range(len(items)), key=lambda i: items[i])
         for start in range(0, len(order), MOST_ASKED):
             positions = order[start : start + MOST_ASKED]
             query = f"SELECT item, view, rowid FROM features WHERE item IN {_marks(positions)} AND view BETWEEN ? AND ?"

@@ -18,6 +18,7 @@ from typing import Any
 from dassl.data.datasets import Datum
 from simnl.commands import as_typed
 from simnl.data.classnames import read_names
+from simnl.data.datums import datums
 from simnl.data.draws import Draw, DrawSpec, DrawStore, labels_of_all
 from simnl.data.listing import describe, find_missing, find_namesake, list_folders, list_images, some
 from simnl.data.splits import PARTS, Item, Split, make_split, read_split, write_split
@@ -272,12 +273,8 @@ class FewShotDataset(WrongLabels):
         items = list(items)
         pairs = zip(items, [item.label for item in items] if labels is None else labels, strict=True)
         chosen = [(item.path, self._kept[label]) for item, label in pairs if item.label in self._kept]
-        if not self._split.listed:
-            self._require([path for path, _ in chosen])
-        return [
-            Datum(impath=os.path.join(self.image_root, path), label=label, classname=self._names[label])
-            for path, label in chosen
-        ]
+        check = _nothing if self._split.listed else self._require
+        return datums(str(self.image_root), chosen, self._names, check)
 
     def _require(self, paths: list[str]) -> None:
         missing = find_missing(self.image_root, paths)
@@ -317,6 +314,10 @@ class FewShotDataset(WrongLabels):
         found = Sizes(len(split.classnames), *(len(getattr(split, part) or ()) for part in PARTS))
         if self.published is not None and self.split_origin == "standard" and found != self.published:
             logger.warning("%s: found %s; the published data set has %s.", type(self).__name__, found, self.published)
+
+
+def _nothing(paths: list[str]) -> None:
+    """Paths that were listed just now need no check."""
 
 
 def _holds(path: Path, split: Split) -> bool:

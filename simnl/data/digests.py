@@ -83,23 +83,22 @@ class FileDigests:
             OSError: a file is not there.
         """
         kept = sharing.current()
-        keys = [(path, *version_of(path)) for path in map(os.path.abspath, paths)]
-        found = [None if kept is None else kept.get((self._path, *key)) for key in keys]
-        missing = [place for place, digest in enumerate(found) if digest is None]
-        for place, digest in zip(missing, self._looked_up([keys[place] for place in missing]), strict=True):
-            found[place] = digest
-            if kept is not None and digest is not None:
-                kept.put((self._path, *keys[place]), digest, NBYTES)
-        return found
+        keys = tuple((path, *version_of(path)) for path in map(os.path.abspath, paths))
+        if kept is None:
+            return self._looked_up(keys)
+        found = kept.get(("digests", self._path, keys))
+        if found is None:
+            found = self._looked_up(keys)
+            if None not in found:
+                kept.put(("digests", self._path, keys), found, NBYTES * len(found))
+        return list(found)
 
     def remember(self, contents: Iterable[FileContent]) -> None:
         """Remember digests, all of them or none; where nothing can be written, they are read again next time."""
-        kept, rows = sharing.current(), []
+        rows = []
         for path, version, digest in contents:
             row = (os.path.abspath(path), *version, digest)
             rows.append((*row, _row_crc(*row)))
-            if kept is not None:
-                kept.put((self._path, *row[:3]), digest, NBYTES)
         if rows and is_writable(self._path):
             self._guarded(lambda connection: _insert(connection, rows))
 

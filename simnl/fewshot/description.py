@@ -149,6 +149,6 @@ def relative_names(paths: Sequence[str]) -> tuple[str, ...]:
     if not paths or not all(paths):
         return ()
     absolute = [os.path.abspath(path) for path in paths]
-    common = os.path.commonpath([os.path.dirname(path) for path in absolute])
-    names = (os.path.relpath(path, common).replace(os.sep, "/") for path in absolute)
+    common = os.path.commonpath({os.path.dirname(path) for path in absolute})
+    names = (path[len(common) :].lstrip(os.sep).replace(os.sep, "/") for path in absolute)
     return tuple(name.encode("utf-8", "backslashreplace").decode() for name in names)

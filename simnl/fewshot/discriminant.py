@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from simnl import sharing
+from simnl.sealed import tensors_checksum
+
 
 class Moments(NamedTuple):
     """The sums of rows that a discriminant needs, in float64; the moments of two sets of rows add up to those of both.
@@ -26,6 +29,20 @@ class Moments(NamedTuple):
         x = rows.double()
         counts = torch.bincount(labels, minlength=num_classes)
         return cls(counts, x.new_zeros(num_classes, x.shape[1]).index_add(0, labels, x), x.T @ x)
+
+    @classmethod
+    def shared(cls, rows: Tensor, labels: Tensor, num_classes: int) -> Moments:
+        """The same, computed once where the runs of one process share what they read: GDA's are TIMO's, too."""
+        kept = sharing.current()
+        if kept is None:
+            return cls.of(rows, labels, num_classes)
+        content = tensors_checksum({"rows": rows.cpu(), "labels": labels.cpu()}, "")
+        key = ("moments", content, num_classes, rows.device)
+        moments = kept.get(key)
+        if moments is None:
+            moments = cls.of(rows, labels, num_classes)
+            kept.put(key, moments, sum(part.nbytes for part in moments))
+        return moments
 
     def plus(self, other: Moments) -> Moments:
         """The moments of both sets of rows."""
@@ -66,5 +83,5 @@ def gda_classifier(rows: Tensor, labels: Tensor, num_classes: int) -> tuple[Tens
     Raises:
         ValueError: see `discriminant`.
     """
-    weights, biases = discriminant(Moments.of(rows, labels, num_classes))
+    weights, biases = discriminant(Moments.shared(rows, labels, num_classes))
     return weights.to(rows.dtype), biases.to(rows.dtype)

@@ -203,6 +203,7 @@ class SearchableHead(Head):
     LINEAR: str | None = None  # the mixing hyper-parameter in which base and slope are linear, if there is one
     settled: tuple[str, ...] = ()  # hyper-parameters that a search leaves as they are
     search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds chunks of search and scoring
+    search_rows: int = 1  # a chunk has so many images at least: more where each setting is costly for any number
 
     def __init__(self, **hparams: float):
         super().__init__()

@@ -26,6 +26,15 @@ def seeded_generator(*key: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
+def taken(table: Tensor, view: int | Tensor, index: Tensor | slice) -> Tensor:
+    """table[view, index] of a table (V, N, width): rows of a view, or of (view, row) pairs; faster for whole rows."""
+    if isinstance(index, slice):
+        return table[view, index]
+    if isinstance(view, int):
+        return table[view].index_select(0, index)
+    return table.flatten(0, 1).index_select(0, view * table.shape[1] + index)
+
+
 class ViewProducts:
     """The products of stored views that a head offers (`Head.products`). They are computed when first needed, then
     kept.
@@ -58,7 +67,7 @@ class ViewProducts:
                     for rows, features in parts:
                         rows.copy_(self._products(features))
                 self._known.add(number)
-        return {"products": self._table[view, index]}
+        return {"products": taken(self._table, view, index)}
 
 
 def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None, epochs: int, limit: int) -> None:
@@ -127,7 +136,7 @@ class SupportLoader:
             row = order[start : start + self.batch_size]
             view, index = (row // rows, row % rows) if pooled else (self.epoch % views, row)
             more = self.kept.rows(view, index) if self.kept else {}
-            yield {"img": self.features[view, index], "label": self.labels[index], "index": index, **more}
+            yield {"img": taken(self.features, view, index), "label": self.labels[index], "index": index, **more}
 
 
 class LabelledFeatures:

@@ -139,7 +139,7 @@ def _places(length: int, step: int, centre: int | None) -> list[int]:
 
 def _count(head, features, labels, grid: Grid, stage_points: list[tuple[int, ...]], counts: Tensor, progress) -> None:
     """Set the counts of some stage points, given as indices on the head's stage axes."""
-    rows = max(1, (GPU_NUMBERS if features.is_cuda else CHUNK_ELEMENTS) // max(1, head.search_width))
+    rows = max(head.search_rows, (GPU_NUMBERS if features.is_cuda else CHUNK_ELEMENTS) // max(1, head.search_width))
     chunks = list(zip(features.split(rows), labels.split(rows), strict=True))
     for point in stage_points:
         counts[_index(grid, dict(zip(head.STAGE, point, strict=True)))] = 0

@@ -7,12 +7,14 @@ Logits are (N, C) float64, labels (N,) int64. Which images a calibrator may be f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import softmax
-from sklearn.isotonic import IsotonicRegression
+
+if TYPE_CHECKING:
+    from sklearn.isotonic import IsotonicRegression
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -55,6 +57,8 @@ def fit_temperature(logits: Floats, labels: Integers) -> Temperature:
     def slopes(log_t: float) -> Floats:  # derivatives of the images' losses by b, (N,)
         return truth - (softmax(top * np.exp(-log_t), axis=1) * top).sum(1)
 
+    from scipy.optimize import brentq  # imported here, as below: every run imports this module, and few calibrate
+
     low, high = np.log(LOWEST), np.log(HIGHEST)
     if slopes(low).sum() >= 0:  # sharper is better: all images right
         return Temperature(LOWEST, images=len(labels))
@@ -74,6 +78,8 @@ def scaled(logits: Floats, temperature: float) -> Floats:
 
 def fit_isotonic(probabilities: Floats, labels: Integers) -> IsotonicRegression:
     """One monotone map of probabilities for all classes, fitted on all entries against one-hot labels."""
+    from sklearn.isotonic import IsotonicRegression
+
     truth = np.zeros_like(probabilities)
     truth[np.arange(len(labels)), labels] = 1
     return IsotonicRegression(out_of_bounds="clip").fit(probabilities.ravel(), truth.ravel())

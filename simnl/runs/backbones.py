@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from yacs.config import CfgNode as CN
 
 from simnl.clip.architectures import is_known
 from simnl.config_names import config_file, known
+from simnl.escaping import file_name
 from simnl.fewshot.capabilities import check_choices
+from simnl.locations import cache_folder
 from simnl.runs.config import ConfigError
 from simnl.runs.yaml_files import read_yaml
+from simnl.sealed import read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +109,15 @@ def resolve_auto(dataset: str) -> str:
     """
     if is_for_tiny(dataset):
         return TINY_BACKBONE
-    from simnl.clip.fetching import WeightsUnavailable, fetch_weights
-
     body: Any = read_yaml(config_file("backbones", PAPER_BACKBONE))
     backbone = body["MODEL"]["BACKBONE"]
+    note = cache_folder() / "weights" / f"{file_name(backbone['ARCH'] + ' ' + backbone['WEIGHTS'])}.json"
+    if _is_there_still(note):
+        return PAPER_BACKBONE
+    from simnl.clip.fetching import WeightsUnavailable, fetch_weights  # late: it imports PyTorch
+
     try:
-        fetch_weights(backbone["ARCH"], backbone["WEIGHTS"])
+        found = fetch_weights(backbone["ARCH"], backbone["WEIGHTS"])
     except WeightsUnavailable as error:
         warn_of_tiny(
             str(error).splitlines()[0],
@@ -117,4 +125,14 @@ def resolve_auto(dataset: str) -> str:
             "warning: BACKBONE=tiny.",
         )
         return TINY_BACKBONE
+    with suppress(OSError):  # it only saves time
+        write_sealed(note, {"file": str(found)})
     return PAPER_BACKBONE
+
+
+def _is_there_still(note: Path) -> bool:
+    """Whether the weights lie where a note says that they were found the last time."""
+    try:
+        return os.path.isfile(read_sealed(note)["file"])
+    except (OSError, ValueError, KeyError):
+        return False

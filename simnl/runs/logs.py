@@ -19,15 +19,19 @@ OWN_PACKAGES = ("simnl", "trainers", "datasets", "dassl")
 
 
 class CurrentStdout:
-    """A stream for logging handlers that follows `sys.stdout`, so that log lines reach the run's log.txt too."""
+    """A stream for logging handlers that follows `sys.stdout`, so that log lines reach the run's log.txt too.
+
+    Where it is None (`contextlib.redirect_stdout(None)` drops what the engine prints), lines are dropped, too.
+    """
 
     def write(self, text: str) -> int:
         """Write to whatever is standard output now."""
-        return sys.stdout.write(text)
+        return len(text) if sys.stdout is None else sys.stdout.write(text)
 
     def flush(self) -> None:
         """Flush whatever is standard output now."""
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 class Once(logging.Filter):

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from yacs.config import CfgNode as CN
 
+from simnl.declarations import plain
 from simnl.files import write_text_atomically
 from simnl.runs.config import assemble, is_hashed
 from simnl.runs.folder import CONFIG, IDENTITY, check_folder
@@ -20,7 +21,7 @@ from simnl.runs.identity import RunIdentity
 from simnl.runs.record import FILE as RECORD
 from simnl.runs.record import read_record
 from simnl.runs.sweep import combinations
-from simnl.runs.yaml_files import YAML_LOADER, read_yaml
+from simnl.runs.yaml_files import YAML_DUMPER, YAML_LOADER, read_yaml
 from simnl.sealed import DamagedError, check_text, read_sealed, seal_text, write_sealed
 
 log = logging.getLogger(__name__)
@@ -130,12 +131,11 @@ def write_config(cfg: CN) -> Path:
 
 
 def _text(cfg: CN) -> str:
-    copy = cfg.clone()
-    copy.defrost()
-    for name, node in cfg.TRAINER.items():
-        if isinstance(node, CN) and name != cfg.TRAINER.NAME.upper():
-            del copy.TRAINER[name]
-    return copy.dump()
+    body, own = plain(cfg), cfg.TRAINER.NAME.upper()
+    body["TRAINER"] = {
+        key: value for key, value in body["TRAINER"].items() if key == own or not isinstance(value, dict)
+    }
+    return yaml.dump(body, Dumper=YAML_DUMPER)
 
 
 def read_config(folder: str | Path, settings: dict | None = None) -> CN:

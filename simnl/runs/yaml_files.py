@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first needs libyaml and is faster
+YAML_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 BYTES = 4_000_000  # the largest config of this program has some 5,000
 DEPTH = 20  # keys below keys; configs have four

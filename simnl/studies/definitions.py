@@ -67,6 +67,7 @@ class Study:
         methods, shots: the defaults. Without methods, all that work on cached features; `ALL` for all methods.
         task: the task that the methods must be able to do, see `simnl.runs.capabilities`.
         layout: the layout of tools/table.py that shows the result; empty without one.
+        figure: True where tools/plot.py has a kind of figure with the study's name.
     """
 
     variants: Callable[[Setup, Plan], Iterator[Variant]]
@@ -74,6 +75,7 @@ class Study:
     shots: tuple[int, ...] = (16,)
     task: str = "few-shot"
     layout: str = ""
+    figure: bool = False
 
 
 def plain(setup: Setup, plan: Plan) -> Iterator[Variant]:
@@ -182,14 +184,14 @@ def defaults_of(method: str) -> dict:
 
 
 STUDIES = {
-    "fewshot": Study(plain, shots=SHOTS, layout="fewshot"),
+    "fewshot": Study(plain, shots=SHOTS, layout="fewshot", figure=True),
     "dg": Study(shifted, task="dg", layout="dg"),
     "base2new": Study(base_to_new, task="base2new", layout="base2new"),
     "cross": Study(other_data_sets, task="cross", layout="cross"),
-    "noise": Study(label_noise, methods=("SimNL",), layout="noise"),
-    "sensitivity": Study(sensitivity, methods=("SimNL",), layout="sensitivity"),
+    "noise": Study(label_noise, methods=("SimNL",), layout="noise", figure=True),
+    "sensitivity": Study(sensitivity, methods=("SimNL",), layout="sensitivity", figure=True),
     "ablation": Study(ablation, methods=("SimNL",), layout="ablation"),
-    "audit": Study(protocols, layout="audit"),
+    "audit": Study(protocols, layout="audit", figure=True),
 }
 
 

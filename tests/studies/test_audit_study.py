@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from simnl.results.plots import RECORD_KINDS
 from simnl.studies.cells import Plan, Setup
 from simnl.studies.definitions import STUDIES
 
@@ -15,3 +16,7 @@ def test_protocols_are_those_that_the_data_set_allows(dataset, full_val):
     names = [variant.name for variant in variants]
     assert ("full-val" in names) is full_val
     assert {"no-val", "fewshot-val", "oracle-test"} <= set(names)
+
+
+def test_studies_with_a_figure_are_those_that_plot_draws():
+    assert {name for name, study in STUDIES.items() if study.figure} == set(STUDIES) & set(RECORD_KINDS)

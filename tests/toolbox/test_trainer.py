@@ -14,6 +14,7 @@ import torch
 
 from dassl.engine import TrainerX
 from dassl.utils import setup_logger
+from dassl.utils.event_log import EventLog
 
 NAME = "prompt_learner"
 LINE = (
@@ -137,3 +138,18 @@ def test_base_load_model(cfg, capsys, make):
     trainer.save_model(4, cfg.OUTPUT_DIR, val_result=71.25, model_name="model-best.pth.tar")
     TrainerX.load_model(trainer, cfg.OUTPUT_DIR)
     assert "val_result=71.2" in capsys.readouterr().out
+
+
+def test_the_scalars_of_a_step_are_one_event(tmp_path):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    log = EventLog(str(tmp_path))
+    for step, tag in [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (1, "a"), (None, "b")]:
+        log.add_scalar(tag, torch.tensor(0.5 + (step or 0)), step)
+    log.add_scalar("old", 1.0, 7, walltime=3.0)
+    log.close()
+    events = [event for event in EventFileLoader(str(next(tmp_path.iterdir()))).Load() if event.summary.value]
+    told = [(event.step, [value.tag for value in event.summary.value]) for event in events]
+    assert told == [(0, ["a", "b"]), (1, ["a", "b"]), (1, ["a"]), (0, ["b"]), (7, ["old"])]
+    assert [value.tensor.float_val[0] for event in events for value in event.summary.value][:4] == [0.5, 0.5, 1.5, 1.5]
+    assert events[-1].wall_time == 3.0

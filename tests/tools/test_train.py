@@ -37,15 +37,28 @@ def test_who_is_warned(caplog):
     assert not warned(caplog, "MODEL.BACKBONE.ARCH", "ViT-B-32-quickgelu", "MODEL.BACKBONE.WEIGHTS", "openai")
 
 
-def test_the_scripts_give_the_same_warning(caplog, monkeypatch):
+def test_the_scripts_give_the_same_warning(caplog, monkeypatch, tmp_path):
     def unavailable(*_):
         raise WeightsUnavailable("no network")
 
+    monkeypatch.setenv("CACHE", str(tmp_path))
     monkeypatch.setattr(fetching, "fetch_weights", unavailable)
     assert backbones.resolve_auto("shapes_outline") == "tiny"
     assert not caplog.text
     assert backbones.resolve_auto("dtd") == "tiny"
     assert WARNING in caplog.text
+
+
+def test_weights_that_were_found_once_are_not_asked_for_while_they_are_there(monkeypatch, tmp_path):
+    asked, weights = [], tmp_path / "RN50.safetensors"
+    weights.touch()
+    monkeypatch.setenv("CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(fetching, "fetch_weights", lambda *given: asked.append(given) or str(weights))
+    assert [backbones.resolve_auto("dtd") for _ in range(2)] == ["rn50", "rn50"]
+    assert len(asked) == 1
+    weights.unlink()
+    assert backbones.resolve_auto("dtd") == "rn50"
+    assert len(asked) == 2
 
 
 def test_it_is_in_the_log_of_the_run(tmp_path, monkeypatch):

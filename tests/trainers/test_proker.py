@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.cache_heads import LABELS, queries, support
+from simnl.fewshot.ridge import ridge_coefficients
 from simnl.fewshot.search import Grid, count_grid
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
@@ -117,3 +118,12 @@ def test_search():
             for k, alpha in enumerate(small.axes["alpha"]):
                 head.hparams = {"beta": beta, "lam": lam, "alpha": alpha}
                 assert counts[i, j, k] == (head(x).argmax(1) == y).sum()
+
+
+def test_a_setting_is_solved_once_however_few_images_a_chunk_holds(monkeypatch):
+    solved = []
+    monkeypatch.setattr("trainers.proker.ridge_coefficients", lambda *a: solved.append(a[2]) or ridge_coefficients(*a))
+    monkeypatch.setattr("simnl.fewshot.search.CHUNK_ELEMENTS", 1)
+    grid = Grid({"beta": [0.1, 3.0], "lam": [0.01, 1.0], "alpha": [1.0]})
+    count_grid(make_head(LABELS["equal"]), queries(8), torch.arange(8) % 4, grid)
+    assert solved == [0.01, 1.0, 0.01, 1.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os.path as osp
 import warnings
 from collections import OrderedDict
@@ -194,7 +195,7 @@ class TrainerBase:
         Raises:
             FloatingPointError: it is infinite or NaN.
         """
-        if not torch.isfinite(loss).all():
+        if not (math.isfinite(loss.item()) if loss.numel() == 1 else torch.isfinite(loss).all()):
             raise FloatingPointError("Loss is infinite or NaN!")
 
     def model_zero_grad(self, names: Names = None) -> None:
@@ -225,12 +226,12 @@ class TrainerBase:
         if self._writer is not None:
             return
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from dassl.utils.event_log import EventLog
         except ImportError as error:
             warnings.warn(f"No TensorBoard log is written: {error}", stacklevel=2)
             return
         print(f"Initialize tensorboard (log_dir={log_dir})")
-        self._writer = SummaryWriter(log_dir=log_dir)
+        self._writer = EventLog(log_dir)
 
     def close_writer(self) -> None:
         """Close the TensorBoard log."""
