@@ -24,6 +24,7 @@ from simnl.commands import as_typed
 from simnl.config_names import known
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
+from simnl.metrics.names import CALIBRATORS
 from simnl.numbers import argument
 from simnl.results.published import ORDER, published_names, source_keys, sources_of
 from simnl.results.stats import CI_METHODS
@@ -64,6 +65,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--protocol", nargs="+", default=[], help="show these alone")
     parser.add_argument("--preset", nargs="+", default=[], help="show these alone; for --layout prompts, whose prompts")
     parser.add_argument("--backbone", nargs="+", default=[], help="show these alone, as tables name them: RN50")
+    parser.add_argument(
+        "--calibrator",
+        choices=CALIBRATORS[:-1],
+        default=CALIBRATORS[0],
+        help="of --layout metrics; dac shows targets of new classes",
+    )
     parser.add_argument("--all-runs", action="store_true", help="show the runs of studies, too (docs/results.md)")
     parser.add_argument(
         "--published",
@@ -113,6 +120,7 @@ def table(args: argparse.Namespace) -> str:
         comparable=args.comparable,
         all_runs=args.all_runs,
         preset=args.preset[0] if args.preset else "repaired",
+        calibrator=args.calibrator,
     )
     tables = build(args.layout, records, request)
     if args.against:

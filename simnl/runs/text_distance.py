@@ -1,0 +1,44 @@
+"""How far learning has moved the texts of new classes away from those of the trained ones: the factors of DAC."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from yacs.config import CfgNode as CN
+
+from simnl.clip.prompts import encode_prompt_sets
+from simnl.clip.text import class_weights
+from simnl.fewshot.head import Head
+from simnl.metrics.calibrators import Floats, dac_factors
+
+TEMPLATES, AVERAGING = "template", "normalize-mean-normalize"  # the text classifier of zero-shot CLIP
+
+
+@torch.no_grad()
+def text_factors(trainer, head: Head, dataset, cfg: CN) -> Tensor:
+    """DAC's factors of the classes of a data set, (C,) float64, from texts alone; see `dac_factors`.
+
+    Texts before training are the templates of the config, by the frozen tower. 1 for a method that changes no text;
+    none at all, (0,), where a head has other texts for each image.
+
+    Args:
+        trainer: has trained.
+        head: what was learned, for the classes of the data set.
+        dataset: of new classes.
+        cfg: its config.
+    """
+    if trainer.text_features_cached:
+        return torch.ones(dataset.num_classes, dtype=torch.float64)
+    tuned = [one.texts() for one in (trainer.head, head)]
+    if tuned[0] is None or tuned[1] is None:
+        return torch.empty(0, dtype=torch.float64)
+    sources = ((trainer.dm.dataset, trainer.cfg), (dataset, cfg))
+    frozen = [_frozen(trainer, *source) for source in sources]
+    base, new = ([rows, text.double().cpu().numpy()] for rows, text in zip(frozen, tuned, strict=True))
+    return torch.from_numpy(dac_factors(base[0], base[1], new[0], new[1]))
+
+
+def _frozen(trainer, dataset, cfg: CN) -> Floats:
+    names = [dataset.lab2cname[label] for label in range(dataset.num_classes)]
+    prompts = encode_prompt_sets(cfg, dataset, names, trainer.store, [TEMPLATES], [])[TEMPLATES]
+    return class_weights(prompts.features, prompts.classes, len(names), AVERAGING).double().numpy()
