@@ -47,7 +47,7 @@ class Head(Rebuildable, nn.Module):
         return {}
 
     def texts(self) -> Tensor | None:
-        """Unit text features (C, D) that the logits compare an image with, for scores of patches and DAC; None: no such."""
+        """Unit text features (C, D) that the logits compare images with (for scores of patches, DAC); None: none."""
         return None
 
     def own_scores(self, features: Tensor) -> dict[str, Tensor]:

@@ -74,7 +74,7 @@ def test_what_was_learned_on_a_folder_is_tested_on_another(config, method, tmp_p
 
 @pytest.mark.parametrize("method", ["CLIPAdapter", "CoOp", "CoCoOp"])
 def test_distance_aware_calibration_of_new_classes(config, method, monkeypatch):
-    """DAC by `tools/evaluate.py`, from the texts of the head, of the run's classes, and of the target's own templates."""
+    """DAC by `tools/evaluate.py`, from texts of the head, the run's classes, and the target's own templates."""
     monkeypatch.setattr(calibrators, "SAME_TEXT", 0.0)  # to the tiny tower these names are almost the same
     cfg = config(method, *(["OPTIM.LR", "3.0"] if method != "CLIPAdapter" else []))
     (key,) = named_targets(cfg)

@@ -35,8 +35,8 @@ CALIBRATED = {
     "no others; columns with /T are after it. A temperature changes no prediction.",
     "isotonic": "Columns with /iso are after isotonic regression, fitted on the images that the protocol allows to "
     "select on, and on no others.",
-    DAC: "Columns with /DAC are after distance-aware calibration, whose factors follow from the texts of trained and of "
-    "new classes alone. Images are those of new classes: others keep their logits. It changes no prediction.",
+    DAC: "Columns with /DAC are after distance-aware calibration, whose factors follow from the texts of trained and "
+    "of new classes alone. Images are those of new classes: others keep their logits. It changes no prediction.",
 }
 
 
@@ -109,8 +109,8 @@ METRICS = Listing(
         seeds_text(lines),
         *sorted({f"{line['label']}: {request.calibrator} {line['note']}." for line in lines if line["note"]}),
     ],
-    missing="None of these runs has usable logits, of which the layout metrics is made (for dac: of new classes); see the "
-    "warnings.",
+    missing="None of these runs has usable logits, of which the layout metrics is made (for dac: of new classes); see "
+    "the warnings.",
 )
 
 EVALUATION = Listing(  # one row per run, part and calibrator; csv has every figure at full precision
