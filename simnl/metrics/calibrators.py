@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.isotonic import IsotonicRegression
 
@@ -112,7 +113,7 @@ def dac_factors(
 
 
 def _distances(texts: Floats, base: Floats, neighbours: int) -> tuple[Floats, Floats]:
-    distances = np.sort(np.linalg.norm(texts[:, None] - base[None], axis=-1), axis=1)
+    distances = np.sort(cdist(texts, base), axis=1)
     return distances[:, :neighbours].sum(1) / neighbours, distances[:, 0]
 
 

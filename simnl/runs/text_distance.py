@@ -27,7 +27,7 @@ def text_factors(trainer, head: Head, dataset, cfg: CN) -> Tensor:
         dataset: of new classes.
         cfg: its config.
     """
-    if trainer.text_features_cached:
+    if trainer.text_features_cached or not trainer.base_to_new:  # then TEST.NEW_CLASSES stands in, with frozen texts
         return torch.ones(dataset.num_classes, dtype=torch.float64)
     tuned = [one.texts() for one in (trainer.head, head)]
     if tuned[0] is None or tuned[1] is None:

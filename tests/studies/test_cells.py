@@ -95,7 +95,7 @@ def test_wrong_labels_are_planned_by_every_rule(setup, rule):
     """The data are looked for before there are a seed and a number of shots, without which these rules draw nothing."""
     options = ("DATASET.LABEL_NOISE", "0.5", "DATASET.NOISE_RULE", rule)
     (cell,) = cells_of(Request("fewshot", setup, ("TaskRes",), ("shapes",), (1,), (1,), options))
-    assert (cell.cfg.DATASET.NOISE_RULE, cell.cfg.DATASET.LABEL_NOISE) == (rule, 0.5)
+    assert (rule, 0.5) == (cell.cfg.DATASET.NOISE_RULE, cell.cfg.DATASET.LABEL_NOISE)
 
 
 @pytest.mark.parametrize("key", ["PRESET", "PROTOCOL"])
