@@ -230,7 +230,8 @@ def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[st
         draw = random.Random(0)
         nouns = list(map(readable, nouns))
         adjectives = [f"{readable(word)} {draw.choice(node['SUPERCLASSES'])}" for word in adjectives]
-    known, kept, total = _texts(store, node["CLASSES"], classes), [], len(nouns) + len(adjectives)
+    known, total = _texts(store, node["CLASSES"], classes), len(nouns) + len(adjectives)
+    kept: list[Floats] = []
     for part, templates in ((nouns, node.get("NOUNS", node["CLASSES"])), (adjectives, node["ADJECTIVES"])):
         if part:
             near = [nearness(texts, known, node.get("CEILING")) for texts in _in_parts(store, templates, part)]

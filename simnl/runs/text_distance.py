@@ -29,13 +29,12 @@ def text_factors(trainer, head: Head, dataset, cfg: CN) -> Tensor:
     """
     if trainer.text_features_cached or not trainer.base_to_new:  # then TEST.NEW_CLASSES stands in, with frozen texts
         return torch.ones(dataset.num_classes, dtype=torch.float64)
-    tuned = [one.texts() for one in (trainer.head, head)]
-    if tuned[0] is None or tuned[1] is None:
+    base, new = trainer.head.texts(), head.texts()
+    if base is None or new is None:
         return torch.empty(0, dtype=torch.float64)
-    sources = ((trainer.dm.dataset, trainer.cfg), (dataset, cfg))
-    frozen = [_frozen(trainer, *source) for source in sources]
-    base, new = ([rows, text.double().cpu().numpy()] for rows, text in zip(frozen, tuned, strict=True))
-    return torch.from_numpy(dac_factors(base[0], base[1], new[0], new[1]))
+    frozen = [_frozen(trainer, *source) for source in ((trainer.dm.dataset, trainer.cfg), (dataset, cfg))]
+    base_tuned, tuned = (text.double().cpu().numpy() for text in (base, new))
+    return torch.from_numpy(dac_factors(frozen[0], base_tuned, frozen[1], tuned))
 
 
 def _frozen(trainer, dataset, cfg: CN) -> Floats:
