@@ -19,7 +19,7 @@ __version__ = "0.2.0"
 
 
 def _find_engine() -> None:
-    """Take the copy of `dassl` that comes along where none is installed: `_engine` in a wheel, `toolbox` in a clone."""
+    """Where no `dassl` is installed, import the bundled copy: `_engine` in a wheel, `toolbox` in a clone."""
     package = Path(__file__).resolve().parent
     if util.find_spec("dassl") is None:
         places = (package / "_engine", package.parent / "toolbox")
@@ -30,7 +30,7 @@ _find_engine()
 
 
 def __getattr__(name: str) -> Any:
-    """Import the classifier when it is asked for: seconds pass until PyTorch is there."""
+    """Import the classifier only when a program asks for it, because importing PyTorch takes seconds."""
     if name == "FewShotClassifier":
         from simnl.classifier import FewShotClassifier
 

@@ -1,11 +1,11 @@
-"""The command `simnl`, which comes with the package: what needs no clone of the repository.
+"""The command `simnl`, which comes with the package. Its commands need no clone of the repository.
 
 simnl fit FOLDER HEAD        learn from a folder of pictures, and write what was learned to one file
 simnl predict HEAD PATHS     label pictures with such a file, or with the head of a run
-simnl export HEAD            write such a file down as a program of ONNX or torch.export
+simnl export HEAD            write such a file as a program for ONNX or PyTorch
 simnl push HEAD OWNER/NAME   share such a file on the Hugging Face hub, with a model card
-simnl demo [HEAD]            teach and explain on a page of your browser
-simnl --version              say which release this is
+simnl demo [HEAD]            teach classes and explain labels on a page in your browser
+simnl --version              print the release
 
 `simnl COMMAND --help` explains a command.
 """
@@ -29,15 +29,15 @@ COMMANDS = {  # modules with `run`
 
 
 def command_of(arguments: list[str]) -> Callable[[list[str]], int] | None:
-    """What carries out the command that is named first; None where none is.
+    """The function that carries out the command that the first argument names; None if there is no argument.
 
     Raises:
-        ValueError: an unknown one.
+        ValueError: there is no such command.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         return None
     if arguments[0] not in COMMANDS:
-        raise ValueError(f"Unknown command '{arguments[0]}'. There are {', '.join(COMMANDS)}; see simnl --help.")
+        raise ValueError(f"Unknown command '{arguments[0]}'. Choose from {', '.join(COMMANDS)}; see simnl --help.")
     return import_module(COMMANDS[arguments[0]]).run
 
 

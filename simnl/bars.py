@@ -15,14 +15,14 @@ from typing import TypeAlias
 from tqdm import tqdm
 
 EVERY = 30.0  # seconds between two lines where there is no terminal
-Watcher: TypeAlias = Callable[[str, int, "int | None"], None]  # is told what is done, how much of it, of how much
+Watcher: TypeAlias = Callable[[str, int, "int | None"], None]  # (name of the work, number done, total)
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
 class Lines:
-    """What stands for a bar where output goes to a file or a pipe: a line to standard error, every half minute.
+    """The progress of a work as lines on standard error, one every half minute, where output is a file or a pipe.
 
-    Work that is over sooner says nothing.
+    Work that takes less time writes no line.
     """
 
     def __init__(self, what: str, total: int | None, unit: str, initial: int = 0):
@@ -37,7 +37,7 @@ class Lines:
         self.close()
 
     def update(self, n: int = 1) -> None:
-        """So many more are done."""
+        """Add `n` units to those that are done."""
         self.n += n
         now = time.monotonic()
         if now - self._last >= EVERY:
@@ -46,7 +46,7 @@ class Lines:
             sys.stderr.flush()
 
     def set_postfix(self, **values: object) -> None:
-        """Shown on a terminal only."""
+        """Do nothing: only a bar on a terminal shows these values."""
 
     def close(self) -> None:
         """Do nothing, because there is nothing to close."""
@@ -64,7 +64,7 @@ class Lines:
 
 
 class Told(Lines):
-    """What stands for a bar where a program shows progress itself (`watched`)."""
+    """The progress of a work, reported to a program that shows it itself (`watched`)."""
 
     def __init__(self, watcher: Watcher, what: str, total: int | None, unit: str, initial: int = 0):
         super().__init__(what, total, unit, initial)
@@ -72,14 +72,14 @@ class Told(Lines):
         watcher(what, initial, total)
 
     def update(self, n: int = 1) -> None:
-        """So many more are done."""
+        """Add `n` units to those that are done."""
         self.n += n
         self._watcher(self.what, self.n, self.total)
 
 
 @contextmanager
 def watched(watcher: Watcher) -> Iterator[None]:
-    """Within the block, in this thread, bars tell the watcher and show nothing. What it raises ends the work."""
+    """Within the block, bars of this thread call the watcher and show nothing. Its errors end the work."""
     token = _watcher.set(watcher)
     try:
         yield
@@ -95,10 +95,10 @@ def bar(what: str, total: int | None, unit: str, *, initial: int = 0, shown: boo
 
     Args:
         what: the work that the bar shows, e.g. `Encoding images`.
-        total: the number of units; None where it is not known.
+        total: the number of units; None if it is not known.
         unit: the thing that is counted, in the singular; `B`: bytes.
-        initial: the number of units that were done before.
-        shown: False: nothing is shown anywhere.
+        initial: the number of units that were done earlier.
+        shown: False to show nothing at all.
         delay: seconds before a bar appears.
     """
     if (watcher := _watcher.get()) is not None:

@@ -15,21 +15,21 @@ from pathlib import Path
 
 from simnl.locations import INSTALLED, ROOT
 
-WORD = r"(?<![\w./-])"  # nothing of a longer path or word stands before
+WORD = r"(?<![\w./-])"  # the word is not the end of a longer path or word
 PYTHON = re.compile(WORD + r"python (tools/\w+\.py)")
 SCRIPT = re.compile(WORD + r"bash (scripts/[\w/]+\.sh)")
 
 
 def as_typed(text: str) -> str:
-    """A text with its commands as they work here; applied twice, it changes nothing more."""
-    if INSTALLED:  # there are no tools: the command that the wheel installs has some of them
+    """A text whose commands can be typed in the current folder. A second call leaves the text as it is."""
+    if INSTALLED:  # a wheel has no tools; its command `simnl` does what some of them do
         return PYTHON.sub(lambda match: f"simnl {Path(match[1]).stem}", text)
     text = PYTHON.sub(lambda match: f"{python()} {path(ROOT / match[1])}", text)
     return SCRIPT.sub(lambda match: f"bash {path(ROOT / match[1])}", text)
 
 
 def python() -> str:
-    """How the user would start the python that runs this: by a path, or by its name where that is what PATH finds."""
+    """What a user types to start the python that runs this program: its name if PATH finds it, else its path."""
     running = sys.executable
     if not running:
         return "python3"
@@ -40,7 +40,7 @@ def python() -> str:
 
 
 def path(of: str | Path) -> str:
-    """A path for a shell: from the current folder where it lies below, else from the root."""
+    """A path as a shell takes it: relative if it lies below the current folder, else absolute."""
     given = Path(of)
     here = Path.cwd()
     for candidate in (given, given.parent.resolve() / given.name):

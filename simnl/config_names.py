@@ -1,4 +1,4 @@
-"""The names that configs go by: what is there of a kind, in which file, and what was meant by an unknown name.
+"""The names of configs: which names there are of each kind, in which file each lies, and what a wrong name may mean.
 
 A kind is `trainers`, `datasets` or `backbones`. Its yaml files lie in configs/ of this program, and in configs/ inside
 the packages of other distributions that announce plugins (`simnl.plugins`).
@@ -18,19 +18,19 @@ GROUP = "simnl.plugins"  # the entry points under which other distributions anno
 
 @functools.cache
 def folders() -> tuple[Path, ...]:
-    """The folders of configs: that of this program first."""
+    """The folders of configs; the folder of this program comes first."""
     found = [CONFIGS]
     for entry in metadata.entry_points(group=GROUP):
-        spec = util.find_spec(entry.module.partition(".")[0])  # of the outermost package, which is not imported yet
+        spec = util.find_spec(entry.module.partition(".")[0])  # finds the outermost package without importing it
         found += [Path(place) / "configs" for place in (spec.submodule_search_locations or () if spec else ())]
     return tuple(dict.fromkeys(folder for folder in found if folder.is_dir()))
 
 
 def config_files(kind: str) -> dict[str, Path]:
-    """The yaml files of a kind by name.
+    """The yaml files of a kind, by their names.
 
     Raises:
-        ValueError: two folders have a file of one name.
+        ValueError: two folders have a file of the same name.
     """
     found: dict[str, Path] = {}
     for path in (path for folder in folders() for path in sorted((folder / kind).glob("*.yaml"))):
@@ -40,20 +40,20 @@ def config_files(kind: str) -> dict[str, Path]:
 
 
 def config_file(kind: str, name: str) -> Path:
-    """The yaml of a name; of an unknown one where this program would have it, which then is not there."""
+    """The yaml file of a name. For an unknown name, the path that it would have in this program."""
     return config_files(kind).get(name, CONFIGS / kind / f"{name}.yaml")
 
 
 def known(kind: str) -> list[str]:
-    """Names of the configs of a kind: `trainers`, `datasets` or `backbones`."""
+    """The names of all configs of a kind: `trainers`, `datasets` or `backbones`."""
     return sorted(config_files(kind))
 
 
 def check_name(kind: str, name: str) -> str:
-    """The name, if it is a config of the kind.
+    """Return the name if a config of this kind has it.
 
     Raises:
-        ValueError: the message lists what is valid, and the nearest name.
+        ValueError: there is no such config. The message lists the valid names and the nearest one.
     """
     names = known(kind)
     if name in names:

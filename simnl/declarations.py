@@ -1,9 +1,9 @@
-"""What methods declare of themselves, without importing them where that is known already.
+"""What methods declare about themselves, read from the cache folder instead of importing the methods if possible.
 
 Importing the methods imports PyTorch, which takes seconds, and a table or the name of a run needs only a few plain
-values of each. These follow from the source of the methods and of the library alone. So they are remembered in the
-cache folder together with a digest of all that source, and read off the classes again where it has changed. Classes
-that are imported anyway are always asked themselves.
+values of each method. These values follow from the source of the methods and of the library alone. So they are stored
+in the cache folder together with a digest of that source, and are read from the classes again when the source has
+changed. If the classes are imported already, the values always come from the classes.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class Declared:
     """Declarations of a method, as its class has them; their meanings are in `simnl.fewshot.trainer.VLTrainer`.
 
     Attributes:
-        defaults: its own config node as a plain dictionary, keys in their order.
-        stands_alone: False where the class itself has to be asked, since its config decides (`Declarations.of`).
+        defaults: the method's own config node as a plain dictionary, with its keys in order.
+        stands_alone: False if the config decides what the method declares, so that the class has to be asked
+            (`Declarations.of`).
     """
 
     uses_support: bool
@@ -56,14 +57,14 @@ class Declared:
 
     @classmethod
     def of(cls, method: Any) -> Declared:
-        """What a class declares."""
+        """The declarations of a class."""
         alone = not {"of", "base_of"} & {name for kind in method.__mro__[:-1] for name in _own(kind)}
         flags = {field.name: getattr(method, field.name) for field in fields(cls) if hasattr(method, field.name)}
         return cls(**flags, defaults=plain(method.default_cfg()), stands_alone=alone)
 
 
 def _own(kind: type) -> set[str]:
-    """Names that a class defines; of the library's own base of methods none."""
+    """The names that a class defines itself; none for the base class of all methods."""
     return set() if kind.__module__ == "simnl.fewshot.inference" else set(vars(kind))
 
 
@@ -73,7 +74,7 @@ def plain(node: Mapping) -> dict[str, Any]:
 
 
 def declared() -> dict[str, Declared]:
-    """The declarations of all methods by registered name; of trainers of another kind there are none."""
+    """The declarations of all methods, by their registered names. Trainers of another kind declare nothing."""
     if plugins.methods_are_loaded():
         return _of_classes()
     plugins.load_datasets()
@@ -90,12 +91,12 @@ def method(name: str) -> Declared:
 
 
 def is_method(name: str) -> bool:
-    """Whether a name is that of a method."""
+    """Whether a method has this name."""
     return name in TRAINER_REGISTRY.registered_names() if plugins.methods_are_loaded() else name in declared()
 
 
 def loaded(name: str) -> Any:
-    """The class of a method, for what plain values do not say. All methods are imported.
+    """The class of a method, for questions that the plain values do not answer. This imports all methods.
 
     Raises:
         KeyError: no such method.
@@ -111,7 +112,7 @@ def _of_classes() -> dict[str, Declared]:
 
 @functools.cache
 def _of_this_program() -> dict[str, Declared]:
-    """Those of the methods in `trainers/`, remembered or read off the classes just imported."""
+    """The declarations of the methods in `trainers/`, from the cache folder or from the imported classes."""
     digest, path = source_digest(), _path()
     known = _remembered(path, digest)
     if known is None:
@@ -138,13 +139,13 @@ def source_digest() -> str:
 
 
 def _path() -> Path:
-    """The file of this copy of the program; others have files of their own beside it."""
+    """The file of this copy of the program. Other copies have files of their own in the same folder."""
     place = hashlib.sha256(f"{ROOT} {PACKAGE}".encode()).hexdigest()[:12]
     return Path(os.environ.get("CACHE") or default_cache()).expanduser() / "methods" / f"{place}.json"
 
 
 def _remembered(path: Path, digest: str) -> dict[str, Declared] | None:
-    """What the file says of this source; None where it says nothing, or is damaged."""
+    """The declarations that the file has for this source; None if it has none, or is damaged."""
     try:
         content: Any = read_sealed(path)
         if content["source"] != digest:
@@ -155,13 +156,13 @@ def _remembered(path: Path, digest: str) -> dict[str, Declared] | None:
 
 
 def _remember(path: Path, digest: str, known: Mapping[str, Declared]) -> None:
-    """Write the file. It is left out where values are no plain ones, or where nothing can be written."""
+    """Write the file. Nothing is written if a value is not a plain one, or if the folder cannot be written."""
     values = {name: asdict(one) for name, one in known.items()}
-    text = repr(values)  # Python's literals: json has no tuples, and a sealed object forgets the order of its keys
+    text = repr(values)  # Python's literals: json has no tuples, and sealed objects lose the order of keys
     try:
         if ast.literal_eval(text) != values:
             return
         make_cache(path.parent)
         write_sealed(path, {"source": digest, "methods": text})
     except (OSError, ValueError, SyntaxError) as error:
-        log.debug("What methods declare is not remembered: %s", error)
+        log.debug("The declarations of methods cannot be stored, so they are read again next time: %s", error)

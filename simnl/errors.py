@@ -1,4 +1,4 @@
-"""Errors made for people: which ones are shown as one message, what it says, and how a command ends with it."""
+"""Errors for people: which errors are shown by their message alone, what the message says, and the exit code."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)  # no room, no free file entry (inode),
 
 
 def fail_politely(main: Callable[[], int]) -> Callable[[], int]:
-    """Turn a user's error into a message and exit code 1, SIGTERM and Ctrl-C into one line and 143 or 130.
+    """Make a command end with a message instead of a traceback.
 
-    A defect (see `is_for_people`) keeps its traceback. DEBUG=1 in the environment shows the others' too.
+    An error that a user can mend gives its message and exit code 1. SIGTERM and Ctrl-C give one line and exit code 143
+    or 130.
+
+    A defect (see `is_for_people`) keeps its traceback. With DEBUG=1 in the environment all errors show theirs.
     """
 
     @functools.wraps(main)
@@ -37,7 +40,7 @@ def fail_politely(main: Callable[[], int]) -> Callable[[], int]:
         try:
             with interrupts.interruptible():
                 return main()
-        except BrokenPipeError:  # the reader of a pipe has seen enough
+        except BrokenPipeError:  # the program that reads the pipe has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except (Exception, KeyboardInterrupt) as error:
@@ -56,12 +59,14 @@ def fail_politely(main: Callable[[], int]) -> Callable[[], int]:
 
 
 def is_for_people(error: BaseException) -> bool:
-    """True for an error that a user can mend by its message alone; any other is a defect, and shows its traceback.
+    """True for an error whose message is enough to mend it. Any other error is a defect and shows its traceback.
 
-    - The system's errors, a full memory, and a loss that is NaN.
-    - What code of this program, or of a method in `trainers/`, raises on purpose, by a `raise` of its own.
-    - Any other ValueError, as a file or a value of the user made it; but none that comes through a method, where it is
-      as likely a defect of the method (shapes that do not fit).
+    These errors are for people:
+
+    - Errors of the system, a full memory, and a loss that is NaN.
+    - Errors that code of this program, or of a method in `trainers/`, raises on purpose, by a `raise` of its own.
+    - Any other ValueError, because a file or a value of the user causes most of them. A ValueError that comes through
+      a method is not for people: it can just as well be a defect of the method (shapes that do not fit).
 
     So a KeyError, an IndexError or PyTorch's RuntimeError in one's own trainer keeps its traceback.
     """
@@ -79,7 +84,7 @@ def is_for_people(error: BaseException) -> bool:
 
 @functools.cache
 def _owner(path: str) -> str:
-    """The owner of a file's code: this program, a method (also one that lies elsewhere), or a library."""
+    """Whose code a file is: that of this program, of a method (in this repository or elsewhere), or of a library."""
     place = Path(path)
     engine = importlib.util.find_spec("dassl")
     if engine and engine.origin and place.is_relative_to(Path(engine.origin).parent):
@@ -110,8 +115,8 @@ def describe(error: BaseException) -> str:
         text = f"{error} Training diverged: lower OPTIM.LR, or raise OPTIM.EPS."
     elif isinstance(error, OSError) and error.errno in DISK_FULL and error.filename:
         text = (
-            f"{error.strerror}: {os.fsdecode(error.filename)}. Make room there (`df` shows it, `df -i` the number of "
-            "files), and run the same command again."
+            f"{error.strerror}: {os.fsdecode(error.filename)}. Make room there (`df` shows the free space, `df -i` the "
+            "free number of files), and run the same command again."
         )
     elif isinstance(error, MemoryError) and not str(error):
         text = "There is not enough memory."
@@ -121,5 +126,5 @@ def describe(error: BaseException) -> str:
 
 
 def summary(error: BaseException) -> str:
-    """The entry of an error in a list: its message, behind the type of a defect, whose traceback is elsewhere."""
+    """An error as one entry of a list: its message; for a defect, whose traceback is elsewhere, also its type."""
     return describe(error) if is_for_people(error) else f"{type(error).__name__}: {describe(error)}"

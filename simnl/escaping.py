@@ -11,21 +11,21 @@ import hashlib
 import logging
 import re
 
-# Control characters but line feed and tab, surrogates, and what has no width or turns the direction of writing.
+# Control characters except line feed and tab, surrogates, and characters without width or that turn the direction.
 UNSEEN = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
 UNSAFE = re.compile(f"[{UNSEEN}]")
 UNSAFE_IN_LINE = re.compile(f"[{UNSEEN}\n\t]")
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # how a spreadsheet's formulas start
 LENGTH = 80  # characters of a value in a message
-NO_FILE_NAME = re.compile(r'[/\\%:*?"<>|]|^\.|^$')  # separators, what is special somewhere, a hidden file's dot
+NO_FILE_NAME = re.compile(r'[/\\%:*?"<>|]|^\.|^$')  # characters that are special in some system, hidden files
 BYTES = 120  # the most bytes of a file name that is made of a text
 
 
 def printable(text: str, lines: bool = False) -> str:
-    """The text with what a terminal would obey, or a reader not see, written out: `\\x1b`.
+    """The text in which characters that a terminal would obey or a reader could not see are written out: `\\x1b`.
 
     Args:
-        lines: line feeds and tabs stay.
+        lines: True to keep line feeds and tabs.
     """
     unsafe = UNSAFE if lines else UNSAFE_IN_LINE
     return unsafe.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
@@ -40,7 +40,7 @@ def shortened(text: str) -> str:
 
 
 def csv_field(value: object) -> object:
-    """A field that no spreadsheet takes for a formula; figures stay figures."""
+    """A field that no spreadsheet takes for a formula; numbers stay numbers."""
     if not isinstance(value, str):
         return "" if value is None else value
     line = printable(value)

@@ -1,4 +1,4 @@
-"""Write files so that a reader, a crash or a full disk finds the old content or the new, and never a part."""
+"""Write files so that a reader always finds the old content or the new, also after a crash or on a full disk."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ HOUR = 3600.0  # seconds; no file takes so long to write
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what is written there takes the name `path` when the block ends well.
+    """Yield a temporary path beside `path`, which is renamed to `path` when the block ends without an error.
 
-    Missing folders above it are made. If the block fails, the temporary file goes and `path` stays as it was. Names
-    of temporary files start with a dot and differ from process to process. The file's permissions are those that
+    Missing folders above it are made. If the block fails, the temporary file is deleted and `path` stays as it was.
+    Names of temporary files start with a dot and differ from process to process. The file's permissions are those that
     umask gives a new file, whoever wrote it.
 
     Raises:
-        OSError: the block raised it; one that names no file (a full disk's, say) is raised again with `path`.
+        OSError: the block raised it. If it names no file, as on a full disk, it is raised again with `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         mode = _create(temporary)
         yield temporary
-        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # a library has put a private file in its place
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # a library has replaced it by a private file
             temporary.chmod(mode)
         os.replace(temporary, path)
     except BaseException as error:
@@ -46,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def make_cache(root: str | Path) -> Path:
-    """The cache folder (STORE.ROOT, which the scripts call CACHE) as a path; made where it is missing.
+    """The cache folder (STORE.ROOT, which the scripts call CACHE) as a path; made if it is missing.
 
     Raises:
         OSError: it is not there and cannot be made; the message says to set CACHE.
@@ -54,7 +54,7 @@ def make_cache(root: str | Path) -> Path:
     try:
         path = Path(root).expanduser()
         path.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:  # the second: nobody knows where the home folder is
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home folder is not known
         reason = "it is a file" if isinstance(error, FileExistsError) else getattr(error, "strerror", None) or error
         raise OSError(
             f"The cache folder {root} cannot be made ({reason}): set CACHE (STORE.ROOT) to a folder that you can write "
@@ -64,12 +64,12 @@ def make_cache(root: str | Path) -> Path:
 
 
 def is_writable(path: Path) -> bool:
-    """Whether a file can be changed, or made where it is missing, and others beside it (locks, journals)."""
+    """Whether a file can be written, and other files beside it (locks, journals)."""
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
 def _create(path: Path) -> int:
-    """Make an empty file; the permissions that umask leaves it."""
+    """Make an empty file, and return the permissions that umask gives it."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
@@ -84,12 +84,12 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 (hex) of the content of files, by their names in `files`; those that are not there are left out."""
+    """SHA-256 (hex) of the content of files, by their names in `files`. Missing files are left out."""
     return {name: sha256_of(path) for name, path in files.items() if path.is_file()}
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file's content; it is read again only where its size or time say that it has changed."""
+    """SHA-256 (hex) of a file's content; read again only if its size or time has changed."""
     return _sha256_of(path, *version_of(path))
 
 
@@ -99,7 +99,7 @@ def _sha256_of(path: Path, size: int, modified: int) -> str:
 
 
 def version_of(path: str | Path) -> tuple[int, int]:
-    """Size and time of change of a file: it is read again where one of them is another one."""
+    """Size and time of change of a file. A file is read again when one of the two has changed."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
 
@@ -108,12 +108,12 @@ def remove_left_overs(folder: Path, older_than: float = 0.0) -> list[Path]:
     """Remove temporary files that killed processes left in a folder; links are not followed.
 
     Args:
-        folder: it alone, not the folders in it; it need not be there.
-        older_than: seconds since a file was last written. Leave it 0 only where no other process can be writing, as
-            under a lock; elsewhere `HOUR` spares the files of processes that live.
+        folder: the folder, without its sub-folders; it may be missing.
+        older_than: only files that were last written so many seconds ago are removed. Use 0 only if no other process
+            can be writing, as under a lock; elsewhere `HOUR` spares the files of running processes.
 
     Returns:
-        What was removed.
+        The removed files.
     """
     removed: list[Path] = []
     now = time.time()

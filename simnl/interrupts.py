@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a tool with one line and the exit code 143 or 130, in whatever phase they come.
+"""SIGTERM and Ctrl-C end a tool with one line and the exit code 143 or 130, whatever the tool is doing.
 
 `install` is called before anything heavy is imported. Before the tool's main function runs, and after it, a signal ends
 the process at once, because there is nothing to clean up. Within the main function (`interruptible`), `Interrupted` is
@@ -22,7 +22,7 @@ NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised by the first signal, wherever the main thread is. `code`: what the process shall end with."""
+    """Raised by the first signal, wherever the main thread is. `code` is the exit code of the process."""
 
     def __init__(self, number: int):
         super().__init__(line(number))
@@ -30,13 +30,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _State:
-    inside = False  # the main function runs: raise
+    inside = False  # True while the main function runs: the signal raises `Interrupted`
     received = 0  # number of the first signal
     since = 0.0  # when it came
 
 
 def line(number: int) -> str:
-    """What a person is told."""
+    """The line that tells a person what happened."""
     return f"Interrupted by {NAMES[number]}. Run the same command again to continue."
 
 
@@ -47,20 +47,20 @@ def is_spawned() -> bool:
 
 
 def install() -> None:
-    """Take over both signals in this process; in those that it forks or spawns they are the parent's business."""
+    """Handle both signals in this process. In processes that it forks or spawns, the parent handles them."""
     if threading.current_thread() is not threading.main_thread():
         return
     if is_spawned():
         _leave_it_to_the_parent()
         return
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # it is a job in the background, or under nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored: a job in the background, or one under nohup
             signal.signal(number, _handle)
     os.register_at_fork(after_in_child=_leave_it_to_the_parent)
 
 
 def _leave_it_to_the_parent() -> None:
-    """Let loader workers, which a Ctrl-C reaches too, be ended by the parent, by SIGTERM, without a word."""
+    """Make loader workers ignore Ctrl-C, which reaches them too: the parent ends them by SIGTERM, without a message."""
     _State.inside, _State.received = False, 0
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -69,26 +69,26 @@ def _leave_it_to_the_parent() -> None:
 def _handle(number: int, frame: object) -> None:
     if not _State.received:
         _State.received, _State.since = number, time.monotonic()
-        sys.unraisablehook, threading.excepthook = _lost, lambda *_: None  # what is torn down has nothing to tell
+        sys.unraisablehook, threading.excepthook = _lost, lambda *_: None  # no errors of what is torn down
         if _State.inside:
             raise Interrupted(number)
         with suppress(OSError):
-            os.write(2, f"{line(number)}\n".encode())  # not through buffers, which the signal may have met half way
+            os.write(2, f"{line(number)}\n".encode())  # not through a buffer, which the signal may have interrupted
     elif time.monotonic() - _State.since < SAME:
         return
     os._exit(128 + _State.received)
 
 
 def _lost(ignored: sys.UnraisableHookArgs) -> None:
-    """Python drops what is raised in a `__del__`, a generator's end or a callback; then `Interrupted` comes again."""
+    """Raise `Interrupted` again where Python has dropped it: in a `__del__`, at a generator's end, or in a callback."""
     if isinstance(ignored.exc_value, Interrupted) and _State.inside:
         signal.signal(signal.SIGALRM, lambda *_: raise_received() if _State.inside else None)
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
 
 
 def say(number: int) -> None:
-    """Write the line to standard error, behind what standard output still holds."""
-    start = "\n" if os.isatty(2) else ""  # this goes behind ^C, or a progress bar
+    """Write the line to standard error, after everything that standard output still holds."""
+    start = "\n" if os.isatty(2) else ""  # the line does not follow ^C or a progress bar directly
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     with suppress(OSError, ValueError):
@@ -98,7 +98,7 @@ def say(number: int) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """The part of a process that has something to put away."""
+    """The part of a process in which a signal raises `Interrupted`, so that it can clean up."""
     _State.inside = True
     try:
         yield
@@ -107,11 +107,11 @@ def interruptible() -> Iterator[None]:
 
 
 def received() -> int:
-    """Number of the signal that came, 0 for none: what else goes wrong after it follows from it."""
+    """The number of the signal that came, or 0. Errors after a signal are its consequences."""
     return _State.received
 
 
 def raise_received() -> None:
-    """Raise `Interrupted` again, where something caught it or raised another error in its place."""
+    """Raise `Interrupted` again if other code has caught it or replaced it by another error."""
     if _State.received:
         raise Interrupted(_State.received)

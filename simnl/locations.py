@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-ROOT = PACKAGE.parent  # the repository; of an installed package site-packages
+ROOT = PACKAGE.parent  # the repository; for an installed package, site-packages
 INSTALLED = (PACKAGE / "configs").is_dir()  # a wheel has the configs in the package (setup.py)
 CONFIGS = (PACKAGE if INSTALLED else ROOT) / "configs"
 

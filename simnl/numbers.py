@@ -9,30 +9,30 @@ from collections.abc import Callable
 from simnl.escaping import shortened
 
 MOST = 2**32 - 1  # what NumPy takes for a seed; nothing else comes near
-WHOLE = re.compile(r"-?[0-9]{1,10}")  # the digits of ASCII alone: int() takes those of all scripts, and `1_0`
+WHOLE = re.compile(r"-?[0-9]{1,10}")  # ASCII digits only: int() would take digits of all scripts, and `1_0`
 
 
 def whole_number(text: str, least: int = 0, most: int = MOST, name: str = "") -> int:
-    """The number that a text is.
+    """Read a whole number from a text.
 
     Args:
-        least, most: bounds, both allowed.
-        name: the name of the number, with which the message starts.
+        least, most: the smallest and the largest number that is allowed.
+        name: what the number is called; messages start with it.
 
     Raises:
-        ValueError: anything else than digits (and a minus sign), or a number out of bounds.
+        ValueError: the text is no whole number in ASCII digits, or the number is out of bounds.
     """
     text = str(text).strip()
     number = int(text) if WHOLE.fullmatch(text) else None
     if number is None or not least <= number <= most:
         bounds = f"from {least}" if most == MOST else f"from {least} to {most}"
-        words = f"{name} is '{shortened(text)}'. Give a" if name else f"'{shortened(text)}' is no"
+        words = f"{name} is '{shortened(text)}'. Give a" if name else f"'{shortened(text)}' is not a"
         raise ValueError(f"{words} whole number {bounds}.")
     return number
 
 
 def argument(least: int = 0, most: int = MOST) -> Callable[[str], int]:
-    """`whole_number` as a `type` of argparse, which prefixes the flag and adds the usage."""
+    """`whole_number` as a `type` of argparse. Argparse puts the flag before the message, and shows the usage."""
 
     def parse(text: str) -> int:
         try:
@@ -44,10 +44,10 @@ def argument(least: int = 0, most: int = MOST) -> Callable[[str], int]:
 
 
 def seeds_from(text: str) -> list[int]:
-    """`1 2 3` or `1,2,3` to numbers.
+    """Read the seeds `1 2 3` or `1,2,3`.
 
     Raises:
-        ValueError: none, one that is no number from 0, or one twice.
+        ValueError: there is no seed, a seed is not a whole number from 0, or a seed is there twice.
     """
     hint = "Give whole numbers from 0, each once, e.g. SEEDS='1 2 3'."
     try:

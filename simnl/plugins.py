@@ -18,14 +18,14 @@ from simnl.config_names import GROUP
 from simnl.locations import INSTALLED, ROOT
 
 METHODS = "trainers"
-DATASETS = "" if INSTALLED else "datasets"  # a wheel has none
+DATASETS = "" if INSTALLED else "datasets"  # a wheel has no data sets
 
 
 @functools.cache
 def load_plugins() -> None:
     """Import every plugin, so that it registers itself with the engine's registries.
 
-    An error in a plugin's own code is raised as it is: its traceback names the line.
+    An error in a plugin's own code is raised unchanged, so that its traceback names the line.
     """
     _import_ours(METHODS)
     load_datasets()
@@ -33,7 +33,7 @@ def load_plugins() -> None:
 
 @functools.cache
 def load_datasets() -> None:
-    """Import the data sets, which need no PyTorch, and what other distributions announce."""
+    """Import the data sets, which need no PyTorch, and the plugins of other distributions."""
     import_all(importlib.import_module("simnl.data.own_images"))
     _import_ours(DATASETS)
     for entry in metadata.entry_points(group=GROUP):
@@ -51,12 +51,12 @@ def _import_ours(name: str) -> None:
 
 
 def import_all(package: ModuleType) -> None:
-    """Import every module of a package; a plain module is there already."""
+    """Import every module of a package; a plain module has none."""
     for module in pkgutil.iter_modules(getattr(package, "__path__", ()), prefix=f"{package.__name__}."):
         importlib.import_module(module.name)
 
 
 def _is_ours(name: str) -> bool:
-    """False for a package of the same name that belongs to somebody else (there is a well-known `datasets`)."""
+    """False for a package of the same name by somebody else, such as the well-known `datasets`."""
     spec = util.find_spec(name)
     return bool(spec and spec.origin and Path(spec.origin).resolve().is_relative_to(ROOT))

@@ -1,7 +1,8 @@
 """Files that show damage: json that is read strictly, and check sums in json, in text and over tensors.
 
-A check sum is the SHA-256 of what a file says, and is stored in the file. It finds damage (a flipped bit, a part of a
-different file), not intent. Files of versions that wrote no check sums have none; each format says how it knows them.
+A check sum is the SHA-256 of the content of a file, and is stored in the file. It finds damage (a flipped bit, a part
+of a different file), not intent. Earlier versions wrote files without check sums; each format says how it tells them
+apart.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 KEY = "sha256"  # the key of the check sum, in json objects and in the metadata of tensors
 ABOUT = "about"  # key of the json object in the metadata of tensors
 TEXT_SEAL = re.compile(r"# sha256: ([0-9a-f]{64})\n?")
-WRONG_SUM = "its check sum is wrong: damaged or edited"
+WRONG_SUM = "its check sum is wrong: it was damaged or edited"
 
 
 class DamagedError(ValueError):
-    """A file that is not what it should be; the message names the file, the reason and what to do.
+    """A file has the wrong content. The message names the file, the reason and what to do.
 
     Attributes:
-        why: the reason alone, e.g. `is not valid json (...)`.
+        why: the reason without the file, e.g. `is not valid json (...)`.
     """
 
     def __init__(self, path: str | Path, why: str, advice: str = ""):
@@ -43,17 +44,17 @@ class DamagedError(ValueError):
 def read_json(path: str | Path, advice: str = "", *, surrogates: bool = False) -> object:
     """The content of a json file.
 
-    Stricter than the standard library: no NaN, no infinity, no number beyond what a float holds, no key twice in an
-    object, no half of a surrogate pair in a text. A byte-order mark is skipped.
+    This is stricter than the standard library. It refuses NaN, infinity, numbers that are too large for a float,
+    objects with the same key twice, and texts with half of a surrogate pair. A byte-order mark is skipped.
 
     Args:
         path: the file.
-        advice: a sentence for the end of messages, e.g. `Fetch it again.`
-        surrogates: let halves of surrogate pairs through, for a caller that says where in the file they are.
+        advice: the last sentence of messages, which says what to do, e.g. `Fetch it again.`
+        surrogates: True to accept halves of surrogate pairs, for a caller that says where in the file they are.
 
     Raises:
-        FileNotFoundError: there is none; OSError: it cannot be read.
-        DamagedError: it is no json file of the kind above; the message names it.
+        FileNotFoundError: the file is missing; OSError: it cannot be read.
+        DamagedError: it is no json file of this strict kind; the message names it.
     """
     return parse_json(_read_bytes(Path(path)), path, advice, surrogates=surrogates)
 
@@ -74,7 +75,7 @@ def parse_json(content: bytes, path: str | Path, advice: str = "", *, surrogates
     except UnicodeEncodeError as error:
         raise DamagedError(path, "is not valid json: a text in it holds half a character", advice) from error
     except ValueError as error:
-        reason = str(error).partition("; use sys.")[0]  # advice of Python on numbers of thousands of digits
+        reason = str(error).partition("; use sys.")[0]  # without Python's advice on numbers of thousands of digits
         raise DamagedError(path, f"is not valid json ({reason})", advice) from error
     return value
 
@@ -83,11 +84,11 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except IsADirectoryError as error:
-        raise IsADirectoryError(f"{path} is a folder, where a file belongs. Move it away.") from error
+        raise IsADirectoryError(f"{path} is a folder, but a file belongs there. Move the folder away.") from error
 
 
 def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _finite(text: str) -> float:
@@ -106,7 +107,7 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def checksum(content: Mapping[str, object]) -> str:
-    """SHA-256 of a json object, whatever the order of its keys and its white space.
+    """SHA-256 of a json object, which does not depend on the order of its keys or on white space.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -115,7 +116,7 @@ def checksum(content: Mapping[str, object]) -> str:
 
 
 def seal(content: Mapping[str, object]) -> dict[str, object]:
-    """The object, as json gives it back, with its check sum as the last key.
+    """The object as it would be read from json, with its check sum as the last key.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -128,13 +129,13 @@ def unseal(content: object) -> dict[str, object]:
     """A sealed object without its check sum.
 
     Raises:
-        ValueError: it is no object, has no check sum or a wrong one.
+        ValueError: the content is no object, or its check sum is missing or wrong.
     """
     if not isinstance(content, dict):
-        raise ValueError("it is no json object")
+        raise ValueError("it is not a json object")
     rest = {key: value for key, value in content.items() if key != KEY}
     if KEY not in content:
-        raise ValueError("it has no check sum: damaged or edited")
+        raise ValueError("it has no check sum: it was damaged or edited")
     if content[KEY] != checksum(rest):
         raise ValueError(WRONG_SUM)
     return rest
@@ -152,17 +153,17 @@ def read_sealed(
     older: Callable[[object], bool] = lambda content: False,
     content: bytes | None = None,
 ):
-    """Read what `write_sealed` wrote; the object without its check sum.
+    """Read an object that `write_sealed` wrote; returns it without its check sum.
 
     Args:
         path: the file.
-        advice: the end of the message, which says what to do about a damaged file.
-        older: true for what an earlier version of this program wrote, without a check sum; it is returned as it is.
-            No single flipped bit may make it true of a sealed file's content.
-        content: the bytes of the file, where they are known; the file is not opened then.
+        advice: the last sentence of the message, which says what to do about a damaged file.
+        older: a function that is true for content without a check sum, as earlier versions of this program wrote it.
+            Such content is returned unchanged. No single flipped bit may make the content of a sealed file look so.
+        content: the bytes of the file if they are known; the file is then not opened.
 
     Raises:
-        FileNotFoundError: there is none; OSError: it cannot be read; DamagedError: it is damaged.
+        FileNotFoundError: the file is missing; OSError: it cannot be read; DamagedError: it is damaged.
     """
     value = read_json(path, advice) if content is None else parse_json(content, path, advice)
     if older(value):
@@ -177,13 +178,13 @@ def read_sealed(
 
 
 def seal_text(text: str) -> str:
-    """A text of lines with a last line `# sha256: ...` over those before it."""
+    """Add a last line `# sha256: ...` to a text; the check sum covers all lines before it."""
     text = text if text.endswith("\n") else text + "\n"
     return f"{text}# sha256: {hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def check_text(text: str, path: str | Path, advice: str = "") -> bool:
-    """Check the last line of what `seal_text` gave; False where a text has no such line, as from earlier versions.
+    """Check the last line that `seal_text` wrote. False if there is no such line, as in files of earlier versions.
 
     Raises:
         DamagedError: the check sum is wrong.
@@ -201,7 +202,7 @@ def check_text(text: str, path: str | Path, advice: str = "") -> bool:
 
 
 def tensors_checksum(tensors: Mapping[str, Tensor], about: str) -> str:
-    """SHA-256 of tensors on the CPU (names, types, shapes, bits) and of a text that goes with them."""
+    """SHA-256 of tensors on the CPU (their names, types, shapes and bits) and of the text `about`."""
     import torch
 
     digest = hashlib.sha256(about.encode())
@@ -216,7 +217,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
     Raises:
         ValueError: `about` holds NaN or infinite numbers.
-        OSError: it cannot be written, e.g. for want of space; the message names the file.
+        OSError: the file cannot be written, e.g. because the disk is full; the message names the file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -227,12 +228,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     try:
         with replacing(path) as temporary:
             save_file(stored, temporary, metadata={ABOUT: text, KEY: tensors_checksum(stored, text)})
-    except SafetensorError as error:  # what safetensors makes of the system's errors
+    except SafetensorError as error:  # safetensors hides errors of the system in its own
         raise OSError(f"{path} cannot be written ({error}). Make room there and run the same command again.") from error
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with a copy in the place of each that shares memory with one before it, which the format refuses."""
+    """The tensors, copied where one shares memory with another one before it, which the format refuses."""
     seen: set[int] = set()
     apart = {}
     for name, tensor in tensors.items():
@@ -243,10 +244,11 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path, advice: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote: the tensors by name, and the json object.
+    """Read a file that `write_tensors` wrote. Returns the tensors by name, and the json object.
 
     Raises:
-        FileNotFoundError: there is none; OSError: it cannot be read; DamagedError: it is damaged, or no such file.
+        FileNotFoundError: the file is missing; OSError: it cannot be read; DamagedError: it is damaged, or of another
+            kind.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -260,7 +262,7 @@ def read_tensors(path: Path, advice: str = "") -> tuple[dict[str, Tensor], dict[
         if not isinstance(about, dict) or metadata[KEY] != tensors_checksum(tensors, metadata[ABOUT]):
             raise ValueError(WRONG_SUM)
     except KeyError as error:
-        raise DamagedError(path, f"is no file of this program: it has no {error}", advice) from error
-    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:  # what a broken file can raise
+        raise DamagedError(path, f"was not written by this program: it has no {error}", advice) from error
+    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:  # the errors that a broken file can raise
         raise DamagedError(path, f"is damaged ({error})", advice) from error
     return tensors, about

@@ -1,8 +1,9 @@
-"""What several runs of one process have in common is read once: splits, digests of files, rows of features.
+"""A cache of what several runs of one process have in common: splits, digests of files, rows of features.
 
-A process that carries out one run after the other, as a study does, opens `shared` around them. Inside it, readers look
-here first. What they find was read and checked in this process. It is told apart by content, or by the size and time of
-its file, so that nothing that has changed is used. Outside nothing is kept, and a single run needs no more memory.
+A process that carries out one run after the other, as a study does, opens `shared` around them. Inside the block,
+readers look into the cache first; everything in it was read and checked in this process. Keys are contents, or the size
+and time of a file, so that a changed file is read again. Outside the block nothing is kept, so a single run needs no
+more memory.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-MEGABYTES = 512  # most that is kept; what was not used for the longest time goes first
+MEGABYTES = 512  # the limit of the cache; values that were not used for the longest time are dropped first
 
 
-class Kept:
-    """Values by key, within a number of bytes."""
+class LimitedCache:
+    """A cache of values by key, with a limit in bytes; the least recently used values are dropped."""
 
     def __init__(self, limit: int):
         self._limit = limit
@@ -24,14 +25,14 @@ class Kept:
         self.nbytes = 0
 
     def get(self, key: Hashable) -> Any:
-        """The value, or None; it counts as used. What is found must not be changed."""
+        """The value, or None. The value then counts as used. The caller must not change it."""
         if key not in self._values:
             return None
         self._values.move_to_end(key)
         return self._values[key][0]
 
     def fits(self, nbytes: int) -> bool:
-        """Whether a value of so many bytes is kept at all: one that fills more than half would drive out all others."""
+        """Whether a value of this size is kept. One of more than half the limit would drive out all others."""
         return 2 * nbytes <= self._limit
 
     def put(self, key: Hashable, value: Any, nbytes: int) -> None:
@@ -45,18 +46,18 @@ class Kept:
             self.nbytes -= freed
 
 
-_current: list[Kept] = []
+_current: list[LimitedCache] = []
 
 
-def current() -> Kept | None:
-    """What the runs of this process share; None where there is one run alone."""
+def current() -> LimitedCache | None:
+    """The cache of the runs of this process; None outside of `shared`."""
     return _current[-1] if _current else None
 
 
 @contextmanager
 def shared(megabytes: int = MEGABYTES) -> Iterator[None]:
-    """Let what is read within be used again within."""
-    _current.append(Kept(megabytes * 2**20))
+    """Within the block, let runs of this process use again what one of them has read."""
+    _current.append(LimitedCache(megabytes * 2**20))
     try:
         yield
     finally:

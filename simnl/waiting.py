@@ -1,7 +1,7 @@
 """File locks that say what a process waits for, and for which process it waits.
 
 A lock belongs to the operating system and ends with the process that holds it. The holder writes its process number and
-its machine beside the lock for those who wait. This note decides nothing.
+its machine beside the lock, so that those who wait can name it. This note decides nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
-FIRST_WORD, NEXT_WORD = 5.0, 60.0  # seconds of waiting until it is said, and until it is said again
+FIRST_WORD, NEXT_WORD = 5.0, 60.0  # seconds until the first message, and between later ones
 ANYBODY = "another process"
 
 
@@ -27,11 +27,11 @@ def holding(path: str | Path, what: str, wait: bool = True) -> Iterator[bool]:
 
     Args:
         path: the lock's file.
-        what: the work of the holder, for the message to those who wait: "encodes features for ...".
-        wait: False: do not wait for another process.
+        what: what the holder does, for the message of those who wait: "encodes features for ...".
+        wait: False to return at once if another process holds the lock.
 
     Yields:
-        True where the lock is held; False where another process has it and `wait` is False.
+        True if this process holds the lock; False if another process has it and `wait` is False.
 
     Raises:
         OSError: the folder cannot be written.
@@ -41,7 +41,7 @@ def holding(path: str | Path, what: str, wait: bool = True) -> Iterator[bool]:
         yield False
         return
     try:
-        with suppress(OSError):  # a full disk, say: then nobody learns who it is
+        with suppress(OSError):  # e.g. on a full disk: others then do not learn who holds the lock
             note.write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
         yield True
     finally:
@@ -65,15 +65,15 @@ def _acquire(lock: FileLock, note: Path, what: str, wait: bool) -> bool:
 
 
 def holder(note: Path) -> str:
-    """Who holds a lock, in words, as far as that can be known.
+    """Who holds a lock, in words, as far as the note and the system tell.
 
     Args:
-        note: the file that the holder wrote.
+        note: the file with the holder's process number and machine.
     """
     try:
         number, machine = note.read_text(encoding="utf-8").split()
         pid = int(number)
-    except (OSError, ValueError):  # not written yet, or on a full disk
+    except (OSError, ValueError):  # the note is not written yet, or the disk is full
         return ANYBODY
     if not 0 < pid < 2**31:
         return ANYBODY
@@ -81,19 +81,19 @@ def holder(note: Path) -> str:
         return f"process {pid} on {machine}"
     state = _state(pid)
     if state is None:
-        return ANYBODY  # the note of one that was killed; somebody else has the lock by now
+        return ANYBODY  # the note is of a process that was killed; another process has the lock now
     if state == "T":
         return f"process {pid} (it is stopped: `kill -CONT {pid}` lets it go on, `kill -9 {pid}` ends it)"
     return f"process {pid}"
 
 
 def _state(pid: int) -> str | None:
-    """The kernel's letter for what a process of this machine does, "" where it does not tell; None: no such process."""
+    """The kernel's letter for the state of a process; "" if the kernel does not tell it, None for no such process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None
-    except OSError:  # somebody else's
+    except OSError:  # the process belongs to another user
         pass
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]

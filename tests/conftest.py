@@ -25,6 +25,14 @@ VISION = {
 }
 
 
+LONG = ("tests/e2e/", "tests/trainers/test_on_a_gpu.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long start first, so that all processes end at about the same time (`--no-loadscope-reorder`)."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was():
     """Tools set levels and handlers for their process; what one test runs must not silence another."""

@@ -16,7 +16,7 @@ from simnl.data.splits import read_split
 
 
 def test_what_was_not_used_for_the_longest_time_goes_first():
-    kept = sharing.Kept(100)
+    kept = sharing.LimitedCache(100)
     for name in "abc":
         kept.put(name, name.upper(), 30)
     assert kept.get("a") == "A"

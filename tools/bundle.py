@@ -30,10 +30,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("paths", nargs="*", help="run folders, or folders above them, to pack")
     parser.add_argument("--output", default="bundle.zip", help="the archive to write (default: bundle.zip)")
-    parser.add_argument("--without-draws", action="store_true", help="leave the lists of images out; needs no data")
+    parser.add_argument(
+        "--without-draws", action="store_true", help="leave out the lists of images, for which data are needed"
+    )
     parser.add_argument("--verify", metavar="BUNDLE", help="check this archive")
-    parser.add_argument("--rerun", type=argument(1), metavar="N", help="with --verify: carry out N of its runs again")
-    parser.add_argument("--seed", type=argument(0), default=1, help="which N runs (default: 1)")
+    parser.add_argument("--rerun", type=argument(1), metavar="N", help="with --verify: repeat N of its runs")
+    parser.add_argument(
+        "--seed", type=argument(0), default=1, help="the seed by which the N runs are chosen (default: 1)"
+    )
     args = parser.parse_args()
     if bool(args.paths) == bool(args.verify):
         parser.error("name folders of runs to pack, or an archive with --verify")
@@ -84,9 +88,9 @@ def verify(path: Path, rerun: int, seed: int) -> str:
     configure_logging(quiet=True)
     chosen, different = sample(found, rerun, seed), 0
     with bar("Carrying out runs again", len(chosen), "run") as progress:
-        for one in repeat(found, chosen):
-            lines.append(f"{one.name}: {'; '.join(one.differences) or 'the same figures, to the digit'}")
-            different += bool(one.differences)
+        for name, differences in repeat(found, chosen):
+            lines.append(f"{name}: {'; '.join(differences) or 'the same figures, to the digit'}")
+            different += bool(differences)
             progress.update()
     if different:
         shown = "\n".join(f"  {line}" for line in lines[1:])

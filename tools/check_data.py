@@ -27,13 +27,13 @@ def build_parser() -> argparse.ArgumentParser:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
-    parser.add_argument("--all", action="store_true", help="check all data sets that there are to be had")
+    parser.add_argument("--all", action="store_true", help="check all data sets of the program")
     parser.add_argument(
         "--paper", action="store_true", help="check the fifteen data sets and the weights of the paper's tables"
     )
     parser.add_argument(
         "--weights", nargs="+", default=[], metavar="FILE",
-        help="for --paper: OpenAI's files under their own names, RN50.pt and ViT-B-32.pt, where nothing is downloaded",
+        help="for --paper without a network: OpenAI's files, under their own names RN50.pt and ViT-B-32.pt",
     )  # fmt: skip
     parser.add_argument("--root", help="the folder that holds the data sets' folders")
     parser.add_argument("--folder", help="a folder of your own images, as in docs/your_own_data.md")
@@ -42,9 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--duplicates",
         action="store_true",
         help="look for images of equal content in two parts, which is always done for --folder. This reads every file "
-        "once, which takes minutes for most data sets and an hour or more for ImageNet. Runs need not read them again",
+        "once, which takes minutes for most data sets and an hour or more for ImageNet",
     )
-    parser.add_argument("--cache", help="where digests of files are remembered [CACHE, else ~/.cache/simnl]")
+    parser.add_argument("--cache", help="the folder for digests of files [CACHE, else ~/.cache/simnl]")
     return parser
 
 

@@ -33,8 +33,8 @@ def main() -> int:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="+", help="run folders, folders above them, or result.json files")
-    parser.add_argument("--calibrator", choices=CALIBRATORS, default="temperature", help="what is used (none: nothing)")
-    parser.add_argument("--again", action="store_true", help="compute logits that are missing from the heads")
+    parser.add_argument("--calibrator", choices=CALIBRATORS, default="temperature", help="the calibrator")
+    parser.add_argument("--again", action="store_true", help="compute missing logits from the heads")
     parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, and markdown elsewhere")
     parser.add_argument("--output", help="write to this file instead of the terminal")
     args = parser.parse_args()

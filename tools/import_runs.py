@@ -24,8 +24,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", help="the folder that the plugin wrote its runs to; logs are looked for below it")
-    parser.add_argument("--output", default="output/imported", help="where records go (default: output/imported)")
+    parser.add_argument("folder", help="the folder of the plugin's runs, in and below which logs are searched")
+    parser.add_argument("--output", default="output/imported", help="the folder for records (default: output/imported)")
     args = parser.parse_args()
 
     from simnl.plugins import load_plugins

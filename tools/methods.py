@@ -26,7 +26,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; the exit code is 1 if a page is out of date"
+    )
     args = parser.parse_args()
     current = {path: write_page(path, tables, args.check) for path, tables in PAGES.items()}
     for path, is_current in current.items():

@@ -34,7 +34,7 @@ from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.numbers import argument
 from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
-from simnl.results.plots.style import CURVES, Wanted, without_title
+from simnl.results.plots.style import CURVES, USUAL, Wanted, without_title
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import find_records
 
@@ -51,12 +51,14 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", nargs="+", default=[], help=f"show only these, e.g. {example}")
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
-    parser.add_argument("--no-title", action="store_true", help="no title above the figure, as a paper wants it")
-    parser.add_argument("--published", action="store_true", help="fewshot: published curves too, dotted")
-    parser.add_argument("--all", action="store_true", help=f"all curves; else the best {CURVES} where there are more")
-    parser.add_argument("--projection", choices=("pca", "tsne"), default="tsne", help="of features (default: tsne)")
-    parser.add_argument("--score", default="", help="roc, scores, tradeoff: e.g. energy")
-    parser.add_argument("--classes", type=argument(), default=0, help="confusion, features: at most this many classes")
+    parser.add_argument("--no-title", action="store_true", help="draw no title, for a figure in a paper")
+    parser.add_argument("--published", action="store_true", help="for fewshot: also draw published curves, dotted")
+    parser.add_argument("--all", action="store_true", help=f"draw all curves, not only the best {CURVES}")
+    parser.add_argument(
+        "--projection", choices=("pca", "tsne"), default="tsne", help="for features: the map (default: tsne)"
+    )
+    parser.add_argument("--score", default="", help="for roc, scores, tradeoff: the score, e.g. energy")
+    parser.add_argument("--classes", type=argument(), default=0, help="for confusion, features: the most classes")
     return parser
 
 
@@ -89,9 +91,8 @@ def main() -> int:
         options = {"classes": args.classes, "projection": args.projection, "score": args.score}
         figures = RUN_KINDS[args.kind](records, **options)
     else:
-        wanted = Wanted(0 if args.all or args.methods else CURVES, args.published)
-        more = {"score": args.score} if args.score and args.kind == "tradeoff" else {}
-        figures = RECORD_KINDS[args.kind](records, args.ci, wanted, **more)
+        wanted = Wanted(0 if args.all or args.methods else CURVES, args.published, args.score or USUAL.score)
+        figures = RECORD_KINDS[args.kind](records, args.ci, wanted)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
         if args.no_title:

@@ -32,9 +32,9 @@ def main() -> int:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
-    parser.add_argument("--all", action="store_true", help="prepare all data sets that there are to be had")
+    parser.add_argument("--all", action="store_true", help="prepare all data sets of the program")
     parser.add_argument("--root", required=True, help="the folder that holds, or will hold, the data sets' folders")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--keep", action="store_true", help="keep the archives after they are unpacked")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

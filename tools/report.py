@@ -30,7 +30,11 @@ def main() -> int:
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
     parser.add_argument(
-        "--show", nargs="+", default=[], metavar="RUN", help="run folders whose confusion matrix and feature map to add"
+        "--show",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="run folders; adds their confusion matrices and maps of features",
     )
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")

@@ -18,18 +18,18 @@ Environment variables (value in brackets: the default)
   CACHE     the folder of features, few-shot draws, rendered images    [{cache}]
   BACKBONE  auto, {backbones}, or an open_clip architecture            [auto]
             auto takes the bundled tiny CLIP for shapes, and rn50 for other data (or the tiny CLIP, with a warning,
-            where the weights of rn50 are neither here nor downloadable)
+            if the weights of rn50 are not on this machine and cannot be downloaded)
   WEIGHTS   an open_clip weights tag, or the path of a checkpoint      [the backbone's own]
   SEEDS     the seeds, separated by blanks                             [1 2 3]
   PRESET    repaired mends the authors' mistakes, official keeps them  [repaired]
-  PROTOCOL  what hyper-parameters are selected on: no-val, held-shot (one of the K images per class, which is fitted
-            on afterwards), fewshot-val (min(K,4) further images per class), full-val (the whole validation split, as
-            the authors do) or oracle-test (the test set)   [fewshot-val]
-  TARGETS   shifted data sets that are tested, too: config names, or `variants` for all of DATASET   [none]
-            (the dg.sh of a method is its main.sh with TARGETS=variants); cross:NAME for a data set of other classes,
-            or cross:FOLDER for a folder of images (scripts/cross.sh does this for several)
+  PROTOCOL  the images on which hyper-parameters are selected: no-val (none), held-shot (one of the K images per
+            class; then the method is fitted on all K), fewshot-val (min(K,4) further images per class), full-val (the
+            whole validation split, as the authors do) or oracle-test (the test set)   [fewshot-val]
+  TARGETS   other data on which the run is also tested: config names of shifted data sets, `variants` for all shifted
+            data sets of DATASET (which dg.sh sets), cross:NAME for a data set with other classes, or cross:FOLDER for
+            a folder of images (scripts/cross.sh does this for several)   [none]
   DEVICE    auto, cpu, cuda or cuda:N                                  [auto]
-  DEBUG     1: show where in the program an error arose                [0]
+  DEBUG     1 shows the traceback of an error                          [0]
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ log = logging.getLogger("run")
 
 
 def usage(method: str = "") -> str:
-    """The help text, on one method or on any."""
+    """The help text, for one method or for any."""
     text = __doc__.format(
         command=f"bash {script_of(method or 'METHOD')}",
         method=method or "METHOD",
@@ -87,7 +87,7 @@ def parse(arguments: list[str], method: str) -> tuple[str, int, list[str]]:
     """DATASET, SHOTS and KEY VALUE pairs.
 
     Raises:
-        ValueError: what is wrong, with what is valid.
+        ValueError: an argument is wrong. The message says what is valid.
     """
     if len(arguments) < 2:
         raise ValueError(f"DATASET and SHOTS are needed.\n\n{usage(method)}")
@@ -99,8 +99,8 @@ def parse(arguments: list[str], method: str) -> tuple[str, int, list[str]]:
 
 
 def build_cells(method: str, dataset: str, shots: int, options: list[str]) -> list:
-    """One cell per seed, as the environment says. Which device there is, is asked only where something is to be run:
-    the question imports PyTorch."""
+    """One cell per seed, as the environment says. The device is looked up only if a cell has to run, because this
+    imports PyTorch."""
     from simnl.studies.cells import Plan, Setup, Variant, is_finished, plan_cells
     from simnl.studies.choices import targets_of
 
@@ -124,7 +124,7 @@ def build_cells(method: str, dataset: str, shots: int, options: list[str]) -> li
 
 
 def run_all(cells: list) -> list[Path]:
-    """Run what is not done; one line per run. A failed run ends the command, the others' records stay."""
+    """Run all unfinished cells, and print a line for each. A failed run ends the command; finished records stay."""
     with sharing.shared() if len(cells) > 1 else contextlib.nullcontext():
         for cell in cells:
             print(printable(f"seed {cell.seed}: {run_seed(cell)}"), flush=True)
@@ -132,14 +132,14 @@ def run_all(cells: list) -> list[Path]:
 
 
 def run_seed(cell) -> str:
-    """Run a cell unless it is done; returns what became of it. Waits where another process runs the same."""
+    """Run a cell unless it is finished, and return its result in words. Waits for another process with the same run."""
     from simnl.runs.folder import claimed
     from simnl.studies.cells import is_finished
 
     with claimed(cell.folder, wait=True):
         if is_finished(cell):
             return f"done before, skipped ({cell.folder})"
-        from simnl.studies.executor import execute  # late: it imports PyTorch, which a finished run does not need
+        from simnl.studies.executor import execute  # imported late: it imports PyTorch, which finished runs do not need
 
         print(printable(f"seed {cell.seed}: running, log in {cell.folder}/log.txt"), flush=True)
         start = time.perf_counter()

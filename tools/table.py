@@ -59,28 +59,30 @@ def arguments() -> argparse.Namespace:
     intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
     parser.add_argument("--against", metavar="METHOD", help="add differences to this method over the same draws")
-    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="show these alone, in this order")
-    parser.add_argument("--datasets", nargs="+", default=[], metavar="DATASET", help="show these alone, in this order")
-    parser.add_argument("--shots", nargs="+", default=[], type=argument(1), metavar="K", help="show these alone")
-    parser.add_argument("--protocol", nargs="+", default=[], help="show these alone")
-    parser.add_argument("--preset", nargs="+", default=[], help="show these alone; for --layout prompts, whose prompts")
-    parser.add_argument("--backbone", nargs="+", default=[], help="show these alone, as tables name them: RN50")
+    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="show only these, in this order")
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="DATASET", help="show only these, in this order")
+    parser.add_argument(
+        "--shots", nargs="+", default=[], type=argument(1), metavar="K", help="show only runs with these shots"
+    )
+    parser.add_argument("--protocol", nargs="+", default=[], help="show only runs with these protocols")
+    parser.add_argument("--preset", nargs="+", default=[], help="show only these; for --layout prompts: the preset")
+    parser.add_argument("--backbone", nargs="+", default=[], help="show only these, by their names in tables: RN50")
     parser.add_argument(
         "--calibrator",
         choices=CALIBRATORS[:-1],
         default=CALIBRATORS[0],
         help="of --layout metrics; dac shows targets of new classes",
     )
-    parser.add_argument("--all-runs", action="store_true", help="show the runs of studies, too (docs/results.md)")
+    parser.add_argument("--all-runs", action="store_true", help="also show the runs of studies (docs/results.md)")
     parser.add_argument(
         "--published",
         nargs="*",
         choices=source_keys(),
         default=ORDER,
-        help="sources of published figures, the preferred one first (default: all with tables); without a name, none",
+        help="sources of published figures, preferred ones first (default: all with tables); without names, none",
     )
     parser.add_argument(
-        "--comparable", action="store_true", help="published figures whose protocol equals ours alone (docs/audit.md)"
+        "--comparable", action="store_true", help="only published figures whose protocol equals ours (docs/audit.md)"
     )
     parser.add_argument("--width", type=width_from, help="columns of a terminal table (default: those of the terminal)")
     parser.add_argument("--output", help="write to this file instead of the terminal")

@@ -32,18 +32,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default="", help="the data root, which holds the data sets' folders")
     parser.add_argument("--output-dir", default="", help="the run's folder (default: ./output)")
     parser.add_argument("--resume", default="", help="continue from the checkpoints in this folder")
-    parser.add_argument("--seed", type=argument(-1), default=1, help="the seed of draw, initial values and order")
+    parser.add_argument("--seed", type=argument(-1), default=1, help="the seed of the draw, initial values and order")
     parser.add_argument("--trainer", default="", help=f"one of: {', '.join(known('trainers'))}")
     parser.add_argument("--config-file", default="", help="method yaml (default: configs/trainers/<trainer>.yaml)")
     parser.add_argument("--dataset-config-file", required=True, help="data set yaml, see configs/datasets")
     parser.add_argument(
-        "--backbone-config-file", default="", help="backbone yaml (default: tiny, with a warning beyond shapes)"
+        "--backbone-config-file",
+        default="",
+        help="backbone yaml (default: tiny, with a warning on other data than shapes)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the head in --model-dir")
     parser.add_argument("--model-dir", default="", help="the folder of a finished run, for --eval-only")
-    parser.add_argument("--load-epoch", type=argument(), default=0, help="the engine's checkpoint of this epoch")
-    parser.add_argument("--no-train", action="store_true", help="build everything, also features, and stop")
+    parser.add_argument(
+        "--load-epoch", type=argument(), default=0, help="for --eval-only: take the checkpoint of this epoch"
+    )
+    parser.add_argument("--no-train", action="store_true", help="build everything and encode features, then stop")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
     return parser
 

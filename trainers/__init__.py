@@ -1,1 +1,1 @@
-"""Methods: one file each, registered in `TRAINER_REGISTRY` under the class's name."""
+"""The methods, one file each. Each registers itself in `TRAINER_REGISTRY` under the name of its class."""

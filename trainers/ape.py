@@ -49,12 +49,12 @@ from simnl.fewshot.cache_head import CacheHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
-WIDTH = 1024  # of the RN50 features for which the authors give their numbers of channels
+WIDTH = 1024  # width of the RN50 features, for which the authors give their numbers of channels
 KL_EPS = 1e-6
 
 
 def inter_class_similarity(vectors: Tensor, classes: Tensor, num_classes: int) -> Tensor:
-    """Mean elementwise product of two vectors of different classes, over all such pairs: S of APE, (D,).
+    """The mean elementwise product of two vectors of different classes, over all such pairs: S of APE, (D,).
 
     Args:
         vectors: (M, D).
@@ -103,7 +103,7 @@ class APEHead(CacheHead):
         text, cache_keys, labels: as for `CacheHead`, on all channels. The keys that the head holds are refined, (N, Q).
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
-        channels: (Q,) int64, where they are selected already. Without them the head selects its own.
+        channels: (Q,) int64, if they are selected already; else the head selects them.
         inputs: the other arguments of `CacheHead`, with beta, alpha and gamma.
     """
 
@@ -141,12 +141,12 @@ class APEHead(CacheHead):
         return {"text": self.logit_scale * f @ self.text.T, "affinity": refined @ self.cache_keys.T}
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments with the channels: of nearly equal ones, another machine might select others."""
+        """The arguments with the channels, because another machine might choose others among nearly equal ones."""
         return super().arguments() | {"channels": self.channels}
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
-        """exp(-beta (1 - f'.k')) (B, N), beside the text logits."""
-        return {"text": terms["text"], "weights": torch.exp(-beta * (1 - terms["affinity"]))}
+        """exp(-beta (1 - f'.k')) (B, N), and the text logits."""
+        return {"text": terms["text"], "weights": self.weights(terms["affinity"], beta)}
 
     def weighed(self, weights: Tensor, gamma: float) -> Tensor:
         """Rows (B, N) weighed by exp(gamma KL)."""
@@ -168,7 +168,7 @@ class APETHead(CacheHead):
     Args:
         num_channels: Q.
         weights: (w1, w2) of the channel criterion.
-        channels: (Q,) int64, where they are selected already. Without them the head selects its own.
+        channels: (Q,) int64, if they are selected already; else the head selects them.
         inputs: the arguments of `CacheHead`, with beta and alpha.
     """
 
@@ -197,7 +197,7 @@ class APETHead(CacheHead):
         return len(self.text) + len(self.cache_keys)
 
     def products(self, features: Tensor) -> Tensor:
-        """Products with rows that are not learned: text classifier, then keys, (B, C + N)."""
+        """Products with the frozen rows, first the text classifier and then the keys, (B, C + N)."""
         return torch.cat(self._products(F.normalize(features, dim=-1)), dim=1)
 
     def _products(self, f: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,16 +214,12 @@ class APETHead(CacheHead):
         }
 
     def stage(self, terms: Mapping[str, Tensor], *, beta: float) -> Mapping[str, Tensor]:
-        """Cache logits (B, C) at a sharpness beta, beside the text logits."""
-        return {"text": terms["text"], "cache": self.class_sum(self.weighed(terms["affinity"], beta))}
+        """Cache logits (B, C) at a sharpness beta, and the text logits."""
+        return {"text": terms["text"], "cache": self.class_sum(self.weights(terms["affinity"], beta))}
 
-    def weighed(self, affinity: Tensor, beta: float) -> Tensor:
+    def weights(self, affinity: Tensor, beta: float) -> Tensor:
         """o_n exp(-beta (1 - a)) of affinities a, (B, N)."""
-        return self.value_weights * torch.exp(-beta * (1 - affinity))
-
-    def row_weights(self, features: Tensor) -> Tensor:
-        """See the base class."""
-        return self.weighed(self.terms(features)["affinity"], self.hparams["beta"])
+        return self.value_weights * super().weights(affinity, beta)
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """logits = text + alpha cache."""
@@ -231,7 +227,7 @@ class APETHead(CacheHead):
 
 
 def shared_arguments(task: FewShotTask, cfg: CN) -> dict[str, Any]:
-    """What both heads are given."""
+    """The arguments of both heads."""
     inputs = task.cache_inputs("template", *(["cupl"] if "cupl" in task.prompts else []))
     return inputs | {
         "num_channels": round(cfg.CHANNELS * inputs["text"].shape[1] / WIDTH),
@@ -260,7 +256,7 @@ class APE(VLTrainer):
         return CN({"CHANNELS": 800, "WEIGHTS": [0.5, 0.5], "BETA": 1.0, "ALPHA": 1.0, "GAMMA": 0.1, "GRID": grid})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> APEHead:
-        """Hand the head its tensors and numbers."""
+        """Give the head its tensors and numbers."""
         return APEHead(**shared_arguments(task, cfg), **APEHead.hparams_of(cfg))
 
 
@@ -284,5 +280,5 @@ class APET(VLTrainer):
         return CN({"CHANNELS": 900, "WEIGHTS": [0.2, 0.8], "BETA": 1.0, "ALPHA": 1.0, "GRID": grid})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> APETHead:
-        """Hand the head its tensors and numbers."""
+        """Give the head its tensors and numbers."""
         return APETHead(**shared_arguments(task, cfg), **APETHead.hparams_of(cfg))

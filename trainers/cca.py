@@ -4,24 +4,26 @@
     z1 = s f G^T,    G_c = sum_n a_cn k_n,               a_c = softmax over the cache's keys k_n of k_n . W_c
     z2 = s softmax_c(f W^T) W W^T
     logits = z0 + gamma z1 + eta z2 + alpha sum_n exp(-beta (1 - d_n)) onehot(y_n)
-    d_n = ((U f).(U k_n) - min) / (max - min)            min and max over the keys, for each image
+    d_n = ((U f).(U k_n) - min) / (max - min)            min and max are over the keys, for each image
 
 Here s is the model's logit scale, k_n the unit mean over the augmented views of support image n, and U (R, D) a matrix
-that unmixes features. CCA learns nothing. Of U only U^T U counts in it, the inverse covariance, so that its U is the
-whitening. CCA-FT learns A (R, R), which starts at I, in (U f).(A U k_n), and W' (C, D), which starts at W, in z0 alone:
+that unmixes features. CCA learns nothing. Only U^T U, the inverse covariance, matters in it, so its U is the whitening.
+CCA-FT learns A (R, R) in (U f).(A U k_n), which starts at I, and W' (C, D), which starts at W and replaces W in z0
+only:
 
     loss = CE + l1 sum |A|       in training the batch stands for the cache in G, without a gradient
 
 Both methods search beta and alpha afterwards, then gamma and eta.
 
 Source: Jiang et al., ICCV 2025, arXiv:2508.03102, and the authors' released code.
-Differences from the authors' code: U is estimated, without labels, on all views of the support images. It has one
-component for each five rows at most, and is rotated by FastICA where the rotation counts. The authors' U is a matrix of
-unknown origin beside their code, for ResNet-50 alone. CCA-FT's epoch is chosen on the protocol's images; the authors'
-code chooses it on the test images, and reports the better of the accuracies before and after the search. Preset
-`official` keeps two quirks: CCA searches beta and alpha without z1 and z2 (PLAIN_FIRST); and the search of gamma and
-eta multiplies z1 and z2 by s a second time, which the test does not (SCALE_TWICE), so that it nearly never moves them.
-Parity: tests/parity/test_cca.py compares with recorded outputs of the authors' code, at the U that they were given.
+Differences from the authors' code: U is estimated, without labels, on all views of the support images. It has at
+most one component for each five rows, and is rotated by FastICA if the rotation matters. The authors' U is a matrix of
+unknown origin that comes with their code, for ResNet-50 only. CCA-FT's epoch is chosen on the protocol's images; the
+authors' code chooses it on the test images, and reports the better of the accuracies before and after the search.
+Preset `official` keeps two quirks: CCA searches beta and alpha without z1 and z2 (PLAIN_FIRST); and the search of gamma
+and eta multiplies z1 and z2 by s a second time, which the test does not (SCALE_TWICE), so that it nearly never moves
+them. Parity: tests/parity/test_cca.py compares with recorded outputs of the authors' code, at the U that they were
+given.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache_head import CacheHead
 from simnl.fewshot.head import Terms
-from simnl.fewshot.search import Grid, axis, choose, count_grid
+from simnl.fewshot.search import Grid, choose, count_grid
+from simnl.fewshot.selection import may_search
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 from simnl.fewshot.unmixing import unmixing, whitening
@@ -50,7 +53,7 @@ def attended(text: Tensor, keys: Tensor) -> Tensor:
 
 
 def min_max(affinity: Tensor) -> Tensor:
-    """The rows (B, N), each moved and stretched to [0, 1]; zeros where all numbers of a row are equal."""
+    """The rows (B, N), each shifted and scaled to [0, 1]. A row of equal numbers becomes zeros."""
     low, high = affinity.amin(1, keepdim=True), affinity.amax(1, keepdim=True)
     return (affinity - low) / (high - low).clamp(min=torch.finfo(affinity.dtype).tiny)
 
@@ -60,7 +63,7 @@ class CCAHead(CacheHead):
 
     Args:
         unmix: U, (R, D).
-        inputs: those of `CacheHead`, and beta, alpha, gamma and eta.
+        inputs: the arguments of `CacheHead`, with beta, alpha, gamma and eta.
     """
 
     unmix: Tensor
@@ -76,18 +79,18 @@ class CCAHead(CacheHead):
         self.frozen_buffer("attention", attended(self.text, self.cache_keys))
 
     def classifier_rows(self) -> Tensor:
-        """What z0 compares with, (C, D)."""
+        """The classifier of z0, (C, D)."""
         return self.text
 
     def key_components(self) -> Tensor:
-        """What unmixed features are compared with, (N, R)."""
+        """The unmixed keys, with which unmixed features are compared, (N, R)."""
         return self.components
 
     def terms(self, features: Tensor) -> Terms:
         return self.terms_with(F.normalize(features, dim=-1), self.attention)
 
     def terms_with(self, f: Tensor, attention: Tensor) -> Terms:
-        """z0, z1, z2 (B, C) and d (B, N) of unit features, at a given G."""
+        """z0, z1, z2 (B, C) and d (B, N) of unit features, with a given G."""
         classes = (f @ self.text.T).softmax(-1) @ self.text
         return {
             "text": self.logit_scale * f @ self.classifier_rows().T,
@@ -97,16 +100,9 @@ class CCAHead(CacheHead):
         }
 
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
-        """The cache's logits at a sharpness beta, beside the others."""
+        """The logits of the cache at a sharpness beta, and the other terms."""
         others = {name: terms[name] for name in ("text", "keys", "classes")}
         return {**others, "cache": self.class_sum(self.weights(terms["affinity"], beta))}
-
-    def weights(self, affinity: Tensor, beta: float) -> Tensor:
-        """exp(-beta (1 - d)), (B, N)."""
-        return torch.exp(-beta * (1 - affinity))
-
-    def row_weights(self, features: Tensor) -> Tensor:
-        return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
 
     def affine(self, stage: Mapping[str, Tensor], *, gamma: float, eta: float) -> tuple[Tensor, Tensor]:
         return stage["text"] + gamma * stage["keys"] + eta * stage["classes"], stage["cache"]
@@ -116,9 +112,9 @@ class CCAFTHead(CCAHead):
     """The head with `adapter` A (R, R) and `classifier` W' (C, D).
 
     Args:
-        l1: weight of sum |A| in the loss.
-        classifier_rate: learning rate of W' over that of A.
-        inputs: those of `CCAHead`.
+        l1: the weight of sum |A| in the loss.
+        classifier_rate: the learning rate of W' relative to that of A.
+        inputs: the arguments of `CCAHead`.
     """
 
     def __init__(self, *, l1: float, classifier_rate: float, **inputs):
@@ -134,7 +130,7 @@ class CCAFTHead(CCAHead):
         return self.components @ self.adapter.T
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy with the batch in the cache's place in G, and the penalty on A."""
+        """Cross-entropy with the batch in the place of the cache in G, and the penalty on A."""
         f = F.normalize(features, dim=-1)
         logits = self.combine(self.terms_with(f, attended(self.text, f).detach()))
         return {"ce": F.cross_entropy(logits, labels), "l1": self.l1 * self.adapter.abs().sum()}
@@ -156,12 +152,12 @@ def search_in_turn(
     """Search beta and alpha at given gamma and eta, then gamma and eta at the best beta and alpha.
 
     Args:
-        count: right answers at the points of a grid over all four.
+        count: a function that counts right predictions at the points of a grid over all four.
         initial: the setting before the search.
-        sharpness, mixing: values of beta and alpha, of gamma and eta.
-        ties: of `choose`.
+        sharpness, mixing: the values of beta and alpha, and of gamma and eta.
+        ties: see `choose`.
         first_mixing: gamma and eta in the first search.
-        factor: on gamma and eta in the second search, whose choice counts where it beats the first search's best.
+        factor: a factor on gamma and eta in the second search. Its choice is taken if it beats the best of the first.
 
     Returns:
         The setting, and the counts of both grids.
@@ -210,10 +206,9 @@ class CCA(VLTrainer):
         return node
 
     def head_inputs(self, task: FewShotTask, cfg: CN) -> dict[str, Any]:
-        """What both heads are given."""
-        rows = F.normalize(task.support_features.flatten(0, 1), dim=-1)
-        unmix = self.unmixing(rows.to(task.device))
-        return {**task.cache_inputs("template"), "unmix": unmix, **CCAHead.hparams_of(cfg)}
+        """The arguments of both heads."""
+        rows, _ = task.view_rows()
+        return {**task.cache_inputs("template"), "unmix": self.unmixing(rows), **CCAHead.hparams_of(cfg)}
 
     def unmixing(self, rows: Tensor) -> Tensor:
         return whitening(rows)
@@ -227,9 +222,9 @@ class CCA(VLTrainer):
     def fit(self) -> None:
         """Search beta and alpha, then gamma and eta."""
         cfg, head, rule = self.node, self.head, self.cfg.SEARCH
-        if not (self.num_val and rule.ENABLED):
+        if not may_search(self):
             return
-        sharpness = Grid({name.lower(): axis(low, high, int(n)) for name, (low, high, n) in cfg.GRID.items()})
+        sharpness = Grid.of(cfg.GRID)
         mixing = Grid({name: around(head.hparams[name], cfg.MIXING_SPREAD, cfg.MIXING_STEPS) for name in head.MIXING})
         count = functools.partial(count_grid, head, self.validation.features, self.validation.labels)
         chosen, counts = search_in_turn(

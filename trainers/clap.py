@@ -26,6 +26,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import ClassifierHead, Head
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -40,14 +41,13 @@ def class_multipliers(features: Tensor, labels: Tensor, base: Tensor, logit_scal
         labels: (N,) int64.
         base: b, (C, D).
         logit_scale: s.
-        rule: `zero-shot`: mean probability of the true class over the class's rows (the paper); `corrected`: the same,
-            with mean 1; `constant`: its mean for all classes; `balanced`: 1.
+        rule: `zero-shot` is the mean probability of the true class over the class's rows (the paper). `corrected` is
+            the same, scaled to mean 1. `constant` is its mean for all classes. `balanced` is 1.
 
     Returns:
-        (C,); 1 where a label has no row.
+        (C,); 1 for a label without rows.
     """
-    if rule not in MULTIPLIERS:
-        raise ValueError(f"TRAINER.CLAP.MULTIPLIERS is '{rule}'. Choose one of {', '.join(MULTIPLIERS)}.")
+    check_choice("TRAINER.CLAP.MULTIPLIERS", rule, MULTIPLIERS)
     ones = base.new_ones(len(base))
     if rule == "balanced":
         return ones
@@ -136,7 +136,7 @@ class CLAP(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """MULTIPLIERS: how lambda is made."""
+        """MULTIPLIERS: the rule for lambda."""
         return CN({"MULTIPLIERS": "zero-shot"})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CLAPHead:

@@ -46,10 +46,10 @@ class CLIPAdapterHead(Head):
         super().__init__()
         width = text.shape[1]
         if not 0 <= ratio <= 1:
-            raise ValueError(f"TRAINER.CLIPADAPTER.RATIO is {ratio}: a share between 0 and 1 is needed (authors: 0.2).")
+            raise ValueError(f"TRAINER.CLIPADAPTER.RATIO is {ratio}, but it must be from 0 to 1 (authors: 0.2).")
         if not 1 <= reduction <= width:
             raise ValueError(
-                f"TRAINER.CLIPADAPTER.REDUCTION is {reduction}: choose 1 to {width}, the width of the features."
+                f"TRAINER.CLIPADAPTER.REDUCTION is {reduction}. Choose 1 to {width}, the width of the features."
             )
         self.logit_scale, self.ratio = logit_scale, ratio
         self.frozen_buffer("text", text)
@@ -57,7 +57,7 @@ class CLIPAdapterHead(Head):
         self.up = nn.Parameter(_linear_weight(width, width // reduction, seed, "up"))
 
     def adapter(self, features: Tensor) -> Tensor:
-        """a(x): raw image features (B, D) to (B, D), nowhere negative."""
+        """a(x) of raw image features (B, D), which is (B, D) and nowhere negative."""
         return F.relu(F.relu(features @ self.down.T) @ self.up.T)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class CLIPAdapterHead(Head):
 
 
 def _linear_weight(rows: int, columns: int, seed: int, name: str) -> Tensor:
-    """(rows, columns), uniform within 1 / sqrt(columns) of 0: the start of torch's linear layer."""
+    """Initial weights (rows, columns) as of torch's linear layer, uniform within 1 / sqrt(columns) of 0."""
     bound = columns**-0.5
     return torch.empty(rows, columns).uniform_(-bound, bound, generator=seeded_generator(seed, "CLIPAdapter", name))
 
@@ -87,7 +87,7 @@ class CLIPAdapter(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """RATIO: r; REDUCTION: D over the hidden width."""
+        """RATIO: r. REDUCTION: D divided by the hidden width."""
         return CN({"RATIO": 0.2, "REDUCTION": 4})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CLIPAdapterHead:

@@ -7,7 +7,7 @@
 f' and t' come from the changed towers. t'_c is the unit mean of the unit features of the templates of class c, which
 are encoded anew in every step. CLIP itself is frozen. A (r, D) and B (D, r) are learned. A starts at Kaiming-uniform
 numbers and B at zeros, so that training starts at zero-shot CLIP. In training, dropout acts on the input of each
-change. What is learned belongs to no class.
+change. What is learned does not depend on the classes.
 
 An epoch is STEPS_PER_SHOT * K batches, so MAX_EPOCH 10 and STEPS_PER_SHOT 50 give the authors' 500 K steps.
 
@@ -43,7 +43,7 @@ class CLIPLoRAHead(TowerHead):
     """Zero-shot CLIP by adapted towers. Learned: `adapters.<block>.a` (3, r, D) and `.b` (3, D, r).
 
     Args:
-        towers: frozen but for their adapters; they stay out of the state dict.
+        towers: the towers, which are frozen except for their adapters, and are not in the state dict.
         tokens: prompts as token ids, (P, L) int64.
         classes: the class of each prompt, (P,) int64; every class has one or more.
         logit_scale: s.
@@ -103,6 +103,6 @@ class CLIPLoRA(VLTrainer):
         return CLIPLoRAHead(towers, tokens, torch.tensor(prompts.classes), task.logit_scale)
 
     def before_epoch(self) -> None:
-        """Dropout draws from the global generator: make it a function of (seed, epoch), for runs that resume."""
+        """Seed the global generator, from which dropout draws, by (seed, epoch), for runs that resume."""
         super().before_epoch()
         torch.manual_seed(seeded_generator(self.cfg.SEED, "dropout", self.epoch).initial_seed())

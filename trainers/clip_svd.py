@@ -1,23 +1,24 @@
 """CLIPSVD: the singular values of all matrices in the blocks of both towers.
 
-    W' = U diag(sigma) V^T                  of queries, keys, values, attention output and both layers of the MLP
+    W' = U diag(sigma) V^T                  for queries, keys, values, attention output and both layers of the MLP
     logits = s norm(f'(image)) . t'_c       f', t'_c by the changed towers; t'_c the unit mean of the unit features of
                                             the templates of class c, encoded anew in every step
     loss   = CE
 
-Frozen: U, V and all else. Learned: sigma, which starts at the singular values, so that training starts at zero-shot
-CLIP: 92,160 numbers for ViT-B/16. Nothing keeps sigma positive. What is learned belongs to no class.
+U, V and everything else are frozen. sigma is learned, which has 92,160 numbers for ViT-B/16. It starts at the singular
+values, so that training starts at zero-shot CLIP. Nothing keeps sigma positive. What is learned does not depend on the
+classes.
 
-An epoch is STEPS_PER_SHOT * K batches, so MAX_EPOCH 10 and STEPS_PER_SHOT 20 are the authors' 200 K steps; in
-base-to-new an epoch is a pass (STEPS_PER_SHOT 0).
+An epoch is STEPS_PER_SHOT * K batches, so MAX_EPOCH 10 and STEPS_PER_SHOT 20 are the authors' 200 K steps. In
+base-to-new an epoch is a pass over the images (STEPS_PER_SHOT 0).
 
 Source: Koleilat et al., "Singular Value Few-shot Adaptation of Vision-Language Models", arXiv:2509.03740, and the
 authors' released code.
-Differences from that code: float32 or bf16 (theirs: half precision without a scaled loss); weights are composed in
-every step (theirs: two thin products around sigma, which is the same); few-shot draws are CoOp's. `official` has the
-factor 100 in place of s, the authors' templates, new views of random crops from 8 % of an image in every pass, and in
-base-to-new a cosine that swings with a period of 2 MAX_EPOCH steps.
-Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
+Differences from the authors' code: numbers are in float32 or bf16, where the authors' code has half precision without a
+scaled loss. Weights are composed in every step, where the authors' code has two thin products around sigma, which is
+the same. Few-shot draws are CoOp's. `official` has the factor 100 in place of s, the authors' templates, new random
+crops of at least 8 % of an image in every pass, and in base-to-new a cosine that swings with a period of 2 MAX_EPOCH
+steps. Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class CLIPSVDHead(TowerHead):
         sentences: P prompts.
         classes: the class of each prompt, (P,) int64; every class has one or more.
         logit_scale: s.
-        chunk: prompts encoded at once (memory); 0: all.
+        chunk: the number of prompts that are encoded at once, to save memory; 0 for all.
     """
 
     classes: Tensor
@@ -91,14 +92,13 @@ class CLIPSVD(VLTrainer):
         return CN({"STEPS_PER_SHOT": 20, "MIN_LR": 1e-6, "LOGIT_SCALE": 0.0, "SWING": False, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CLIPSVDHead:
-        """The towers' weights, decomposed."""
+        """Decompose the weights of the towers."""
         prompts = PromptSet.from_templates(task.templates, task.classnames)
         sentences, scale = Sentences(TextTower(task.clip), prompts.prompts), cfg.LOGIT_SCALE or task.logit_scale
         return CLIPSVDHead(ImageTower(task.clip), sentences, torch.tensor(prompts.classes), scale, cfg.CHUNK)
 
     def build_schedule(self, optim: torch.optim.Optimizer) -> LRScheduler:
-        """The base class's schedule. With SWING, the cosine is as long as there are epochs, but is stepped after each
-        batch."""
+        """The schedule of the base class. With SWING, a cosine over the epochs steps after each batch."""
         schedule = super().build_schedule(optim)
         if self.node.SWING and isinstance(schedule, CosineAnnealingLR):
             schedule.T_max = self.cfg.OPTIM.MAX_EPOCH

@@ -1,4 +1,4 @@
-"""CoCoOp: CoOp with a context that each image moves.
+"""CoCoOp: CoOp with a context that depends on the image.
 
     pi(f)   = W2 ReLU(W1 f + b1) + b2       a small network, W1 (D/16, D), W2 (W, D/16)
     t_c(f)  = norm(text([v_1 + pi(f)] ... [v_M + pi(f)] [class c] .))
@@ -39,11 +39,11 @@ class CoCoOpHead(Head):
 
     Args:
         prompts: the prompts of all classes.
-        context: the vectors at the start, (M, W).
+        context: the initial vectors, (M, W).
         logit_scale: s.
         width: D.
-        reduction: D over the hidden width of pi.
-        chunk: prompts encoded at once (memory).
+        reduction: D divided by the hidden width of pi.
+        chunk: the number of prompts that are encoded at once, to save memory.
         seed: the seed of the initial weights of pi.
     """
 
@@ -63,7 +63,7 @@ class CoCoOpHead(Head):
         super().__init__()
         if not 1 <= reduction <= width:
             raise ValueError(
-                f"TRAINER.COCOOP.REDUCTION is {reduction}: choose 1 to {width}, the width of the features."
+                f"TRAINER.COCOOP.REDUCTION is {reduction}. Choose 1 to {width}, the width of the features."
             )
         self.prompts, self.logit_scale, self.chunk = prompts, logit_scale, chunk
         self.context = nn.Parameter(context.clone())
@@ -74,7 +74,7 @@ class CoCoOpHead(Head):
 
     @torch.no_grad()
     def _init_meta(self, seed: int) -> None:
-        """torch's own start of linear layers, uniform within 1 / sqrt(inputs), from a generator of the seed."""
+        """Initialise as torch's linear layers, uniformly within 1 / sqrt(inputs), from a generator with this seed."""
         layers: dict[str, Any] = {"down": self.meta[0], "up": self.meta[2]}
         for name, layer in layers.items():
             generator, bound = seeded_generator(seed, "CoCoOp", name), layer.in_features**-0.5
@@ -82,7 +82,7 @@ class CoCoOpHead(Head):
             layer.bias.uniform_(-bound, bound, generator=generator)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C); images are taken a few at a time (`chunk`)."""
+        """Raw image features (B, D) to logits (B, C), a few images at a time (`chunk`)."""
         images = max(1, self.chunk // len(self.prompts.tokens))
         return torch.cat([self._logits(part) for part in F.normalize(features, dim=-1).split(images)])
 
@@ -107,8 +107,8 @@ class CoCoOp(LearnsPrompts, VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX: M where no words are given; CTX_INIT: words; REDUCTION: D over pi's hidden width; CHUNK: prompts at
-        once."""
+        """N_CTX: M without initial words. CTX_INIT: initial words. REDUCTION: D divided by the hidden width of pi.
+        CHUNK: the number of prompts that are encoded at once."""
         return CN({"N_CTX": 4, "CTX_INIT": "a photo of a", "POSITION": "end", "REDUCTION": 16, "CHUNK": 1024})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CoCoOpHead:

@@ -1,15 +1,15 @@
-"""CoOp: the words around the class name are learned.
+"""CoOp: a prompt whose words around the class name are learned.
 
     t_c    = norm(text([v_1] ... [v_M] [class c] .))
     logits = s f . t_c                     f the unit image feature, s the model's logit scale
     loss   = CE
 
 Both towers are frozen. M context vectors of the text tower's width W are learned: one set for all classes (M W
-numbers), or with CSC one set per class (C M W numbers). The vectors start at N(0, 0.02^2), where each set has a draw of
+numbers), or with CSC one set per class (C M W numbers). The vectors start at N(0, 0.02^2), and each set has a draw of
 its own. They can also start at the embeddings of given words; these are one set for all classes, so that CSC has no
 effect. In each step the text tower runs once for all classes; image features come from the store. CoOp can carry
-SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py), which adds what speaks against a
-class.
+SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py), which adds evidence
+against each class.
 
 Source: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, arXiv:2109.01134, and the authors'
 released code.
@@ -24,14 +24,14 @@ from __future__ import annotations
 
 import logging
 
-from torch import Tensor, nn
+from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import LearnedPrompts
 from simnl.fewshot.capabilities import is_on_new_classes
 from simnl.fewshot.head import ClassifierHead
-from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.negative import CarriesNegative, NegativeBranch, NegativeOptions, OffersNegative
 from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
@@ -39,12 +39,12 @@ from simnl.fewshot.trainer import VLTrainer
 log = logging.getLogger(__name__)
 
 
-class CoOpHead(PromptHead):
+class CoOpHead(CarriesNegative, PromptHead):
     """Cosine with the text features of learned prompts, beside the negative branch if there is one.
 
     Args:
-        prompts, context, logit_scale, chunk: those of `PromptHead`.
-        negative: what speaks against a class; None: the plain method.
+        prompts, context, logit_scale, chunk: the arguments of `PromptHead`.
+        negative: the negative branch; None for the plain method.
     """
 
     def __init__(
@@ -58,15 +58,10 @@ class CoOpHead(PromptHead):
         super().__init__(prompts, context, logit_scale, chunk)
         self.negative = negative
 
-    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """The negative branch has a learning rate of its own."""
-        return with_negative(super().parameter_groups(), self.negative)
-
     def deployed(self) -> ClassifierHead:
         """Deploy as the base class does, with the negative branch."""
         plain = super().deployed()
-        negative = None if self.negative is None else self.negative.deployed()
-        return ClassifierHead(plain.classifier, self.logit_scale, negative=negative)
+        return ClassifierHead(plain.classifier, self.logit_scale, negative=self.deployed_negative())
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
@@ -75,7 +70,7 @@ class CoOpHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class CoOp(LearnsPrompts, VLTrainer):
+class CoOp(OffersNegative, LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -86,33 +81,28 @@ class CoOp(LearnsPrompts, VLTrainer):
     """
 
     base_to_new = True  # with one context for all classes
-    revision = 2  # 1: with CSC all classes started at one draw, and also with initial words each had its own context
+    revision = 2  # 1: with CSC all classes shared one draw, and initial words were not shared
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX: M; CTX_INIT: words; CSC: a context per class; POSITION of the name; CHUNK: classes at once."""
+        """N_CTX: M. CTX_INIT: initial words. CSC: a context per class. POSITION of the name. CHUNK: classes at once."""
         node = CN({"N_CTX": 16, "CTX_INIT": "", "CSC": False, "POSITION": "end", "CHUNK": 256})
         node.NEGATIVE = CN(NegativeOptions.defaults())
         return node
 
-    @classmethod
-    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """Negative templates where NEGATIVE is on."""
-        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)
-
     def check_cfg(self, cfg: CN) -> None:
-        """Check as the base class does; contexts that belong to classes are refused for new ones."""
+        """Check as the base class does, and refuse contexts of single classes for new classes."""
         super().check_cfg(cfg)
         on_new_classes = any(map(is_on_new_classes, cfg.TEST.TARGETS))
         if cfg.TRAINER.COOP.CSC and cfg.TRAINER.COOP.CTX_INIT:
             log.warning(
-                "TRAINER.COOP.CSC has no effect: a context that starts from words (CTX_INIT) is one for all classes, "
+                "TRAINER.COOP.CSC has no effect: all classes share a context that starts from words (CTX_INIT), "
                 "as in the authors' code."
             )
         elif cfg.TRAINER.COOP.CSC and on_new_classes:
             raise ValueError("With TRAINER.COOP.CSC each class has its own context, so there is none for new classes.")
         if cfg.TRAINER.COOP.NEGATIVE.ENABLED and on_new_classes:
-            raise ValueError("TRAINER.COOP.NEGATIVE learns a residual per class, so it says nothing about new classes.")
+            raise ValueError("TRAINER.COOP.NEGATIVE learns a residual per class, so it cannot classify new classes.")
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CoOpHead:
         """Prompts of the class names around the initial context."""

@@ -1,18 +1,19 @@
-"""CrossModalLP: a linear probe that is trained on images and on sentences alike.
+"""CrossModalLP: a linear probe that is trained on images and on sentences.
 
     logits = s norm(x) . w_c       x a raw image or sentence feature, s the model's logit scale
     loss   = CE over a batch, one half image features, one half features of prompts
 
 Both towers are frozen. The weights w (C, D) are learned. They start at the unit mean of the raw prompt features of a
 class, where the method is zero-shot CLIP, and their length is free. Every view of a support image, and every sentence
-of a class, is a training sample. An epoch has EPOCH_STEPS steps, because the authors count steps and look at the
-validation images after each hundred. WISE_FT mixes the start into the result: w <- (1 - WISE_FT) w + WISE_FT w_0.
+of a class, is a training sample. An epoch has EPOCH_STEPS steps, because the authors count steps and use the
+validation images after each hundred. WISE_FT mixes the initial weights into the result: w <- (1 - WISE_FT) w + WISE_FT
+w_0.
 
 Source: Lin et al., "Multimodality Helps Unimodality: Cross-Modal Few-Shot Learning with Multimodal Models", CVPR 2023,
 arXiv:2301.06267, and the authors' released code, of which this is the linear probe that starts at the text classifier.
 Differences from the authors' code: the scale is that of the model, where the authors' code has 100. Batches of images
 and of sentences are drawn by generators that are functions of the run's seed. A half that has fewer samples than its
-batch size is used whole; the authors' code leaves such a batch size out. The start itself cannot be selected.
+batch size is used whole; the authors' code leaves such a batch size out. The initial weights cannot be selected.
 `repaired` has a shorter schedule and the views that all methods share; `official` has the authors' views, which are the
 centre crop and its mirror image.
 Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results.
@@ -40,11 +41,11 @@ class CrossModalLoader:
     """Batches of images with as many sentences; batch i of epoch e is number e * steps + i of two endless streams.
 
     A stream is pass after pass over its samples, each in an order that is a function of (seed, pass). So a resumed run
-    goes on as an undisturbed one, and how steps are cut into epochs changes nothing.
+    continues as an undisturbed one would, and the division of steps into epochs changes nothing.
 
     Args:
-        images, texts: loaders whose batches make one half each.
-        steps: batches of an epoch.
+        images, texts: the loaders of the two halves of a batch.
+        steps: the number of batches of an epoch.
     """
 
     def __init__(self, images: SupportLoader, texts: SupportLoader, steps: int):
@@ -96,7 +97,7 @@ class CrossModalHead(Head):
 
     @torch.no_grad()
     def mix_zero_shot(self, share: float) -> None:
-        """WiSE-FT: move the weights towards the zero-shot classifier; share: 0 leaves them, 1 ends there."""
+        """WiSE-FT: move the weights towards the zero-shot classifier. With a `share` of 1 they are replaced."""
         self.weight.lerp_(self.zero_shot, share)
 
 
@@ -121,25 +122,25 @@ class CrossModalLP(VLTrainer):
         super().check_cfg(cfg)
         node = cfg.TRAINER.CROSSMODALLP
         if node.EPOCH_STEPS < 1:
-            raise ValueError(f"TRAINER.CROSSMODALLP.EPOCH_STEPS is {node.EPOCH_STEPS}: an epoch has 1 step or more.")
+            raise ValueError(f"TRAINER.CROSSMODALLP.EPOCH_STEPS is {node.EPOCH_STEPS}, but it must be 1 or more.")
         if not 0 <= node.WISE_FT <= 1:
-            raise ValueError(f"TRAINER.CROSSMODALLP.WISE_FT is {node.WISE_FT}: a share lies in 0 to 1 (authors: 0.5).")
+            raise ValueError(f"TRAINER.CROSSMODALLP.WISE_FT is {node.WISE_FT}, not from 0 to 1 (authors: 0.5).")
 
     def build_head(self, task: FewShotTask, cfg: CN) -> CrossModalHead:
         """The probe at the text classifier."""
         return CrossModalHead(task.text_features("template", averaging="mean-normalize"), task.logit_scale)
 
     def build_train_loader(self, task: FewShotTask) -> CrossModalLoader:
-        """Images of all views, joined to the sentences of the task."""
+        """A loader of all views of the images, with the sentences of the task."""
         loader, seed, views = self.cfg.DATALOADER.TRAIN_X, self.cfg.SEED, self.support.train_features
         images = views.flatten(0, 1)[None], self.support.train_labels.repeat(len(views))
         texts = task.prompts["template"].features[None], task.prompts["template"].classes
         image_loader, text_loader = (
             SupportLoader(x.to(self.device), y.to(self.device), loader.BATCH_SIZE, key, loader.DROP_LAST)
-            for (x, y), key in ((images, seed), (texts, -1 - seed))  # orders that have nothing to do with each other
+            for (x, y), key in ((images, seed), (texts, -1 - seed))  # independent orders
         )
         return CrossModalLoader(image_loader, text_loader, self.node.EPOCH_STEPS)
 
     def fit(self) -> None:
-        """After the epochs: WiSE-FT."""
+        """Apply WiSE-FT after the epochs."""
         self.head.mix_zero_shot(self.node.WISE_FT)

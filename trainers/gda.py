@@ -1,4 +1,4 @@
-"""GDA: Gaussian discriminant analysis of the support features beside the zero-shot classifier. It needs no training.
+"""GDA: Gaussian discriminant analysis of the support features, added to the zero-shot classifier. Training-free.
 
     logits = s f W^T + alpha (f P mu_c + log pi_c - mu_c' P mu_c / 2)
     P      = D ((N - 1) S + tr(S) I)^-1,   S = sum_n (x_n - mu_{y_n})(x_n - mu_{y_n})' / (N - 1)
@@ -26,7 +26,6 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.discriminant import gda_classifier
 from simnl.fewshot.head import SearchableHead
-from simnl.fewshot.search import Grid, axis
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -60,7 +59,7 @@ class GDAHead(SearchableHead):
         return {"text": self.logit_scale * f @ self.text.T, "gda": f @ self.weights.T + self.biases}
 
     def stage(self, terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The terms as they are, because alpha is the only hyper-parameter."""
+        """The terms unchanged, because alpha is the only hyper-parameter."""
         return terms
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -86,15 +85,8 @@ class GDA(VLTrainer):
         """Initial alpha; the grid holds its decimal logarithm."""
         return CN({"ALPHA": 0.1, "GRID": CN({"LOG10_ALPHA": [-4.0, 3.0, 7]})})
 
-    def search_space(self, cfg: CN) -> Grid:
-        """Powers of ten."""
-        low, high, steps = cfg.GRID.LOG10_ALPHA
-        return Grid({"alpha": [10.0**power for power in axis(low, high, int(steps))]})
-
     def build_head(self, task: FewShotTask, cfg: CN) -> GDAHead:
-        """Hand the head its tensors and numbers."""
-        views = task.support_features.to(task.device)
-        rows, labels = F.normalize(views, dim=-1).flatten(0, 1), task.support_labels.repeat(len(views))
+        """Give the head its tensors and numbers."""
         text = task.text_features("template")
-        weights, biases = gda_classifier(rows, labels, len(text))
+        weights, biases = gda_classifier(*task.view_rows(), len(text))
         return GDAHead(text=text, weights=weights, biases=biases, logit_scale=task.logit_scale, alpha=cfg.ALPHA)

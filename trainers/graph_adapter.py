@@ -1,4 +1,4 @@
-"""GraphAdapter: text features that look at their neighbours in two graphs, one of texts and one of images.
+"""GraphAdapter: text features that are convolved with their neighbours in two graphs, of texts and of images.
 
     e_mn = max(0, cos(x_m, x_n)),   A^ = G^-1/2 (e + 1) G^-1/2,   G the row sums of e + 1 (1: the identity)
     h    = tanh((A^ X)_0 Theta + bias_c)        one graph of class c and group q; row 0 is t_c itself
@@ -15,7 +15,7 @@ full graph convolution without C * 4 graphs in each step.
 Source: Li et al., "GraphAdapter: Tuning Vision-Language Models With Dual Knowledge Graph", NeurIPS 2023,
 arXiv:2309.13625, and the single file that its authors released, which does not run as it is.
 Differences from that file: the width is free, where the file has 512. The number of classes is free, where the file
-needs a multiple of 4, so that groups may differ by one class. v_c is the mean of the rows with the label c, where the
+needs a multiple of 4, so that groups may differ by one class. v_c is the mean of the rows with the label c, but the
 file cuts a sorted list into equal parts. Optimiser, epochs and beta are ours, because none was released.
 Parity: an earlier comparison with the authors' code, which is not in this repository, found equal results.
 tests/trainers/test_graph_adapter.py compares with the full graph convolution.
@@ -70,9 +70,9 @@ class GraphAdapterHead(SearchableHead):
         text: t, raw, (C, D).
         visual: v, raw, (C, D); zeros for a class without images.
         logit_scale: s.
-        beta: weight of t beside g, in [0, 1].
-        text_share: a, weight of the text graph beside that of images, in [0, 1].
-        groups: Q, at most C of them are made.
+        beta: the weight of t; g has the weight 1 - beta; in [0, 1].
+        text_share: a, the weight of the text graph; that of images has 1 - a; in [0, 1].
+        groups: Q; there are at most C groups.
         seed: the seed of the initial Theta.
     """
 
@@ -100,9 +100,9 @@ class GraphAdapterHead(SearchableHead):
         super().__init__(beta=beta, alpha=1.0)
         for name, value in (("BETA", beta), ("TEXT_SHARE", text_share)):
             if not 0 <= value <= 1:
-                raise ValueError(f"TRAINER.GRAPHADAPTER.{name} is {value}: a share between 0 and 1 is needed.")
+                raise ValueError(f"TRAINER.GRAPHADAPTER.{name} is {value}, but it must be from 0 to 1.")
         if groups < 1:
-            raise ValueError(f"TRAINER.GRAPHADAPTER.GROUPS is {groups}: at least 1 is needed (authors: 4).")
+            raise ValueError(f"TRAINER.GRAPHADAPTER.GROUPS is {groups}, but it must be 1 or more (authors: 4).")
         self.logit_scale, self.text_share = logit_scale, text_share
         groups = min(groups, len(text))
         self.frozen_buffer("text", text)
@@ -139,7 +139,7 @@ class GraphAdapterHead(SearchableHead):
         return ClassifierHead(self.classifier(self.hparams["beta"]), self.hparams["alpha"] * self.logit_scale)
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """No base; the logits are the slope."""
+        """A base of zeros, and the logits as the slope."""
         return torch.zeros_like(stage["logits"]), stage["logits"]
 
 
@@ -156,7 +156,7 @@ class GraphAdapter(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """BETA, TEXT_SHARE, GROUPS: of the head; GRID: of the search (alpha is always 1)."""
+        """BETA, TEXT_SHARE, GROUPS: arguments of the head. GRID: of the search, where alpha is always 1."""
         node = CN({"BETA": 0.7, "TEXT_SHARE": 0.7, "GROUPS": 4})
         node.GRID = CN({"BETA": [0.1, 1.0, 9], "ALPHA": [1.0, 2.0, 1]})
         return node

@@ -5,13 +5,13 @@
     logits = s norm(f'(image)) . norm(t'_c)          f', t' by these towers, s the model's logit scale
     loss   = CE
 
-Frozen: CLIP. Learned: Jt tokens (nt, Wt), of which e_0 starts from words, and Jv tokens (nv, Wv) ~ N(0, 0.02^2): 30,720
-numbers for ViT-B/16 with 2 + 2 tokens in 12 blocks. DEPTH_VISION 0 is deep prompting of the language alone, for which
-the authors have 4 tokens (24,576 numbers). Nothing of it belongs to a class.
+CLIP is frozen. Learned are Jt tokens (nt, Wt), where e_0 starts from words, and Jv tokens (nv, Wv) ~ N(0, 0.02^2).
+These are 30,720 numbers for ViT-B/16 with 2 + 2 tokens in 12 blocks. DEPTH_VISION 0 prompts only the text tower, for
+which the authors have 4 tokens (24,576 numbers). What is learned does not depend on the classes.
 
 Source: the independent prompting that Khattak et al. compare MaPLe with (CVPR 2023, arXiv:2210.03117), and the authors'
 released code; PromptSRC (arXiv:2307.06948) builds on it.
-Differences from that code: the same as for MaPLe (trainers/maple.py).
+Differences from the authors' code: the same as for MaPLe (trainers/maple.py).
 Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
 """
 
@@ -40,7 +40,7 @@ class IVLPHead(TowerHead):
         vision: the tokens of the image tower, or None.
         sentences: the prompts of the classes.
         logit_scale: s.
-        chunk: classes encoded at once (memory); 0: all.
+        chunk: the number of classes that are encoded at once, to save memory; 0 for all.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class IVLPHead(TowerHead):
 
 
 def ivlp_parts(task: FewShotTask, cfg: CN, seed: int) -> dict:
-    """What an `IVLPHead` is made of, by argument; cfg: a node with the keys of IVLP."""
+    """The arguments of an `IVLPHead`, by name. `cfg` is a node with the keys of IVLP."""
     generator, text, tower = seeded_generator(seed, "IVLP"), TextTower(task.clip), ImageTower(task.clip)
     prompts = TextPrompts(text, cfg.N_CTX_TEXT, cfg.DEPTH_TEXT, generator, cfg.HALF_TOKENS)
     vision = None
@@ -94,5 +94,5 @@ class IVLP(LearnsInTowers, VLTrainer):
         return CN({**depths, "HALF_TOKENS": False, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> IVLPHead:
-        """Tokens at their start, and the prompts of the class names."""
+        """Make the initial tokens, and the prompts of the class names."""
         return IVLPHead(**ivlp_parts(task, cfg, self.cfg.SEED), logit_scale=task.logit_scale)

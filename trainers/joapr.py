@@ -1,4 +1,4 @@
-"""JoAPR: CoOp that weighs its images by a mixture of two Gaussians on their losses, and refines their labels.
+"""JoAPR: CoOp that weights its images by a mixture of two Gaussians on their losses, and refines their labels.
 
     t_c = norm(text([v_1] ... [v_M] [class c] .)),   p_i = softmax(s f_i . t),   H_i = -sum_c p_ic log p_ic
 
@@ -17,11 +17,12 @@ frozen. M context vectors of the text tower's width W are learned, which are one
 
 Source: Guo and Gu, "JoAPR: Cleaning the Lens of Prompt Learning for Vision-Language Models", CVPR 2024
 (https://github.com/yunncheng/JoAPR), its README, and the authors' released code.
-Differences from the authors' code: unit features are mixed and brought to unit length, where theirs mixes pixels. A
-batch has right and wrong labels together. Losses before an epoch are those of the mean view, as in the cache keys,
-where theirs are of the test transform. The mixture starts from a generator of the run's seed and the epoch, and theirs
-from numpy's global one. The authors' README has other warm-ups, ALPHA1 and ALPHA2 per data set and, in part, per kind
-and rate of the wrong labels, which nobody knows. PRESET official has those that hold for all or most rates.
+Differences from the authors' code: unit features are mixed and brought to unit length, where the authors' code mixes
+pixels. A batch has right and wrong labels together. Losses before an epoch are those of the mean view, as in the cache
+keys, where the authors' code has the test transform. The mixture starts from a generator that depends on the run's seed
+and the epoch, where the authors' code has numpy's global one. The authors' README has other warm-ups, ALPHA1 and ALPHA2
+per data set and, in part, per kind and rate of the wrong labels, which are not known in practice. PRESET official has
+the values for all or most rates.
 Parity: tests/trainers/test_joapr.py compares the entropy and three divisions with recorded outputs of their functions.
 """
 
@@ -50,16 +51,17 @@ HISTORY = 5  # epochs over which losses are averaged
 
 
 def scaled_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy plus entropy of each row, from 0 (the smallest) to 1, (N,). logits: (N, C); labels: (N,) int64."""
+    """Cross-entropy plus entropy of each row, scaled to [0, 1], (N,). logits: (N, C); labels: (N,) int64."""
     log_p = logits.log_softmax(1)
     loss = F.nll_loss(log_p, labels, reduction="none") - (log_p.exp() * log_p).sum(1)
     return (loss - loss.min()) / (loss.max() - loss.min())
 
 
 def crossing(means: tuple[float, float], variances: tuple[float, float]) -> float:
-    """Below which loss a label is right: a root of A x^2 + B x + C, in which variances take the place of deviations.
+    """The loss below which a label is right: a root of A x^2 + B x + C, which has variances in the place of deviations.
 
-    means, variances: of the right and of the wrong labels. NaN where there is no root; nothing is below NaN.
+    `means` and `variances` are those of the right and of the wrong labels. NaN if there is no root; no loss is below
+    NaN.
     """
     (m, n), (v, w) = means, variances
     a, b = w**2 - v**2, 2 * (n * v**2 - m * w**2)
@@ -70,7 +72,7 @@ def crossing(means: tuple[float, float], variances: tuple[float, float]) -> floa
 
 @dataclass(frozen=True)
 class Division:
-    """posterior: P, (N,); right: (N,) bool; theta: the next bound of the posterior."""
+    """A division of the images: the posterior P (N,), which labels are right (N,) bool, and the next bound theta."""
 
     posterior: np.ndarray
     right: np.ndarray
@@ -78,7 +80,7 @@ class Division:
 
 
 def divide(losses: np.ndarray, theta: float, state: np.random.RandomState) -> Division:
-    """Which labels are right, by losses (N,) and the bound theta of before; state: for the start of the mixture."""
+    """Divide images by their losses (N,) and the last bound theta. `state` gives the initial mixture."""
     from sklearn.mixture import GaussianMixture  # imported here because it takes most of a second
 
     mixture = GaussianMixture(n_components=2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=state)
@@ -92,11 +94,11 @@ def divide(losses: np.ndarray, theta: float, state: np.random.RandomState) -> Di
 
 
 class RefiningLoader(SupportLoader):
-    """Batches of two views, with what a division says of their rows once there is one.
+    """Batches of two views, with the result of the last division for their rows, if there is one.
 
     Attributes:
         right: (N,) bool; weights: w, (N,) float32; None until they are set.
-        mixup: of the Beta distribution of shares.
+        mixup: the parameter of the Beta distribution of shares.
     """
 
     right: Tensor | None = None
@@ -121,8 +123,8 @@ class JoAPRHead(PromptHead):
     """Learned prompts with the losses of the warm-up and of the later epochs.
 
     Args:
-        alpha1, alpha2: weights of the entropy in the warm-up, and of the even use of classes later.
-        inputs: of `PromptHead`.
+        alpha1, alpha2: the weights of the entropy in the warm-up, and of the even use of classes later.
+        inputs: the arguments of `PromptHead`.
     """
 
     def __init__(self, alpha1: float, alpha2: float, **inputs):
@@ -130,7 +132,7 @@ class JoAPRHead(PromptHead):
         self.alpha1, self.alpha2 = alpha1, alpha2
 
     def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
-        """Of the warm-up, or of a batch that `RefiningLoader` made after a division."""
+        """The losses of the warm-up, or of a batch that `RefiningLoader` made after a division."""
         if "second" not in given:
             logits = self(features)
             return {"ce": F.cross_entropy(logits, labels), "entropy": self.alpha1 * negative_entropy(logits)}
@@ -148,7 +150,7 @@ class JoAPRHead(PromptHead):
         }
 
     def targets(self, logits: Tensor, labels: Tensor, right: Tensor, weights: Tensor) -> Tensor:
-        """Refined labels (B, C), rows that sum to one. logits: (2B, C), of two views; right, weights: (B,)."""
+        """Refined labels (B, C), whose rows sum to one. logits: (2B, C), of two views; right, weights: (B,)."""
         guess = logits.softmax(1).view(2, len(labels), -1).mean(0)
         trust = (weights * right)[:, None].to(guess.dtype)
         target = (trust * F.one_hot(labels, guess.shape[1]) + (1 - trust) * guess).square()
@@ -168,15 +170,14 @@ class JoAPR(LearnsPrompts, VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX, CTX_INIT, POSITION, CHUNK: as CoOp's; WARMUP: epochs; ALPHA1, ALPHA2, MIXUP: as in the formulas."""
+        """N_CTX, CTX_INIT, POSITION, CHUNK: as in CoOp. WARMUP: epochs. ALPHA1, ALPHA2, MIXUP: as in the formulas."""
         node = CN({"N_CTX": 16, "CTX_INIT": "", "POSITION": "end", "CHUNK": 256})
         node.WARMUP, node.ALPHA1, node.ALPHA2, node.MIXUP = 1, 0.5, 1.0, 0.001
         return node
 
     def build_train_loader(self, task: FewShotTask) -> RefiningLoader:
         """A loader of two views."""
-        whole = self.inputs.train_loader(self.support)
-        loader = RefiningLoader(whole.features, whole.labels, whole.batch_size, whole.seed, whole.drop_last)
+        loader = self.inputs.support_loader(self.support, RefiningLoader)
         loader.mixup = self.node.MIXUP
         return loader
 
@@ -187,23 +188,19 @@ class JoAPR(LearnsPrompts, VLTrainer):
             ValueError: MIXUP is not above 0.
         """
         if cfg.MIXUP <= 0:
-            raise ValueError(f"TRAINER.JOAPR.MIXUP is {cfg.MIXUP}: it must be above 0 (authors: 0.001).")
-        return JoAPRHead(
-            alpha1=cfg.ALPHA1,
-            alpha2=cfg.ALPHA2,
-            **self.prompt_inputs(task, cfg),
-        )
+            raise ValueError(f"TRAINER.JOAPR.MIXUP is {cfg.MIXUP}, but it must be above 0 (authors: 0.001).")
+        return JoAPRHead(alpha1=cfg.ALPHA1, alpha2=cfg.ALPHA2, **self.prompt_inputs(task, cfg))
 
     @property
     def state_file(self) -> Path:
-        """Where losses and theta of the last checkpoint's epoch are, from which a resumed run goes on."""
+        """The file with losses and theta of the last checkpoint's epoch, from which a resumed run continues."""
         return Path(self.output_dir) / "division.json"
 
     def before_train(self) -> None:
         """Start without losses, or with those of the checkpoint.
 
         Raises:
-            ValueError: a checkpoint after the warm-up without them.
+            ValueError: the checkpoint is from after the warm-up, but the losses are missing.
         """
         super().before_train()
         self.history: list[list[float]] = []
@@ -214,14 +211,14 @@ class JoAPR(LearnsPrompts, VLTrainer):
         state = kept.get(str(self.start_epoch)) if isinstance(kept, dict) else None
         if state is None:
             raise ValueError(
-                f"{self.state_file} does not hold the losses of epoch {self.start_epoch}, which the checkpoint is of. "
+                f"{self.state_file} does not hold the losses of epoch {self.start_epoch}, that of the checkpoint. "
                 f"To train from the start, delete the checkpoints in {Path(self.output_dir) / 'head'}."
             )
         self.history, self.theta = state["losses"], state["theta"]
 
     @torch.no_grad()
     def before_epoch(self) -> None:
-        """After the warm-up, divide the images by the head as it is."""
+        """After the warm-up, divide the images with the current head."""
         super().before_epoch()
         if self.epoch < self.node.WARMUP:
             return
@@ -237,7 +234,7 @@ class JoAPR(LearnsPrompts, VLTrainer):
         loader.weights, loader.right = weights, torch.tensor(found.right, device=labels.device)
 
     def after_epoch(self) -> None:
-        """As in the base; what the next division needs is kept beside the checkpoint, and before it."""
+        """Write the state for the next division before the base class writes the checkpoint."""
         number, frequency = self.epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ
         if number == self.max_epoch or (frequency > 0 and number % frequency == 0):
             before = read_sealed(self.state_file) if self.state_file.is_file() else {}

@@ -1,11 +1,12 @@
-"""KgCoOp: CoOp whose text features are pulled to those of the hand-made prompt.
+"""KgCoOp: CoOp whose text features are pulled towards those of the hand-made prompt.
 
     t_c    = norm(text([v_1] ... [v_M] [class c] .)),     u_c = norm(text(template of c)), frozen
     logits = s f . t_c                                    f the unit image feature, s the model's logit scale
     loss   = CE + w (1 - mean_c t_c . u_c)
 
 Both towers are frozen. M context vectors of the text tower's width W are learned; they are one set for all classes, and
-start at given words. Where the template is those words around the class name, the pull and its gradient start at 0.
+start at given words. If the template consists of these words around the class name, the pull and its gradient start at
+0.
 
 Source: Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", CVPR 2023,
 arXiv:2303.13283, and the authors' released code.
@@ -34,8 +35,8 @@ class KgCoOpHead(PromptHead):
 
     Args:
         anchors: u, unit rows, (C, D).
-        weight: w, of the pull.
-        inputs: those of `PromptHead`.
+        weight: w, the weight of the pull.
+        inputs: the arguments of `PromptHead`.
     """
 
     anchors: Tensor
@@ -63,16 +64,12 @@ class KgCoOp(LearnsPrompts, VLTrainer):
         checked: authors' code, K = 1 … 16; the text tower written out
     """
 
-    prompt_sets = ("template",)  # of the anchors
+    prompt_sets = ("template",)  # for the anchors
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX: M where no words are given; CTX_INIT: words; WEIGHT: w; CHUNK: classes at once."""
+        """N_CTX: M without initial words. CTX_INIT: initial words. WEIGHT: w. CHUNK: see `PromptHead`."""
         return CN({"N_CTX": 4, "CTX_INIT": "a photo of a", "WEIGHT": 8.0, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> KgCoOpHead:
-        return KgCoOpHead(
-            anchors=task.text_features("template"),
-            weight=cfg.WEIGHT,
-            **self.prompt_inputs(task, cfg),
-        )
+        return KgCoOpHead(anchors=task.text_features("template"), weight=cfg.WEIGHT, **self.prompt_inputs(task, cfg))

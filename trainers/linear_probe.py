@@ -29,12 +29,14 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import Head
+from simnl.fewshot.options import check_choice
+from simnl.fewshot.selection import may_search
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
 RULES = ("best", "last")
-ABSENT = -1e4  # bias of a class without training images
-SMALL = 10**8  # multiplications of a step, below which threads cost more than they bring
+ABSENT = -1e4  # the bias of a class without training images
+SMALL = 10**8  # with fewer multiplications in a step, threads cost more than they gain
 
 
 class LinearProbeHead(Head):
@@ -56,13 +58,13 @@ class LinearProbeHead(Head):
         Args:
             features: raw, (N, D); labels: (N,) int64.
             c: C, above 0.
-            max_iter: the largest number of iterations of L-BFGS, where a large C may stop, as in the source.
+            max_iter: the largest number of iterations of L-BFGS, which a large C may need, as in the source.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
 
-        two = len(labels.unique()) == 2  # then scikit-learn learns the difference of the rows, and penalises it twice
+        two = len(labels.unique()) == 2  # scikit-learn then learns the difference of the rows, and penalises it twice
         solver = LogisticRegression(C=2 * c if two else c, max_iter=max_iter)
         threads = 1 if features.numel() * len(self.weight) < SMALL else None
         with warnings.catch_warnings(), threadpool_limits(threads):
@@ -82,11 +84,12 @@ def search_c(score: Callable[[float], float], coarse: list[float], halvings: int
     """CoOp's search for C.
 
     Args:
-        score: validation accuracy of a fit with a C; asked once per value by the caller's cache.
-        coarse: values of the first stage; the first best is the centre of an interval of two decades.
-        halvings: steps of the second stage; each keeps the better end (the left one if equal) and moves the other to
-            the middle of the interval of log C.
-        rule: `last`: the end that the last step keeps; `best`: the best of all values tried, the smallest of equals.
+        score: a function of C that gives the validation accuracy of a fit; the caller caches it.
+        coarse: the values of the first stage. The first best one is the centre of an interval of two decades.
+        halvings: the number of steps of the second stage. Each keeps the better end (the left one if both are equal)
+            and moves the other one to the middle of the interval of log C.
+        rule: `last` for the end that the last step keeps; `best` for the best of all tried values, the smallest of
+            equal ones.
     """
     scores = {c: score(c) for c in coarse}
     centre = max(coarse, key=lambda c: scores[c])
@@ -122,14 +125,13 @@ class LinearProbe(VLTrainer):
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LinearProbeHead:
         """A probe of zeros, which `fit` fills."""
-        if cfg.RULE not in RULES:
-            raise ValueError(f"TRAINER.LINEARPROBE.RULE is '{cfg.RULE}'. Choose one of {', '.join(RULES)}.")
+        check_choice("TRAINER.LINEARPROBE.RULE", cfg.RULE, RULES)
         if cfg.C <= 0 or min(cfg.COARSE, default=1) <= 0:
-            raise ValueError("TRAINER.LINEARPROBE.C and COARSE must be above 0: C is the inverse of a penalty.")
+            raise ValueError("TRAINER.LINEARPROBE.C and COARSE must be above 0, because C is the inverse of a penalty.")
         return LinearProbeHead(task.num_classes, task.support_features.shape[-1])
 
     def fit(self) -> None:
-        """Choose C on the selection images, where there are any; then fit with it."""
+        """Choose C on the selection images, if there are any, and fit with it."""
         node, support = self.node, self.support
         rows = support.train_features.flatten(0, 1)
         labels = support.train_labels.repeat(len(support.train_features))
@@ -142,7 +144,7 @@ class LinearProbe(VLTrainer):
                 tried[c] = self.validation_accuracy(), state
             return tried[c][0]
 
-        if not (self.num_val and self.cfg.SEARCH.ENABLED):
+        if not may_search(self):
             c = self.settled.get("c", node.C)
             self.head.fit(rows, labels, c, node.MAX_ITER)
             self.head.hparams = {"c": c}

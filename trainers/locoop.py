@@ -1,23 +1,22 @@
-"""LoCoOp: CoOp that keeps patches which do not look like an image's class away from all classes.
+"""LoCoOp: CoOp that keeps patches that do not look like their image's class away from all classes.
 
     t_c    = norm(text([v_1] ... [v_M] [class c] .))
     logits = s f . t_c                              f the unit image feature, s the model's logit scale
     p_gc   = softmax_c(s f_g . t_c)                 f_g the unit feature of patch g
     loss   = CE + w mean over selected patches of sum_c p_gc log(p_gc + 1e-5)
-    selected: the patches of an image among whose K most likely classes its own one is not; none: the term is 0
+    selected: the patches whose K most likely classes do not include the image's class; without any, the term is 0
 
 Both towers are frozen. M context vectors of the text tower's width W are learned, which are one set for all classes.
-Minus the entropy is what the second term adds up, so the selected patches' classes become equally likely. Patches come
-from a store of their own (`simnl.clip.patches`). `gl_mcm` and `l_mcm` of the open-set tables are its scores.
+The second term is minus the entropy, so it makes all classes equally likely for the selected patches. Patches come from
+a store of their own (`simnl.clip.patches`). `gl_mcm` and `l_mcm` of the open-set tables are its scores.
 
 Source: Miyai et al., "LoCoOp: Few-Shot Out-of-Distribution Detection via Prompt Learning", NeurIPS 2023,
 arXiv:2306.01293, and the authors' released code.
-Differences from the authors' code: numbers are in float32 but for stored features, which are in half precision; there,
-all are in half precision. K is 200 on ImageNet, as there; for other numbers of classes C it is round(C / 5), at least 1
-(their README asks for another K and says no rule). Views are stored, as for all methods; `official` has a new one in
-every epoch.
-Parity: tests/parity/test_detectors.py compares with recorded outputs of the authors' code;
-tests/trainers/test_negative_prompts.py has the formulas in float64.
+Differences from the authors' code: numbers are in float32, and stored features in half precision, where the authors'
+code has half precision throughout. K is 200 on ImageNet, as in the authors' code. For other numbers of classes C it is
+round(C / 5), at least 1; the authors' README asks for another K without a rule. Views are stored, as for all methods;
+`official` has a new view in every epoch. Parity: tests/parity/test_detectors.py compares with recorded outputs of the
+authors' code; tests/trainers/test_negative_prompts.py has the formulas in float64.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
-TINY = 1e-5  # within the logarithm
+TINY = 1e-5  # added within the logarithm
 
 
 def patch_entropy_loss(logits: Tensor, labels: Tensor, most_likely: int) -> Tensor:
-    """Minus the mean entropy of the patches that do not look like their image's class; 0 where there is none.
+    """Minus the mean entropy of the patches that do not look like their image's class; 0 if there are none.
 
     Args:
         logits: s f_g . t_c, (B, G, C).
@@ -53,10 +52,10 @@ def patch_entropy_loss(logits: Tensor, labels: Tensor, most_likely: int) -> Tens
 
 
 class FirstOfRow(ClassifierHead):
-    """A classifier on rows of `simnl.clip.patches`, of which it reads the image's own feature."""
+    """A classifier on rows of `simnl.clip.patches` that reads only the image's own feature."""
 
     def cosines(self, features: Tensor) -> Tensor:
-        """As in the base."""
+        """s f W^T of the image's own feature, (B, C)."""
         return super().cosines(features[:, : self.classifier.shape[1]])
 
 
@@ -66,7 +65,7 @@ class LoCoOpHead(PromptHead):
     Args:
         weight: w.
         most_likely: K.
-        inputs: of `PromptHead`.
+        inputs: the arguments of `PromptHead`.
     """
 
     def __init__(self, weight: float, most_likely: int, **inputs):
@@ -86,7 +85,7 @@ class LoCoOpHead(PromptHead):
         return {"ce": F.cross_entropy(self.logits(image, text), labels), "patches": self.weight * entropy}
 
     def deployed(self) -> ClassifierHead:
-        """As in the base, on rows that have patches in them."""
+        """A constant classifier for rows that include patches."""
         with torch.no_grad():
             return FirstOfRow(self.text_features(), self.logit_scale)
 
@@ -106,7 +105,7 @@ class LoCoOp(LearnsPrompts, VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX: M; CTX_INIT: words; WEIGHT: w; MOST_LIKELY: K, 0: round(C / 5); CHUNK: classes at once."""
+        """N_CTX: M. CTX_INIT: initial words. WEIGHT: w. MOST_LIKELY: K, 0 for round(C / 5). CHUNK: see `PromptHead`."""
         return CN({"N_CTX": 16, "CTX_INIT": "", "WEIGHT": 0.25, "MOST_LIKELY": 0, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LoCoOpHead:

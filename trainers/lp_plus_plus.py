@@ -1,4 +1,4 @@
-"""LP++: a linear probe whose class weights are blended with text, with step sizes that are taken from the data.
+"""LP++: a linear probe whose class weights are blended with text, and whose step sizes follow from the data.
 
     logits = f . w_c + bias_c + alpha_c (f . t_c)      f the unit image feature; no logit scale
     loss   = CE
@@ -12,8 +12,7 @@ alpha moves in each tenth, by a plain step. Step sizes follow from bounds on the
 
     eta_w = 4 N / eigmax(F^T F),    eta_alpha = N / (4 max_c sum_i (f_i . t_c)^2)      i over the rows of all classes
 
-Where there are V views of each image, sums over i are means over views. Training reads one view of all images per
-iteration.
+With V views of each image, sums over i are means over views. Training reads one view of all images per iteration.
 
 Source: Huang et al., "LP++: A Surprisingly Strong Linear Probe for Few-Shot CLIP", CVPR 2024, arXiv:2404.02285, and the
 authors' released code.
@@ -38,6 +37,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache import class_sum
 from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -46,13 +46,12 @@ INIT_BIASES = ("zeros", "random")
 
 
 def initial_bias(rule: str, num_classes: int, width: int, seed: int) -> Tensor:
-    """(C,): zeros, or random numbers of a seed, uniform within 1 / sqrt(D), as PyTorch's linear layers start.
+    """The initial bias (C,): zeros, or random numbers, uniform within 1 / sqrt(D) as in PyTorch's linear layers.
 
     Raises:
-        ValueError: unknown rule.
+        ValueError: the rule is unknown.
     """
-    if rule not in INIT_BIASES:
-        raise ValueError(f"TRAINER.LPPLUSPLUS.INIT_BIAS is '{rule}'. Choose one of {', '.join(INIT_BIASES)}.")
+    check_choice("TRAINER.LPPLUSPLUS.INIT_BIAS", rule, INIT_BIASES)
     if rule == "zeros":
         return torch.zeros(num_classes)
     return (2 * torch.rand(num_classes, generator=seeded_generator(seed, "bias")) - 1) / width**0.5
@@ -65,8 +64,8 @@ class LPPlusPlusHead(Head):
         text: t, unit rows, (C, D).
         features: raw features of V views of the support images, (V, N, D).
         labels: (N,) int64.
-        alpha_scale: alpha at the start, over the mean cosine of an image with its label's text.
-        bias: the biases at the start, (C,); None: zeros.
+        alpha_scale: the initial alpha, divided by the mean cosine of an image with its label's text.
+        bias: the initial biases, (C,); None for zeros.
     """
 
     text: Tensor
@@ -84,7 +83,7 @@ class LPPlusPlusHead(Head):
         curvature = torch.linalg.eigvalsh(rows.T @ rows)[-1].item() / views
         squares = sum((view @ text.T).square().sum(0) for view in unit).max().item() / views
         self.step_sizes = 4 * len(labels) / curvature, len(labels) / (4 * squares)
-        self.forget_arguments()  # the features of all views; see `deployed`
+        self.forget_arguments()  # so that a head file does not hold the features; see `deployed`
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
@@ -101,11 +100,11 @@ class LPPlusPlusHead(Head):
 
 
 class BlockDescent(torch.optim.Optimizer):
-    """Gradient descent in blocks: each parameter group has its own rhythm.
+    """Gradient descent in blocks: each parameter group has its own period.
 
     Args:
-        groups: parameter groups with `lr`, `momentum` (0: none), `period` (a step in each period-th iteration) and
-            `accumulate` (True: the gradient of a step is the sum of those of all iterations so far).
+        groups: parameter groups with `lr`, `momentum` (0: none), `period` (a step in every period-th iteration) and
+            `accumulate` (True if the gradient of a step is the sum over all iterations so far).
     """
 
     def __init__(self, groups: list[dict]):
@@ -142,26 +141,22 @@ class LPPlusPlus(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """ALPHA_SCALE: of the initial alpha; ALPHA_PERIOD: iterations per step of alpha; the others: see above."""
+        """ALPHA_SCALE: of the initial alpha. ALPHA_PERIOD: iterations per step of alpha. Others: see the module."""
         return CN({"ALPHA_SCALE": 250.0, "ALPHA_PERIOD": 10, "ALPHA_GRADIENT": "current", "INIT_BIAS": "zeros"})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LPPlusPlusHead:
-        """The probe at its data-driven start."""
+        """Make the probe with initial values from the data."""
         text, features = task.text_features("template"), task.support_features.to(task.device)
         num_classes, width = text.shape
         bias = initial_bias(cfg.INIT_BIAS, num_classes, width, self.cfg.SEED)
         return LPPlusPlusHead(text, features, task.support_labels, cfg.ALPHA_SCALE, bias)
 
     def build_optim(self, groups: list[dict]) -> BlockDescent:
-        """Momentum for w and bias; alpha's own rhythm."""
+        """An optimiser with momentum for w and bias, and a period for alpha."""
         cfg = self.node
-        if cfg.ALPHA_GRADIENT not in ALPHA_GRADIENTS:
-            raise ValueError(
-                f"TRAINER.LPPLUSPLUS.ALPHA_GRADIENT is '{cfg.ALPHA_GRADIENT}'. "
-                f"Choose one of {', '.join(ALPHA_GRADIENTS)}."
-            )
+        check_choice("TRAINER.LPPLUSPLUS.ALPHA_GRADIENT", cfg.ALPHA_GRADIENT, ALPHA_GRADIENTS)
         if cfg.ALPHA_PERIOD < 1:
-            raise ValueError(f"TRAINER.LPPLUSPLUS.ALPHA_PERIOD is {cfg.ALPHA_PERIOD}: at least 1 is needed.")
+            raise ValueError(f"TRAINER.LPPLUSPLUS.ALPHA_PERIOD is {cfg.ALPHA_PERIOD}, but it must be 1 or more.")
         probe, alpha = groups
         rhythm = {"period": cfg.ALPHA_PERIOD, "accumulate": cfg.ALPHA_GRADIENT == "accumulated"}
         return BlockDescent([{**probe, "momentum": self.cfg.OPTIM.MOMENTUM}, {**alpha, **rhythm}])

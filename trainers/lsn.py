@@ -1,24 +1,23 @@
-"""LSN: beside the prompt of each class, prompts that learn to say what is not of the class.
+"""LSN: each class has a learned prompt, and learned negative prompts for what is not of the class.
 
     t_c    = norm(text([v_1] ... [v_M] [class c] .))            one context for all classes
-    q_kc   = norm(text([u_kc1] ... [u_kcM] [class c] .))        K sets, in which each class has a context of its own
+    q_kc   = norm(text([u_kc1] ... [u_kcM] [class c] .))        K sets; in each, every class has a context of its own
     logits = s f . t_c                                          f the unit image feature, s the model's logit scale
     loss   = CE(s f . t_c) + sum_k CE(20 (1 - f . q_kc)) + w/2 sum over pairs of sets of mean_c q_kc . q_jc
     score `lsn` = max_c softmax_c(f . t_c) + mean_k max_c softmax_c((1 - f . q_kc) / 5)
 
-Both towers are frozen. Learned: the context (M W numbers), and K C M W numbers of the negative prompts, whose logits
-are large where the image is unlike the text. The last term makes the sets differ. A score's two maxima may be of
+Both towers are frozen. Learned are the context (M W numbers) and the negative prompts (K C M W numbers), whose logits
+are large if the image is unlike the text. The last term makes the sets differ. The two maxima of a score may be of
 different classes.
 
 Source: Nie et al., "Out-of-Distribution Detection with Negative Prompts", ICLR 2024
 (https://openreview.net/forum?id=nanyAujl6e), and the authors' released code (https://github.com/junz-debug/lsn).
 Differences from the authors' code: numbers are in float32. One optimiser, Adam, learns all prompts in the same steps
-(there: SGD for t, then Adam for each set), so that a set is kept apart from the others as they are in that step. All
-classes of a set start at one draw, so that the numbers of classes mean nothing. `official` keeps the code's softmax
-before the cross-entropy, which is a second softmax (SOFTMAX_TWICE), and its batches of 8; the weight of the last term
-is 1 in the code and 0.1 in the paper.
-Parity: tests/parity/test_detectors.py compares with recorded outputs of the authors' code;
-tests/trainers/test_negative_prompts.py has the formulas in float64.
+(the authors' code has SGD for t, and then Adam for each set), so that a set is kept apart from the current state of the
+others. All classes of a set start at the same draw, so that figures do not depend on how classes are numbered.
+`official` keeps the code's softmax before the cross-entropy, which is a second softmax (SOFTMAX_TWICE), and its batches
+of 8; the weight of the last term is 1 in the code and 0.1 in the paper. Parity: tests/parity/test_detectors.py compares
+with recorded outputs of the authors' code; tests/trainers/test_negative_prompts.py has the formulas in float64.
 """
 
 from __future__ import annotations
@@ -36,19 +35,20 @@ from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
-SHARPNESS = 20.0  # of the negative prompts' softmax in training
-SOFTNESS = 5.0  # the temperature of it in the score
+SHARPNESS = 20.0  # factor in the softmax of the negative prompts in training
+SOFTNESS = 5.0  # temperature of this softmax in the score
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, twice: bool) -> Tensor:
-    """CE of logits (B, C); `twice`: of their softmax, taken for logits, as in the authors' code."""
+    """CE of logits (B, C). With `twice`, their softmax is used as logits, as in the authors' code."""
     return F.cross_entropy(logits.softmax(-1) if twice else logits, labels)
 
 
 def alikeness(sets: Tensor) -> Tensor:
     """Half the sum over pairs of sets (K, C, D) of unit rows of the mean cosine of their rows for the same class.
 
-    Its gradient by a set is that of the mean over the two others in the authors' code, which holds those fixed.
+    Its gradient with respect to a set equals that of the authors' code, which takes the mean over the two other sets
+    and holds them fixed.
     """
     pairs = [(one * other).sum(-1).mean() for one, other in combinations(sets, 2)]
     return torch.stack(pairs).sum() / 2 if pairs else sets.new_zeros(())
@@ -63,11 +63,11 @@ class LSNHead(PromptHead):
     """Learned prompts and learned negative prompts. Learned: `context` (M, W), `negatives` (K, C, M, W).
 
     Args:
-        negatives: the negative contexts at the start.
+        negatives: the initial negative contexts.
         weight: w.
-        factor: of the negative prompts' learning rate.
-        twice: of `cross_entropy`.
-        inputs: of `PromptHead`.
+        factor: the factor on the learning rate of the negative prompts.
+        twice: see `cross_entropy`.
+        inputs: the arguments of `PromptHead`.
     """
 
     def __init__(self, negatives: Tensor, weight: float, factor: float, twice: bool, **inputs):
@@ -84,7 +84,7 @@ class LSNHead(PromptHead):
         return self.remembered("negatives", lambda: torch.stack([self.encode_prompts(u) for u in self.negatives]))
 
     def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy of the prompts, that of the negative ones, and how alike the sets are."""
+        """The cross-entropies of the prompts and of the negative prompts, and the likeness of the sets."""
         f, q = F.normalize(features, dim=-1), self.negative_features()
         denied = [cross_entropy(SHARPNESS * (1 - f @ rows.T), labels, self.twice) for rows in q]
         return {
@@ -114,11 +114,11 @@ class LSN(LearnsPrompts, VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX: M; SETS: K; WEIGHT: w; NEGATIVE_FACTOR: on the rate; SOFTMAX_TWICE; CHUNK: classes at once."""
+        """N_CTX: M. SETS: K. WEIGHT: w. NEGATIVE_FACTOR: factor on the learning rate. CHUNK: see `PromptHead`."""
         return CN({"N_CTX": 16, "SETS": 3, "WEIGHT": 0.1, "NEGATIVE_FACTOR": 2.0, "SOFTMAX_TWICE": False, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> LSNHead:
-        """All contexts random: one draw for the prompts, and one for each set of negative ones."""
+        """Make random contexts, with one draw for the prompts and one for each set of negative prompts."""
         inputs = self.prompt_inputs(task, cfg)
         shape = (cfg.SETS, 1, *inputs["context"].shape)
         draws = 0.02 * torch.randn(shape, generator=seeded_generator(self.cfg.SEED, "negative context"))

@@ -6,16 +6,16 @@
     logits = s norm(f'(image)) . norm(t'_c)          f', t' by these towers, s the model's logit scale
     loss   = CE
 
-Frozen: CLIP. Learned: e_0 (n, Wt), which starts at the words' first n tokens, e_l (n, Wt) ~ N(0, 0.02^2), and J linear
-maps Wt -> Wv, of which those of the later blocks start equal: J (n Wt + Wt Wv + Wv) numbers, 3,555,072 for ViT-B/16
-with n 2 and J 9. Nothing of it belongs to a class.
+CLIP is frozen. Learned are e_0 (n, Wt), which starts at the first n tokens of the words, e_l (n, Wt) ~ N(0, 0.02^2),
+and J linear maps Wt -> Wv; the maps of the later blocks start equal. These are J (n Wt + Wt Wv + Wv) numbers, 3,555,072
+for ViT-B/16 with n 2 and J 9. What is learned does not depend on the classes.
 
 Source: Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, arXiv:2210.03117, and the authors' released
 code.
-Differences from that code: half precision without a scaled loss is not offered; prompts and projections are float32,
-and the draws are functions of the seed. `official` rounds the tokens to half precision where they enter a tower (but
-for e_0), has new views of random crops from 8 % of an image in every pass, and leaves a short last batch out. The
-authors have no settings for few-shot classification with all classes: those for base-to-new are used.
+Differences from the authors' code: half precision without a scaled loss is not offered. Prompts and projections are in
+float32, and the draws are functions of the seed. `official` rounds the tokens, except e_0, to half precision where they
+enter a tower, has new random crops of at least 8 % of an image in every pass, and leaves a short last batch out. The
+authors have no settings for few-shot classification with all classes, so those for base-to-new are used.
 Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
 """
 
@@ -43,11 +43,11 @@ class MaPLeHead(TowerHead):
 
     Args:
         tower: the image tower.
-        prompts: those of the text tower; the image tower has tokens in as many blocks.
+        prompts: the tokens of the text tower; the image tower has tokens in as many blocks.
         sentences: the prompts of the classes.
-        generator: draws the maps.
+        generator: the generator of the initial maps.
         logit_scale: s.
-        chunk: classes encoded at once (memory); 0: all.
+        chunk: the number of classes that are encoded at once, to save memory; 0 for all.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class MaPLe(LearnsInTowers, VLTrainer):
         return CN({"N_CTX": 2, "DEPTH": 9, "HALF_TOKENS": False, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> MaPLeHead:
-        """Tokens at their start, and the prompts of the class names."""
+        """Make the initial tokens, and the prompts of the class names."""
         generator, text = seeded_generator(self.cfg.SEED, "MaPLe"), TextTower(task.clip)
         prompts = TextPrompts(text, cfg.N_CTX, cfg.DEPTH, generator, cfg.HALF_TOKENS)
         sentences = prompts.sentences(text, task.classnames)

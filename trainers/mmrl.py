@@ -1,23 +1,24 @@
-"""MMRL: tokens of one learned space in the later blocks of both towers, read as a second image feature.
+"""MMRL: tokens of one learned space in the later blocks of both towers, which give a second image feature.
 
-    image: n tokens A_i r are inserted behind the class token at the input of block `first`, and replaced by those of
+    image: n tokens A_i r are inserted after the class token at the input of block `first`, and replaced by those of
            block i in the blocks after it, up to `last`
-    text:  the same with B_i r behind the start of text
+    text:  the same with B_i r after the start of text
     f = proj(ln_post(CLS)),   g = P mean_n ln_post(token),   t_c by the changed text tower
     z = s norm(f) . norm(t_c),   z_r = s norm(g) . norm(t_c),   logits = a z + (1 - a) z_r
     loss = a CE(z) + (1 - a) CE(z_r) + w (1 - mean_b cos(f, f0)) + w (1 - mean_c cos(t, t0))
 
-f0 and t0 are frozen CLIP's, of the same view and template. For classes that training did not see, logits = z.
+f0 and t0 are the features of the same view and template by frozen CLIP. For classes that training did not see, logits =
+z.
 
-Frozen: CLIP. Learned: r (n, R) ~ N(0, 0.02^2), the affine maps A_i and B_i (each kind starts equal in all blocks), and
-P (Wv, D) ~ N(0, 1 / Wv): 4,992,256 numbers for ViT-B/16. Nothing of it belongs to a class.
+CLIP is frozen. Learned are r (n, R) ~ N(0, 0.02^2), the affine maps A_i and B_i (each kind starts equal in all blocks),
+and P (Wv, D) ~ N(0, 1 / Wv). These are 4,992,256 numbers for ViT-B/16. What is learned does not depend on the classes.
 
 Source: Guo and Gu, "MMRL: Multi-Modal Representation Learning for Vision-Language Models", CVPR 2025, arXiv:2503.08497,
 and the authors' released code.
-Differences from that code: float32 or bf16 (theirs: half precision with a scaled loss). `official` has the factor 100
-in place of s, new views in every pass, leaves a short last batch out, and has logits = z on shifted data sets, too,
-which `repaired` gives both parts (FUSED_ON_SHIFTED).
-Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
+Differences from the authors' code: numbers are in float32 or bf16, where the authors' code has half precision with a
+scaled loss. `official` has the factor 100 in place of s, has new views in every pass, leaves a short last batch out,
+and has logits = z also on shifted data sets, where `repaired` has both parts (FUSED_ON_SHIFTED). Parity:
+tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ class MMRLHead(TowerHead):
         tower: the image tower.
         sentences: the prompts of the classes.
         start: raw text features t0, (C, D).
-        classnames: C names.
+        classnames: the C class names.
         logit_scale: s.
-        generator: draws what is learned.
+        generator: the generator of initial values.
         n_tokens: n; width: R; first, last: blocks with tokens, from 0; alpha: a; weight: w.
-        chunk: classes encoded at once (memory); 0: all.
-        fused_on_shifted: False: shifted versions of the data have z alone.
+        chunk: the number of classes that are encoded at once, to save memory; 0 for all.
+        fused_on_shifted: False for logits = z on shifted versions of the data.
     """
 
     start: Tensor
@@ -130,15 +131,15 @@ class MMRLHead(TowerHead):
         }
 
     def adopt(self, trained: Any) -> None:
-        """Adopt as the base class does; other classes than those of training have the class token's logits alone."""
+        """Adopt as the base class does. Classes that training did not see only have the logits of the class token."""
         super().adopt(trained)
         self.fused = self.classnames == trained.classnames
 
     def on_shifted(self) -> MMRLHead:
-        """As in the base; with z alone where the authors' code is followed."""
+        """This head, or one with logits = z if the options follow the authors' code."""
         if self.fused_on_shifted:
             return self
-        other = copy.copy(self)  # with the same parameters
+        other = copy.copy(self)  # shares the parameters
         other.fused = False
         return other
 
@@ -162,7 +163,7 @@ class MMRL(LearnsInTowers, VLTrainer):
         return CN({**blocks, **text, "FUSED_ON_SHIFTED": True})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> MMRLHead:
-        """Tokens and maps at their start, and the prompts of the class names."""
+        """Make the initial tokens and maps, and the prompts of the class names."""
         prompts = [cfg.TEMPLATE.format(readable(name)) for name in task.classnames]
         start = plain_text_features(task.clip, [cfg.TEMPLATE], task.classnames)
         names = ("N_TOKENS", "WIDTH", "FIRST", "LAST", "ALPHA", "WEIGHT", "CHUNK", "FUSED_ON_SHIFTED")

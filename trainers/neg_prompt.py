@@ -1,21 +1,21 @@
-"""NegPrompt: beside the learned prompt, negative prompts that all classes share.
+"""NegPrompt: a learned prompt, and learned negative prompts that all classes share.
 
     e_c0   = norm(text([v_1] ... [v_M] [class c] .)),   e_ck = norm(text([v_1 + u_k1] ... [v_M + u_kM] [class c] .))
     logits = s f . e_c0                                 f the unit image feature, s the model's logit scale
-    stage 1: loss = CE                                  learns v; the negatives are as they started
-    stage 2: loss = L_other + w_d L_apart + w_n L_spread    learns u, while v stays as stage 1 left it
+    stage 1: loss = CE                                  learns v; the negative prompts keep their initial values
+    stage 2: loss = L_other + w_d L_apart + w_n L_spread    learns u; v is frozen after stage 1
 
 with l_ck = s f . e_ck of all C (1 + n) prompts, e_c0 constant in stage 2, and, by LOSS,
 
     MSP    L_other = mean of log(1 + exp(-+ l_ck)), + for all prompts of the image's class, - for all others
-           L_apart = -mean_ck (1 - e_c0 . e_ck)         negatives go away from their class's prompt
+           L_apart = -mean_ck (1 - e_c0 . e_ck)         moves negative prompts away from their class's prompt
     OE     L_other = mean_i [logsumexp l - mean l],     L_apart = +mean_ck (1 - e_c0 . e_ck)
     Fence  L_other = -mean_ik |p_yk - 0.5 / (2 + n)|    p the softmax of all l of image i, y its class;  L_apart = 0
     L_spread = mean_c |mean_k e_ck| - 1                 negatives of a class go apart
 
-Both towers are frozen. Learned: v and u, (1 + n) M W numbers. Scores, larger = known, from cosines and p = softmax over
-all C (1 + n) of them: `nega` -max p_ck, `posi_nega` max_c p_c0 - max_k p_ck of that class, `msp_all` max_c p_c0,
-`energy_all` log sum_c exp(f . e_c0).
+Both towers are frozen. Learned are v and u, (1 + n) M W numbers. These scores, which are larger for known classes,
+follow from the cosines and from p, their softmax over all C (1 + n) prompts: `nega` -max p_ck, `posi_nega` max_c p_c0 -
+max_k p_ck of that class, `msp_all` max_c p_c0, `energy_all` log sum_c exp(f . e_c0).
 
 Source: Li et al., "Learning Transferable Negative Prompts for Out-of-Distribution Detection", CVPR 2024,
 arXiv:2404.03248, and the authors' released code.
@@ -34,15 +34,14 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
-from simnl.fewshot.schedule import two_cosines
 from simnl.fewshot.task import FewShotTask
-from simnl.fewshot.trainer import VLTrainer
+from simnl.fewshot.two_stages import LearnsInTwoStages
 
 LOSSES = ("MSP", "OE", "Fence", "Fence-released")
 FENCE = 0.5  # p at the fence, times the number of an image's own prompts and one
@@ -50,7 +49,7 @@ NOISE = 1e-5  # of the negative contexts at the start
 
 
 def other_loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:
-    """L_other. logits: of all prompts, (B, C, 1 + n); labels: (B,) int64; kind: one of LOSSES."""
+    """L_other. logits of all prompts: (B, C, 1 + n); labels: (B,) int64; kind: one of LOSSES."""
     if kind == "OE":
         flat = logits.flatten(1)
         return (flat.logsumexp(1) - flat.mean(1)).mean()
@@ -71,12 +70,12 @@ def apart_loss(texts: Tensor, kind: str) -> Tensor:
 
 
 def spread_loss(texts: Tensor) -> Tensor:
-    """L_spread. texts: as of `apart_loss`."""
+    """L_spread. texts: as for `apart_loss`."""
     return (texts[:, 1:].mean(1).norm(dim=-1) - 1).mean()
 
 
 def negative_scores(cosines: Tensor) -> dict[str, Tensor]:
-    """The scores (B,) by name, of cosines with all prompts, (B, C, 1 + n)."""
+    """The scores (B,) by name, from cosines with all prompts, (B, C, 1 + n)."""
     p = cosines.flatten(1).softmax(1).view_as(cosines)
     best, own = p[..., 0].max(1)
     negatives = p[..., 1:].amax(-1)
@@ -92,10 +91,10 @@ class NegPromptHead(PromptHead):
     """A learned prompt and n negative ones. Learned: `context` (M, W) in stage 1, `negatives` (n, M, W) in stage 2.
 
     Args:
-        negatives: u at the start.
+        negatives: the initial u.
         kind: one of LOSSES.
         apart, spread: w_d, w_n.
-        inputs: of `PromptHead`.
+        inputs: the arguments of `PromptHead`.
     """
 
     def __init__(self, negatives: Tensor, kind: str, apart: float, spread: float, **inputs):
@@ -104,7 +103,7 @@ class NegPromptHead(PromptHead):
         self.negatives = nn.Parameter(negatives.clone())
 
     def all_texts(self) -> Tensor:
-        """e, unit rows (C, 1 + n, D); with gradients by u alone."""
+        """e, unit rows (C, 1 + n, D), with gradients only with respect to u."""
         with torch.no_grad():
             positive, context = self.text_features(), self.context.detach().clone()
         negatives = [self.encode_prompts(context + u) for u in self.negatives]
@@ -115,7 +114,7 @@ class NegPromptHead(PromptHead):
         return (F.normalize(features, dim=-1) @ texts.flatten(0, 1).T).view(-1, *texts.shape[:2])
 
     def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
-        """The terms of the stage at hand."""
+        """The terms of the current stage."""
         if not self.second_stage:
             return {"ce": F.cross_entropy(self(features), labels)}
         texts = self.all_texts()
@@ -132,7 +131,7 @@ class NegPromptHead(PromptHead):
 
 
 @TRAINER_REGISTRY.register()
-class NegPrompt(LearnsPrompts, VLTrainer):
+class NegPrompt(LearnsPrompts, LearnsInTwoStages):
     """The method as a trainer.
 
     Table row:
@@ -144,7 +143,7 @@ class NegPrompt(LearnsPrompts, VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX: M without words; CTX_INIT; NEGATIVES: n; LOSS; APART, SPREAD: w_d, w_n; STAGE1: share of epochs."""
+        """N_CTX: M without initial words. NEGATIVES: n. APART, SPREAD: w_d, w_n. STAGE1: its share of the epochs."""
         weights = {"LOSS": "MSP", "APART": 0.1, "SPREAD": 0.05}
         return CN(
             {"N_CTX": 4, "CTX_INIT": "a photo of a", "NEGATIVES": 2, **weights, "STAGE1": 0.5, "MIN_LR": 0.0}
@@ -152,25 +151,17 @@ class NegPrompt(LearnsPrompts, VLTrainer):
         )
 
     def check_cfg(self, cfg: CN) -> None:
-        """As in the base, and the values of the method's own keys."""
+        """Check as the base class does, and also the values of the method's own keys."""
         super().check_cfg(cfg)
         node = cfg.TRAINER.NEGPROMPT
-        if node.LOSS not in LOSSES:
-            raise ValueError(f"TRAINER.NEGPROMPT.LOSS is '{node.LOSS}'. Choose one of {', '.join(LOSSES)}.")
-        if not 0 <= node.STAGE1 <= 1:
-            raise ValueError(f"TRAINER.NEGPROMPT.STAGE1 is {node.STAGE1}: a share of the epochs from 0 to 1.")
+        check_choice("TRAINER.NEGPROMPT.LOSS", node.LOSS, LOSSES)
         if node.NEGATIVES < 1:
             raise ValueError(
-                f"TRAINER.NEGPROMPT.NEGATIVES is {node.NEGATIVES}: at least one negative prompt is needed."
+                f"TRAINER.NEGPROMPT.NEGATIVES is {node.NEGATIVES}, but at least one negative prompt is needed."
             )
 
-    @property
-    def first_epochs(self) -> int:
-        """How many epochs stage 1 has."""
-        return int(self.node.STAGE1 * self.cfg.OPTIM.MAX_EPOCH)
-
     def build_head(self, task: FewShotTask, cfg: CN) -> NegPromptHead:
-        """Negative contexts as the positive one, but for noise."""
+        """Make negative contexts that equal the positive one up to noise."""
         inputs = self.prompt_inputs(task, cfg)
         context = inputs["context"]
         generator = seeded_generator(self.cfg.SEED, "negative context")
@@ -182,15 +173,3 @@ class NegPrompt(LearnsPrompts, VLTrainer):
             spread=cfg.SPREAD,
             **inputs,
         )
-
-    def build_schedule(self, optim: torch.optim.Optimizer) -> LambdaLR:
-        """A cosine in each stage, counted in the unit of OPTIM.STEP."""
-        unit = len(self.train_loader_x) if self.cfg.OPTIM.STEP == "batch" else 1
-        first = self.first_epochs
-        lengths = (first * unit, (self.cfg.OPTIM.MAX_EPOCH - first) * unit)
-        return LambdaLR(optim, two_cosines(*lengths, self.node.MIN_LR / self.cfg.OPTIM.LR))
-
-    def before_epoch(self) -> None:
-        """Begin stage 2 where it is due."""
-        super().before_epoch()
-        self.head.second_stage = self.epoch >= self.first_epochs

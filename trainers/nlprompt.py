@@ -1,4 +1,4 @@
-"""NLPrompt: CoOp whose images are divided before each epoch, by optimal transport, into right and wrong labels.
+"""NLPrompt: CoOp that divides the labels into right and wrong ones before each epoch, by optimal transport.
 
     t_c    = norm(text([v_1] ... [v_M] [class c] .)),   p_i = softmax(s f_i . t)
     Q      = argmin <Q, -X> - eps H(Q),  sum_c Q_ic = 1 / N,  sum_i Q_ic = b / C,   X = log softmax(p)
@@ -6,17 +6,18 @@
     loss   = CE of right images, and mean (1 - (p_y + 1e-6)^q) / q of all others, q = 1
 
 Both towers are frozen. M context vectors of the text tower's width W are learned, which are one set for all classes.
-An epoch has the batches of the right images first. The transport sees each image once, in the view of the epoch.
+An epoch has the batches of images with right labels first. The transport sees each image once, in the view of the
+epoch.
 
 Source: Pan et al., "NLPrompt: Noise-Label Prompt Learning for Vision-Language Models", CVPR 2025, arXiv:2412.01256, and
 the authors' released code.
 Differences from the authors' code: numbers are in float32, where the authors' code has half precision; the transport is
-in float64, as theirs. Their script sets eps = 0.001, at which exp(X / eps) is 0 for five classes or more, so that the
-plan is empty, every pseudo-label is the first class, and "right" are the images with the label of this class. PRESET
-official keeps this (REG, SHIFTED), and leaves images of a short last batch out of the division, so that they count as
-wrong. PRESET repaired has the eps of their defaults, 0.01, and takes the largest entry of each row off X, which changes
-no plan.
-Parity: tests/trainers/test_nlprompt.py compares losses and transport with recorded outputs of the authors' functions.
+in float64, as in the authors' code. The authors' script sets eps = 0.001, at which exp(X / eps) is 0 for five classes
+or more. The plan is then empty, every pseudo-label is the first class, and only the images with this label count as
+right. PRESET official keeps this (REG, SHIFTED), and leaves images of a short last batch out of the division, so that
+they count as wrong. PRESET repaired has the eps of the authors' defaults, 0.01, and subtracts the largest entry of each
+row from X, which does not change the plan. Parity: tests/trainers/test_nlprompt.py compares losses and transport with
+recorded outputs of the authors' functions.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ def transport(scores: Tensor, reg: float, budget: float = 1.0, shifted: bool = T
     """The plan of entropic optimal transport, by Sinkhorn's iterations, (N, C) float64.
 
     Args:
-        scores: X, (N, C): what an image gains by a class.
+        scores: X, (N, C), the gain of an image by a class.
         reg: eps, above 0.
-        budget: b, of which each class gets b / C; an image has 1 / N.
-        shifted: take the largest entry of each row off first. The plan is the same, and nothing underflows.
+        budget: b; each class gets b / C, and each image has 1 / N.
+        shifted: True to subtract the largest entry of each row first. The plan is the same, without underflow.
     """
     scores = scores.double()
     if shifted:
@@ -66,7 +67,7 @@ def transport(scores: Tensor, reg: float, budget: float = 1.0, shifted: bool = T
 
 
 def right_labels(plan: Tensor, labels: Tensor, budget: float = 1.0) -> Tensor:
-    """(N,) bool: the label is the plan's pseudo-label, and the image among the floor(b N) surest. plan: (N, C)."""
+    """Which labels (N,) equal the pseudo-label of the plan (N, C), for the floor(b N) surest images; (N,) bool."""
     sure, pseudo = plan.max(1)
     selected = torch.zeros_like(labels, dtype=torch.bool)
     selected[sure.sort(descending=True, stable=True).indices[: int(len(labels) * budget)]] = True
@@ -74,16 +75,16 @@ def right_labels(plan: Tensor, labels: Tensor, budget: float = 1.0) -> Tensor:
 
 
 class DividedLoader(SupportLoader):
-    """Batches of the images whose labels are taken for right, and then batches of the others.
+    """Batches of the images whose labels count as right, and then batches of the others.
 
     Attributes:
-        right: (N,) bool; a batch holds that of its rows, one for all, as `right`.
+        right: (N,) bool. All rows of a batch have the same value, which the batch holds as `right`.
     """
 
     right: Tensor
 
     def seen(self) -> Tensor:
-        """Rows that a pass over the images reads: all of them, or those of whole batches (`drop_last`)."""
+        """The rows that a pass over the images reads: all rows, or those of complete batches (`drop_last`)."""
         return self._order("division")[: SupportLoader.__len__(self) * self.batch_size]
 
     def _order(self, purpose: str) -> Tensor:
@@ -91,7 +92,7 @@ class DividedLoader(SupportLoader):
         return torch.randperm(len(self.labels), generator=generator).to(self.labels.device)
 
     def _parts(self) -> list[tuple[Tensor, bool]]:
-        """Rows of each batch, and whether their labels are taken for right."""
+        """The rows of each batch, and whether their labels count as right."""
         order, parts = self._order("train order"), []
         for right in (True, False):
             batches = order[self.right[order] == right].split(self.batch_size)
@@ -113,18 +114,18 @@ class NLPromptHead(PromptHead):
     """Learned prompts with a loss for each part.
 
     Args:
-        q: of the loss of labels that may be wrong.
-        inputs: of `PromptHead`.
+        q: the exponent of the loss for labels that may be wrong.
+        inputs: the arguments of `PromptHead`.
     """
 
     def __init__(self, q: float, **inputs):
         super().__init__(**inputs)
         if not 0 < q <= 1:
-            raise ValueError(f"TRAINER.NLPROMPT.GCE_Q is {q}: it must be above 0 and at most 1 (authors: 1).")
+            raise ValueError(f"TRAINER.NLPROMPT.GCE_Q is {q}, but it must be above 0 and at most 1 (authors: 1).")
         self.q = q
 
     def losses(self, features: Tensor, labels: Tensor, right: bool = True) -> dict[str, Tensor]:
-        """Cross-entropy of a batch whose labels are right, the other loss of one whose labels may be wrong."""
+        """Cross-entropy for a batch with right labels, or the other loss for a batch whose labels may be wrong."""
         logits = self(features)
         if right:
             return {"ce": F.cross_entropy(logits, labels)}
@@ -144,26 +145,22 @@ class NLPrompt(LearnsPrompts, VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX, CTX_INIT, POSITION, CHUNK: as CoOp's; REG: eps; BUDGET: b; GCE_Q: q; SHIFTED: of `transport`."""
+        """N_CTX, CTX_INIT, POSITION, CHUNK: as in CoOp. REG: eps. BUDGET: b. GCE_Q: q. SHIFTED: see `transport`."""
         node = CN({"N_CTX": 16, "CTX_INIT": "", "POSITION": "end", "CHUNK": 256})
         node.REG, node.SHIFTED, node.BUDGET, node.GCE_Q = 0.01, True, 1.0, 1.0
         return node
 
     def build_train_loader(self, task: FewShotTask) -> DividedLoader:
         """A loader of two parts."""
-        whole = self.inputs.train_loader(self.support)
-        return DividedLoader(whole.features, whole.labels, whole.batch_size, whole.seed, whole.drop_last)
+        return self.inputs.support_loader(self.support, DividedLoader)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> NLPromptHead:
         """Prompts of the class names around the initial context."""
-        return NLPromptHead(
-            q=cfg.GCE_Q,
-            **self.prompt_inputs(task, cfg),
-        )
+        return NLPromptHead(q=cfg.GCE_Q, **self.prompt_inputs(task, cfg))
 
     @torch.no_grad()
     def before_epoch(self) -> None:
-        """Divide the images by the head as it is."""
+        """Divide the images with the current head."""
         super().before_epoch()
         loader, cfg = self.train_loader_x, self.node
         rows = loader.seen()

@@ -1,10 +1,10 @@
-"""ProGrad: CoOp whose steps never contradict the hand-made prompt.
+"""ProGrad: CoOp without steps that contradict the hand-made prompt.
 
     t_c  = norm(text([v_1] ... [v_M] [class c] .)),   logits l = s f . t_c        f the unit image feature, s the
     u_c  = norm(text(template of c)), frozen;         teacher l0 = s f . u_c      model's logit scale
     L_ce = CE(l, y),   L_kl = -T^2 mean_n sum_c softmax(l0 / T) log softmax(l / T)
     a    = dL_ce / dv,   b = dL_kl / dv               v: all context vectors as one vector
-    step with  a - k (a . b) b / |b|^2  where a . b < 0,  else with a
+    step with  a - k (a . b) b / |b|^2  if a . b < 0,  else with a
 
 With k = 1 a step has no part that raises L_kl; with k = 0 the method is CoOp. Both towers are frozen. M context vectors
 of the text tower's width W are learned, which are one set for all classes. A step costs two backward passes through the
@@ -13,11 +13,11 @@ text tower.
 Source: Zhu et al., "Prompt-aligned Gradient for Prompt Tuning", ICCV 2023, arXiv:2205.14865, and the authors' released
 code.
 Differences from the authors' code: numbers are in float32, where the authors' code has half precision. Preset
-`official` keeps two quirks (PADDED): the vectors are zeros but for the last ones, of which there are as many as the
-initial words have between spaces; and a comma is a token too, so that the last word of some templates has no place and
-stays as it is, between the vectors and the class name. `official` also keeps the authors' templates, in which the class
-name is last, and their epochs and dropped last batches.
-Parity: tests/parity/test_prompt_learners.py compares with recorded outputs of the authors' code.
+`official` keeps two quirks (PADDED). Only the last vectors are not zero, as many as there are initial words between
+spaces. And a comma is also a token, so that there is no vector for the last word of some templates, which stays between
+the vectors and the class name. `official` also keeps the authors' templates, in which the class name is last, and their
+epochs and dropped last batches. Parity: tests/parity/test_prompt_learners.py compares with recorded outputs of the
+authors' code.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from simnl.fewshot.trainer import VLTrainer
 
 
 def without_conflict(gradient: Tensor, teacher: Tensor, share: float) -> Tensor:
-    """The gradient without (a share of) its part against the teacher's, where the two point apart.
+    """The gradient without (a share of) its part against the gradient of the teacher, if the two conflict.
 
     Args:
-        gradient, teacher: of one shape, each read as one vector; teacher: where it is zero, nothing changes.
-        share: k, 0 to 1.
+        gradient, teacher: tensors of one shape, each read as one vector. A teacher of zeros changes nothing.
+        share: k, from 0 to 1.
     """
     unit = teacher / teacher.norm()
     along = (gradient * unit).sum()
@@ -47,13 +47,13 @@ def without_conflict(gradient: Tensor, teacher: Tensor, share: float) -> Tensor:
 
 
 def padded_context(tower: TextTower, words: str, num_context: int) -> tuple[Tensor, str]:
-    """The authors' start: zeros, then the embeddings of the first tokens of the words, one for each word.
+    """The authors' initial context: zeros, then the embeddings of the first tokens of the words, one for each word.
 
     Returns:
-        (M, W), and the words at the end whose tokens have no place in it.
+        The context (M, W), and the words at the end whose tokens are not in it.
 
     Raises:
-        ValueError: more words than vectors, or words at the end that do not have as many tokens as are left.
+        ValueError: there are more words than vectors, or the words at the end do not have as many tokens as are left.
     """
     tokens, split = context_from_words(tower, words), words.split()
     left = len(tokens) - len(split)
@@ -69,13 +69,13 @@ def padded_context(tower: TextTower, words: str, num_context: int) -> tuple[Tens
 
 
 class ProGradHead(PromptHead):
-    """Learned prompts whose gradient is kept from contradicting a frozen classifier.
+    """Learned prompts whose gradient does not contradict a frozen classifier.
 
     Args:
         teacher: u, unit rows, (C, D).
-        share: k, of the conflicting part that is taken out.
+        share: k, the share of the conflicting part that is removed.
         temperature: T.
-        inputs: those of `PromptHead`.
+        inputs: the arguments of `PromptHead`.
     """
 
     teacher: Tensor
@@ -92,7 +92,7 @@ class ProGradHead(PromptHead):
         return F.cross_entropy(logits, labels), t**2 * F.cross_entropy(logits / t, targets)
 
     def losses(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy, by its value; its gradient is the one without conflict."""
+        """Cross-entropy in value, with the gradient without conflict."""
         ce, kl = self.terms(features, labels)
         if not torch.is_grad_enabled():
             return {"ce": ce}
@@ -113,11 +113,11 @@ class ProGrad(LearnsPrompts, VLTrainer):
         checked: authors' code, K = 1 … 16; the text tower written out
     """
 
-    prompt_sets = ("template",)  # of the teacher
+    prompt_sets = ("template",)  # for the teacher
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """N_CTX: M where no words are given, or PADDED; CTX_INIT: words; SHARE: k; T; CHUNK: classes at once."""
+        """N_CTX: M without initial words, or with PADDED. CTX_INIT: initial words. SHARE: k. CHUNK: classes at once."""
         return CN(
             {"N_CTX": 16, "CTX_INIT": "a photo of a", "PADDED": False, "SHARE": 1.0, "TEMPERATURE": 1.0, "CHUNK": 256}
         )

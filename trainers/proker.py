@@ -1,4 +1,4 @@
-"""ProKeR: kernel ridge regression of the labels, drawn towards the zero-shot function. It needs no training.
+"""ProKeR: kernel ridge regression of the labels, regularised towards the zero-shot function. Training-free.
 
 Of all functions f, this is the one that minimises |f(X) - alpha Y|^2 + lambda |f - f_zs|_H^2, where H is the space of
 the kernel:
@@ -9,15 +9,15 @@ the kernel:
 x is the unit image feature. X are the cache keys (N, D), which are unit means over the augmented views of each support
 image, and Y are their one-hot labels (N, C). f_zs(x) = x W^T are the cosines with the text classifier of the templates,
 and s is the model's logit scale. Tip-Adapter is the same with the identity in the place of (K + lambda I)^-1 and
-without f_zs(X). Where a query is like no support image, f is f_zs. alpha, the target of the right class, is 1 unless
+without f_zs(X). For a query that is like no support image, f is f_zs. alpha, the target of the right class, is 1 unless
 TRAINER.PROKER.GRID.ALPHA has more values. beta and lambda are searched, both as parts of the stage; each pair costs a
 Cholesky factorisation, O(N^3), in float64.
 
 Source: Bendou et al., "ProKeR: A Kernel Perspective on Few-Shot Adaptation of Large Vision-Language Models", CVPR 2025,
 arXiv:2501.11175.
-Differences from the authors' code: none is known, because this is written from the formula alone and was not compared.
-The scale of f_zs (cosines) and the grid are ours.
-Parity: the formulas are checked in tests/trainers/test_proker.py.
+Differences from the authors' code: none is known, because this was written from the formula and not compared with their
+code. The scale of f_zs (cosines) and the grid are ours. Parity: the formulas are checked in
+tests/trainers/test_proker.py.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from simnl.fewshot.trainer import VLTrainer
 
 
 class ProKeRHead(CacheHead):
-    """Zero-shot function plus a kernel regression of what it lacks on the support images.
+    """The zero-shot function plus a kernel regression of its errors on the support images.
 
     Args:
         inputs: the arguments of `CacheHead`, with beta, lam > 0 and alpha.
@@ -47,6 +47,7 @@ class ProKeRHead(CacheHead):
     targets: Tensor
     STAGE = ("beta", "lam")
     TERMS = {"zeroshot": "smoothed zero-shot", "labels": "smoothed labels"}
+    support_terms = tuple(TERMS.values())
 
     def __init__(self, **inputs):
         super().__init__(**inputs)
@@ -55,13 +56,13 @@ class ProKeRHead(CacheHead):
         self._solved: tuple[tuple, Tensor] | None = None
 
     def coefficients(self, beta: float, lam: float) -> Tensor:
-        """(K + lambda I)^-1 [f_zs(X), Y], (N, 2 C) float64; the last solution is kept.
+        """(K + lambda I)^-1 [f_zs(X), Y], (N, 2 C) float64; the last solution is stored.
 
         Raises:
             ValueError: lam is not positive.
         """
         if lam <= 0:
-            raise ValueError(f"ProKeR's ridge lambda must be positive, got {lam} (TRAINER.PROKER.LAM, or its GRID).")
+            raise ValueError(f"ProKeR's ridge lambda must be positive, not {lam} (TRAINER.PROKER.LAM, or its GRID).")
         key = (beta, lam, self.cache_keys.device)
         if self._solved is None or self._solved[0] != key:
             keys = self.cache_keys.double()
@@ -84,13 +85,8 @@ class ProKeRHead(CacheHead):
         zeroshot, labels = smoothed.chunk(2, dim=1)
         return {"text": terms["text"], "zeroshot": zeroshot, "labels": labels}
 
-    @property
-    def support_terms(self) -> tuple[str, ...]:
-        """All that is smoothed over the support images."""
-        return tuple(self.TERMS.values())
-
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """The evidence that the base class defines: k(x, x_n) times the row n of the coefficients, of the class."""
+        """What each support image adds to one logit: k(x, x_n) times row n of the coefficients of the class."""
         h, terms = self.hparams, self.terms(features)
         kernel = self.kernel(terms["affinity"], h["beta"])
         zeroshot, labels = self.coefficients(h["beta"], h["lam"]).chunk(2, dim=1)
@@ -128,5 +124,5 @@ class ProKeR(VLTrainer):
         return Grid({"beta": beta, "lam": lam, "alpha": axes["ALPHA"]})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ProKeRHead:
-        """Hand the head its tensors and numbers."""
+        """Give the head its tensors and numbers."""
         return ProKeRHead(**task.cache_inputs("template"), **ProKeRHead.hparams_of(cfg))

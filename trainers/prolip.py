@@ -5,7 +5,7 @@
     loss   = CE + lambda |P - P0|^2       summed over all entries; lambda = LAM / (N / C)^POWER
 
 P is learned, from the model's own P0; it has H D numbers. Everything else is frozen, and so is b, which the attention
-pool of CLIP's ResNet has and a ViT has not (it is 0 there). A step is on all N support images, in one view of each.
+pool of CLIP's ResNet has and a ViT has not (it is 0 there). A step uses all N support images, with one view of each.
 
 Source: Fahes et al., "CLIP's Visual Embedding Projector is a Few-shot Cornucopia", arXiv:2410.05270, and the authors'
 released code.
@@ -36,7 +36,7 @@ class ProLIPHead(Head):
 
     Args:
         text: t, unit rows, (C, D).
-        start: P0, (H, D).
+        start: the initial P0, (H, D).
         bias: b, (D,).
         logit_scale: s.
         penalty: lambda.
@@ -84,7 +84,7 @@ class ProLIP(VLTrainer):
         return CN({"LAM": 1.0, "POWER": 1.0})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ProLIPHead:
-        shots = len(task.support_labels) / task.num_classes or 1.0  # no images: classes that training did not see
+        shots = len(task.support_labels) / task.num_classes or 1.0  # without images: classes that training did not see
         penalty = cfg.LAM / shots**cfg.POWER
-        start = cast(ImageProjection, task.clip.image_projection)  # `before_projection` is on
+        start = cast(ImageProjection, task.clip.image_projection)  # there because of `before_projection`
         return ProLIPHead(task.text_features("template"), start.weight, start.bias, task.logit_scale, penalty)

@@ -1,4 +1,4 @@
-"""PromptSRC: IVLP's tokens, held near frozen CLIP, and averaged over the epochs.
+"""PromptSRC: the tokens of IVLP, kept near frozen CLIP and averaged over the epochs.
 
     z, f, t_c   logits, unit image and text features of IVLP (trainers/ivlp.py)
     T_c         unit mean, over 60 templates, of frozen CLIP's raw text features
@@ -7,14 +7,15 @@
                                             p, q the softmax of z, z0; means run over all entries
     what is deployed = sum_e g_e (parameters after epoch e),   g_e ~ exp(-((e - mean) / std)^2 / 2), e = 1 .. E
 
-Frozen: CLIP. Learned: 4 + 4 tokens in 9 blocks, 46,080 numbers for ViT-B/16. Nothing of it belongs to a class.
-Training goes on from the parameters that are not averaged; the average is in the checkpoints, so a run resumes.
+CLIP is frozen. Learned are 4 + 4 tokens in 9 blocks, 46,080 numbers for ViT-B/16. What is learned does not depend on
+the classes. Training continues from the parameters that are not averaged. The average is in the checkpoints, so that
+runs can resume.
 
 Source: Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", ICCV 2023,
 arXiv:2307.06948, and the authors' released code.
-Differences from that code: the same as for MaPLe (trainers/maple.py); the average is taken of what is learned (theirs:
-also of the frozen weights, which rounding then changes).
-Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
+Differences from the authors' code: the same as for MaPLe (trainers/maple.py). Only what is learned is averaged, where
+the authors' code also averages the frozen weights, which rounding then changes. Parity: tests/parity/test_towers.py;
+references in tests/trainers/test_towers.py.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class PromptSRCHead(IVLPHead):
     Args:
         text_target: T, unit rows (C, D).
         text_weight: w_t; image_weight: w_i.
-        parts: those of `IVLPHead`.
+        parts: the arguments of `IVLPHead`.
     """
 
     text_target: Tensor
@@ -70,7 +71,7 @@ def gaussian_weights(epochs: int, mean: float, std: float) -> Tensor:
 
 
 class Average(LearnedWeights):
-    """The weighted sum of what a head has learned so far, under the head's names; starts at zeros."""
+    """The weighted sum of what a head has learned so far, under the head's names. It starts at zeros."""
 
     def __init__(self, head: torch.nn.Module):
         super().__init__({name: torch.zeros_like(value) for name, value in head.named_parameters()})
@@ -78,7 +79,7 @@ class Average(LearnedWeights):
 
     @torch.no_grad()
     def add(self, head: torch.nn.Module, weight: float) -> None:
-        """Add the parameters as they are now, times `weight`."""
+        """Add the current parameters times `weight`."""
         for name, value in head.named_parameters():
             self.get_parameter(name).add_(value, alpha=weight)
 
@@ -102,14 +103,14 @@ class PromptSRC(LearnsInTowers, VLTrainer):
         return CN({**depths, **rules, "HALF_TOKENS": False, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> PromptSRCHead:
-        """Tokens at their start, the prompts of the class names, and what holds them."""
+        """Make the initial tokens, the prompts of the class names, and the targets of the other terms."""
         target = F.normalize(plain_text_features(task.clip, cfg.TEMPLATES, task.classnames), dim=-1)
         parts = ivlp_parts(task, cfg, self.cfg.SEED)
         weights = {"text_weight": cfg.TEXT_WEIGHT, "image_weight": cfg.IMAGE_WEIGHT}
         return PromptSRCHead(text_target=target, logit_scale=task.logit_scale, **weights, **parts)
 
     def build_model(self) -> None:
-        """Build as the base class does; the average is registered with the engine, too, for its checkpoints."""
+        """Build as the base class does, and register the average with the engine, for its checkpoints."""
         super().build_model()
         self.average = Average(self.head).to(self.device)
         self.gauss = gaussian_weights(max(self.max_epoch, 1), self.node.GPA_MEAN, self.node.GPA_STD).tolist()

@@ -1,4 +1,4 @@
-"""ReHARK: kernel ridge regression of what a mixed prior lacks, on doubled support images. It needs no training.
+"""ReHARK: kernel ridge regression of the errors of a mixed prior, on doubled support images. Training-free.
 
     phi(u) = norm(sign(u) |u|^power),   a = phi(t),  b = phi(g),  x~ = phi(x)
     pi     = norm((1 - refine_w) norm((1 - alpha_txt) a + alpha_txt b) + refine_w norm(mean x~ of the class))
@@ -13,16 +13,15 @@ m_S and sd_S are the mean and the standard deviation of S per channel, m and sd 
 author's scale_zs. Nothing is learned. ProKeR is the special case of one kernel, without power, reference and blending.
 The eleven numbers are chosen among TRIALS random settings.
 
-The reference images are the images that the protocol lets a method select on, or the support images where there are
-none; this is inductive, and the default. With TRANSDUCTIVE on they are all the images of the set that is evaluated, and
-a prediction then depends on the other test images.
+The reference images are the images that the protocol lets a method select on, or the support images if there are
+none. This is inductive, and the default. With TRANSDUCTIVE they are all images of the set that is evaluated, and a
+prediction then depends on the other test images.
 
 Source: Islam, "ReHARK", https://ssrn.com/abstract=6396531 (2026), and the author's released code.
-Differences from the author's code: settings are drawn evenly, by the run's seed, where theirs come from Optuna's
-tree-structured Parzen estimator without a seed. ImageNet is searched on the images of the protocol, and not on test
-images. A class without rows keeps its text as the prior. The system is solved in float64. PRESET official has the
-author's 1000 trials, every view as a row, and the evaluated set as reference.
-Parity: tests/parity/test_rehark.py.
+Differences from the author's code: settings are drawn evenly by the run's seed, where the author's come from
+Optuna's tree-structured Parzen estimator without a seed. ImageNet is searched on the images of the protocol, and not on
+test images. A class without rows keeps its text as the prior. The system is solved in float64. PRESET official has the
+author's 1000 trials, every view as a row, and the evaluated set as reference. Parity: tests/parity/test_rehark.py.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from simnl.fewshot.loaders import LabelledFeatures, Whole, seeded_generator
 from simnl.fewshot.options import Options
 from simnl.fewshot.ridge import ridge_coefficients
 from simnl.fewshot.search import random_settings
-from simnl.fewshot.selection import percent_right, predict
+from simnl.fewshot.selection import may_search, percent_right, predict
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -54,7 +53,7 @@ EPS = 1e-6
 
 @dataclass(frozen=True)
 class ReHARKOptions(Options):
-    """What is no hyper-parameter; configs/trainers/ReHARK.yaml explains each."""
+    """Options that are not hyper-parameters; configs/trainers/ReHARK.yaml explains them."""
 
     NODE = "TRAINER.REHARK"
 
@@ -78,7 +77,7 @@ def power_transform(x: Tensor, power: float) -> Tensor:
 
 
 class ReHARKHead(SearchableHead):
-    """A mixed prior, and a kernel regression of what it lacks; alpha is the weight of the prior.
+    """A mixed prior, and a kernel regression of its errors; alpha is the weight of the prior.
 
     Args:
         text, sentences: unit text classifiers, (C, D).
@@ -109,7 +108,7 @@ class ReHARKHead(SearchableHead):
         self._solved: tuple[tuple, tuple[Tensor, ...]] | None = None
 
     def prior(self, rows: Tensor, *, power: float, alpha_txt: float, refine_w: float) -> Tensor:
-        """pi, (C, D) unit rows; of a class without support rows, from its text alone. rows: x~, (R, D)."""
+        """pi, (C, D) unit rows; for a class without support rows, from its text only. rows: x~, (R, D)."""
         text = torch.lerp(power_transform(self.text, power), power_transform(self.sentences, power), alpha_txt)
         sums = torch.zeros_like(text).index_add(0, self.labels, rows)
         refined = torch.lerp(F.normalize(text, dim=-1), F.normalize(sums, dim=-1), refine_w)
@@ -121,13 +120,13 @@ class ReHARKHead(SearchableHead):
         return mix_k * torch.exp(-2 * beta1 * half) + (1 - mix_k) * torch.exp(-2 * beta2 * half)
 
     def solve(self, h: Mapping[str, float]) -> tuple[Tensor, Tensor, Tensor]:
-        """S (2R, D), pi (C, D) and (k(S, S) + lmbda I)^-1 [Y, S pi^T] (2R, 2C) in float64; the last are kept.
+        """S (2R, D), pi (C, D) and (k(S, S) + lmbda I)^-1 [Y, S pi^T] (2R, 2C) in float64; the last solution is stored.
 
         Raises:
             ValueError: lmbda is not positive.
         """
         if h["lmbda"] <= 0:
-            raise ValueError(f"ReHARK's ridge must be positive, got {h['lmbda']} (TRAINER.REHARK.LMBDA, or RANGES).")
+            raise ValueError(f"ReHARK's ridge must be positive, not {h['lmbda']} (TRAINER.REHARK.LMBDA, or RANGES).")
         key = (*sorted(h.items()), self.rows.device)
         if self._solved is None or self._solved[0] != key:
             rows = power_transform(self.rows, h["power"])
@@ -145,7 +144,7 @@ class ReHARKHead(SearchableHead):
         return {"features": F.normalize(features, dim=-1), "reference": self.reference}
 
     def stage(self, terms: Mapping[str, Tensor], **h: float) -> Mapping[str, Tensor]:
-        """Smoothed labels, and the prior's cosines less what of them the support smooths, both (B, C)."""
+        """The smoothed labels, and the prior's cosines minus their smoothed values on the support, both (B, C)."""
         support, pi, solution = self.solve(h)
         v, reference = (power_transform(terms[name], h["power"]) for name in ("features", "reference"))
         mean, stretch = reference.mean(0), (support.std(0) + EPS) / (reference.std(0) + EPS)
@@ -164,7 +163,7 @@ class TransductiveReHARKHead(ReHARKHead):
     """ReHARK with a whole set of images as its own reference."""
 
     def transduce(self, features: Tensor) -> Tensor:
-        """Logits (M, C) of a whole set, raw (M, D); of a single image, those of `forward`."""
+        """Logits (M, C) of a whole set, raw (M, D); for a single image, those of `forward`."""
         f = F.normalize(features, dim=-1)
         return self.combine({"features": f, "reference": f if len(f) > 1 else self.reference})
 
@@ -196,13 +195,13 @@ class ReHARK(VLTrainer):
 
     @classmethod
     def inference_of(cls, cfg: CN) -> str:
-        """The answer that the key TRANSDUCTIVE gives."""
+        """`transductive` if the key TRANSDUCTIVE says so, else `inductive`."""
         return "transductive" if cfg.TRANSDUCTIVE else "inductive"
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ReHARKHead:
-        """Hand the head its tensors and numbers."""
-        options, keys, views = ReHARKOptions.of(cfg), task.cache_keys(), task.support_features.to(task.device)
-        every = options.rows == "views"
+        """Give the head its tensors and numbers."""
+        options, keys = ReHARKOptions.of(cfg), task.cache_keys()
+        rows, labels = task.view_rows() if options.rows == "views" else (keys, task.support_labels)
         validation, reference = getattr(self, "validation", None), keys
         if validation is not None and len(validation.labels) > 1:
             reference = F.normalize(validation.features, dim=-1)
@@ -210,27 +209,27 @@ class ReHARK(VLTrainer):
         return kind(
             text=task.text_features("template"),
             sentences=task.text_features("cupl" if "cupl" in task.prompts else "template"),
-            rows=F.normalize(views, dim=-1).flatten(0, 1) if every else keys,
-            labels=task.support_labels.repeat(len(views) if every else 1),
+            rows=rows,
+            labels=labels,
             reference=reference,
             **ReHARKHead.hparams_of(cfg),
         )
 
     def fit(self) -> None:
-        """Choose the best of the random settings; without the authors' rule for ties, the initial one is among them."""
-        if not (self.num_val and self.cfg.SEARCH.ENABLED):
+        """Choose the best of the random settings; unless ties follow the author's rule, also of the initial one."""
+        if not may_search(self):
             return
         rows = self.node.SEARCH_ROWS or self.num_val
         images = LabelledFeatures(self.validation.features[:rows], self.validation.labels[:rows])
         settings = list(self.settings())
         scores = [self.score(setting, images) for setting in settings]
-        best = max(range(len(scores)), key=scores.__getitem__)  # the first of equally good ones
+        best = max(range(len(scores)), key=scores.__getitem__)  # the first one of equals
         self.head.hparams.update(settings[best])
         self.num_settings = len(settings)
-        log.info("Tried %d settings: %.2f %% at %s", len(settings), scores[best], self.head.hparams)
+        log.info("Tried %d settings; the best has %.2f %%: %s", len(settings), scores[best], self.head.hparams)
 
     def settings(self) -> Iterator[dict[str, float]]:
-        """The settings to try, a function of the run's seed."""
+        """The settings to try, which depend only on the run's seed."""
         if self.cfg.SEARCH.TIES != "first":
             yield dict(self.head.hparams)
         generator = seeded_generator(self.cfg.SEED, "ReHARK's settings")
@@ -240,7 +239,7 @@ class ReHARK(VLTrainer):
             yield {name.removeprefix("LOG10_").lower(): value for name, value in named.items()}
 
     def score(self, setting: Mapping[str, float], images: LabelledFeatures) -> float:
-        """Percent right at a setting; 0 where its system cannot be solved."""
+        """The accuracy in percent at a setting; 0 if its system cannot be solved."""
         self.head.hparams.update(setting)
         whole = self.node.TRANSDUCTIVE
         try:

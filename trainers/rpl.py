@@ -1,23 +1,22 @@
-"""RPL: an image is of the class whose reciprocal point it is farthest from.
+"""RPL: an image has the class whose reciprocal point is farthest from it.
 
-    d_c    = |x - P_c|^2                       x the image feature; P_c the reciprocal point of class c: what c is not
-    logits = d / T
-    loss   = CE + w mean_i (d_y - R)^2          R: one learned radius for all classes
+    d_c    = |x - P_c|^2                       x the image feature; P_c the reciprocal point of class c, which stands
+    for "not c" logits = d / T loss   = CE + w mean_i (d_y - R)^2          R: one learned radius for all classes
 
-Frozen: CLIP. Learned: the points P (C, D), and R. An image that is near to all points is of no known class: the scores
-`distance`, max d, and `distance_msp`, max softmax(d), say how far it is.
+CLIP is frozen. The points P (C, D) and R are learned. An image that is near all points has no known class. The scores
+`distance` (max d) and `distance_msp` (max softmax(d)) say how far it is from the points.
 
-With INIT text, x is of unit length, P_c starts at minus the class's text feature, R at the mean of d_y over the
-support, and T is 2 / s: the logits at the start are then s + s f . t_c, those of zero-shot CLIP. With INIT random, x is
-raw, d is divided by the width D, P starts at 0.1 N(0, 1), R at 0, and T is 1.
+With INIT text, x has unit length, P_c starts at minus the class's text feature, R at the mean of d_y over the
+support, and T is 2 / s. The initial logits are then s + s f . t_c, i.e. those of zero-shot CLIP plus a constant. With
+INIT random, x is raw, d is divided by the width D, P starts at 0.1 N(0, 1), R at 0, and T is 1.
 
 Source: Chen et al., "Learning Open Set Network with Discriminative Reciprocal Points", ECCV 2020, arXiv:2011.00178, and
 the released code of its first author (https://github.com/iCGY96/ARPL).
 Differences from that code: features come from CLIP, and no network is trained below them. A class has one point; with
-several, that code's margin takes the wrong ones. `official` is INIT random, with the code's optimiser and epochs. In
-that code the test's logits are softmax(d): the class is the same, and `distance_msp` is its score.
-Parity: tests/parity/test_detectors.py compares with recorded outputs of that code; tests/trainers/test_rpl.py has the
-formulas in float64.
+several, the margin of that code takes the wrong ones. `official` is INIT random, with the code's optimiser and epochs.
+In that code the logits of a test are softmax(d), which gives the same class, and `distance_msp` as the score. Parity:
+tests/parity/test_detectors.py compares with recorded outputs of that code; tests/trainers/test_rpl.py has the formulas
+in float64.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -40,12 +40,12 @@ class RPLHead(Head):
     """Distances from reciprocal points. Learned: `points` (C, D), `radius` ().
 
     Args:
-        points: P at the start.
-        radius: R at the start.
+        points: the initial P.
+        radius: the initial R.
         temperature: T.
-        weight: w, of the margin.
-        unit: features are brought to unit length.
-        divided: distances are divided by D.
+        weight: w, the weight of the margin.
+        unit: True to bring features to unit length.
+        divided: True to divide distances by D.
     """
 
     def __init__(
@@ -96,13 +96,12 @@ class RPL(VLTrainer):
         return CN({"INIT": "text", "WEIGHT": 0.1})
 
     def check_cfg(self, cfg: CN) -> None:
-        """As in the base, and the values of the method's own keys."""
+        """Check as the base class does, and also the values of the method's own keys."""
         super().check_cfg(cfg)
-        if cfg.TRAINER.RPL.INIT not in STARTS:
-            raise ValueError(f"TRAINER.RPL.INIT is '{cfg.TRAINER.RPL.INIT}'. Choose one of {', '.join(STARTS)}.")
+        check_choice("TRAINER.RPL.INIT", cfg.TRAINER.RPL.INIT, STARTS)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> RPLHead:
-        """Points at minus the text features, or random ones."""
+        """Make initial points from minus the text features, or random ones."""
         texts = task.text_features("template")
         if cfg.INIT == "random":
             draws = torch.randn(texts.shape, generator=seeded_generator(self.cfg.SEED, "points"))

@@ -18,7 +18,8 @@ Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negati
 arXiv:2403.12964, and the authors' released code.
 Differences from the authors' code: one shot gives the weight 1, where the authors' code divides 0 by 0. Parameters
 without effect are left out. The quirks that move figures are named switches in configs/trainers/SimNL.yaml: the preset
-`official` turns them on, and `repaired` turns them off.
+`official` turns them on, and `repaired` turns them off. The options ROUTED and FUSION are ours
+(simnl/fewshot/two_sides.py).
 Parity: tests/parity/test_simnl.py.
 """
 
@@ -35,15 +36,12 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot import adapters
-from simnl.fewshot.cache import instance_weights
-from simnl.fewshot.head import SearchableHead, Terms
+from simnl.fewshot.head import Terms
 from simnl.fewshot.losses import consistency_loss, negative_risk, rerank_loss
-from simnl.fewshot.options import Options
-from simnl.fewshot.routing import at_weight, routed, set_weight_by_support
 from simnl.fewshot.schedule import in_one_pass
-from simnl.fewshot.search import Grid
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
+from simnl.fewshot.two_sides import SidesOptions, TwoSidedHead, fused
 
 Adapter = Literal["positive-text", "positive-cache", "negative-text", "negative-cache"]
 ADAPTERS: tuple[Adapter, ...] = get_args(Adapter)
@@ -51,14 +49,13 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class SimNLOptions(Options):
+class SimNLOptions(SidesOptions):
     """Constants of the method. Each is documented, with its source, in configs/trainers/SimNL.yaml."""
 
     NODE = "TRAINER.SIMNL"
 
     cupl_weight: float = 0.55
     negative_text_scale: float = 0.15
-    tau: float = 1.0
     reweight_positive: bool = True
     reweight_negative: bool = True
     reweight_size: Literal["rows", "shots"] = "rows"
@@ -73,16 +70,9 @@ class SimNLOptions(Options):
     negative_lr_factor: float = 5.0
     precision: Literal["fp32", "fp16"] = "fp32"  # that of the learned parameters and of the optimiser's state
     adapters: tuple[Adapter, ...] = ADAPTERS  # those that learn; the residuals of the others stay zero
-    routed: int = 0  # classes of an image that the negative side tells apart; 0: all
-    fusion: Literal["fixed", "support"] = "fixed"  # lambda: as given and searched, or by the support images
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.routed < 0:
-            raise ValueError(f"{self.NODE}.ROUTED is {self.routed}: a number of classes, or 0 for all of them.")
 
 
-class SimNLHead(SearchableHead):
+class SimNLHead(TwoSidedHead):
     """The four adapters, in which 5 residuals of shape (C, D) are learned (4 without CuPL), all zero at the start.
 
     Args:
@@ -97,11 +87,7 @@ class SimNLHead(SearchableHead):
         hparams: the initial beta, alpha and lam.
     """
 
-    anchors: Tensor
-
-    MIXING = ("lam",)
-    LINEAR = "lam"
-    TERMS = {"R": "positive text", "P": "positive cache", "Q": "negative text", "N": "negative cache"}
+    options: SimNLOptions
 
     def __init__(
         self,
@@ -117,25 +103,20 @@ class SimNLHead(SearchableHead):
         options: SimNLOptions,
         **hparams: float,
     ):
-        super().__init__(**hparams)
-        self.options, self.logit_scale, self.search_width = options, logit_scale, len(cache_keys)
-        self.initial_alpha = self.hparams["alpha"]
-        dtype, num_classes = PRECISIONS[options.precision], len(template)
-        size = num_shots if options.reweight_size == "shots" else None
-        weights = instance_weights(cache_keys, labels, num_classes, options.tau, size)
+        super().__init__(options, logit_scale, **hparams)
+        dtype, axis = PRECISIONS[options.precision], adapters.AXES[options.consistency_axis]
+        rows = adapters.SupportRows(cache_keys, classes, labels, len(template))
+        weights = rows.weights(options.tau, num_shots if options.reweight_size == "shots" else None)
         equal = torch.ones_like(weights)
-        rows = adapters.SupportRows(cache_keys, classes, labels, num_classes)
         make_negative = adapters.NEGATIVE_KEYS[options.negative_keys]
-        self.positive_text = adapters.TextMixture(template, cupl, options.cupl_weight, dtype)
+        self.positive_text = adapters.TextMixture(template, cupl, options.cupl_weight, axis, dtype)
         self.positive_cache = adapters.MovedKeys(rows, weights if options.reweight_positive else equal, dtype)
         self.negative_text = adapters.NegativeText(negative, options.negative_text_scale * logit_scale, dtype)
         self.negative_cache = make_negative(rows, weights if options.reweight_negative else equal, dtype)
-        self.caches = self.positive_cache, self.negative_cache
-        self.num_products = sum(len(cache.factors) for cache in self.caches)
         for name in ADAPTERS:
             self.get_submodule(name.replace("-", "_")).requires_grad_(name in options.adapters)
-        self.consistency_dim = 1 if options.consistency_axis == "class" else 0
-        self.frozen_buffer("anchors", self.positive_text.anchors(self.consistency_dim))
+        self.caches = self.positive_cache, self.negative_cache
+        self.search_width, self.num_products = len(cache_keys), sum(len(cache.factors) for cache in self.caches)
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """The negative branch learns faster by `negative_lr_factor`."""
@@ -148,19 +129,6 @@ class SimNLHead(SearchableHead):
     def products(self, features: Tensor) -> Tensor:
         """Products of features with what is frozen in both caches, (B, num_products)."""
         return torch.cat(adapters.cache_products(self.caches, F.normalize(features, dim=-1)), dim=1)
-
-    def sides(self, features: Tensor) -> dict[str, Tensor]:
-        """R + alpha P and Q + alpha N, the caches alone, and the cosines with positive and negative texts."""
-        f, alpha = F.normalize(features, dim=-1), self.hparams["alpha"]
-        stage = self.stage(self.terms(features), beta=self.hparams["beta"])
-        return {
-            "positive": stage["R"] + alpha * stage["P"],
-            "negative": stage["Q"] + alpha * stage["N"],
-            "cache": stage["P"],
-            "negative_cache": stage["N"],
-            "asserted": f @ F.normalize(self.positive_text(), dim=-1).T,
-            "denied": f @ self.negative_text().T,
-        }
 
     def terms(self, features: Tensor, products: Tensor | None = None, text: Tensor | None = None) -> Terms:
         """R and Q, (B, C), and the terms of each cache from which P and N follow. `text` is m, where it is known."""
@@ -175,38 +143,26 @@ class SimNLHead(SearchableHead):
 
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
         """P and N, (B, C), at a sharpness beta, beside R and Q."""
-        positive, negative = self.caches
-        stage = {**terms, "P": positive.logits(terms["P"], beta), "N": negative.logits(terms["N"], beta)}
-        return routed(stage, self.options.routed, self.initial_alpha)
+        P, N = self.positive_cache.logits(terms["P"], beta), self.negative_cache.logits(terms["N"], beta)
+        return self.routed({**terms, "P": P, "N": N})
 
     def affine(self, stage: Mapping[str, Tensor], *, lam: float) -> tuple[Tensor, Tensor]:
         """logits = [lambda R + (1 - lambda) Q] + alpha [lambda P + (1 - lambda) N]."""
         base = lam * stage["R"] + (1 - lam) * stage["Q"]
         return base, lam * stage["P"] + (1 - lam) * stage["N"]
 
-    @property
-    def support_terms(self) -> tuple[str, ...]:
-        """The positive cache; the keys of the negative one are of no single image."""
-        return (self.TERMS["P"],)
-
-    def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """The evidence that the base class defines: alpha lambda times what each row adds to P."""
-        h, rows = self.hparams, self.positive_cache.row_logits(self.terms(features)["P"], self.hparams["beta"])
-        own = self.positive_cache.rows.speakers.classes == classes[:, None]
-        return h["alpha"] * h["lam"] * rows * own
-
     # ------------------------------------------------------------------ losses
 
     def losses(self, features: Tensor, labels: Tensor, products: Tensor | None = None) -> dict[str, Tensor]:
         """Cross-entropy, re-ranking and consistency, and where asked for the negative-learning risk."""
-        o, text = self.options, self.positive_text()
+        o, mixture = self.options, self.positive_text
+        text = mixture()
         terms = self.terms(features, products, text)
-        similarity = terms["R"] / self.logit_scale
-        rerank = rerank_loss(similarity, text, labels, o.rerank_neighbours, o.rerank_scale)
+        rerank = rerank_loss(terms["R"] / self.logit_scale, text, labels, o.rerank_neighbours, o.rerank_scale)
         losses = {
             "ce": F.cross_entropy(self.combine(terms), labels),
             "rerank": o.rerank_weight * rerank,
-            "consistency": o.consistency_weight * consistency_loss(text, self.anchors, self.consistency_dim),
+            "consistency": o.consistency_weight * consistency_loss(text, mixture.anchors, mixture.axis),
         }
         if o.negative_loss == "eq18":
             away = self.logit_scale * F.normalize(features, dim=-1) @ self.negative_text().T
@@ -248,17 +204,10 @@ class SimNL(VLTrainer):
             template=task.text_features("template"),
             cupl=task.text_features("cupl") if "cupl" in task.prompts else None,
             negative=task.text_features("negative"),
-            **task.support_inputs(),
             classes=task.support_classes,
             num_shots=task.num_shots,
             options=SimNLOptions.of(cfg),
+            **task.support_inputs(),
             **SimNLHead.hparams_of(cfg),
         )
-        if cfg.FUSION == "support":
-            set_weight_by_support(head, task)
-        return head
-
-    def search_space(self, cfg: CN) -> Grid | None:
-        """As in the base; lambda is no axis where the support images set it."""
-        grid = super().search_space(cfg)
-        return at_weight(grid, self.head.hparams["lam"]) if cfg.FUSION == "support" else grid
+        return fused(head, task)

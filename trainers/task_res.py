@@ -7,10 +7,10 @@ The base b is frozen. It is the mean of the raw text features of a class, not br
 the step size act on CLIP's own scale. The residual x (C, D) is learned. It starts at zero, where the method is
 zero-shot CLIP.
 
-The enhanced base (BASE: enhanced-ours) is b_c = h_c P, where h_c is the mean of what enters the text projection. P (H,
-D) starts at CLIP's own projection, is learned before x with logits = s f . norm(h_c P) and loss = CE, and is then
-frozen. The authors published such bases, but not how they were made: the recipe here (STAGE1) is our own, and its
-figures are not theirs.
+The enhanced base (BASE: enhanced-ours) is b_c = h_c P, where h_c is the mean of the inputs of the text projection. P
+(H, D) starts at CLIP's own projection, is learned before x with logits = s f . norm(h_c P) and loss = CE, and is then
+frozen. The authors published such bases, but not their recipe. The recipe here (STAGE1) is our own, so its figures are
+not the authors'.
 
 TaskRes can carry SimNL's negative branch (`NEGATIVE` in its config node, simnl/fewshot/negative.py).
 
@@ -35,7 +35,8 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from simnl.clip.projection import unprojected_texts
 from simnl.clip.text import PromptSet, class_weights
 from simnl.fewshot.head import ClassifierHead, Head
-from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.negative import CarriesNegative, NegativeBranch, NegativeOptions, OffersNegative
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -44,15 +45,15 @@ log = logging.getLogger(__name__)
 BASES = ("regular", "enhanced-ours")
 
 
-class TaskResHead(Head):
+class TaskResHead(CarriesNegative, Head):
     """Cosine with the moved classifier, times the logit scale. Learned: `residual` (C, D).
 
     Args:
         base: b, raw text features, (C, D).
         logit_scale: s.
         scale: a, the weight of the residual, above 0.
-        learned_base: b is set by training (enhanced base), and so kept in checkpoints.
-        negative: what speaks against a class; None: the plain method.
+        learned_base: True if training sets b (enhanced base), so that it belongs to checkpoints.
+        negative: the negative branch; None for the plain method.
     """
 
     base: Tensor
@@ -67,15 +68,11 @@ class TaskResHead(Head):
     ):
         super().__init__()
         if scale <= 0:
-            raise ValueError(f"TRAINER.TASKRES.SCALE is {scale}: the residual's weight must be above 0 (authors: 0.5).")
+            raise ValueError(f"TRAINER.TASKRES.SCALE is {scale}, but it must be above 0 (authors: 0.5).")
         self.logit_scale, self.scale = logit_scale, scale
         self.register_buffer("base", base.detach().clone(), persistent=learned_base)
         self.residual = nn.Parameter(torch.zeros_like(base))
         self.negative = negative
-
-    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """The negative branch has a learning rate of its own."""
-        return with_negative(super().parameter_groups(), self.negative)
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw image features (B, D) to logits (B, C)."""
@@ -88,16 +85,15 @@ class TaskResHead(Head):
 
     def deployed(self) -> ClassifierHead:
         """The moved classifier as a constant."""
-        negative = None if self.negative is None else self.negative.deployed()
-        return ClassifierHead(self.classifier(), self.logit_scale, negative=negative)
+        return ClassifierHead(self.classifier(), self.logit_scale, negative=self.deployed_negative())
 
 
 class ProjectionHead(Head):
     """Stage 1 of the enhanced base. Learned: `projection` (H, D).
 
     Args:
-        hidden: h, what enters the text projection, mean over the prompts of a class, (C, H).
-        projection: P at the start.
+        hidden: h, the mean over the prompts of a class of the inputs of the text projection, (C, H).
+        projection: the initial P.
         logit_scale: s.
     """
 
@@ -119,7 +115,7 @@ class ProjectionHead(Head):
 
 
 @TRAINER_REGISTRY.register()
-class TaskRes(VLTrainer):
+class TaskRes(OffersNegative, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -131,24 +127,18 @@ class TaskRes(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """SCALE: a. BASE, STAGE1: regular or enhanced base; see configs/trainers/TaskRes.yaml."""
+        """SCALE: a. BASE, STAGE1: the regular or the enhanced base; see configs/trainers/TaskRes.yaml."""
         stage1 = {"LR": 2e-3, "MAX_EPOCH": 50}
         return CN({"SCALE": 0.5, "BASE": "regular", "STAGE1": stage1, "NEGATIVE": NegativeOptions.defaults()})
 
-    @classmethod
-    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """Negative templates too where NEGATIVE is on."""
-        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)
-
     def build_head(self, task: FewShotTask, cfg: CN) -> TaskResHead:
-        """The residual on the raw text base."""
-        if cfg.BASE not in BASES:
-            raise ValueError(f"TRAINER.TASKRES.BASE is '{cfg.BASE}'. Choose one of {', '.join(BASES)}.")
+        """Make the head with a residual on the raw text base."""
+        check_choice("TRAINER.TASKRES.BASE", cfg.BASE, BASES)
         base, negative = task.text_features("template", averaging="mean"), NegativeBranch.of(task, cfg.NEGATIVE)
         return TaskResHead(base, task.logit_scale, cfg.SCALE, cfg.BASE != "regular", negative)
 
     def before_train(self) -> None:
-        """Stage 1 of the enhanced base; a resumed run has its result in the checkpoint."""
+        """Run stage 1 of the enhanced base. A resumed run has its result in the checkpoint."""
         super().before_train()
         if self.node.BASE == "regular":
             return
@@ -159,7 +149,7 @@ class TaskRes(VLTrainer):
             self.head.base.copy_(head.base().detach())
 
     def projection_head(self) -> ProjectionHead:
-        """Stage 1 before it has learned.
+        """The head of stage 1 with its initial values.
 
         Raises:
             ValueError: the text tower does not end in a projection matrix.
@@ -171,7 +161,7 @@ class TaskRes(VLTrainer):
         return ProjectionHead(hidden, projection, self.task.logit_scale).to(self.device)
 
     def tune(self, head: ProjectionHead) -> None:
-        """Our recipe: SGD with the step size and the epochs of STAGE1, batches and the rest as OPTIM has them."""
+        """Train stage 1 with our recipe: SGD with the step size and epochs of STAGE1, and else the options of OPTIM."""
         cfg = self.cfg.OPTIM.clone()
         cfg.defrost()
         cfg.NAME, cfg.LR, cfg.MAX_EPOCH = "sgd", self.node.STAGE1.LR, self.node.STAGE1.MAX_EPOCH
@@ -184,4 +174,4 @@ class TaskRes(VLTrainer):
                 loss.backward()
                 optim.step()
             schedule.step()
-        log.info("Enhanced base, by a recipe of our own: %d parameters tuned", head.projection.numel())
+        log.info("The enhanced base was trained by our own recipe; it has %d parameters.", head.projection.numel())

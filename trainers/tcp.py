@@ -1,18 +1,19 @@
-"""TCP: tokens of the prompt that follow from what CLIP knows of the class.
+"""TCP: tokens of the prompt that are computed from the text feature of the class.
 
     t0_c   = norm(text(template c))                                         frozen
     G_c    = reshape(W_2 quickgelu(W_1 t0_c + b_1) + b_2)                   n tokens of class c
     t_c    = norm(text([v_1 ... v_n] prompt c)),  whose tokens 1 .. n become G_c at the input of block L
     logits = s f . t_c,    loss = CE + w (1 - mean_c t_c . t0_c)            f the unit image feature
 
-Frozen: both towers; image features come from the store, so any image tower will do. Learned: the context (n, W), which
-starts at N(0, 0.02^2), and the network W_1 (D/4, D), W_2 (n W, D/4): 331,904 numbers for ViT-B/16. Nothing of it
-belongs to a class.
+Both towers are frozen. Image features come from the store, so any image tower works. Learned are the context (n, W),
+which starts at N(0, 0.02^2), and the network W_1 (D/4, D), W_2 (n W, D/4). These are 331,904 numbers for ViT-B/16. What
+is learned does not depend on the classes.
 
 Source: Yao et al., "TCP: Textual-based Class-aware Prompt Tuning", CVPR 2024, arXiv:2311.18231, and the authors'
 released code.
-Differences from that code: float32 (theirs: half precision); views are those that all methods share but under
-`official`, which has new random crops from 8 % of an image in every epoch and leaves a short last batch out.
+Differences from the authors' code: numbers are in float32, where the authors' code has half precision. Views are those
+that all methods share. `official` has new random crops of at least 8 % of an image in every epoch, and leaves a short
+last batch out.
 Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
 """
 
@@ -28,8 +29,8 @@ from simnl.clip.deep_prompts import random_tokens, seeded_linear
 from simnl.clip.prompt_learning import Sentences, TextTower, plain_text_features
 from simnl.clip.text import readable
 from simnl.clip.towers import Tokens, check_depth
-from simnl.fewshot.capabilities import CLIP_TEXT
 from simnl.fewshot.loaders import seeded_generator
+from simnl.fewshot.prompt_head import LearnsPrompts
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import TowerHead
 from simnl.fewshot.trainer import VLTrainer
@@ -39,14 +40,14 @@ class TCPHead(TowerHead):
     """Class-aware prompts. Learned: `context` (n, W) and `network.0`, `network.1`.
 
     Args:
-        sentences: the prompts of the classes, whose first n words the context takes the places of.
+        sentences: the prompts of the classes, whose first n words the context replaces.
         start: unit text features t0, (C, D).
         num_context: n.
         block: L, counted from 0.
         weight: w.
-        generator: draws what is learned.
+        generator: the generator of initial values.
         logit_scale: s.
-        chunk: classes encoded at once (memory); 0: all.
+        chunk: the number of classes that are encoded at once, to save memory; 0 for all.
     """
 
     start: Tensor
@@ -79,7 +80,7 @@ class TCPHead(TowerHead):
         return self.network[1](hidden * torch.sigmoid(1.702 * hidden)).unflatten(-1, (self.num_context, -1))
 
     def image_features(self, pixels: Tensor) -> Tensor:
-        """Raw image features (B, D), as they are."""
+        """Raw image features (B, D), which are not changed."""
         return pixels
 
     def encode_classes(self) -> Tensor:
@@ -88,14 +89,14 @@ class TCPHead(TowerHead):
         return F.normalize(self.sentences.encode(self.context, self.chunk, deep), dim=-1)
 
     def losses(self, features: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
-        """CE, and what keeps the text features near those of the template."""
+        """Cross-entropy, and the term that keeps the text features near those of the template."""
         text = self.text_features()
         apart = 1 - (text * self.start).sum(-1).mean()
         return {"ce": F.cross_entropy(self.cosine(features, text), labels), "text": self.weight * apart}
 
 
 @TRAINER_REGISTRY.register()
-class TCP(VLTrainer):
+class TCP(LearnsPrompts, VLTrainer):
     """The method as a trainer.
 
     Table row:
@@ -105,11 +106,6 @@ class TCP(VLTrainer):
         checked: authors' code, where its outputs are at hand; formula
     """
 
-    prompt_sets = ()
-    text_features_cached = False
-    needs_text = CLIP_TEXT
-    base_to_new = True
-
     @classmethod
     def default_cfg(cls) -> CN:
         """See configs/trainers/TCP.yaml."""
@@ -117,7 +113,7 @@ class TCP(VLTrainer):
         return CN({"N_CTX": 4, "BLOCK": 8, "TEXT_WEIGHT": 8.0, **prompts, "CHUNK": 256})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TCPHead:
-        """Context and network at their start."""
+        """Make the initial context and network."""
         start = F.normalize(plain_text_features(task.clip, [cfg.TEMPLATE], task.classnames), dim=-1)
         prompts = [cfg.PROMPT.format(readable(name)) for name in task.classnames]
         return TCPHead(

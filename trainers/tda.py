@@ -1,26 +1,27 @@
-"""TDA: caches of confident and of doubtful test images, filled as the test images arrive. It needs no shots.
+"""TDA: caches of confident and of doubtful test images, which are filled as test images arrive. It needs no shots.
 
     l = s f W^T,   p = softmax(l),   h = -sum_c p_c ln p_c,   e = h / log2 C,   c* = argmax l
     logits = l + alpha+ sum_{k in positive} exp(-beta+ (1 - f.k)) onehot(c*_k)
                - alpha- sum_{k in negative} exp(-beta- (1 - f.k)) m_k,      m_kc = 1 where low < p_kc < high
 
 f is the unit feature of the test image that arrives, W the text classifier of the templates, and s the model's logit
-scale. Each cache keeps for each class the few images with the least entropy h of those whose pseudo-label c* it was.
+scale. Each cache keeps, for each class, the few images of least entropy h among those with this pseudo-label c*.
 Every image is offered to the positive cache, and one with low < e < high to the negative cache, before its own logits
 are computed. So what the caches hold follows from the zero-shot logits alone. Nothing is learned, labels are never
 used, and a prediction depends on the images that came before it. The order is a permutation by the run's seed.
 
-The caches' history is computed first, as an interval of time for each image that was ever kept. Then the logits of many
-images are computed at once, from all images that were kept at any time, masked by who was there. This is exact.
+The history of the caches is computed first, as the interval of time for which each image was in a cache. Then the
+logits of many images are computed at once, with a mask of the images that were in the cache at each time. This is
+exact.
 
 Source: Karmanov et al., "Efficient Test-Time Adaptation of Vision-Language Models", CVPR 2024, arXiv:2403.18293, and
 the authors' released code.
-Differences from the authors' code: templates are those of the data set, as for all methods. Precision is single, and
-theirs is half. The order is not that of their loader. As in theirs, e is in nats over bits, so that its maximum is
-ln 2. PRESET official has the authors' constants per data set, and 64 views on ImageNet's variants: the test transform,
-and random crops under torchvision's AugMix in place of their own. They do not say on what data the constants were
-chosen, so PRESET repaired has those of ImageNet for all data sets, and one view.
-Parity: tests/parity/test_tda.py.
+Differences from the authors' code: templates are those of the data set, as for all methods. Numbers are in
+float32, where the authors' code has half precision. The order differs from that of the authors' loader. As in the
+authors' code, e is in nats over bits, so that its maximum is ln 2. PRESET official has the authors' constants per data
+set, and 64 views on ImageNet's variants: the test transform, and random crops under torchvision's AugMix instead of the
+authors'. The authors do not say on what data they chose the constants, so PRESET repaired has those of ImageNet for all
+data sets, and one view. Parity: tests/parity/test_tda.py.
 """
 
 from __future__ import annotations
@@ -47,29 +48,29 @@ BLOCK_NUMBERS = 2**24  # the size of a temporary (images, kept images) tensor
 
 
 class Cache(NamedTuple):
-    """capacity: images per class; alpha: weight; beta: sharpness."""
+    """The options of a cache: images per class (capacity), weight (alpha) and sharpness (beta)."""
 
     capacity: int
     alpha: float
     beta: float
 
 
-class Kept(NamedTuple):
-    """Images that a cache holds at some time: their places in the stream, when they come and when they are gone."""
+class History(NamedTuple):
+    """The images that a cache holds at some time: their positions in the stream, and when they enter and leave."""
 
     place: Tensor
     gone: Tensor
 
 
-def kept_images(offers: Iterable[tuple[int, int, float]], capacity: int) -> Kept:
+def kept_images(offers: Iterable[tuple[int, int, float]], capacity: int) -> History:
     """The history of a cache that keeps the `capacity` images of least entropy of each class.
 
     Args:
-        offers: (place in the stream, class, entropy) in order; a full class takes an image only for one of greater
-            entropy, the greatest.
+        offers: (position in the stream, class, entropy), in order. In a full class, a new image replaces the one of the
+            greatest entropy, if its own entropy is smaller.
 
     Returns:
-        Two int64 tensors (M,): an image is there from its place on, and until before the place at which it is gone.
+        Two int64 tensors (M,): the position at which an image enters, and the one at which it has left.
     """
     classes: dict[int, list[tuple[float, int]]] = {}
     places: list[int] = []
@@ -83,11 +84,11 @@ def kept_images(offers: Iterable[tuple[int, int, float]], capacity: int) -> Kept
         insort(queue, (entropy, len(places)), key=lambda item: item[0])
         places.append(place)
         gone.append(torch.iinfo(torch.int64).max)
-    return Kept(torch.tensor(places, dtype=torch.int64), torch.tensor(gone, dtype=torch.int64))
+    return History(torch.tensor(places, dtype=torch.int64), torch.tensor(gone, dtype=torch.int64))
 
 
 class Seen(NamedTuple):
-    """What TDA makes of the views of each image: f (M, D), l and p (M, C), h (M,) in nats."""
+    """The facts of each image from its views: f (M, D), l and p (M, C), h (M,) in nats."""
 
     features: Tensor
     logits: Tensor
@@ -101,14 +102,14 @@ def normalised_entropy(seen: Seen) -> Tensor:
 
 
 class TDAHead(Head):
-    """Zero-shot logits; of a whole stream of images, with what its images add to each other.
+    """Zero-shot logits; for a whole stream of images, with the evidence of images that came before.
 
     Args:
         text: unit text classifier, (C, D).
         logit_scale: s.
-        positive, negative: the caches.
-        doubtful: low and high of the normalised entropy of an image that the negative cache may keep.
-        possible: low and high of the probability of a class that such an image speaks against.
+        positive, negative: the options of the caches.
+        doubtful: the bounds of the normalised entropy of images that the negative cache may hold.
+        possible: the bounds of the probability of classes against which such an image is evidence.
         seed: the seed of the stream's order.
     """
 
@@ -131,11 +132,11 @@ class TDAHead(Head):
         self.frozen_buffer("text", text)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Zero-shot logits (B, C) of raw features (B, D): those before any image has arrived; also (B, V, D)."""
+        """Zero-shot logits (B, C) of raw features (B, D) or (B, V, D), as before any image has arrived."""
         return self.logit_scale * F.normalize(features, dim=-1) @ self.text.T
 
     def seen(self, features: Tensor) -> Seen:
-        """Of raw features (M, V, D): the certain views of each image as one."""
+        """The facts of images with raw features (M, V, D), from the mean of the certain views of each image."""
         logits, f = self(features), F.normalize(features, dim=-1)
         h = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
         certain = h.argsort(dim=1, stable=True)[:, : max(1, int(CERTAIN * f.shape[1])), None]
@@ -144,14 +145,14 @@ class TDAHead(Head):
         return Seen(f.mean(1), logits.mean(1), p, -(p * log_p).sum(-1))
 
     def transduce(self, features: Tensor) -> Tensor:
-        """Logits (M, C) of raw features (M, D), or (M, V, D), that arrive in an order which the seed decides."""
+        """Logits (M, C) of raw features (M, D), or (M, V, D), that arrive in the order that the seed decides."""
         order = torch.randperm(len(features), generator=seeded_generator(self.seed, "test stream"))
         order = order.to(features.device)
         logits = self.stream(features[order])
         return torch.empty_like(logits).index_copy_(0, order, logits)
 
-    def histories(self, seen: Seen) -> tuple[Kept, Kept]:
-        """What the positive and the negative cache keep of a stream."""
+    def histories(self, seen: Seen) -> tuple[History, History]:
+        """The histories of the positive and the negative cache for a stream."""
         labels, (low, high) = seen.logits.argmax(1), self.doubtful
         normalised = normalised_entropy(seen)
         offers = list(zip(range(len(labels)), labels.tolist(), seen.entropies.tolist(), strict=True))
@@ -164,7 +165,7 @@ class TDAHead(Head):
         seen = self.seen(features if features.dim() == 3 else features[:, None])
         f, logits, p, _ = seen
         labels = logits.argmax(1)
-        kept = [Kept(*(part.to(f.device) for part in one)) for one in self.histories(seen)]
+        kept = [History(*(part.to(f.device) for part in one)) for one in self.histories(seen)]
         step = max(1, BLOCK_NUMBERS // max(1, *(len(one.place) for one in kept)))
         times, result = torch.arange(len(f), device=f.device), logits.clone()
         for rows in times.split(step):
@@ -175,8 +176,8 @@ class TDAHead(Head):
             result[rows] -= weights @ against.to(weights.dtype)
         return result
 
-    def _evidence(self, f: Tensor, kept: Kept, rows: Tensor, cache: Cache) -> tuple[Tensor, Tensor]:
-        """Places (m,) of kept images, and their weights for the images that arrive at `rows`, (B, m)."""
+    def _evidence(self, f: Tensor, kept: History, rows: Tensor, cache: Cache) -> tuple[Tensor, Tensor]:
+        """Positions (m,) of images in a cache, and their weights for the images that arrive at `rows`, (B, m)."""
         there = (kept.place <= rows[:, None]) & (rows[:, None] < kept.gone)
         return kept.place, cache.alpha * torch.exp(-cache.beta * (1 - f[rows] @ f[kept.place].T)) * there
 
@@ -195,21 +196,21 @@ class TDA(VLTrainer):
 
     uses_support = False
     training_free = True
-    base_to_new = True  # its caches are those of the set that is tested
+    base_to_new = True  # its caches are filled by the set that is tested
     inference = "online"
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """Both caches; the ranges of entropy and of probability are those of the negative one; views per test image."""
+        """Both caches, the bounds of entropy and probability of the negative one, and the views per test image."""
         positive = CN({"CAPACITY": 3, "ALPHA": 2.0, "BETA": 5.0})
         negative = CN({"CAPACITY": 2, "ALPHA": 0.117, "BETA": 1.0, "ENTROPY": [0.2, 0.5], "PROBABILITY": [0.03, 1.0]})
         return CN({"POSITIVE": positive, "NEGATIVE": negative, "TEST_VIEWS": 1})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TDAHead:
-        """Hand the head its tensors and numbers.
+        """Give the head its tensors and numbers.
 
         Raises:
-            ValueError: a CAPACITY below 1, or TEST_VIEWS.
+            ValueError: a CAPACITY or TEST_VIEWS is below 1.
         """
         caches = [Cache(node.CAPACITY, node.ALPHA, node.BETA) for node in (cfg.POSITIVE, cfg.NEGATIVE)]
         if min(cfg.TEST_VIEWS, *(cache.capacity for cache in caches)) < 1:

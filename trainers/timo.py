@@ -1,4 +1,4 @@
-"""TIMO and TIMO-S: text and image features guide each other, before a Gaussian discriminant. They need no training.
+"""TIMO and TIMO-S: text and image features guide each other before a Gaussian discriminant. Training-free.
 
     m_c = norm(sum_{n: y_n = c} k_n),   a_cp = m_c . e_cp
     t_c = norm(sum_p softmax_p(gamma a_cp / |a_c|) e_cp)                     image guides text
@@ -15,11 +15,11 @@ best alone, and then searches beta and alpha.
 
 Source: Li et al., "Text and Image Are Mutually Beneficial: Enhancing Training-Free Few-Shot Classification with CLIP",
 AAAI 2025, arXiv:2412.11375, and the authors' released code.
-Differences from the authors' code: classes may have unequal numbers of rows, which is an error in theirs, and a class
-without rows has the mean of its prompts in the place of m_c. Cache keys are the means of the same views that are rows,
-where the authors take other passes. Everything before the discriminant is in single precision, and the discriminant is
-solved in float64; theirs has half precision and a pseudo-inverse in float32. ImageNet is searched on the images of the
-protocol, and not on the test images. The presets differ in ties and in the initial alpha.
+Differences from the authors' code: classes may have unequal numbers of rows, which is an error in the authors'
+code, and a class without rows has the mean of its prompts in the place of m_c. Cache keys are the means of the same
+views that are rows, where the authors take other passes. Everything before the discriminant is in float32, and the
+discriminant is solved in float64; the authors' code has half precision and a pseudo-inverse in float32. ImageNet is
+searched on the images of the protocol, and not on the test images. The presets differ in ties and in the initial alpha.
 Parity: tests/parity/test_timo.py.
 """
 
@@ -37,7 +37,8 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.cache import class_sum
 from simnl.fewshot.discriminant import Moments, discriminant
 from simnl.fewshot.head import SearchableHead
-from simnl.fewshot.search import Grid, axis, choose
+from simnl.fewshot.search import Grid, choose
+from simnl.fewshot.selection import may_search
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -72,7 +73,7 @@ class TIMOHead(SearchableHead):
         views: unit features of the augmented views of the support images, (V, N, D).
         cache_keys: unit rows, (N, D).
         labels: (N,) int64, any order.
-        gammas, betas: the values that `gamma` and `beta` can have; a beta is a whole number from 1 to 2 P.
+        gammas, betas: the possible values of `gamma` and `beta`. A beta is a whole number from 1 to 2 P.
         hparams: the initial gamma, beta, alpha.
     """
 
@@ -106,7 +107,7 @@ class TIMOHead(SearchableHead):
         self.frozen_buffer("biases", torch.stack([biases for _, biases in solved]).to(prompts.dtype))
 
     def adopt(self, trained: Any) -> None:
-        """As in the base; beta is as large beside the number of prompts, which other classes have more or fewer of."""
+        """Adopt as the base class does, with beta scaled to the number of prompts, which other classes may change."""
         super().adopt(trained)
         wanted = trained.hparams["beta"] * self.num_prompts / trained.num_prompts
         self.hparams["beta"] = min(self.betas, key=lambda beta: abs(beta - wanted))
@@ -157,13 +158,12 @@ class TIMO(VLTrainer):
         return [float(num_prompts)]
 
     def search_space(self, cfg: CN) -> Grid:
-        """beta > alpha, at the gamma that is in use."""
-        head, (low, high, steps) = self.head, cfg.GRID.LOG10_ALPHA
-        alphas = [10.0**power for power in axis(low, high, int(steps))]
+        """The grid of beta and alpha, at the gamma in use."""
+        head, alphas = self.head, Grid.of(cfg.GRID).axes["alpha"]
         return Grid({"gamma": [head.hparams["gamma"]], "beta": self.betas(cfg, head.num_prompts), "alpha": alphas})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TIMOHead:
-        """Hand the head its tensors and numbers."""
+        """Give the head its tensors and numbers."""
         prompts = task.text_rows("template", *(["cupl"] if "cupl" in task.prompts else []))
         initial = float(prompts.shape[1])
         return TIMOHead(
@@ -200,8 +200,7 @@ class TIMOS(TIMO):
 
     def gammas(self, cfg: CN) -> list[float]:
         """The values of gamma in the grid."""
-        low, high, steps = cfg.GRID.GAMMA
-        return axis(low, high, int(steps))
+        return list(Grid.of(cfg.GRID).axes["gamma"])
 
     def betas(self, cfg: CN, num_prompts: int) -> list[float]:
         """Equispaced whole numbers from 1 to 2 P, both ends included.
@@ -214,8 +213,8 @@ class TIMOS(TIMO):
         return sorted({float(int(beta)) for beta in torch.linspace(1, 2 * num_prompts, cfg.BETAS, dtype=torch.float64)})
 
     def fit(self) -> None:
-        """Choose gamma by the text classifier alone."""
-        if not (self.num_val and self.cfg.SEARCH.ENABLED):
+        """Choose gamma by the accuracy of the text classifier."""
+        if not may_search(self):
             return
         grid, head = Grid({"gamma": self.gammas(self.node)}), self.head
         f = head.terms(self.validation.features)["features"]
@@ -226,7 +225,7 @@ class TIMOS(TIMO):
         head.hparams |= choose(torch.stack(right).cpu(), grid, head.hparams, self.cfg.SEARCH.TIES)
 
     def select(self) -> None:
-        """Select as all methods do; the gammas count as settings, too."""
+        """Select as all methods do, and count the gammas among the settings."""
         super().select()
         if self.num_settings > 1:
             self.num_settings += len(self.gammas(self.node))

@@ -1,4 +1,4 @@
-"""Tip-Adapter and Tip-Adapter-F: a cache of support features beside the zero-shot classifier.
+"""Tip-Adapter and Tip-Adapter-F: a cache of support features, added to the zero-shot classifier.
 
     logits = s f W^T + alpha sum_n exp(-beta (1 - f.k_n)) onehot(y_n)
 
@@ -22,25 +22,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.adapters import cache_terms
 from simnl.fewshot.cache_head import CacheHead
 from simnl.fewshot.head import Terms
-from simnl.fewshot.negative import NegativeBranch, NegativeOptions, negative_prompts, with_negative
+from simnl.fewshot.negative import CarriesNegative, NegativeBranch, NegativeOptions, OffersNegative
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
 
-class TipAdapterHead(CacheHead):
+class TipAdapterHead(CarriesNegative, CacheHead):
     """Text classifier plus cache.
 
     Args:
-        negative: what speaks against a class; None: the plain method.
+        negative: the negative branch; None for the plain method.
         inputs: the arguments of `CacheHead`, with learn_keys for Tip-Adapter-F, beta and alpha.
     """
 
@@ -48,12 +47,8 @@ class TipAdapterHead(CacheHead):
         super().__init__(**inputs)
         self.negative = negative
 
-    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """The negative branch has a learning rate of its own."""
-        return with_negative(super().parameter_groups(), self.negative)
-
     def terms(self, features: Tensor) -> Terms:
-        """Text logits (B, C) and affinities f.k (B, N); the same of the negative branch, if there is one."""
+        """Text logits (B, C) and affinities f.k (B, N), and the terms of the negative branch, if there is one."""
         f = F.normalize(features, dim=-1)
         terms: dict[str, Any] = {"text": self.logit_scale * f @ self.text.T, "affinity": f @ self.cache_keys.T}
         if self.negative is not None:
@@ -62,16 +57,8 @@ class TipAdapterHead(CacheHead):
                 (terms["negative cache"],) = cache_terms([self.negative.cache], f)
         return terms
 
-    def weights(self, affinity: Tensor, beta: float) -> Tensor:
-        """exp(-beta (1 - f.k)), (B, N)."""
-        return torch.exp(-beta * (1 - affinity))
-
-    def row_weights(self, features: Tensor) -> Tensor:
-        """See the base class."""
-        return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
-
     def stage(self, terms: Terms, *, beta: float) -> Mapping[str, Tensor]:
-        """Cache logits (B, C) at a sharpness beta, beside the text logits; the same of the negative branch."""
+        """Cache logits (B, C) at a sharpness beta, the text logits, and those of the negative branch."""
         stage = {name: terms[name] for name in ("text", "negative text") if name in terms}
         stage["cache"] = self.class_sum(self.weights(terms["affinity"], beta))
         if self.negative is not None and self.negative.cache is not None:
@@ -79,7 +66,7 @@ class TipAdapterHead(CacheHead):
         return stage
 
     def affine(self, stage: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """logits = text + alpha cache, each with what the negative branch adds to it."""
+        """logits = text + alpha cache; the negative branch adds to both terms."""
         base, slope = stage["text"], stage["cache"]
         if "negative text" in stage:
             base = base + stage["negative text"]
@@ -88,7 +75,7 @@ class TipAdapterHead(CacheHead):
         return base, slope
 
     def deployed(self) -> TipAdapterHead:
-        """Learned keys, and the negative branch, as constants."""
+        """The head with learned keys and the negative branch as constants."""
         if not list(self.parameters()):
             return self
         return TipAdapterHead(
@@ -96,7 +83,7 @@ class TipAdapterHead(CacheHead):
             cache_keys=self.cache_keys,
             labels=self.labels,
             logit_scale=self.logit_scale,
-            negative=None if self.negative is None else self.negative.deployed(),
+            negative=self.deployed_negative(),
             **self.hparams,
         )
 
@@ -122,7 +109,7 @@ class TipAdapter(VLTrainer):
         return CN({"BETA": 1.0, "ALPHA": 1.17, "GRID": grid})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TipAdapterHead:
-        """Hand the head its tensors and numbers."""
+        """Give the head its tensors and numbers."""
         return TipAdapterHead(
             **task.cache_inputs("template"),
             learn_keys=self.learn_keys,
@@ -132,7 +119,7 @@ class TipAdapter(VLTrainer):
 
 
 @TRAINER_REGISTRY.register()
-class TipAdapterF(TipAdapter):
+class TipAdapterF(OffersNegative, TipAdapter):
     """Tip-Adapter with learned keys.
 
     Table row:
@@ -151,8 +138,3 @@ class TipAdapterF(TipAdapter):
         node = super().default_cfg()
         node.NEGATIVE = CN(NegativeOptions.defaults(without=("alpha", "beta")))
         return node
-
-    @classmethod
-    def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """Negative templates too where NEGATIVE is on."""
-        return negative_prompts(cls.prompt_sets, cfg.NEGATIVE)

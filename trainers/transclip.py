@@ -1,8 +1,9 @@
 """TransCLIP: a mixture of Gaussians fitted to the whole test set, on top of any method. It is transductive.
 
-BASE names the method, which is trained and selected as if it stood alone. Its logits of all test images start this:
+BASE names the method, which is trained and selected as if it stood alone. The mixture starts from its logits of all
+test images:
 
-    y^ = softmax(logits),  z = y^, and then by turns
+    y^ = softmax(logits),  z = y^, and then in turns
     z_ic  ~ y^_ic^lambda exp(u_ic / tau),   u = g + tau / (2 k) (W' [z; Y] + W z)            5 times
     mu_c  ~ sum_i z_ic q_i / Q + tau gamma / N sum_{n: y_n = c} s_n                          to unit length
     sigma = [sum_ic z_ic (q_i - mu_c)^2 / Q + tau gamma / N sum_n (s_n - mu_{y_n})^2] / (1 + tau gamma)
@@ -11,18 +12,18 @@ BASE names the method, which is trained and selected as if it stood alone. Its l
 q are the unit features of the Q test images; s and y are a unit feature and the label of each of the N support images.
 W has the cosines of each image with its k = 3 nearest test images, and sigma is one variance per channel for all
 classes. Without SUPPORT, lambda = 1, gamma = 0, and the means start at the eight most confident images of each class.
-With SUPPORT, lambda = 1/2 and gamma is the first best of GAMMAS on the selection images, each of which takes the z of
-the test image nearest to it. The prediction is z. What the base learned does not change, and no label of a test image
-is used.
+With SUPPORT, lambda = 1/2 and gamma is the first best of GAMMAS on the selection images, where each image takes the z
+of its nearest test image. The prediction is z. What the base learned does not change, and no label of a test image is
+used.
 
 Source: Zanella, Gerin, Ben Ayed, "Boosting Vision-Language Models with Transduction", NeurIPS 2024, arXiv:2406.01837,
 and the authors' released code.
-Differences from the authors' code: classes may have unequal numbers of rows, or none, which is an error in theirs. A
-class that loses all its images keeps its mean, where theirs gives NaN. Everything is in float64. PRESET official keeps
-what moves the authors' figures: the rows of W and those of [z; Y] are in different orders (ROWS shifted), each gamma
-goes on from the state of the one before (RESET off), the support's features are those of one augmented view, and
-without support y^ of some bases is overwritten by z (KEEP_START off).
-Parity: tests/parity/test_transclip.py.
+Differences from the authors' code: classes may have unequal numbers of rows, or none, which is an error in the authors'
+code. A class that loses all its images keeps its mean, where the authors' code gives NaN. Everything is in float64.
+PRESET official keeps the quirks that move the authors' figures: the rows of W and those of [z; Y] are in different
+orders (ROWS shifted), each gamma continues from the state of the one before (RESET off), the features of the support
+are those of one augmented view, and without support y^ of some bases is overwritten by z (KEEP_START off). Parity:
+tests/parity/test_transclip.py.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class TransCLIPOptions(Options):
 
 @dataclass
 class State:
-    """What is fitted: z (Q, C), means (C, D), variances (D,). start: y^ (Q, C)."""
+    """The fitted z (Q, C), means (C, D) and variances (D,), and the initial y^ (Q, C) as `start`."""
 
     start: Tensor
     z: Tensor
@@ -93,7 +94,7 @@ class Mixture:
     Args:
         start: y^, rows that sum to one, (Q, C) float64.
         queries: unit, (Q, D) float64.
-        support: unit, (N, D) float64; labels: (N,) int64. N = 0: there is none.
+        support: unit, (N, D) float64; labels: (N,) int64. N may be 0.
         options: constants and quirks.
     """
 
@@ -131,7 +132,7 @@ class Mixture:
         return self.labels_given(state)
 
     def labels_given(self, state: State) -> State:
-        """z after the inner iterations, at given means and variances."""
+        """z after the inner iterations, with given means and variances."""
         inverse, tau = 1 / state.variances, self.options.tau
         scaled = state.means * inverse
         gauss = -0.5 * (self.queries.square() @ inverse)[:, None] + self.queries @ scaled.T
@@ -150,12 +151,12 @@ class Mixture:
         return self.options.tau * gamma / max(1, len(self.support))
 
     def means_given(self, state: State, gamma: float) -> Tensor:
-        """Unit rows, (C, D); a class without mass keeps its own."""
+        """The means as unit rows, (C, D). A class without mass keeps its mean."""
         sums = state.z.T @ self.queries / len(self.queries) + self._support_weight(gamma) * self.hot.T @ self.support
         return torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=-1, eps=1e-300), state.means)
 
     def variances_given(self, state: State, gamma: float) -> Tensor:
-        """(D,), from the squares and products of features; rows of z sum to one."""
+        """The variances (D,), from squares and products of features. Rows of z sum to one."""
         weight, means = self._support_weight(gamma), state.means
         mass = state.z.sum(0) / len(self.queries) + weight * self.hot.sum(0)
         products = state.z.T @ self.queries / len(self.queries) + weight * self.hot.T @ self.support
@@ -172,11 +173,11 @@ class Mixture:
 
 
 class TransCLIPTransduction(nn.Module):
-    """What turns a head's logits of a whole set of images into those of TransCLIP.
+    """Turns a head's logits of a whole set of images into those of TransCLIP.
 
     Args:
-        support: unit, (N, D); labels: (N,) int64; N = 0: none.
-        validation: unit, (M, D); validation_labels: (M,); M = 0: gamma is the first that there is.
+        support: unit rows, (N, D); labels: (N,) int64; N may be 0.
+        validation: unit rows, (M, D); validation_labels: (M,). With M = 0, gamma is the first of GAMMAS.
         options: constants and quirks.
     """
 
@@ -195,7 +196,7 @@ class TransCLIPTransduction(nn.Module):
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
         """log z (Q, C) from raw features (Q, D) and the head's logits (Q, C) of the whole set."""
         if len(features) < 2:
-            return logits  # there is no other image
+            return logits  # because there is no other image
         queries = F.normalize(features, dim=-1)
         start = logits.float().softmax(1).double()
         mixture = Mixture(start, queries.double(), self.support.double(), self.labels, self.options)
@@ -210,7 +211,7 @@ class TransCLIPTransduction(nn.Module):
         best, found = -1.0, mixture.start
         for gamma, state in zip(self.options.gammas, mixture.runs(self.options.gammas), strict=True):
             right = percent_right(state.z[place].argmax(1), self.validation_labels)
-            log.info("TransCLIP at gamma %g: %.2f %% of the selection images", gamma, right)
+            log.info("TransCLIP at gamma %g: %.2f %% of the selection images are right", gamma, right)
             if right > best:
                 best, found = right, state.z
         return found
@@ -218,7 +219,7 @@ class TransCLIPTransduction(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class TransCLIP(OnTop):
-    """The plug-in as a trainer: that of the method that BASE names, whose head gets a `TransCLIPTransduction`.
+    """The plug-in as a trainer: the trainer of the method in BASE, whose head gets a `TransCLIPTransduction`.
 
     Table row:
         prediction: z_c of a mixture of Gaussians fitted to all test images, from the softmax of a base's logits
@@ -237,11 +238,11 @@ class TransCLIP(OnTop):
 
     @classmethod
     def declared(cls, base: type[VLTrainer], node: CN) -> dict[str, Any]:
-        """The support is looked at for the mixture, too."""
+        """Declare that the mixture uses the support."""
         return {**super().declared(base, node), "uses_support": base.uses_support or node.SUPPORT}
 
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
-        """The base's head, with the plug-in."""
+        """The head of the base method, with the plug-in."""
         head = self.base_class().build_head(self, task, cfg)
         options, keys = TransCLIPOptions.of(self.own_node(self.cfg)), task.cache_keys()
         if options.support_view == "first":

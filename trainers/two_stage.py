@@ -1,24 +1,27 @@
-"""TwoStage (2SFS): first the norms of both towers, then a classifier on what they see.
+"""TwoStage (2SFS): training first of the norms of both towers, then of a classifier on their features.
 
     stage 1:  logits = s norm(f'(image)) . t'_c      f', t'_c by towers with changed norms; t'_c unit, encoded anew in
                                                      every step from "a photo of a {name}."
-    stage 2:  logits = s norm(f'(image)) . norm(w_c)   w_c starts at t'_c; the towers stay as stage 1 left them
+    stage 2:  logits = s norm(f'(image)) . norm(w_c)   w_c starts at t'_c; the towers do not change any more
     loss   = CE in both
 
-Frozen: CLIP but for gains and biases of its norms. Learned: these, in stage 1: of ln_1 and ln_2 of every block
-(`official`, 61,440 numbers for ViT-B/16), or of all norms (`repaired`, 65,536); or biases instead (PARAMETERS biases,
-124,928); in stage 2 the classifier, C D. At the test, classes that training saw have their w_c, and others t'_c.
+CLIP is frozen except for gains and biases of its norms, which stage 1 learns: those of ln_1 and ln_2 of every block
+(`official`, 61,440 numbers for ViT-B/16), or of all norms (`repaired`, 65,536). With PARAMETERS biases, all biases are
+learned instead (124,928). Stage 2 learns the classifier, C D numbers. In the test, classes that training saw have their
+w_c, and others t'_c.
 
 Both stages are epochs of STEPS_PER_SHOT * K batches: MAX_EPOCH 10, STEPS_PER_SHOT 30 and STAGE1 0.6 are the authors'
-180 K and 120 K steps. The rate follows a cosine to MIN_LR in each stage. One optimiser serves both: what has no
-gradient it does not touch, and it knows nothing of the classifier until stage 2, so a run resumes in either stage.
+180 K and 120 K steps. The rate follows a cosine to MIN_LR in each stage. One optimiser serves both
+stages. It does not change parameters without a gradient, and the classifier has none before stage 2, so a run can
+resume in either stage.
 
 Source: Farina et al., "Rethinking Few-Shot Adaptation of Vision-Language Models in Two Stages", CVPR 2025,
 arXiv:2503.11609, and the authors' released code.
-Differences from that code: float32 or bf16 (theirs: half precision with a scaled loss); stage 2 goes on in the pass
-over the images that stage 1 was in; few-shot draws are CoOp's. `official` has new views of random crops from 8 % of an
-image in every pass. On shifted data sets the classifier's columns are taken (theirs has no such test).
-Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
+Differences from the authors' code: numbers are in float32 or bf16, where the authors' code has half precision with a
+scaled loss. Stage 2 continues the pass over the images in which stage 1 ended. Few-shot draws are CoOp's. `official`
+has new random crops of at least 8 % of an image in every pass. On shifted data sets the columns of the classifier are
+used; the authors' code has no such test. Parity: tests/parity/test_towers.py; references in
+tests/trainers/test_towers.py.
 """
 
 from __future__ import annotations
@@ -28,17 +31,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import Sentences, TextTower
 from simnl.clip.text import readable
 from simnl.clip.towers import ImageTower, LearnedWeights, names_of
-from simnl.fewshot.schedule import two_cosines
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
-from simnl.fewshot.trainer import VLTrainer
+from simnl.fewshot.two_stages import LearnsInTwoStages
 
 NORMS = tuple(f"{norm}.{part}" for norm in ("ln_1", "ln_2") for part in ("weight", "bias"))
 ENDS = tuple(f"{norm}.{part}" for norm in ("ln_pre", "ln_post", "ln_final") for part in ("weight", "bias"))
@@ -49,16 +51,16 @@ PARAMETERS = {"block-norms": NORMS, "norms": NORMS + ENDS, "biases": BIASES}
 class TwoStageHead(TowerHead):
     """Towers with changed norms, and a classifier. Learned: `image`, `text` (stage 1), `classifier` (C, D) (stage 2).
 
-    A row of the classifier that is all zeros is not there: its class has its text feature. So are all in stage 1, and
+    A class whose row in the classifier is all zeros has its text feature instead. In stage 1 these are all classes, and
     in a head for other classes those that training did not see.
 
     Args:
         tower: the image tower.
         sentences: the prompts of the classes.
-        endings: which weights of the towers are learned.
-        classnames: C names.
+        endings: the endings of the names of the weights that are learned.
+        classnames: the C class names.
         logit_scale: s.
-        chunk: classes encoded at once (memory); 0: all.
+        chunk: the number of classes that are encoded at once, to save memory; 0 for all.
     """
 
     def __init__(
@@ -86,12 +88,12 @@ class TwoStageHead(TowerHead):
         return F.normalize(self.sentences.encode(chunk=self.chunk, weights=self.text.weights()), dim=-1)
 
     def encode_classes(self) -> Tensor:
-        """Unit rows (C, D): those of the classifier, and text features where it has none."""
+        """Unit rows (C, D): the rows of the classifier, and text features for classes without one."""
         known = self.classifier.any(dim=1, keepdim=True)
         return torch.where(known, F.normalize(self.classifier, dim=-1), self.adapted_text())
 
     def losses(self, pixels: Tensor, labels: Tensor, **given: Tensor) -> dict[str, Tensor]:
-        """CE of the stage at hand; images (B, 3, H, W)."""
+        """The cross-entropy of the current stage, for pixels (B, 3, H, W)."""
         if self.second_stage:
             with torch.no_grad():
                 images = self.image_features(pixels)
@@ -102,7 +104,7 @@ class TwoStageHead(TowerHead):
 
     @torch.no_grad()
     def start_classifier(self) -> None:
-        """Start the classifier at the text features of the towers as they are."""
+        """Set the classifier to the text features of the current towers."""
         self.classifier.copy_(self.adapted_text())
 
     @torch.no_grad()
@@ -116,7 +118,7 @@ class TwoStageHead(TowerHead):
 
 
 @TRAINER_REGISTRY.register()
-class TwoStage(LearnsInTowers, VLTrainer):
+class TwoStage(LearnsInTowers, LearnsInTwoStages):
     """The method as a trainer.
 
     Table row:
@@ -136,34 +138,17 @@ class TwoStage(LearnsInTowers, VLTrainer):
         """Check as the base class does, and also the values of the method's own keys."""
         super().check_cfg(cfg)
         node = cfg.TRAINER.TWOSTAGE
-        if node.PARAMETERS not in PARAMETERS:
-            raise ValueError(
-                f"TRAINER.TWOSTAGE.PARAMETERS is '{node.PARAMETERS}'. Choose one of {', '.join(PARAMETERS)}."
-            )
-        if not 0 <= node.STAGE1 <= 1:
-            raise ValueError(f"TRAINER.TWOSTAGE.STAGE1 is {node.STAGE1}: a share of the epochs from 0 to 1.")
-
-    @property
-    def first_epochs(self) -> int:
-        """How many epochs stage 1 has."""
-        return int(self.node.STAGE1 * self.cfg.OPTIM.MAX_EPOCH)
+        check_choice("TRAINER.TWOSTAGE.PARAMETERS", node.PARAMETERS, PARAMETERS)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> TwoStageHead:
-        """Norms as CLIP has them, and no classifier yet."""
+        """Make a head with the norms of CLIP and without a classifier."""
         prompts = [cfg.TEMPLATE.format(readable(name)) for name in task.classnames]
         sentences = Sentences(TextTower(task.clip), prompts)
         tower, endings = ImageTower(task.clip), PARAMETERS[cfg.PARAMETERS]
         return TwoStageHead(tower, sentences, endings, task.classnames, task.logit_scale, cfg.CHUNK)
 
-    def build_schedule(self, optim: torch.optim.Optimizer) -> LambdaLR:
-        """A cosine in each stage, counted in steps."""
-        first, second = self.first_epochs, self.cfg.OPTIM.MAX_EPOCH - self.first_epochs
-        steps = len(self.train_loader_x)
-        return LambdaLR(optim, two_cosines(first * steps, second * steps, self.node.MIN_LR / self.cfg.OPTIM.LR))
-
     def before_epoch(self) -> None:
-        """Begin stage 2 where it is due."""
+        """Begin stage 2 at its first epoch, with the classifier at the text features."""
         super().before_epoch()
-        self.head.second_stage = self.epoch >= self.first_epochs
         if self.epoch == self.first_epochs:
             self.head.start_classifier()

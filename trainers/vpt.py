@@ -1,17 +1,16 @@
-"""VPT: learned tokens in the image tower alone.
+"""VPT: learned tokens in the image tower only.
 
     image: [CLS, patches, v_0] -> ln_pre -> blocks;  the last n tokens of the input of block l become v_l, l = 1 .. J-1
     logits = s norm(f'(image)) . t_c       t_c the unit text feature of "a photo of a {name}.", s the logit scale
     loss   = CE
 
-Frozen: CLIP. Learned: v_0 ... v_(J-1), each (n, Wv) ~ N(0, 0.02^2): 73,728 numbers for ViT-B/16 with n 8 and J 12. The
-text classifier is constant, so the text tower never runs in training.
+CLIP is frozen. Learned are v_0 ... v_(J-1), each (n, Wv) ~ N(0, 0.02^2). These are 73,728 numbers for ViT-B/16 with n 8
+and J 12. The text classifier is constant, so the text tower never runs in training.
 
 Source: Jia et al., "Visual Prompt Tuning", ECCV 2022, arXiv:2203.12119, in the form in which MaPLe's authors compare
 with it for CLIP (arXiv:2210.03117), and their released code.
-Differences from that code: the same as for MaPLe (trainers/maple.py). There is one template for every data set in both
-presets.
-Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
+Differences from the authors' code: the same as for MaPLe (trainers/maple.py). There is one template for every data set
+in both presets. Parity: tests/parity/test_towers.py; references in tests/trainers/test_towers.py.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class VPT(LearnsInTowers, VLTrainer):
         checked: authors' code, where its outputs are at hand; formula
     """
 
-    needs_text = ANY_TEXT  # texts are encoded by the frozen tower as it is
+    needs_text = ANY_TEXT  # the frozen text tower encodes the texts
 
     @classmethod
     def default_cfg(cls) -> CN:
@@ -76,7 +75,7 @@ class VPT(LearnsInTowers, VLTrainer):
         return CN({"N_CTX": 8, "DEPTH": 12, "TEMPLATE": "a photo of a {}.", "HALF_TOKENS": False})
 
     def build_head(self, task: FewShotTask, cfg: CN) -> VPTHead:
-        """Tokens at their start, and the classifier of the class names."""
+        """Make the initial tokens, and the classifier of the class names."""
         tower, generator = ImageTower(task.clip), seeded_generator(self.cfg.SEED, "VPT")
         vision = VisionPrompts(tower, cfg.N_CTX, cfg.DEPTH, generator, cfg.HALF_TOKENS)
         text = F.normalize(plain_text_features(task.clip, [cfg.TEMPLATE], task.classnames), dim=-1)

@@ -5,17 +5,18 @@ BASE names the method. It is trained as if it stood alone, and what it learns do
     logits = l + weight (Q + alpha N)                        l the base's logits; Q and N: simnl/fewshot/negative.py
     loss   = the base's loss + CE of (l without a gradient + the branch)
 
-So the branch learns what the base leaves. Learned are its residuals (C, D) on the negative text and on the negative
-keys, at the base's learning rate times LR_FACTOR. On a base that learns nothing they stay zero. TaskRes, Tip-Adapter-F
-and CoOp can carry the branch themselves (NEGATIVE in their nodes), and then learn together with it.
+So the branch learns to correct the base. Its residuals (C, D) on the negative text and on the negative keys are
+learned, at the base's learning rate times LR_FACTOR. On a base that learns nothing they stay zero. TaskRes,
+Tip-Adapter-F and CoOp can carry the branch themselves (NEGATIVE in their nodes), and then learn together with it.
 
-At test time (TEST_TIME.ENABLED, transductive), the most confident test images say what they are not:
+At test time (TEST_TIME.ENABLED, transductive), the most confident test images are evidence against their second best
+class:
 
     logits_c -= ALPHA sum_k exp(-BETA (1 - f.k))             over the CAPACITY test images k of the least entropy whose
                                                              second best class is c
 
-A confident image is near its own class and no image of its second best one, so what looks like it is none, either.
-Labels are never used, and the order of the images means nothing.
+A confident image belongs to its best class and not to its second best one, so images that look like it do not belong
+there either. Labels are never used, and the order of the images does not matter.
 
 Source: the branch is of Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV
 2025, arXiv:2403.12964; caches of test images are of Karmanov et al., CVPR 2024, arXiv:2403.18293, whose negative cache
@@ -46,7 +47,7 @@ BRANCH = "negative branch"
 
 
 class NegativeOnHead(Head):
-    """A head of any method with the branch beside its logits.
+    """A head of any method with the branch added to its logits.
 
     Args:
         carrier: the method's head.
@@ -59,32 +60,32 @@ class NegativeOnHead(Head):
         self.not_exported = carrier.not_exported
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """The carrier's, and the branch with a learning rate of its own."""
+        """The groups of the carrier, and the branch with a learning rate of its own."""
         learns = any(p.requires_grad for p in self.branch.parameters())
         return with_negative(self.carrier.parameter_groups(), self.branch if learns else None)
 
     def losses(self, features: Tensor, labels: Tensor, **given: Any) -> dict[str, Tensor]:
-        """The carrier's, and the cross-entropy of the branch beside the carrier's logits, which get no gradient."""
+        """The losses of the carrier, and the cross-entropy of the sum, where the carrier's logits get no gradient."""
         with torch.no_grad():
             logits = self.carrier(features)
         branch = F.cross_entropy(logits + self.branch(features), labels)
         return {**self.carrier.losses(features, labels, **given), "branch": branch}
 
     def forward(self, features: Tensor, **given: Tensor) -> Tensor:
-        """Raw image features (B, D) to logits (B, C). `given` is the carrier's."""
+        """Raw image features (B, D) to logits (B, C). `given` is passed to the carrier."""
         return self.carrier(features, **given) + self.branch(features)
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
-        """The carrier's terms and those of the branch."""
+        """The terms of the carrier and of the branch."""
         return self.carrier.evidence(features) | self.branch.evidence(features)
 
     def deployed(self) -> Head:
-        """Both without what only training needs."""
+        """Carrier and branch without what only training needs."""
         return beside(self.carrier.deployed(), self.branch.deployed())
 
 
 class SearchableNegativeOnHead(NegativeOnHead, SearchableHead):
-    """The same for a head whose hyper-parameters are searched, which counts the branch in."""
+    """The same for a head whose hyper-parameters are searched; the search includes the branch."""
 
     carrier: SearchableHead
 
@@ -94,19 +95,20 @@ class SearchableNegativeOnHead(NegativeOnHead, SearchableHead):
         self.transduction = None
         self.carrier, self.branch = carrier, branch
         self.not_exported, self.search_width = carrier.not_exported, carrier.search_width
-        self.hparams = carrier.hparams  # one dict for both
+        self.settled = carrier.settled
+        self.hparams = carrier.hparams  # both share one dict
 
     def terms(self, features: Tensor, **given: Tensor) -> Terms:
-        """The carrier's, and the branch."""
+        """The tensors of the carrier, and the branch."""
         return {**self.carrier.terms(features), BRANCH: self.branch(features)}
 
     def stage(self, terms: Terms, **sharpness: float) -> dict[str, Tensor]:
-        """The carrier's, and the branch."""
+        """The tensors of the carrier, and the branch."""
         own = {name: value for name, value in terms.items() if name != BRANCH}
         return {**self.carrier.stage(own, **sharpness), BRANCH: terms[BRANCH]}
 
     def affine(self, stage: Any, **mixing: float) -> tuple[Tensor, Tensor]:
-        """The carrier's, with the branch in the base."""
+        """Base and slope of the carrier, with the branch added to the base."""
         base, slope = self.carrier.affine({name: value for name, value in stage.items() if name != BRANCH}, **mixing)
         return base + stage[BRANCH], slope
 
@@ -119,24 +121,24 @@ def beside(carrier: Head, branch: NegativeBranch) -> NegativeOnHead:
 
 
 class ConfidentNegatives(nn.Module):
-    """What confident test images say against their second best class.
+    """The evidence of confident test images against their second best class.
 
     Args:
-        capacity: images per class, 1 or more.
-        alpha, beta: weight, above 0, and sharpness.
+        capacity: the number of images per class, 1 or more.
+        alpha, beta: the weight, above 0, and the sharpness.
     """
 
     def __init__(self, capacity: int, alpha: float, beta: float):
         super().__init__()
         if capacity < 1 or alpha <= 0:
             raise ValueError(
-                "TRAINER.WITHNEGATIVE.TEST_TIME needs a CAPACITY of 1 or more and an ALPHA above 0; they are "
+                "TRAINER.WITHNEGATIVE.TEST_TIME needs a CAPACITY of 1 or more and an ALPHA above 0, but they are "
                 f"{capacity} and {alpha}. TEST_TIME.ENABLED switches the cache off."
             )
         self.capacity, self.alpha, self.beta = capacity, alpha, beta
 
     def kept(self, logits: Tensor) -> Tensor:
-        """(M, C) bool: image m is in the cache of class c. logits: (M, C), C > 1."""
+        """Whether image m is in the cache of class c, (M, C) bool. logits: (M, C), C > 1."""
         entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
         second = F.one_hot(logits.topk(2, dim=1).indices[:, 1], logits.shape[1]).bool()
         ranked = torch.where(second, entropy[:, None], torch.inf)
@@ -144,7 +146,7 @@ class ConfidentNegatives(nn.Module):
         return torch.zeros_like(second).scatter(0, chosen, True) & second
 
     def forward(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Logits (M, C) of a whole set of images, raw (M, D), with these logits before."""
+        """Logits (M, C) of a whole set of images, raw (M, D), from the logits without this cache."""
         f, kept = F.normalize(features, dim=-1), self.kept(logits)
         rows = kept.any(1).nonzero().squeeze(1)
         affinity = torch.exp(-self.beta * (1 - f @ f[rows].T))
@@ -153,7 +155,7 @@ class ConfidentNegatives(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class WithNegative(OnTop):
-    """The branch as a trainer: that of the method that BASE names.
+    """The branch as a trainer: the trainer of the method in BASE, with the branch.
 
     Table row:
         prediction: the base's logits + w (g s (1 - f·v_c) + α Σ_n w_n exp(-β f·q_c))
@@ -166,23 +168,23 @@ class WithNegative(OnTop):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """BASE; NEGATIVE: of the branch; TEST_TIME: of the cache of test images."""
+        """BASE. NEGATIVE: options of the branch. TEST_TIME: options of the cache of test images."""
         branch = CN({**NegativeOptions.defaults(), "ENABLED": True})
         cache = CN({"ENABLED": False, "CAPACITY": 3, "ALPHA": 2.0, "BETA": 5.0})
         return CN({"BASE": "CLIPAdapter", "NEGATIVE": branch, "TEST_TIME": cache})
 
     @classmethod
     def suits(cls, base: type[VLTrainer]) -> str:
-        """Not those that have an optimiser or a choice of their own, or a negative branch by nature."""
+        """Refuse methods with an optimiser or a selection of their own, or with a negative branch."""
         if base.build_optim is not VLTrainer.build_optim or base.select is not VLTrainer.select:
-            return "this one has an optimiser or a selection of its own, or a negative branch by nature"
+            return "that method has an optimiser or a selection of its own, or a negative branch"
         if base.before_projection:
-            return "the features of this one are of another width than the negative texts"
+            return "the features of that method have another width than the negative texts"
         return super().suits(base)
 
     @classmethod
     def declared(cls, base: type[VLTrainer], node: CN) -> dict[str, Any]:
-        """The branch looks at the support; the cache at all test images."""
+        """Declare that the branch uses the support, and the cache all test images."""
         sees = "transductive" if node.TEST_TIME.ENABLED else "inductive"
         uses = base.uses_support or node.NEGATIVE.ENABLED
         own = {"uses_support": uses, "inference": sees, "has_branch": node.NEGATIVE.ENABLED}
@@ -190,11 +192,11 @@ class WithNegative(OnTop):
 
     @classmethod
     def prompt_sets_of(cls, cfg: CN) -> tuple[str, ...]:
-        """The base's, and the negative templates for the branch. cfg: the base's node."""
-        return negative_prompts(super().prompt_sets_of(cfg), {"ENABLED": cls.has_branch})
+        """The prompt sets of the base method, and the negative templates. `cfg` is the node of the base method."""
+        return negative_prompts(super().prompt_sets_of(cfg), cls.has_branch)
 
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
-        """The base's head, with the branch and the cache that are switched on."""
+        """The head of the base method, with the branch and the cache if they are switched on."""
         node = self.own_node(self.cfg)
         head = self.base_class().build_head(self, task, cfg)
         branch = NegativeBranch.of(task, node.NEGATIVE)
@@ -206,7 +208,7 @@ class WithNegative(OnTop):
 
     @contextmanager
     def as_base(self) -> Iterator[None]:
-        """Hooks of the base see its own head."""
+        """Within the block, hooks of the base method see its own head."""
         whole = getattr(self, "head", None)
         self.head = getattr(whole, "carrier", whole)
         try:
@@ -215,21 +217,21 @@ class WithNegative(OnTop):
             self.head = whole
 
     def before_train(self) -> None:
-        """As the base's."""
+        """Call the hook of the base method."""
         with self.as_base():
             super().before_train()
 
     def before_epoch(self) -> None:
-        """As the base's."""
+        """Call the hook of the base method."""
         with self.as_base():
             super().before_epoch()
 
     def fit(self) -> None:
-        """As the base's."""
+        """Call the hook of the base method."""
         with self.as_base():
             super().fit()
 
     def search_space(self, cfg: CN) -> Grid | None:
-        """As the base's."""
+        """Call the hook of the base method."""
         with self.as_base():
             return super().search_space(cfg)

@@ -10,7 +10,7 @@ classifier before training).
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
 arXiv:2103.00020; Pratt et al., "What does a platypus look like?", ICCV 2023, arXiv:2209.03320 (CuPL).
 Differences from the authors' code: none is known.
-Parity: tests/trainers/test_zeroshot.py.
+Parity: tests/trainers/test_zeroshot_clip.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 from simnl.fewshot.head import ClassifierHead
+from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 
@@ -46,7 +47,7 @@ class ZeroshotCLIP(VLTrainer):
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """PROMPTS: template | cupl | pool | mixture; CUPL_WEIGHT: share of CuPL in the mixture."""
+        """PROMPTS: template | cupl | pool | mixture. CUPL_WEIGHT: the share of CuPL in the mixture."""
         return CN({"PROMPTS": "template", "CUPL_WEIGHT": 0.55})
 
     @classmethod
@@ -54,10 +55,9 @@ class ZeroshotCLIP(VLTrainer):
         """The prompt sets of the classifier that PROMPTS names.
 
         Raises:
-            ValueError: PROMPTS names none.
+            ValueError: PROMPTS has another value.
         """
-        if cfg.PROMPTS not in PROMPTS:
-            raise ValueError(f"TRAINER.ZEROSHOTCLIP.PROMPTS is '{cfg.PROMPTS}'. Choose one of {list(PROMPTS)}.")
+        check_choice("TRAINER.ZEROSHOTCLIP.PROMPTS", cfg.PROMPTS, PROMPTS)
         return PROMPTS[cfg.PROMPTS]
 
     def build_head(self, task: FewShotTask, cfg: CN) -> ZeroshotHead:

@@ -24,14 +24,18 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
     parser = argparse.ArgumentParser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("folder", metavar="FOLDER", help="one sub-folder of pictures per class; classnames.txt may name the classes")
+    add(
+        "folder",
+        metavar="FOLDER",
+        help="a folder with one sub-folder of pictures per class, and perhaps classnames.txt",
+    )
     add("head", metavar="HEAD", help="the file to write, such as head.safetensors")
     add("--method", default="SimNL", help="the name of a method (default: SimNL)")
     add("--backbone", default=None, help="rn50, vit_b16, ... (default: the bundled tiny CLIP, for rendered figures)")
     add("--weights", default=None, help="a weights tag, or the path of a checkpoint")
     add("--validation", type=float, default=None, metavar="SHARE", help="hold out this share of each class and choose "
         "epoch and hyper-parameters on it (0 to 1; default: nothing is chosen)")  # fmt: skip
-    add("--seed", type=argument(0), default=1, help="decides what is random (default: 1)")
+    add("--seed", type=argument(0), default=1, help="the seed of all random numbers (default: 1)")
     add("--device", default="auto", help="auto, cpu or cuda")
     return parser
 
@@ -43,15 +47,21 @@ def labelled_pictures(folder: Path) -> tuple[list[str], list[str], dict[str, str
         FileNotFoundError: there is no class folder, or a class has no picture; ValueError: `classnames.txt` is wrong.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
+        raise FileNotFoundError(
+            f"There is no folder {folder}. Name a folder with one sub-folder of pictures per class."
+        )
     classes = list_folders(folder)
     if not classes:
-        raise FileNotFoundError(f"No class folder in {describe(folder)}: it holds one sub-folder per class.")
+        raise FileNotFoundError(
+            f"There is no class folder: {describe(folder)}. Make a sub-folder of pictures for each class."
+        )
     paths, labels = [], []
     for name in classes:
         found = [str(folder / name / image) for image in list_images(folder / name)]
         if not found:
-            raise FileNotFoundError(f"The class folder {describe(folder / name)} holds no picture.")
+            raise FileNotFoundError(
+                f"A class folder has no picture: {describe(folder / name)}. Add pictures, or remove the folder."
+            )
         paths += found
         labels += [name] * len(found)
     names = folder / CLASSNAMES_FILE
@@ -65,9 +75,9 @@ def check_target(path: Path) -> None:
         IsADirectoryError, PermissionError: it cannot; with what to do.
     """
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: name a file, such as {path / 'head.safetensors'}.")
+        raise IsADirectoryError(f"{path} is a folder. Name a file, such as {path / 'head.safetensors'}.")
     if path.parent.is_dir() and not is_writable(path):
-        raise PermissionError(f"{path} may not be written: choose another place.")
+        raise PermissionError(f"{path} may not be written. Choose another place.")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

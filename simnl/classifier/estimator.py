@@ -165,7 +165,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         labels = checked_labels(y, len(y), "y")
         unknown = set(labels.tolist()) - set(self.classes_.tolist())
         if unknown:
-            raise ValueError(f"y has the label {min(unknown, key=str)!r}, which the classifier does not know.")
+            raise ValueError(f"y has the label {min(unknown, key=str)!r}, which is not a class of the classifier.")
         return np.searchsorted(self.classes_, labels)
 
     # ------------------------------------------------------------------ what explanations ask
@@ -233,7 +233,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         if examples.features is None:
             for parameter in ("text_features", "logit_scale"):
                 if getattr(self, parameter) is not None:
-                    raise ValueError(f"{parameter} goes with X of features, and X holds pictures: leave it out.")
+                    raise ValueError(f"{parameter} goes with X of features, but X holds pictures. Leave it out.")
             if self.backbone is None:
                 warnings.warn(TINY_WARNING, stacklevel=3)
         elif not method.image_encoder_frozen:
@@ -243,14 +243,16 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         elif method.with_patches:
             raise ValueError(f"{name} reads patches of images: X must hold pictures, not their features.")
         if is_given and not method.text_features_cached:
-            raise ValueError(f"{name} needs a text tower, as it learns prompts: give backbone, not text_features.")
+            raise ValueError(
+                f"{name} learns prompts, so it needs a text tower. Give backbone instead of text_features."
+            )
         if self.logit_scale is not None and not (np.isfinite(self.logit_scale) and self.logit_scale > 0):
-            raise ValueError(f"logit_scale is {self.logit_scale}: it must be a number above 0.")
+            raise ValueError(f"logit_scale is {self.logit_scale}, but it must be a number above 0.")
 
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):
             if self.random_state < 0:
-                raise ValueError(f"random_state is {self.random_state}: it must be 0 or more.")
+                raise ValueError(f"random_state is {self.random_state}, but it must be 0 or more.")
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(LARGEST_SEED))
 
@@ -287,7 +289,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
             return Memory(dataset)
         if reads_names:
             if self.logit_scale is not None:
-                raise ValueError("logit_scale goes with text_features: a backbone has its own. Leave it out.")
+                raise ValueError("logit_scale goes with text_features, because a backbone has its own. Leave it out.")
             return Memory(dataset, features)
         texts = {}
         if self.text_features is not None:

@@ -67,7 +67,7 @@ def read_examples(estimator: Any, x: Any, y: Any, folder: Path) -> tuple[Example
     check_classification_targets(y)
     classes, labels = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y has one class, {classes.tolist()[0]!r}: there must be two or more to tell apart.")
+        raise ValueError(f"y has one class, {classes.tolist()[0]!r}, but two or more are needed.")
     return Examples(paths, features, labels), classes
 
 
@@ -81,7 +81,7 @@ def checked_labels(y: Any, number: int, name: str) -> np.ndarray:
         raise ValueError(f"FewShotClassifier requires {name} to be passed, but the target y is None.")
     y = check_array(y, ensure_2d=False, dtype=None, input_name=name, ensure_min_samples=0)
     if len(y) != number:
-        raise ValueError(f"{name} has {len(y)} labels, and there are {number} examples: each needs one.")
+        raise ValueError(f"{name} has {len(y)} labels, but there are {number} examples, which need one each.")
     return column_or_1d(y, warn=True)
 
 
@@ -108,7 +108,7 @@ def divide(
 def _given(examples: Examples, x: Any, y: Any, classes: np.ndarray, folder: Path) -> Examples:
     name = "X of validation"
     if inputs.is_pictures(x) != (examples.features is None):
-        raise ValueError(f"{name} must be what X is: pictures for pictures, features for features.")
+        raise ValueError(f"{name} must be of the same kind as X, which is either pictures or features.")
     if examples.features is None:
         folder = folder / "validation"
         folder.mkdir()
@@ -116,7 +116,7 @@ def _given(examples: Examples, x: Any, y: Any, classes: np.ndarray, folder: Path
     else:
         x = check_array(inputs.as_array(x), dtype=np.float32, copy=True, input_name=name)
         if x.shape[1] != examples.features.shape[1]:
-            raise ValueError(f"{name} has {x.shape[1]} columns, and X has {examples.features.shape[1]}.")
+            raise ValueError(f"{name} has {x.shape[1]} columns, but X has {examples.features.shape[1]}.")
         paths, features = None, torch.from_numpy(x)
     y = checked_labels(y, len(x), "y of validation")
     return Examples(paths, features, inputs.label_numbers(y, classes, "y of validation"))

@@ -86,12 +86,12 @@ def told(repository: str) -> Iterator[None]:
         status = error.response.status_code
         if isinstance(error, EntryNotFoundError):
             raise ValueError(
-                f"The repository {repository} has no file {FILE}: it holds no head of this program."
+                f"The repository {repository} has no file {FILE}, so it holds no head of this program."
             ) from error
         said = REFUSED.get(status, f"the hub answered with status {status}; try again later")
         raise (ValueError if status in REFUSED else ConnectionError)(f"{repository}: {said}.") from error
     except EntryNotFoundError as error:  # asked for what is here alone
-        raise ValueError(f"{FILE} of {repository} is not on this machine: leave local_files_only out.") from error
+        raise ValueError(f"{FILE} of {repository} is not on this machine. Leave local_files_only out.") from error
     except Exception as error:
         if not isinstance(error, ConnectionError) and type(error).__module__.partition(".")[0] != CLIENT:
             raise

@@ -29,7 +29,7 @@ def is_pictures(x: object) -> bool:
         TypeError: X is a single picture.
     """
     if isinstance(x, Picture):
-        raise TypeError(f"X is a single picture ({_shown(x)}): give a list of pictures.")
+        raise TypeError(f"X is a single picture ({_shown(x)}). Give a list of pictures.")
     if isinstance(x, Tensor) or not hasattr(x, "__getitem__") or not hasattr(x, "__len__") or hasattr(x, "columns"):
         return False
     if hasattr(x, "toarray") or (isinstance(x, np.ndarray) and x.ndim != 1):
@@ -47,9 +47,9 @@ def as_pictures(x: Any, name: str = "X") -> list[Picture]:
     pictures = list(x)
     for number, picture in enumerate(pictures):
         if not isinstance(picture, Picture):
-            raise TypeError(f"{name}[{number}] is a {type(picture).__name__}: give paths or PIL images, nothing else.")
+            raise TypeError(f"{name}[{number}] is a {type(picture).__name__}. Give paths or PIL images.")
         if not isinstance(picture, Image.Image) and not os.path.isfile(picture):
-            raise FileNotFoundError(f"{name}[{number}] is {_shown(picture)}, and there is no such file.")
+            raise FileNotFoundError(f"{name}[{number}] is {_shown(picture)}, but there is no such file.")
     return pictures
 
 
@@ -95,7 +95,7 @@ def label_numbers(y: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
     """
     unknown = [label for label in np.unique(y).tolist() if label not in classes.tolist()]
     if unknown:
-        raise ValueError(f"{name} has the label {unknown[0]!r}, which y does not have: it is no class.")
+        raise ValueError(f"{name} has the label {unknown[0]!r}, which is not a class, because y does not have it.")
     return np.searchsorted(classes, y)
 
 
@@ -119,10 +119,10 @@ def class_names(given: Any, classes: np.ndarray) -> list[str]:
     else:
         names = list(given) if not isinstance(given, str) else [given]
         if len(names) != len(labels):
-            raise ValueError(f"classnames has {len(names)} names, and y has {len(labels)} classes ({labels[:3]}, ...).")
+            raise ValueError(f"classnames has {len(names)} names, but y has {len(labels)} classes ({labels[:3]}, ...).")
     odd = [name for name in names if not (isinstance(name, str) and name.strip())]
     if odd:
-        raise ValueError(f"classnames must be words, and {odd[0]!r} is none.")
+        raise ValueError(f"classnames must be words, but {odd[0]!r} is not one.")
     return [str(name) for name in names]
 
 
@@ -136,7 +136,7 @@ def require_words(given: Any, classes: np.ndarray, method: str) -> None:
     if given is None and not all(isinstance(label, str) for label in labels):
         shown = ", ".join(map(repr, labels[:3])) + (", ..." if len(labels) > 3 else "")
         raise ValueError(
-            f"{method} reads the names of classes, and the labels are no words ({shown}): give classnames={{label: "
+            f"{method} reads the names of classes, but the labels are not words ({shown}). Give classnames={{label: "
             "name, ...}, or, for X of features, text_features."
         )
 
@@ -148,14 +148,14 @@ def held_out(labels: np.ndarray, share: float, names: Sequence[str], seed: int) 
         ValueError: a share that is none, or a class with a single example; says which.
     """
     if not 0 < share < 1:
-        raise ValueError(f"validation is {share}: a share lies between 0 and 1.")
+        raise ValueError(f"validation is {share}, but a share must be between 0 and 1.")
     generator, chosen = np.random.RandomState(seed), np.zeros(len(labels), dtype=bool)
     for label, name in enumerate(names):
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
             raise ValueError(
-                f"Class {name!r} has 1 example, of which no share ({share}) can be held out for validation: give it "
-                "another one, or give validation=(X, y) or validation=None."
+                f"Class {name!r} has 1 example, so no share ({share}) of it can be held out for validation. Give it "
+                "another example, or give validation=(X, y) or validation=None."
             )
         number = min(len(rows) - 1, max(1, round(share * len(rows))))
         chosen[generator.permutation(rows)[:number]] = True
@@ -178,7 +178,7 @@ def text_sets(given: Any, features: Tensor, labels: Tensor, num_classes: int) ->
     """
     if isinstance(given, str):
         if given != CLASS_MEANS:
-            raise ValueError(f"text_features is '{given}': give arrays, or '{CLASS_MEANS}'.")
+            raise ValueError(f"text_features is '{given}'. Give arrays, or '{CLASS_MEANS}'.")
         given = _class_means(features, labels, num_classes)
     if not isinstance(given, Mapping):
         given = {"template": given}
@@ -202,7 +202,7 @@ def _text_set(value: Any, name: str, num_classes: int, width: int) -> PromptFeat
     shape = np.shape(array)
     if len(shape) not in (2, 3) or shape[0] != num_classes or shape[-1] != width:
         raise ValueError(
-            f"text_features of {name} prompts have the shape {shape}: it must be (C, D) or (C, P, D), here with "
+            f"text_features of {name} prompts have the shape {shape}, but it must be (C, D) or (C, P, D) with "
             f"C = {num_classes} classes and the width D = {width} of X."
         )
     array = check_array(array, dtype=np.float32, allow_nd=True, copy=True, input_name=f"text_features ({name})")

@@ -68,7 +68,7 @@ class Fitted:
         """
         odd = [label for label in self.about.labels if not isinstance(label, str | int | float)]
         if odd:
-            raise ValueError(f"The label {odd[0]!r} is neither a word nor a number, so that no file can hold it.")
+            raise ValueError(f"The label {odd[0]!r} is neither a word nor a number, so a file cannot hold it.")
         head_file.save(path, self.loaded.head, self.about)
 
     def of_features(self, features: Tensor) -> Tensor:

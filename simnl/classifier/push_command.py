@@ -24,18 +24,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run, whose accuracy is put into the card")
-    add("repository", metavar="OWNER/NAME", help="of the hub; it is made where it does not exist")
+    add("repository", metavar="OWNER/NAME", help="the repository on the hub, which is made if it does not exist")
     add(
         "--license",
         default="",
         metavar="ID",
-        help="an identifier of the hub, such as mit; default: left to be filled in",
+        help="an identifier of the hub, such as mit (default: the card has a line to fill in)",
     )
-    add("--private", action="store_true", help="make the repository a private one")
-    add("--keep-card", action="store_true", help="leave the README.md that is there")
+    add("--private", action="store_true", help="make a private repository")
+    add("--keep-card", action="store_true", help="keep the README.md of the repository")
     add("--keep-names", action="store_true", help="keep the file names of the training images in the head file")
-    add("--message", default="Share a few-shot classifier", help="of the commit")
-    add("--folder", metavar="FOLDER", help="write the files to this folder, and upload nothing")
+    add("--message", default="Share a few-shot classifier", help="the message of the commit")
+    add("--folder", metavar="FOLDER", help="write the files to this folder instead of uploading them")
     return parser
 
 

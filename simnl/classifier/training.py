@@ -48,7 +48,7 @@ def find_method(word: str) -> tuple[str, type]:
         ValueError: no method is meant; with the nearest name.
     """
     if not isinstance(word, str):
-        raise ValueError(f"method is {word!r}: give a method's name, such as 'SimNL'.")
+        raise ValueError(f"method is {word!r}. Give the name of a method, such as 'SimNL'.")
     load_plugins()
     name = method_of(word)
     return name, TRAINER_REGISTRY.get(name)
@@ -66,9 +66,9 @@ def option_keys(options: Mapping[str, Any] | None, method: str) -> dict[str, Any
     for key, value in (options or {}).items():
         name = key if "." in key or key in top_level_keys() else f"TRAINER.{method.upper()}.{key}"
         if name in PARAMETERS:
-            raise ValueError(f"options has {key}: that is given by the parameter {PARAMETERS[name]}.")
+            raise ValueError(f"options has {key}. Use the parameter {PARAMETERS[name]} instead.")
         if name.startswith(MEANINGLESS) and name not in MEANT:
-            raise ValueError(f"options has {key}, which is for runs, and means nothing here.")
+            raise ValueError(f"options has {key}, which is for runs and has no effect here. Leave it out.")
         full[name] = value
     return full
 
@@ -111,7 +111,7 @@ def prompt_settings(templates: Any, negative: Any, cupl: Any, names: Sequence[st
     elif cupl is not None:
         path = Path(os.path.abspath(Path(cupl).expanduser()))
         if not path.is_file():
-            raise FileNotFoundError(f"cupl is {str(cupl)!r}, and there is no such file.")
+            raise FileNotFoundError(f"cupl is {str(cupl)!r}, but there is no such file.")
         settings["PROMPTS.CUPL"] = str(path)
     return settings
 
@@ -132,8 +132,8 @@ def check_inductive(method: Any, cfg: CN) -> None:
     seen = method.inference_of(method.node_of(cfg))
     if seen != "inductive":
         raise ValueError(
-            f"{cfg.TRAINER.NAME} {INFERENCE[seen]}, and a classifier predicts each example by itself: "
-            "use tools/train.py."
+            f"{cfg.TRAINER.NAME} {INFERENCE[seen]}, but a classifier predicts each example by itself. "
+            "Use tools/train.py."
         )
 
 

@@ -1,1 +1,1 @@
-"""The frozen vision-language model, and what is computed from it: text classifiers, views and features."""
+"""The frozen vision-language model, and what it is used for: prompts, text classifiers, views and features."""

@@ -13,20 +13,20 @@ from typing import Any
 
 import torch
 
-MATMUL = ("highest", "high", "medium")  # of torch.set_float32_matmul_precision
+MATMUL = ("highest", "high", "medium")  # values of torch.set_float32_matmul_precision
 
 
 def set_arithmetic(matmul: str, cuda: bool) -> None:
     """Set this process's arithmetic for a run.
 
     Args:
-        matmul: precision of fp32 products in heads and learned prompts (never of the stored features): `highest`: fp32;
-            `high`: TF32 or three bf16 products; `medium`: bf16 inputs, summed in fp32. The last two are approximations,
-            where the hardware has them.
-        cuda: whether to ask for operations of a GPU that give the same result each time.
+        matmul: the precision of fp32 products in heads and learned prompts (never of the stored features). `highest` is
+            fp32, `high` is TF32 or three bf16 products, and `medium` is bf16 inputs that are summed in fp32. The last
+            two are approximations, if the hardware has them.
+        cuda: True to ask for operations of a GPU that give the same result each time.
 
     Raises:
-        ValueError: another precision.
+        ValueError: the precision is unknown.
     """
     if matmul not in MATMUL:
         raise ValueError(f"MATMUL is '{matmul}'. Choose one of {', '.join(MATMUL)}.")
@@ -36,13 +36,13 @@ def set_arithmetic(matmul: str, cuda: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS varies without it
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
-        deterministic: Any = torch.utils.deterministic  # torch does not declare what it documents
-        deterministic.fill_uninitialized_memory = False  # nothing reads what it did not write
+        deterministic: Any = torch.utils.deterministic  # torch's annotations lack this attribute
+        deterministic.fill_uninitialized_memory = False  # no code here reads memory before it is written
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """fp32 products are fp32 within, whatever the run asked for: what is stored serves every run."""
+    """Within the block, fp32 products are exact whatever the run asks for, because all runs share stored features."""
     matmul = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

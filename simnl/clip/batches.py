@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def in_fixed_batches(encode: Callable[[Tensor], Tensor], inputs: Tensor, rows: int) -> Tensor:
-    """Encode in batches of exactly `rows`; the last is filled up with copies of its first row.
+    """Encode in batches of exactly `rows`. The last batch is filled up with copies of its first row.
 
     Args:
-        encode: takes (rows, ...) and gives (rows, D).
+        encode: a function of (rows, ...) that gives (rows, D).
         inputs: (n, ...), n > 0.
         rows: the number of rows of each batch.
 
@@ -28,14 +28,14 @@ def in_fixed_batches(encode: Callable[[Tensor], Tensor], inputs: Tensor, rows: i
 
 
 def whole_batches(parts: Iterable[tuple[list, Tensor]], rows: int) -> Iterator[tuple[list, Tensor]]:
-    """Cut batches of any lengths anew.
+    """Regroup batches of any lengths into batches of one length.
 
     Args:
-        parts: (keys, inputs (n, ...)) of any n > 0.
+        parts: pairs (keys, inputs (n, ...)) of any n > 0.
         rows: the number of rows of each batch.
 
     Yields:
-        The same in the same order, `rows` at a time; the last may be short.
+        The same keys and inputs in the same order, `rows` at a time; the last batch may be short.
     """
     keys: list = []
     held: list[Tensor] = []

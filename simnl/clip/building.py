@@ -1,4 +1,4 @@
-"""Build a model whose weights are in a file of the user's own."""
+"""Build a model whose weights are in a file of the user."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 open_clip.add_model_config(architectures.OWN)
 
-CLIPModel = Any  # one of open_clip's, an nn.Module whose parts PyTorch's annotations cannot know
+CLIPModel = Any  # a model of open_clip, whose parts PyTorch's annotations do not know
 
 
 def build_from_file(arch: str, path: str, given: Transform) -> CLIPModel:
     """The model of an architecture with the weights in a file, and the transform of its images.
 
     Raises:
-        ValueError: the file holds something else, weights of another architecture or activation; or the transform has
-            to be given.
+        ValueError: the file holds something else, or weights of another architecture or activation; or the user has to
+            give the transform.
     """
     checkpoint = open_checkpoint(path)
     if checkpoint.torchscript:  # the form in which OpenAI publishes its weights
@@ -47,12 +47,12 @@ def _read_torchscript(path: str) -> dict[str, Tensor]:
     try:
         state = torch.jit.load(path, map_location="cpu").state_dict()
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"The weights file {path} is cut short or damaged: fetch it again.") from error
+        raise ValueError(f"The weights file {path} is cut short or damaged. Fetch it again.") from error
     return {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
 
 
 def _loaded_by_open_clip(arch: str, path: str, shapes: dict[str, tuple[int, ...]]) -> CLIPModel:
-    """open_clip reads the file, with the names and sizes of tables that it can translate; changed sizes are told."""
+    """Let open_clip read the file, whose names and sizes of tables it can translate. Changed sizes are logged."""
     try:
         model = open_clip.create_model(arch, pretrained=path)
     except (RuntimeError, AssertionError, LookupError, ValueError, AttributeError, TypeError) as error:
@@ -61,7 +61,7 @@ def _loaded_by_open_clip(arch: str, path: str, shapes: dict[str, tuple[int, ...]
     resized = [name for name, size in sizes.items() if shapes.get(name, size) != size]
     if resized:
         log.warning(
-            "%s was trained for images or texts of another size than %s takes: %s %s interpolated. Is BACKBONE right?",
+            "%s was trained for images or texts of another size than %s takes, so %s %s interpolated. Check BACKBONE.",
             path, arch, ", ".join(resized), "are" if len(resized) > 1 else "is",
         )  # fmt: skip
     return model
@@ -78,7 +78,7 @@ def _loaded_strictly(arch: str, path: str, state: dict[str, Tensor]) -> CLIPMode
 
 
 def _not_of(arch: str, path: str, model: CLIPModel, shapes: dict[str, tuple[int, ...]], error: Exception) -> ValueError:
-    """What to say of a file whose tensors are not those of the architecture."""
+    """The error for a file whose tensors are not those of the architecture."""
     differences = misfit(model, shapes, arch) or str(error).splitlines()[0][:200]
     return ValueError(
         f"{path} does not hold the weights of {arch} (MODEL.BACKBONE.ARCH, or BACKBONE): {differences}. Give the "
@@ -87,23 +87,23 @@ def _not_of(arch: str, path: str, model: CLIPModel, shapes: dict[str, tuple[int,
 
 
 def without_weights(arch: str) -> CLIPModel:
-    """A model whose weights are loaded next; open_clip's warning that it has none is not shown."""
+    """A model without weights, which are loaded next. open_clip's warning that there are none is not shown."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        return open_clip.create_model(arch, pretrained_text=False)  # else a Hugging Face tower's would be fetched
+        return open_clip.create_model(arch, pretrained_text=False)  # else it would fetch a Hugging Face tower's
     finally:
         root.setLevel(level)
 
 
 def _tell_assumptions(arch: str, path: str) -> None:
-    """Warn of what a file of tensors does not say, where the architecture exists with either activation."""
+    """Warn that a file of tensors does not name its activation, if the architecture exists with either activation."""
     other = arch.removesuffix("-quickgelu") if arch.endswith("-quickgelu") else f"{arch}-quickgelu"
     if other in open_clip.list_models():
         log.warning(
-            "%s does not say with which activation its model was trained. %s has %s; if that is wrong, choose %s "
-            "(MODEL.BACKBONE.ARCH), or the model will run and be a few points wrong. OpenAI's weights have QuickGELU.",
+            "%s does not say with which activation its model was trained. %s uses %s; if that is wrong, choose %s "
+            "(MODEL.BACKBONE.ARCH). Otherwise accuracies are a few points too low. OpenAI's weights use QuickGELU.",
             path,
             arch,
             "QuickGELU" if open_clip.get_model_config(arch).get("quick_gelu", False) else "GELU",
@@ -112,9 +112,9 @@ def _tell_assumptions(arch: str, path: str) -> None:
 
 
 def check_activation(arch: str, quick_gelu: bool, what: str) -> None:
-    """Refuse weights that were trained with another activation: the model would run and be a few points wrong.
+    """Refuse weights that were trained with another activation, with which accuracies would be a few points too low.
 
-    A tag states QuickGELU or nothing, so an architecture that has it by its own name (roberta-ViT-B-32) is believed.
+    A tag states QuickGELU or nothing, so the name of an architecture that states it (roberta-ViT-B-32) is trusted.
     """
     has = bool(open_clip.get_model_config(arch).get("quick_gelu", False))
     other = f"{arch}-quickgelu" if quick_gelu else arch.removesuffix("-quickgelu")

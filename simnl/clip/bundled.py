@@ -1,4 +1,4 @@
-"""The two models that come with the program: where their files are. Nothing here imports PyTorch or open_clip."""
+"""The places of the two bundled models. This module imports neither PyTorch nor open_clip."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Bundled:
 
     @property
     def weights(self) -> Path:
-        """What `tiny_clip.save_state_dict` wrote."""
+        """The weights file, which `tiny_clip.save_state_dict` wrote."""
         return self.folder / "weights.safetensors"
 
     @property
     def metrics(self) -> Path:
-        """What tools/train_tiny_clip.py measured."""
+        """The file of the figures that tools/train_tiny_clip.py measured."""
         return self.folder / "metrics.json"
 
     @property
     def card(self) -> Path:
-        """What people read about the model."""
+        """The model card."""
         return self.folder / "MODEL_CARD.md"
 
     def settings(self) -> dict:

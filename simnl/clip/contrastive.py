@@ -1,7 +1,7 @@
-"""Sentences that tell a class from another one, as a prompt set: what an image of a class is not.
+"""Sentences that tell classes apart, as a set of negative prompts.
 
-A file holds {class: {other class: [sentences that tell the class from the other]}}. The negative text of a class is
-made of the sentences of the classes near it, against it: they describe what it is easily taken for.
+A file holds {class: {other class: [sentences that tell the class from the other]}}. The negative text of a class c
+consists of the sentences that tell the classes near c from c, because these describe what c is easily confused with.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def read_contrastive(path: Path) -> Pairs:
     """Read a file of contrastive sentences.
 
     Raises:
-        ValueError: not json, or something else than lists of sentences in objects of objects; the message names the
-            file and the place.
+        ValueError: the file is not json, or holds something else than lists of sentences in objects of objects. The
+            message names the file and the place.
     """
     try:
         table = read_json(path, "Write it again.")
@@ -39,20 +39,20 @@ def read_contrastive(path: Path) -> Pairs:
 
 
 def contrastive_prompts(pairs: Pairs, classnames: Sequence[str], text: Tensor, count: int, path: Path) -> PromptSet:
-    """For each class the sentences of its nearest classes against it.
+    """For each class, the sentences that tell its nearest classes from it.
 
     Args:
-        pairs: of `read_contrastive`.
-        classnames: C names.
+        pairs: the result of `read_contrastive`.
+        classnames: the C class names.
         text: unit text features, (C, D), whose cosines say which classes are near.
-        count: of how many of the nearest that have sentences against the class.
-        path: of the file, for messages.
+        count: the number of nearest classes, among those with sentences about the class.
+        path: the path of the file, for messages.
 
     Raises:
-        ValueError: no other class has a sentence against some class, or a count below 1.
+        ValueError: for some class there is no sentence of another class, or the count is below 1.
     """
     if count < 1:
-        raise ValueError(f"PROMPTS.CONTRASTIVE_CLASSES is {count}: it must be 1 or more.")
+        raise ValueError(f"PROMPTS.CONTRASTIVE_CLASSES is {count}, but it must be 1 or more.")
     names = [readable(name) for name in classnames]
     order = (text @ text.T).fill_diagonal_(-torch.inf).argsort(dim=1, descending=True, stable=True)[:, :-1].tolist()
     sentences = []

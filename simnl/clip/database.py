@@ -36,12 +36,12 @@ class FeatureDatabase:
     """Rows of float32 (or, on the disk, float16) features keyed by (item digest, view number).
 
     Args:
-        path: the file; made when missing. A file that is not a sound database of the same content is set aside
-            (`<name>.damaged-<time>`) with a warning, and a new one is begun. One that cannot be written to, as on a
-            read-only disk, is read.
-        dim: feature width D; a row of another width counts as damaged.
-        content: the description of the rows (weights, transform, ...), which must agree with that in the file.
-        half: numbers lie in the file as float16, for rows that hold no others.
+        path: the file, which is made if it is missing. A file that is not a sound database of the same content is
+            renamed to `<name>.damaged-<time>` with a warning, and a new one is made. A file that cannot be written, as
+            on a read-only disk, is only read.
+        dim: the feature width D; a row of another width counts as damaged.
+        content: the description of the rows (weights, transform, ...), which must agree with the one in the file.
+        half: True if the file stores float16 numbers, for rows that were rounded to float16 before.
     """
 
     def __init__(self, path: Path, dim: int, content: dict, half: bool = False):
@@ -61,7 +61,7 @@ class FeatureDatabase:
             self._replace(str(error))
 
     def _open(self) -> None:
-        # One thread at a time uses it, but not always the one that opened it: batches are written beside the encoder.
+        # One thread at a time uses the connection, but not always the one that opened it: a second one writes batches.
         self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
         self._connection.executescript(SCHEMA)
         question = "SELECT value FROM meta WHERE name = 'content'"
@@ -70,21 +70,19 @@ class FeatureDatabase:
                 self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('content', ?)", (self._content,))
         (found,) = self._connection.execute(question).fetchone()
         if found != self._content:
-            raise sqlite3.DatabaseError(f"it holds features of something else: {found}")
+            raise sqlite3.DatabaseError(f"it holds other features: {found}")
 
     def require_writable(self, number: int) -> None:
-        """OSError where the file cannot be written to, though `number` features are missing in it."""
+        """Raise OSError if the file cannot be written, although `number` features are missing in it."""
         if not is_writable(self.path):
             raise OSError(
-                f"{number} features are missing in {self.path}, which cannot be written to (a read-only disk?). "
-                f"{ELSEWHERE}, or run the command once where that one can be written to."
+                f"{number} features are missing in {self.path}, which cannot be written (is the disk read-only?). "
+                f"{ELSEWHERE}, or run the command once where this file can be written."
             )
 
     def _replace(self, why: str) -> None:
         if not is_writable(self.path):
-            raise OSError(
-                f"The feature store {self.path} is damaged ({why}), and cannot be written to to mend it. {ELSEWHERE}."
-            )
+            raise OSError(f"The feature store {self.path} is damaged ({why}), and it may not be written. {ELSEWHERE}.")
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         log.warning(
             "The feature store %s is damaged (%s). It is kept as %s and built anew.", self.path, why, aside.name
@@ -92,11 +90,11 @@ class FeatureDatabase:
         self.close()
         os.replace(self.path, aside)
         for journal in self.path.parent.glob(f"{self.path.name}-*"):
-            journal.unlink(missing_ok=True)  # a journal of the broken file must not be replayed into the new one
+            journal.unlink(missing_ok=True)  # it must not be applied to the new file
         self._open()
 
     def close(self) -> None:
-        """Close the file; the object cannot be used afterwards."""
+        """Close the file. The object cannot be used afterwards."""
         if hasattr(self, "_connection"):
             self._connection.close()
 
@@ -117,8 +115,8 @@ class FeatureDatabase:
         """Read rows.
 
         Returns:
-            features (V, N, D) float32 in the order asked for, and the (position, view) pairs of rows that are absent,
-            damaged or not finite (their features are zero).
+            The features (V, N, D) float32 in the order of the arguments, and the (position, view) pairs of rows that
+            are missing, damaged or not finite (their features are zero).
         """
         return self._guard(self._read, items, views)
 
@@ -136,7 +134,7 @@ class FeatureDatabase:
                     wanted.discard(view)
             bad.extend((position, view) for view in sorted(wanted))
         finite = np.isfinite(features).all(-1)
-        if not finite.all():  # written by a program that did not look
+        if not finite.all():  # written by a version that did not check
             features[~finite] = 0
             bad += [(int(position), views[place]) for place, position in np.argwhere(~finite)]
         return features, bad
@@ -145,7 +143,7 @@ class FeatureDatabase:
         """Store rows (item digest, view, feature (D,)) in one transaction: all of them or none.
 
         Raises:
-            OSError: the disk is full or the folder cannot be written; nothing of this call is kept.
+            OSError: the disk is full or the folder cannot be written. No row of this call is stored.
         """
         records = []
         for item, view, feature in rows:
@@ -158,14 +156,14 @@ class FeatureDatabase:
             self._connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?)", records)
 
     def _guard(self, action, *args):
-        """Run an action; a broken file is replaced by an empty one and the action repeated once."""
+        """Run an action. A broken file is replaced by an empty one, and the action is repeated once."""
         try:
             return action(*args)
         except SQL_ERRORS as error:
             if not is_damage(error):
                 advice = _of_a_lock(error) or " Free some space or set CACHE to another folder."
                 raise OSError(
-                    f"Cannot use the feature store {self.path}: {error}.{advice} What was stored so far stays valid."
+                    f"Cannot use the feature store {self.path}: {error}.{advice} Features stored so far stay valid."
                 ) from error
             reason = str(error)
         self._replace(reason)
@@ -173,12 +171,12 @@ class FeatureDatabase:
 
 
 def _of_a_lock(error: Exception) -> str:
-    """What to do if another process does not let go of the file; "" after any other error."""
+    """What to do if another process does not release the file; "" after any other error."""
     if "locked" not in str(error):
         return ""
     return (
-        f" Another process has written to it for more than {BUSY_SECONDS:.0f} s, or is stopped in the middle: let it "
-        "go on or end it, and run the command again."
+        f" Another process has been writing to it for more than {BUSY_SECONDS:.0f} s, or is stopped in the middle. "
+        "Let that process go on, or end it, and run the command again."
     )
 
 

@@ -1,7 +1,7 @@
-"""Learned tokens in the towers: behind the patches of an image, in the places of words, and again before later blocks.
+"""Learned tokens in the towers: after the patches of an image, in the places of words, and again before later blocks.
 
-At the input of block l = 1 .. J - 1 the tokens that stand in these places are thrown away, and tokens of block l take
-their place; from block J on, what came out of the tokens goes on. J is the depth; 1: shallow.
+At the input of block l = 1 .. J - 1, the tokens in these places are replaced by the learned tokens of block l. From
+block J on, the outputs of the tokens are kept. J is the depth; a depth of 1 is called shallow.
 
 Sources: Jia et al., "Visual Prompt Tuning", ECCV 2022, arXiv:2203.12119; Khattak et al., "MaPLe: Multi-modal Prompt
 Learning", CVPR 2023, arXiv:2210.03117.
@@ -20,7 +20,7 @@ from simnl.clip.text import readable
 from simnl.clip.towers import Deep, ImageTower, Tokens, check_depth
 
 SPREAD = 0.02  # standard deviation of random tokens
-WORDS = "a photo of a"  # what a context of up to as many tokens starts from
+WORDS = "a photo of a"  # the initial words of a context with at most as many tokens
 
 
 def random_tokens(count: int, width: int, generator: torch.Generator) -> nn.Parameter:
@@ -29,7 +29,7 @@ def random_tokens(count: int, width: int, generator: torch.Generator) -> nn.Para
 
 
 def seeded_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    """PyTorch's default start, uniform within 1 / sqrt(inputs), drawn from a generator of one's own."""
+    """A linear layer with PyTorch's default initial values, uniform within 1 / sqrt(inputs), from a generator."""
     linear = nn.Linear(inputs, outputs)
     bound = inputs**-0.5
     with torch.no_grad():
@@ -39,30 +39,30 @@ def seeded_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.L
 
 
 def entering(tokens: Tensor, half: bool) -> Tensor:
-    """Tokens as they enter a tower; half: rounded to half precision, and their gradient, too."""
+    """Tokens as they enter a tower. With `half`, they and their gradients are rounded to half precision."""
     return tokens.half().float() if half else tokens
 
 
 class TextPrompts(Rebuildable, nn.Module):
-    """Learned tokens of the text tower. Learned: `context` (n, W) and `deep.<i>` (n, W) of block i + 1.
+    """Learned tokens of the text tower: `context` (n, W), and `deep.<i>` (n, W) of block i + 1.
 
-    A context of n <= 4 starts from the first n tokens of "a photo of a", and what remains of these words stays in the
-    prompt "a photo of a {name}."; a longer one is random, in "X X ... X {name}.".
+    A context of n <= 4 tokens starts from the first n tokens of "a photo of a", and the other words stay in the prompt
+    "a photo of a {name}.". A longer context is random, in the prompt "X X ... X {name}.".
 
     Args:
         tower: the text tower.
         count: n; depth: J, 1 or more.
-        generator: draws what starts at random.
-        rounded: deep tokens are rounded to half precision where they enter the tower.
+        generator: the generator of random initial values.
+        rounded: True to round deep tokens to half precision where they enter the tower.
 
     Raises:
-        ValueError: no tokens, or more depth than the tower has blocks.
+        ValueError: there are no tokens, or the depth exceeds the number of blocks of the tower.
     """
 
     def __init__(self, tower: TextTower, count: int, depth: int, generator: torch.Generator, rounded: bool = False):
         super().__init__()
         if count < 1 or depth < 1:
-            raise ValueError(f"The text has {count} learned tokens to a depth of {depth}: both are 1 or more.")
+            raise ValueError(f"The text has {count} learned tokens to a depth of {depth}. Both must be 1 or more.")
         check_depth(tower.clip, "text", tower.num_blocks, depth, "The text depth")
         self.rounded = rounded
         self.words = WORDS if count <= len(WORDS.split()) else " ".join(["X"] * count)
@@ -87,22 +87,22 @@ class TextPrompts(Rebuildable, nn.Module):
 
 
 class VisionPrompts(Rebuildable, nn.Module):
-    """Learned tokens of the image tower. Learned: `first` (n, W) and `deep.<i>` (n, W) of block i + 1.
+    """Learned tokens of the image tower: `first` (n, W), and `deep.<i>` (n, W) of block i + 1.
 
     Args:
         tower: the image tower.
         count: n; depth: J, 1 or more.
-        generator: draws all of them.
-        rounded: they are rounded to half precision where they enter the tower.
+        generator: the generator of the initial values.
+        rounded: True to round the tokens to half precision where they enter the tower.
 
     Raises:
-        ValueError: no tokens, or more depth than the tower has blocks.
+        ValueError: there are no tokens, or the depth exceeds the number of blocks of the tower.
     """
 
     def __init__(self, tower: ImageTower, count: int, depth: int, generator: torch.Generator, rounded: bool = False):
         super().__init__()
         if count < 1 or depth < 1:
-            raise ValueError(f"The image has {count} learned tokens to a depth of {depth}: both are 1 or more.")
+            raise ValueError(f"The image has {count} learned tokens to a depth of {depth}. Both must be 1 or more.")
         check_depth(tower.clip, "image", tower.num_blocks, depth, "The vision depth")
         self.rounded = rounded
         self.first = random_tokens(count, tower.width, generator)
@@ -114,13 +114,13 @@ class VisionPrompts(Rebuildable, nn.Module):
 
 
 def encode_with(tower: ImageTower, pixels: Tensor, first: Tensor, deep: Sequence[Tensor], rounded: bool) -> Tensor:
-    """Raw image features (B, D), with tokens behind the patches.
+    """Raw image features (B, D) with learned tokens after the patches.
 
     Args:
         tower: the image tower.
         pixels: normalised, (B, 3, H, W).
-        first: (n, W), at the start; deep: (n, W) of blocks 1, 2, ...
-        rounded: whether tokens are rounded to half precision.
+        first: the tokens at the input of the tower, (n, W); deep: those of blocks 1, 2, ..., (n, W) each.
+        rounded: True to round tokens to half precision.
     """
     tokens = {block: Tokens(entering(t, rounded), -t.shape[0]) for block, t in enumerate(deep, start=1)}
     return tower.encode(pixels, entering(first, rounded), tokens)

@@ -1,4 +1,4 @@
-"""Fetch published weights to this machine, and say what to do where that is not possible."""
+"""Fetch published weights to this machine, and say what to do if that is not possible."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import huggingface_hub
 import open_clip
 from huggingface_hub.errors import EntryNotFoundError
 
-HUB = "hf-hub:"  # before the place of weights on the hub
+HUB = "hf-hub:"  # the prefix of the place of weights on the hub
 HUB_CONFIG = "open_clip_config.json"
-HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # what open_clip asks the hub for
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # open_clip's names on the hub
 HUB_TIMEOUT = 5.0  # seconds
 
 
@@ -24,10 +24,11 @@ class WeightsUnavailable(RuntimeError):
 
 
 def fetch_weights(arch: str, tag: str) -> str:
-    """Path of the weights file of a tag, downloaded on first use.
+    """The path of the weights file of a tag, which is downloaded on first use.
 
     Raises:
-        WeightsUnavailable: not on this machine, and the download failed; at once where there is no network.
+        WeightsUnavailable: the file is not on this machine, and the download failed. Without a network this comes at
+            once.
     """
     source = open_clip.get_pretrained_cfg(arch, tag)
     try:
@@ -39,29 +40,29 @@ def fetch_weights(arch: str, tag: str) -> str:
 
 
 def is_hub_file(weights: str) -> bool:
-    """True where WEIGHTS names a repository of the hub, or a file in it: `hf-hub:OWNER/NAME`, `hf-hub:OWNER/NAME/FILE`.
+    """True if WEIGHTS names a repository of the hub, or a file in it: `hf-hub:OWNER/NAME`, `hf-hub:OWNER/NAME/FILE`.
 
     Raises:
-        ValueError: it begins like this, and goes on otherwise.
+        ValueError: the text begins with `hf-hub:`, but has another form.
     """
     if not weights.startswith(HUB):
         return False
     parts = weights.removeprefix(HUB).split("/")
     if len(parts) < 2 or not all(parts):
         raise ValueError(
-            f"WEIGHTS is '{weights}': weights of the hub are named {HUB}OWNER/NAME or {HUB}OWNER/NAME/FILE."
+            f"WEIGHTS is '{weights}'. Weights of the hub are given as {HUB}OWNER/NAME or {HUB}OWNER/NAME/FILE."
         )
     return True
 
 
 def fetch_file(arch: str, weights: str) -> tuple[str, dict[str, Any]]:
-    """Weights of a repository of the hub (see `is_hub_file`), downloaded on first use.
+    """The weights in a repository of the hub (see `is_hub_file`), which are downloaded on first use.
 
     Returns:
-        The path of the file, and open_clip's config in the repository; an empty one where it has none.
+        The path of the file, and open_clip's config in the repository, which is empty if there is none.
 
     Raises:
-        WeightsUnavailable: as of `fetch_weights`.
+        WeightsUnavailable: see `fetch_weights`.
     """
     owner, name, *file = weights.removeprefix(HUB).split("/", 2)
     repository = f"{owner}/{name}"
@@ -76,7 +77,7 @@ def fetch_file(arch: str, weights: str) -> tuple[str, dict[str, Any]]:
 
 
 def _fetched(repository: str, file: str) -> str | None:
-    """Path of a file of the hub; None where the repository has no such file."""
+    """The path of a file of the hub; None if the repository has no such file."""
     if huggingface_hub.try_to_load_from_cache(repository, file) is huggingface_hub._CACHED_NO_EXIST:
         return None
     try:
@@ -90,7 +91,7 @@ def is_at_hand(repository: str, file: str) -> bool:
     """Whether a file of the hub is on this machine. A folder may stand in the place of the repository.
 
     Raises:
-        OSError: it is not, and the hub does not answer.
+        OSError: the file is not on this machine, and the hub does not answer.
     """
     if os.path.isdir(repository) or isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str):
         return True
@@ -113,7 +114,7 @@ def _in_hub_cache(location: str) -> bool:
 
 
 def check_hub() -> None:
-    """Raise ConnectionError if the model hub does not answer (proxies are respected; any answer will do)."""
+    """Raise ConnectionError if the model hub does not answer. Proxies are respected, and any answer suffices."""
     endpoint = huggingface_hub.constants.ENDPOINT
     try:
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT).close()

@@ -1,4 +1,4 @@
-"""NaN and infinity end a run before anything is made of them."""
+"""End a run at NaN or infinite numbers, before they are stored or used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-MASK = "attn_mask"  # it says what a token may look at, and minus infinity belongs there
+MASK = "attn_mask"  # the mask of attention, which contains minus infinity on purpose
 SHOWN = 60  # characters of a prompt in a message
 
 
 class NotFinite(ValueError):
-    """Weights or features with NaN or infinite numbers, of which every figure would be meaningless."""
+    """Weights or features have NaN or infinite numbers, so every figure would be meaningless."""
 
 
 class Encoders(Protocol):
@@ -38,27 +38,27 @@ class Encoders(Protocol):
 
 
 def check_weights(model: nn.Module, arch: str, weights: str) -> None:
-    """Look at every number of a model, its logit scale as the model uses it.
+    """Check every number of a model, and its logit scale as the model uses it.
 
     Raises:
-        NotFinite: NaN or infinite; names the encoder, its tensor, and the weights.
+        NotFinite: a number is NaN or infinite. The message names the encoder, the tensor and the weights.
     """
     tensors = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     bad = [name for name, x in tensors.items() if not name.endswith(MASK) and not torch.isfinite(x).all()]
     if bad:
-        first = min(bad, key=lambda name: not _named_scale(name))  # the logit scale first, which is of neither encoder
+        first = min(bad, key=lambda name: not _named_scale(name))  # the logit scale comes first
         where = "the logit scale or bias" if _named_scale(first) else f"the {_encoder(first)} encoder"
         others = f" and {len(bad) - 1} more tensors hold" if len(bad) > 1 else " holds"
         raise NotFinite(
             f"The weights '{weights}' of {arch} cannot be used: {first}, of {where},{others} NaN or infinite numbers. "
-            "The file is damaged or comes from a training that diverged: fetch it again, or choose other weights "
+            "The file is damaged or comes from a training that diverged. Fetch it again, or choose other weights "
             "(WEIGHTS, MODEL.BACKBONE.WEIGHTS)."
         )
     scale = tensors.get("logit_scale")
     if scale is not None and not (math.isfinite(scale.exp()) and scale.exp() > 0):
         raise NotFinite(
             f"The weights '{weights}' of {arch} cannot be used: logit_scale is {scale.item():g}, and its exponential, "
-            "by which all logits are multiplied, is no positive finite number. Choose other weights (WEIGHTS, "
+            "by which all logits are multiplied, is not a positive finite number. Choose other weights (WEIGHTS, "
             "MODEL.BACKBONE.WEIGHTS)."
         )
 
@@ -72,16 +72,17 @@ def _encoder(name: str) -> str:
 
 
 def check_rows(rows: Tensor, clip: Encoders, encoder: str, sources: Sequence[str]) -> None:
-    """Look at features before they are stored or used.
+    """Check features before they are stored or used.
 
     Args:
         rows: raw features, (n, D).
-        clip: the model they come from.
+        clip: the model that gave them.
         encoder: `image` or `text`.
         sources: the image file or the prompt of each row, length n.
 
     Raises:
-        NotFinite: NaN or infinite; names the encoder, its architecture and weights, and the first source.
+        NotFinite: a number is NaN or infinite. The message names the encoder, its architecture and weights, and the
+            first image or prompt.
     """
     finite = torch.isfinite(rows).all(-1)
     if finite.all():
@@ -90,9 +91,9 @@ def check_rows(rows: Tensor, clip: Encoders, encoder: str, sources: Sequence[str
     source = sources[bad[0]] if encoder == "image" else repr(sources[bad[0]][:SHOWN])
     precision = clip.precision if encoder == "image" else clip.text_precision
     if precision == "fp16":
-        advice = "Numbers above 65,504 overflow in fp16: choose fp32 or bf16 (MODEL.BACKBONE.PRECISION)"
+        advice = "Numbers above 65,504 overflow in fp16. Choose fp32 or bf16 (MODEL.BACKBONE.PRECISION)"
     else:
-        advice = "The weights are damaged or not made for this architecture: fetch them again"
+        advice = "The weights are damaged or not made for this architecture. Fetch them again"
     raise NotFinite(
         f"The {encoder} encoder of {clip.arch} with the weights '{clip.weights}' gives NaN or infinite numbers "
         f"(precision {precision}) for {len(bad)} of {len(sources)} inputs, the first of them {source}. They are not "
@@ -101,14 +102,14 @@ def check_rows(rows: Tensor, clip: Encoders, encoder: str, sources: Sequence[str
 
 
 def check_logits(logits: Tensor, method: str) -> None:
-    """Look at logits (B, C) before they are counted.
+    """Check logits (B, C) before predictions are counted.
 
     Raises:
-        NotFinite: NaN or infinite; names the method.
+        NotFinite: a logit is NaN or infinite. The message names the method.
     """
     if not torch.isfinite(logits).all():
         bad = int((~torch.isfinite(logits).all(-1)).sum())
         raise NotFinite(
-            f"{method} gives NaN or infinite logits for {bad} of {len(logits)} images. An accuracy of them would mean "
-            f"nothing, so none is recorded. Lower OPTIM.LR, or the constants of TRAINER.{method.upper()}."
+            f"{method} gives NaN or infinite logits for {bad} of {len(logits)} images. Their accuracy would mean "
+            f"nothing, so no record is written. Lower OPTIM.LR, or the constants of TRAINER.{method.upper()}."
         )

@@ -1,10 +1,11 @@
 """LoRA on the attention of both towers of an open_clip model: h = W x + (alpha / sqrt(rank)) B A dropout(x).
 
-W is the frozen projection of the queries, keys or values; A (rank, D) and B (D, rank) are learned. The scale has the
-root of the rank, as in rsLoRA (arXiv:2312.03732); LoRA itself has the rank (Hu et al., ICLR 2022, arXiv:2106.09685).
+W is the frozen projection of the queries, keys or values; A (rank, D) and B (D, rank) are learned. The scale divides by
+the root of the rank, as in rsLoRA (arXiv:2312.03732). LoRA itself divides by the rank (Hu et al., ICLR 2022,
+arXiv:2106.09685).
 
-The adapted model is made of new modules around the frozen model's own tensors: it costs no memory beyond A and B, and
-the frozen model, which everything in a process shares, stays as it is.
+The adapted model consists of new modules around the frozen model's own tensors. So it needs no memory beyond A and B,
+and the frozen model, which all methods of a process share, does not change.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from simnl.clip.recipe import Rebuildable
 from simnl.clip.text import text_ends
 
 PROJECTIONS = 3  # queries, keys, values: in this order in the packed weight of nn.MultiheadAttention
-TEXTS = 256  # prompts encoded at once: bounds the memory of a thousand classes
-ADVICE = "LoRA is offered for open_clip's own transformers, such as ViT-B-16 and ViT-L-14: choose one of them."
+TEXTS = 256  # prompts that are encoded at once, which bounds the memory
+ADVICE = "LoRA is offered for open_clip's own transformers, such as ViT-B-16 and ViT-L-14. Choose one of them."
 
 
 @dataclass(frozen=True)
 class LoRAOptions(Rebuildable):
-    """rank: r; alpha: factor of the change, beside 1 / sqrt(r); dropout: on the input of A, in training.
+    """The rank r, the factor alpha of the change (besides 1 / sqrt(r)), and the dropout on the input of A in training.
 
     Raises:
-        ValueError: a value that makes no sense; the message names the config key.
+        ValueError: a value is out of its range. The message names the config key.
     """
 
     rank: int = 2
@@ -42,11 +43,11 @@ class LoRAOptions(Rebuildable):
 
     def __post_init__(self):
         if self.rank < 1:
-            raise ValueError(f"RANK is {self.rank}: a change of rank 1 or more is learned (authors: 2).")
+            raise ValueError(f"RANK is {self.rank}, but it must be 1 or more (authors: 2).")
         if self.alpha <= 0:
-            raise ValueError(f"ALPHA is {self.alpha}: the factor of the change is above 0 (authors: 1).")
+            raise ValueError(f"ALPHA is {self.alpha}, but the factor of the change must be above 0 (authors: 1).")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"DROPOUT is {self.dropout}: a probability from 0 to below 1 (authors: 0.25).")
+            raise ValueError(f"DROPOUT is {self.dropout}, but it must be from 0 to below 1 (authors: 0.25).")
 
     @property
     def scaling(self) -> float:
@@ -55,7 +56,7 @@ class LoRAOptions(Rebuildable):
 
 
 class LowRank(nn.Module):
-    """What is learned in one attention block: `a` (3, r, D), Kaiming-uniform, and `b` (3, D, r), zeros."""
+    """The learned tensors of an attention block: `a` (3, r, D), Kaiming-uniform at first, and `b` (3, D, r), zeros."""
 
     def __init__(self, width: int, options: LoRAOptions, generator: torch.Generator):
         super().__init__()
@@ -72,12 +73,13 @@ class LowRank(nn.Module):
         return self.options.scaling * torch.cat(changes, dim=-1)
 
     def merged(self, weight: Tensor) -> Tensor:
-        """The packed weight (3 D, D) with the changes added: the same function where there is no dropout."""
+        """The packed weight (3 D, D) with the changes added, which is the same function without dropout."""
         return weight + self.options.scaling * (self.b @ self.a).flatten(0, 1)
 
 
 class LoRAAttention(nn.Module):
-    """Stands in for a block's self-attention. In training the change runs beside W, in evaluation it is added to W.
+    """Replaces the self-attention of a block. In training the change is computed beside W, in evaluation it is added to
+    W.
 
     Args:
         attention: the frozen module, batch first, with a packed projection.
@@ -89,7 +91,7 @@ class LoRAAttention(nn.Module):
         self.attention, self.lora = attention, lora
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask=None):
-        """(B, L, D) to (B, L, D), as a pair with None; `key` and `value` are x. attn_mask: added to the logits,
+        """(B, L, D) to (B, L, D), as a pair with None; `key` and `value` are x. `attn_mask` is added to the logits,
         (L, L) or (B heads, L, L)."""
         frozen = self.attention
         if self.lora.training:
@@ -109,8 +111,8 @@ class LoRAAttention(nn.Module):
 class AdaptedCLIP(Rebuildable):
     """A CLIP whose attention blocks have LoRA; features have gradients with respect to A and B.
 
-    model: the towers, all else in them frozen and shared; adapters: the blocks' LoRA, image tower first; clip: what
-    they were made from.
+    `model` has the towers, whose other tensors are frozen and shared. `adapters` are the LoRA of the blocks, those of
+    the image tower first. `clip` is the model that they were made from.
     """
 
     model: Any  # a module of open_clip, which declares none of its parts
@@ -118,13 +120,13 @@ class AdaptedCLIP(Rebuildable):
     clip: FrozenCLIP
 
     def arguments(self) -> dict[str, Any]:
-        """What the same towers are made of, without what they learned."""
+        """The arguments that make the same towers, without what they learned."""
         length = len(self.model.positional_embedding) if hasattr(self.model, "positional_embedding") else None
         return {"clip": self.clip, "options": self.adapters[0].options, "length": length}
 
     @classmethod
     def remade(cls, **arguments: Any) -> AdaptedCLIP:
-        """The towers of `arguments`, with adapters that are to be loaded."""
+        """The towers that `arguments` make. Their adapters have to be loaded."""
         clip, options, length = (arguments[name] for name in ("clip", "options", "length"))
         towers = add_lora(clip, options, torch.Generator())
         if length is not None and length < len(towers.model.positional_embedding):
@@ -142,10 +144,10 @@ class AdaptedCLIP(Rebuildable):
             return torch.cat([self.model.encode_text(part, normalize=False) for part in tokens.split(TEXTS)]).float()
 
     def shorten_context(self, tokens: Tensor) -> Tensor:
-        """Cut token ids, and the text tower, after the last end of text: the same features for a fraction of the work.
+        """Cut token ids, and the text tower, after the last end of text. Features stay the same and cost less.
 
-        A feature is read at the end of the text, and under a causal mask nothing behind it has a part in it. Towers
-        that work otherwise stay as they are.
+        A feature is read at the end of the text, and under a causal mask later tokens do not affect it. Towers that
+        work otherwise are not changed.
         """
         model = self.model
         if getattr(model, "text_pool_type", "") != "argmax" or getattr(model, "attn_mask", None) is None:
@@ -155,31 +157,31 @@ class AdaptedCLIP(Rebuildable):
         return tokens[:, :length].contiguous()
 
     def cut_context(self, length: int) -> None:
-        """Let the text tower take so many tokens."""
+        """Set the number of tokens that the text tower takes."""
         model = self.model
         model.positional_embedding = nn.Parameter(model.positional_embedding[:length], requires_grad=False)
         model.attn_mask = model.attn_mask[:length, :length]
 
     def save_memory(self) -> None:
-        """Compute the text tower's blocks again in the backward pass: the same gradients, less memory, more time."""
+        """Compute the text tower's blocks again in the backward pass, to save memory; gradients stay the same."""
         _transformer(self.model, "text").grad_checkpointing = True
 
 
 def add_lora(clip: FrozenCLIP, options: LoRAOptions, generator: torch.Generator) -> AdaptedCLIP:
-    """The model of `clip` with LoRA in every attention block of both towers; `clip` stays as it is.
+    """The model of `clip` with LoRA in every attention block of both towers; `clip` is not changed.
 
     Args:
-        generator: draws A, on the CPU; image tower first, block by block.
+        generator: the generator of A, on the CPU; it draws for the image tower first, block by block.
 
     Raises:
-        ValueError: a tower is none of open_clip's own transformers, or its attention is not plain.
+        ValueError: a tower is not one of open_clip's own transformers, or its attention is not a plain one.
     """
     model, adapters = _shell(clip.model), []
     for tower in ("image", "text"):
         for block in _transformer(model, tower).resblocks:
             attention = block.attn
             if type(attention) is not nn.MultiheadAttention or not attention.batch_first:
-                raise ValueError(f"{clip.arch}: the attention of the {tower} tower is not plain; {ADVICE}")
+                raise ValueError(f"{clip.arch}: the attention of the {tower} tower is not a plain one. {ADVICE}")
             adapters.append(LowRank(attention.embed_dim, options, generator))
             block.attn = LoRAAttention(attention, adapters[-1])
     return AdaptedCLIP(model, tuple(adapters), clip)
@@ -196,5 +198,5 @@ def _transformer(model: nn.Module, tower: str) -> Transformer:
     module = model.visual if tower == "image" else getattr(model, "text", model)
     transformer = getattr(module, "transformer", None)
     if not isinstance(transformer, Transformer):
-        raise ValueError(f"The {tower} tower, {type(module).__name__}, is no transformer of open_clip's; {ADVICE}")
+        raise ValueError(f"The {tower} tower, {type(module).__name__}, is not a transformer of open_clip. {ADVICE}")
     return transformer

@@ -1,7 +1,7 @@
 """Frozen CLIP through open_clip: any architecture, any weights tag or local checkpoint, and the bundled tiny CLIPs.
 
-What a method may need to know of the model (feature width, image size, mean and std, context length, logit scale)
-is read from the model itself, never from a config.
+All facts about the model that a method may need (feature width, image size, mean and std, context length, logit scale)
+are read from the model itself, never from a config.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from simnl.clip.weights import open_checkpoint
 log = logging.getLogger(__name__)
 
 TINY = tiny_clip.RESNET.arch  # the architecture name of the bundled model that is the default
-WEIGHTS_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # what is surely no tag
+WEIGHTS_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # endings that no tag has
 NO_TRANSFORM = Transform()
-BATCH_ROWS = 40  # rows of every batch of what is stored: on every device, so that all machines may share a store
+BATCH_ROWS = 40  # rows of every batch of stored features, on every device, so that machines can share a store
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -51,15 +51,15 @@ class ImageProjection:
 
 @dataclass(frozen=True)
 class FrozenCLIP:
-    """A CLIP model that nothing trains, with what the rest of the program reads from it.
+    """A CLIP model that is never trained, with the facts about it that the rest of the program reads.
 
-    `encode_image` and `encode_text` return raw (not normalised) float32 features `(B, D)`. How many rows are encoded at
-    once decides how kernels block their sums, and so a row's last bits: what is stored, or compared from run to run,
-    comes from `image_rows` and `text_rows`, in which a row is the same bits whatever else is encoded, in any order, and
-    however often. Kernels need enough rows for that to hold for any number of threads, too. On processors it was seen
-    from 16 rows on (1 to 16 threads; AVX-512, AVX2 and SSE; below, the number of threads decides); on GPUs, whose
-    libraries may choose their kernels by the card, rows of one card agree with those of another, and with a
-    processor's, within rounding alone.
+    `encode_image` and `encode_text` return raw (not normalised) float32 features `(B, D)`. The number of rows in a
+    batch decides how kernels split their sums, and so the last bits of a row. Features that are stored, or compared
+    between runs, therefore come from `image_rows` and `text_rows`, where a row has the same bits whatever else is
+    encoded, in any order, and however often. With enough rows this also holds for any number of threads. On processors
+    this was seen from 16 rows on (1 to 16 threads; AVX-512, AVX2 and SSE); with fewer rows the number of threads
+    matters. Libraries of GPUs may choose their kernels by the card, so rows from different cards, or from a card and a
+    processor, agree only within rounding.
     """
 
     model: CLIPModel
@@ -73,18 +73,18 @@ class FrozenCLIP:
     logit_bias: float
     embed_dim: int
     context_length: int
-    image_projection: ImageProjection | None = None  # what image features lack; None: nothing (see `projection.py`)
-    patches: int = 0  # how many patches' features follow those of an image, in the same row (see `patches.py`)
+    image_projection: ImageProjection | None = None  # the map that image features lack, if any (see `projection.py`)
+    patches: int = 0  # number of patches whose features follow the image's in a row (see `patches.py`)
     batch_rows: ClassVar[int] = BATCH_ROWS
 
     @property
     def whole(self) -> CLIPModel:
-        """open_clip's own model, also where image features have those of patches beside them."""
+        """open_clip's own model, also if the features of images are followed by those of patches."""
         return getattr(self.model, "whole", self.model)
 
     @property
     def image_dim(self) -> int:
-        """Width of image features: `embed_dim`, H where they lack the projection, or (1 + G) D with patches."""
+        """The width of image features: `embed_dim`, H without the projection, or (1 + G) D with patches."""
         width = self.embed_dim if self.image_projection is None else len(self.image_projection.weight)
         return (1 + self.patches) * width
 
@@ -92,7 +92,7 @@ class FrozenCLIP:
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels `(B, 3, H, W)` float32 to raw features `(B, D)` float32."""
         with exact_products(), self.autocast():
-            # CoCa's would have unit length
+            # otherwise features of CoCa would have unit length
             return self.model.encode_image(pixels.to(self.device, non_blocking=True), normalize=False).float()
 
     @torch.no_grad()
@@ -103,7 +103,7 @@ class FrozenCLIP:
 
     @property
     def text_precision(self) -> str:
-        """The precision of the image tower; fp32 on a CPU, where half types make the text tower slower."""
+        """The precision of the text tower: that of the image tower, but fp32 on a CPU, where half types are slower."""
         return "fp32" if self.device.type == "cpu" else self.precision
 
     def image_rows(self, pixels: Tensor) -> Tensor:
@@ -121,14 +121,14 @@ class FrozenCLIP:
     def num_cut(self, prompts: list[str]) -> int:
         """How many of the prompts are longer than the context length."""
         more = self._tokenizer(prompts, context_length=self.context_length + 1)[:, :-1]
-        return int((more != self.tokenize(prompts)).any(1).sum())  # the cut one ends earlier
+        return int((more != self.tokenize(prompts)).any(1).sum())  # they differ where prompts are cut
 
     @functools.cached_property
     def _tokenizer(self):
         return tokenizer_of(self.arch)
 
     def autocast(self, precision: str | None = None):
-        """The context in which the towers run: autocast to their precision (or another one), or nothing for fp32."""
+        """The context in which the towers run: autocast to their precision or another one, or no change for fp32."""
         dtype = PRECISIONS[precision or self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32)
 
@@ -144,21 +144,21 @@ def load_clip(
         weights: an open_clip weights tag (`openai`, `laion2b_s34b_b79k`, ...), a path to a checkpoint file
             (safetensors, a state dict, or OpenAI's TorchScript archive), such a file on the hub
             (`hf-hub:OWNER/NAME`, `hf-hub:OWNER/NAME/FILE`), or `bundled` for the tiny CLIPs.
-        precision: numerical type of the towers under autocast: `fp32`, `bf16` or `fp16`.
+        precision: the numerical type of the towers under autocast: `fp32`, `bf16` or `fp16`.
         device: the device of the towers, e.g. `cpu` or `cuda`.
-        transform: the known part of the transform of images, for weights in a file (see `simnl.clip.transforms`).
+        transform: the part of the transform of images that the user gives, for weights in a file (see
+            `simnl.clip.transforms`).
 
     Raises:
-        ValueError: unknown architecture, tag, precision, an activation that does not fit the weights, a file that holds
-            something else, weights that are not finite, a transform that has to be given, or a package that is not
-            installed.
-        WeightsUnavailable: the tag is known, but its file is not here and could not be downloaded.
+        ValueError: the architecture, tag or precision is unknown, the activation does not fit the weights, the file
+            holds something else, weights are not finite, the user has to give the transform, or a package is missing.
+        WeightsUnavailable: the tag is known, but its file is not on this machine and could not be downloaded.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown tower precision '{precision}'. Choose one of {sorted(PRECISIONS)}.")
     is_file = arch not in BUNDLED and (is_hub_file(weights) or _is_file(weights))
     if transform.given and not is_file:
-        raise ValueError(f"{transforms.NODE} is for weights in a file: '{weights}' says its transform itself.")
+        raise ValueError(f"{transforms.NODE} is only for weights in a file, but WEIGHTS is '{weights}'.")
     if arch in BUNDLED:
         model, weights = _build_tiny(BUNDLED[arch]), "bundled"
     else:
@@ -187,7 +187,7 @@ def _describe(model: CLIPModel, arch: str, weights: str, precision: str, device:
         logit_scale=float(state["logit_scale"].exp()),
         logit_bias=float(bias) if bias is not None else 0.0,
         embed_dim=settings(arch)["embed_dim"],
-        context_length=context_length(arch),  # a Hugging Face tower's own may be unlimited, or 0
+        context_length=context_length(arch),  # that of a Hugging Face tower may be unlimited, or 0
     )
 
 
@@ -213,13 +213,13 @@ def _check_arch(arch: str) -> None:
 
 
 def _is_file(weights: str) -> bool:
-    """True for weights in a file; ValueError for a path where there is none."""
+    """True for weights in a file. Raises ValueError for a path without a file."""
     if os.path.isfile(weights):
         return True
     if os.path.isdir(weights):
-        open_checkpoint(weights)  # says so
+        open_checkpoint(weights)  # raises an error that says so
     if os.path.exists(weights):
-        raise ValueError(f"{weights} (WEIGHTS) is a pipe or a device: give a file.")
+        raise ValueError(f"{weights} (WEIGHTS) is a pipe or a device. Give a file.")
     if os.path.dirname(weights) or weights.endswith(WEIGHTS_ENDINGS):
         raise ValueError(f"There is no file {weights} (WEIGHTS, or MODEL.BACKBONE.WEIGHTS).")
     return False
@@ -240,14 +240,15 @@ def _register(bundled: Bundled) -> None:
 
 
 def check_known(arch: str, weights: str) -> None:
-    """Check that there is such an architecture, and that it can have such weights; nothing is loaded.
+    """Check that the architecture exists and can have these weights, without loading anything.
 
     Raises:
-        ValueError: an unknown architecture, weights that are neither a file nor a tag, or any for the bundled model.
+        ValueError: the architecture is unknown, the weights are neither a file nor a tag, or weights are given for a
+            bundled model.
     """
     if arch in BUNDLED:
         if weights != "bundled":
-            raise ValueError(f"WEIGHTS is '{weights}', but the bundled {arch} has weights of its own: give none.")
+            raise ValueError(f"WEIGHTS is '{weights}', but the bundled {arch} has its own. Leave WEIGHTS out.")
         return
     _check_arch(arch)
     if is_hub_file(weights):
@@ -270,7 +271,7 @@ def _build_from_tag(arch: str, tag: str) -> CLIPModel:
 
 def _build_from_hub(arch: str, weights: str, given: Transform) -> CLIPModel:
     path, config = fetch_file(arch, weights)
-    if config:  # it says what a file of tensors does not
+    if config:  # the config has what a file of tensors lacks
         check_activation(arch, bool(config.get("model_cfg", {}).get("quick_gelu", False)), f"model '{weights}'")
         given = given.or_else(config.get("preprocess_cfg", {}))
     return build_from_file(arch, path, given)

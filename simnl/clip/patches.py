@@ -1,11 +1,11 @@
 """Features of patches beside those of whole images, from one pass of the frozen image tower.
 
-    ViT      in the last block each token keeps its own value: x + out_proj(v_proj(ln_1(x))) in the place of attention,
+    ViT      in the last block each token keeps its own value: x + out_proj(v_proj(ln_1(x))) replaces attention,
              then the block's MLP, the last norm and the projection; the class token is left out
     ResNet   v_proj, then c_proj, of the attention pool at each place of the last map, without pooling
 
-So a patch lies in the space of texts, as the image does. Source: Miyai et al., "GL-MCM: Global and Local Maximum
-Concept Matching for Zero-Shot Out-of-Distribution Detection", arXiv:2304.04521.
+So the features of a patch lie in the space of text features, as those of the image do. Source: Miyai et al., "GL-MCM:
+Global and Local Maximum Concept Matching for Zero-Shot Out-of-Distribution Detection", arXiv:2304.04521.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _WithPatches(nn.Module):
         self._images, self.whole = images, model
 
     def encode_image(self, pixels: Tensor, normalize: bool = False) -> Tensor:
-        # Half the disk. They are rounded here, so that what is stored is what the tower gave.
+        # Rounded to halve the disk space; rounding here keeps stored features equal to those of the tower.
         return self._images(pixels).flatten(1).half()
 
     def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
@@ -81,7 +81,7 @@ def with_patches(clip: FrozenCLIP) -> FrozenCLIP:
     They are rounded to half precision. Texts stay as they are.
 
     Raises:
-        ValueError: an image tower that is neither open_clip's plain ViT nor CLIP's ResNet.
+        ValueError: the image tower is neither open_clip's plain ViT nor CLIP's ResNet.
     """
     visual: Any = clip.model.visual
     images = _PatchesOfResNet(visual) if isinstance(visual, ModifiedResNet) else _PatchesOfViT(clip)
@@ -92,5 +92,5 @@ def with_patches(clip: FrozenCLIP) -> FrozenCLIP:
 
 
 def image_and_patches(features: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Rows (B, (1 + G) D) of `with_patches` as the image's features (B, D) and those of patches (B, G, D). width: D."""
+    """Split rows (B, (1 + G) D) of `with_patches` into image features (B, D) and patch features (B, G, D). width: D."""
     return features[:, :width], features[:, width:].unflatten(1, (-1, width))

@@ -1,4 +1,4 @@
-"""The last step of a tower: its projection into the space that images and texts share, and the input of it."""
+"""The last step of a tower: its projection into the space that images and texts share, and the input of this map."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.func import functional_call
 from simnl.clip.finite import check_rows
 from simnl.clip.model import FrozenCLIP, ImageProjection
 
-NAMES = ("text_projection", "text.text_projection", "text.proj")  # of CLIP, of custom text towers, of Hugging Face's
+NAMES = ("text_projection", "text.text_projection", "text.proj")  # of CLIP, of custom text towers, of Hugging Face
 TOLERANCE = 0.05  # relative; towers may compute in half precision
 
 
 class _Tower(nn.Module):
-    """`encode_text` of a model as a module's forward, so that weights can be put in for one call."""
+    """`encode_text` of a model as the forward of a module, so that other weights can be used for one call."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -31,7 +31,7 @@ class _Tower(nn.Module):
 
 
 class _Unprojected(nn.Module):
-    """The text tower with an identity in the projection's place; the model itself is not touched."""
+    """The text tower with an identity in the place of its projection. The model itself is not changed."""
 
     def __init__(self, model: nn.Module, key: str, width: int):
         super().__init__()
@@ -43,14 +43,14 @@ class _Unprojected(nn.Module):
 
 
 def unprojected_texts(clip: FrozenCLIP, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """What a text tower projects, and the projection: raw text features are their product.
+    """The input of the projection of a text tower, and the projection. Raw text features are their product.
 
     Returns:
         Hidden features (P, H) of the prompts, and a copy of the projection, (H, D); float32, on the model's device.
 
     Raises:
-        ValueError: the tower does not end in one matrix product (no projection, one with a bias, an MLP), or gives
-            numbers that are not finite.
+        ValueError: the tower does not end in one matrix product (it has no projection, one with a bias, or an MLP), or
+            gives numbers that are not finite.
     """
     key, projection = _projection(clip)
     hidden_tower = replace(clip, model=_Unprojected(clip.model, key, len(projection)))
@@ -82,7 +82,7 @@ def _refusal(clip: FrozenCLIP) -> str:
 
 
 class _ImageTower(nn.Module):
-    """`encode_image` of a model as a module's forward, so that weights can be put in for one call."""
+    """`encode_image` of a model as the forward of a module, so that other weights can be used for one call."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -93,7 +93,7 @@ class _ImageTower(nn.Module):
 
 
 class _UnprojectedImages(nn.Module):
-    """A model whose image tower has an identity in the projection's place; the model itself is not touched."""
+    """A model with an identity in the place of its image tower's projection. The model itself is not changed."""
 
     def __init__(self, model: nn.Module, weights: dict[str, Tensor]):
         super().__init__()
@@ -107,16 +107,17 @@ class _UnprojectedImages(nn.Module):
 
 
 def before_projection(clip: FrozenCLIP) -> FrozenCLIP:
-    """A model whose image features are what the image tower's last linear map takes; its texts stay as they are.
+    """A model whose image features are the input of the image tower's last linear map. Text features do not change.
 
-    In a vision transformer that is the pooled token behind the last layer norm, and in CLIP's ResNet what its attention
-    pool gives before its output projection. The product with an identity is exact, so the features are the tower's own.
+    In a vision transformer this input is the pooled token after the last layer norm. In CLIP's ResNet it is the result
+    of the attention pool before its output projection. The product with an identity is exact, so the tower gives
+    exactly these features.
 
     Returns:
         A model whose image features are (B, H), with the map that they lack as its `image_projection`.
 
     Raises:
-        ValueError: an image tower that is neither of open_clip's two own kinds, or has no projection.
+        ValueError: the image tower is none of open_clip's two own kinds, or has no projection.
     """
     visual: Any = clip.model.visual
     if isinstance(visual, VisionTransformer) and isinstance(visual.proj, nn.Parameter):

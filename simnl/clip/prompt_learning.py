@@ -27,24 +27,24 @@ POSITIONS = ("end", "middle", "front")
 
 
 class TextTower(Rebuildable):
-    """The frozen text tower: token embeddings (P, L, W) to raw text features (P, D), differentiable.
+    """The frozen text tower as a differentiable function of token embeddings (P, L, W) that gives text features (P, D).
 
-    Where attention is causal, tokens after the last prompt's end change nothing, so L may be shorter than the context
-    length: the result is the same and the cost less.
+    With causal attention, tokens after the end of the longest prompt change nothing. L may then be shorter than the
+    context length, which gives the same result at a lower cost.
 
     Args:
         clip: the frozen model.
 
     Raises:
-        ValueError: a text tower that is not built of token embeddings, positions and a transformer.
+        ValueError: the text tower does not consist of token embeddings, positions and a transformer.
     """
 
     def __init__(self, clip: FrozenCLIP):
         tower: Any = clip.whole if hasattr(clip.whole, "token_embedding") else getattr(clip.whole, "text", None)
         known = all(hasattr(tower, name) for name in ("token_embedding", "positional_embedding", "transformer"))
         pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
-        by_clip = not hub_tokenizer(clip.arch)  # whose end of text has the highest number
-        otherwise = getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False)  # as of CoCa
+        by_clip = not hub_tokenizer(clip.arch)  # whose token of the end of text has the highest number
+        otherwise = getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False)  # as in CoCa
         if not known or pool != "argmax" or not by_clip or otherwise:
             raise ValueError(
                 f"Prompts cannot be learned for {clip.arch}: its text tower is none of open_clip's plain transformers "
@@ -64,22 +64,22 @@ class TextTower(Rebuildable):
         return self._tower.token_embedding(tokens.to(self.clip.device)).float()
 
     def used_length(self, tokens: Tensor) -> int:
-        """How many positions of prompts (P, L) matter: up to the last end of text, or all without a causal mask."""
+        """The positions of prompts (P, L) that matter: up to the last end of text, or all without a causal mask."""
         return tokens.shape[1] if self._tower.attn_mask is None else int(text_ends(tokens).max()) + 1
 
     @property
     def module(self) -> Any:
-        """open_clip's module that holds the weights; methods that change some need their names.
+        """open_clip's module that holds the weights. Methods that change weights need their names.
 
         Raises:
-            ValueError: blocks that are not open_clip's plain ones.
+            ValueError: the blocks are not open_clip's plain ones.
         """
         check_blocks(self.clip, "text", self._tower.transformer)
         return self._tower
 
     @property
     def num_blocks(self) -> int:
-        """How many blocks it has."""
+        """The number of blocks."""
         return len(self.module.transformer.resblocks)
 
     def encode(
@@ -88,12 +88,12 @@ class TextTower(Rebuildable):
         """Raw text features.
 
         Args:
-            tokens: (P, L) int64, of which the pooling rule reads where a prompt ends.
+            tokens: (P, L) int64, from which the pooling rule finds the end of a prompt.
             embeddings: (P, L, W).
-            chunk: prompts encoded at once; with more prompts than this, the activations of a chunk are computed
-                again in the backward pass, so that memory is bounded by a chunk. 0: all at once.
-            deep: tokens at the inputs of blocks, for all prompts or for each; after those that are inserted, the
-                feature is read as many places later.
+            chunk: the number of prompts that are encoded at once; 0 for all. With more prompts, the activations of a
+                chunk are computed again in the backward pass, so that a chunk bounds the memory.
+            deep: tokens at the inputs of blocks, for all prompts or for each of them. Inserted tokens move the place at
+                which the feature is read.
             weights: changed weights.
 
         Returns:
@@ -127,7 +127,7 @@ class TextTower(Rebuildable):
         return x.float()
 
     def _mask(self, length: int) -> Tensor | None:
-        """The tower's mask (L, L) for a sequence of any length, or None where every token sees every other."""
+        """The tower's mask (L, L) for a sequence of any length; None if every token sees all others."""
         mask = self._tower.attn_mask
         if mask is None or length <= len(mask):
             return None if mask is None else mask[:length, :length]
@@ -135,7 +135,7 @@ class TextTower(Rebuildable):
 
 
 class Sentences(Rebuildable):
-    """Prompts in words, of which the places after the start of text are learned vectors.
+    """Prompts in words, in which learned vectors replace the first tokens after the start of text.
 
     Args:
         tower: the text tower.
@@ -149,18 +149,18 @@ class Sentences(Rebuildable):
         self._embeddings = tower.embed(self.tokens)
 
     def embeddings(self, context: Tensor | None = None) -> Tensor:
-        """(P, L, W): the words' embeddings with the context (n, W) at places 1 .. n, or the words as they are."""
+        """Embeddings (P, L, W) of the words, with the context (n, W) at positions 1 .. n if there is one."""
         return self._embeddings if context is None else Tokens(context, 1).put(self._embeddings)
 
     def encode(
         self, context: Tensor | None = None, chunk: int = 0, deep: Deep = NOTHING, weights: Weights = NOTHING
     ) -> Tensor:
-        """Raw features (P, D); arguments as of `embeddings` and `TextTower.encode`."""
+        """Raw features (P, D). The arguments are those of `embeddings` and `TextTower.encode`."""
         return self.tower.encode(self.tokens, self.embeddings(context), chunk, deep, weights)
 
 
 def plain_text_features(clip: FrozenCLIP, templates: Sequence[str], classnames: Sequence[str]) -> Tensor:
-    """What the frozen text tower gives for each class: the mean over templates of raw features, (C, D) float32."""
+    """The mean over templates of the raw features of each class by the frozen text tower, (C, D) float32."""
     prompts = PromptSet.from_templates(templates, classnames)
     features = clip.text_rows(clip.tokenize(list(prompts.prompts)))
     classes = torch.tensor(prompts.classes, device=features.device)
@@ -172,20 +172,20 @@ class LearnedPrompts(Rebuildable):
 
     Args:
         tower: the text tower.
-        classnames: C names.
+        classnames: the C class names.
         num_context: M.
-        position: where the vectors stand: `end`: before the class name (so that the name ends the prompt); `middle`:
-            half before, half after it; `front`: all after it.
+        position: the place of the class name. With `end` the vectors are before the name, with `middle` half of them
+            before and half after it, and with `front` all after it.
 
     Raises:
-        ValueError: unknown position, no vectors, or a prompt that does not fit into the context length.
+        ValueError: the position is unknown, there are no vectors, or a prompt exceeds the context length.
     """
 
     def __init__(self, tower: TextTower, classnames: Sequence[str], num_context: int, position: str = "end"):
         if position not in POSITIONS:
             raise ValueError(f"The class position is '{position}'. Choose one of {', '.join(POSITIONS)}.")
         if num_context < 1:
-            raise ValueError(f"At least one context vector is needed, got {num_context}.")
+            raise ValueError(f"At least one context vector is needed, but there are {num_context}.")
         self.tower, self.num_context = tower, num_context
         names = [readable(name) for name in classnames]
         lengths = [num_tokens(tower.clip, name) for name in names]
@@ -193,7 +193,7 @@ class LearnedPrompts(Rebuildable):
         room = tower.clip.context_length - num_context - 3  # start, end, full stop
         if lengths[longest] > room:
             raise ValueError(
-                f"{num_context} context vectors leave room for {room} tokens of a class name, and '{names[longest]}' "
+                f"{num_context} context vectors leave room for {room} tokens of a class name, but '{names[longest]}' "
                 f"has {lengths[longest]}. Use fewer vectors."
             )
         tokens = tower.clip.tokenize([" ".join(["X"] * num_context) + f" {name}." for name in names])
@@ -202,7 +202,7 @@ class LearnedPrompts(Rebuildable):
         self._order = self._places(lengths, position).to(tower.clip.device)
 
     def _places(self, lengths: Sequence[int], position: str) -> Tensor:
-        """(C, L): which place of the `end` form stands at each place."""
+        """For each position of a prompt, the position in the form `end` that belongs there, (C, L)."""
         total, m = self.tokens.shape[1], self.num_context
         context, rows = list(range(1, 1 + m)), []
         before = {"end": m, "middle": m // 2, "front": 0}[position]
@@ -229,17 +229,17 @@ class LearnedPrompts(Rebuildable):
 
 
 def context_from_words(tower: TextTower, words: str) -> Tensor:
-    """(M, W): the embeddings of words, one vector per token.
+    """The embeddings (M, W) of words, one vector per token.
 
     Raises:
-        ValueError: no words.
+        ValueError: there are no words.
     """
     count = num_tokens(tower.clip, readable(words))
     if not count:
-        raise ValueError("Context vectors are to start from words, and there are none.")
+        raise ValueError("Context vectors should start from words, but no words are given.")
     return tower.embed(tower.clip.tokenize([readable(words)]))[0, 1 : 1 + count].clone()
 
 
 def num_tokens(clip: FrozenCLIP, text: str) -> int:
-    """Tokens of a text without start and end."""
+    """The number of tokens of a text, without start and end."""
     return int(text_ends(clip.tokenize([text]))) - 1

@@ -1,4 +1,4 @@
-"""The prompt sets of a run: which sentences describe the classes, and where CuPL files are looked for."""
+"""The prompt sets of a run: which sentences describe the classes, and where their CuPL files are."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 
 
 def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Sequence[str], own_names: bool) -> None:
-    """Check that no two classes have equal prompts, as the text tower reads them: it cuts long prompts, and many
-    tokenizers know no capitals.
+    """Check that the text tower does not read equal prompts for two classes. It cuts long prompts, and many tokenizers
+    ignore capitals.
 
     Args:
-        templates: one or more texts, with {} where the name goes; `{}` itself for a method that learns its prompts.
-        own_names: whether a person chose the names. Those of the published data sets stay, and equal ones are told.
+        templates: one or more texts with {} in the place of the name; `{}` for a method that learns its prompts.
+        own_names: True if the user chose the names. Equal names of published data sets only give a warning.
 
     Raises:
-        ValueError: prompts of two classes are equal, and the names are a person's own.
+        ValueError: prompts of two classes are equal, and the user chose the names.
     """
     kept, key = sharing.current(), ("told apart", clip.arch, tuple(templates), tuple(classnames))
     if kept and kept.get(key):
@@ -47,17 +47,17 @@ def check_told_apart(clip: FrozenCLIP, templates: Sequence[str], classnames: Seq
             f"{message} Give each class a name of its own, in classnames.txt, DATASET.CLASSNAMES_FILE or classnames "
             f"(long prompts are cut after {clip.context_length} tokens; most models know no capitals)."
         )
-    log.warning("%s Text says nothing about which is which.", message)
+    log.warning("%s Text features cannot tell these classes apart.", message)
 
 
 def check_class_prompts(
     cfg, dataset, clip: FrozenCLIP, classnames: Sequence[str], *, learned: bool, used: bool
 ) -> None:
-    """Check the prompts that a run has of its classes, as `check_told_apart` does.
+    """Check the prompts of a run with `check_told_apart`.
 
     Args:
-        learned: the method learns its prompts, so that names alone tell classes apart.
-        used: the method reads the templates of the config.
+        learned: True if the method learns its prompts, so that only names tell classes apart.
+        used: True if the method reads the templates of the config.
     """
     templates = ["{}"] if learned else cfg.PROMPTS.POSITIVE if used else []
     own_names = getattr(dataset, "own_names", False) or bool(cfg.DATASET.CLASSNAMES_FILE)
@@ -80,11 +80,11 @@ def encode_prompt_sets(
     """Raw text features of the prompt sets that a method uses.
 
     Args:
-        needed, optional: of `template`, `negative`, `cupl`. An optional set that is not at hand is left out, and the
-            log says so.
+        needed, optional: names among `template`, `negative`, `cupl`. An optional set that is missing is left out, and
+            the log says so.
 
     Raises:
-        FileNotFoundError: a needed CuPL file is not there.
+        FileNotFoundError: a CuPL file is missing that the method needs.
     """
     sets = {}
     for name in (*needed, *optional):
@@ -105,24 +105,24 @@ def _prompt_set(cfg, dataset, classnames: Sequence[str], name: str, needed: bool
             return read_cupl(_named(cfg, dataset, "NEGATIVE_SENTENCES"), classnames, "NEGATIVE_SENTENCES")
         return PromptSet.from_templates(cfg.PROMPTS.NEGATIVE, classnames)
     if name != "cupl":
-        raise ValueError(f"Unknown prompt set '{name}'. There are template, negative and cupl.")
+        raise ValueError(f"Unknown prompt set '{name}'. Choose from template, negative and cupl.")
     path, looked = find_sentences(cfg, "CUPL", dataset.prompt_folders(cfg))
     if path is not None:
         return read_cupl(path, classnames)
     if not cfg.PROMPTS.CUPL:
-        message = f"No CuPL file is named for {cfg.DATASET.NAME} (PROMPTS.CUPL)"
+        message = f"PROMPTS.CUPL names no CuPL file for {cfg.DATASET.NAME}"
     else:
-        message = f"No CuPL file {cfg.PROMPTS.CUPL} in {', '.join(map(str, looked))}"
+        message = f"There is no CuPL file {cfg.PROMPTS.CUPL} in {', '.join(map(str, looked))}"
     if needed:
         raise FileNotFoundError(f"{message}, and this method needs one. Put it there, or set PROMPTS.CUPL to its path.")
-    log.warning("%s: templates alone describe the classes.", message)
+    log.warning("%s, so templates alone describe the classes.", message)
     return None
 
 
 def _contrastive(cfg, dataset, classnames: Sequence[str], store: FeatureStore) -> PromptSet:
-    """Sentences of the classes that are near by the templates' text features."""
+    """Sentences that tell the nearest classes, by the templates' text features, from each class."""
     if cfg.PROMPTS.NEGATIVE_SENTENCES:
-        raise ValueError("PROMPTS.CONTRASTIVE and NEGATIVE_SENTENCES both give the negative text: leave one out.")
+        raise ValueError("PROMPTS.CONTRASTIVE and NEGATIVE_SENTENCES both give the negative text. Leave one out.")
     path = _named(cfg, dataset, "CONTRASTIVE")
     pairs, templates = read_contrastive(path), PromptSet.from_templates(cfg.PROMPTS.POSITIVE, classnames)
     rows, classes = store.texts(templates.prompts), torch.tensor(templates.classes)
@@ -134,9 +134,9 @@ def _named(cfg, dataset, key: str) -> Path:
     """The file that a key of PROMPTS names.
 
     Raises:
-        FileNotFoundError: it is in none of the folders that are looked in.
+        FileNotFoundError: the file is in none of the folders that are searched.
     """
     path, looked = find_sentences(cfg, key, dataset.prompt_folders(cfg))
     if path is None:
-        raise FileNotFoundError(f"PROMPTS.{key}: no file {cfg.PROMPTS[key]} in {', '.join(map(str, looked))}.")
+        raise FileNotFoundError(f"PROMPTS.{key}: there is no file {cfg.PROMPTS[key]} in {', '.join(map(str, looked))}.")
     return path

@@ -1,9 +1,9 @@
-"""Recipes: what an object was made of, as plain json and named tensors, and the object again from them.
+"""Recipes: the arguments of an object as plain json and named tensors, from which the object can be made again.
 
-A head is given tensors, numbers and words, so the arguments of its constructor say all that is to be said about it. A
-class that derives from `Rebuildable` remembers them. `packed` turns them into json and tensors, and `rebuilt` calls the
-constructors again. Only classes that derive from `Rebuildable` and that are imported can be made in this way, so a file
-can name no other code. The frozen CLIP is never written: it is asked for where it is needed.
+A head gets tensors, numbers and words, so the arguments of its constructor define it completely. A class that derives
+from `Rebuildable` remembers them. `packed` turns them into json and tensors, and `rebuilt` calls the constructors
+again. Only imported classes that derive from `Rebuildable` can be made in this way, so a file cannot name other code.
+The frozen CLIP is never written; `rebuilt` asks the caller for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from simnl.clip.model import FrozenCLIP
 
 PLAIN = (bool, int, float, str, type(None))
-# What a json object stands for.
+# The keys that say what a json object stands for.
 TENSOR, DTYPE, GENERATOR, TUPLE, DICT, BACKBONE = "tensor", "dtype", "generator", "tuple", "dict", "backbone"
 MADE, ARGUMENTS = "made", "arguments"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
@@ -29,40 +29,40 @@ KNOWN: dict[str, type[Rebuildable]] = {}
 
 
 class NotRebuildable(TypeError):
-    """An argument that a file cannot hold; the message names it."""
+    """A file cannot hold an argument; the message names it."""
 
 
 class Rebuildable:
-    """An object that remembers the arguments of its constructor. See `packed` for what they may be."""
+    """An object that remembers the arguments of its constructor. `packed` says which kinds of arguments are allowed."""
 
     _made_of: tuple[tuple, dict[str, Any]] | None
 
     def __new__(cls, *args: Any, **kwargs: Any):
-        """Remember what the constructor of the class itself is given, not that of a class above it."""
+        """Remember the arguments of the class's own constructor, not those of its base classes."""
         made = super().__new__(cls)
-        if not is_dataclass(cls):  # its fields say it
+        if not is_dataclass(cls):  # the fields of a dataclass are its arguments
             made.__dict__["_made_of"] = args, kwargs
         return made
 
     def __init_subclass__(cls, **kwargs: Any):
-        """Every class below this one can be found by its name."""
+        """Register each class that derives from this one under its name."""
         super().__init_subclass__(**kwargs)
         KNOWN[name_of(cls)] = cls
 
     def forget_arguments(self) -> None:
-        """Let them go: for a class of which files never hold an object, where they are large."""
+        """Drop the arguments, which may be large, for objects that are never written to files."""
         self.__dict__["_made_of"] = None
 
     def arguments(self) -> dict[str, Any]:
-        """What `remade` is called with: by default the arguments of the constructor, by name.
+        """The arguments of `remade`; by default those of the constructor, by name.
 
-        A class overrides this where something that follows from its arguments must not be decided anew, such as a
-        choice between nearly equal values.
+        A class overrides this if a result must not be decided again from the arguments, such as a choice between nearly
+        equal values.
         """
         if is_dataclass(self):
             return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         if self._made_of is None:
-            raise NotRebuildable(f"{name_of(type(self))} has let go of its arguments: it is not for files.")
+            raise NotRebuildable(f"{name_of(type(self))} has dropped its arguments, so it cannot be written to a file.")
         args, kwargs = self._made_of
         signature = inspect.signature(type(self).__init__)
         given = dict(signature.bind(self, *args, **kwargs).arguments)
@@ -71,12 +71,12 @@ class Rebuildable:
             if parameter.kind is parameter.VAR_KEYWORD:
                 given |= given.pop(name, {})
             elif parameter.kind is parameter.VAR_POSITIONAL and given.get(name):
-                raise NotRebuildable(f"{name_of(type(self))} takes any number of arguments (*{name}): name them.")
+                raise NotRebuildable(f"{name_of(type(self))} takes any number of arguments (*{name}). Name each one.")
         return given
 
     @classmethod
     def remade(cls, **arguments: Any):
-        """An object like the one that gave these `arguments`."""
+        """An object that is equal to the one with these `arguments`."""
         return cls(**arguments)
 
 
@@ -86,17 +86,17 @@ def name_of(made: type) -> str:
 
 
 def packed(value: object, tensors: dict[str, Tensor], name: str) -> object:
-    """A value as json; tensors are put into `tensors`, each once, by the names that the json has for them.
+    """A value as json. Its tensors are put into `tensors`, each once, under the names that the json uses.
 
     Args:
-        value: a tensor, a finite number, a text, None, a tensor's type, a generator (of initial values: its seed is
-            kept), a list, tuple or dict (with texts for keys) of these, the frozen CLIP, or a `Rebuildable` of which
-            this is true in turn.
+        value: a tensor, a finite number, a text, None, a tensor's type, a generator of initial values (its seed is
+            written), a list, tuple or dict (with texts as keys) of these, the frozen CLIP, or a `Rebuildable` whose
+            arguments are such values.
         tensors: the tensors that have a name already, on the CPU; more are added.
         name: the name of the value, with which the names of its tensors begin.
 
     Raises:
-        NotRebuildable: something else is in it; the message says where and what.
+        NotRebuildable: the value holds something else. The message says where and what.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise NotRebuildable(f"{name} is {value}, which json cannot hold.")
@@ -118,13 +118,13 @@ def packed(value: object, tensors: dict[str, Tensor], name: str) -> object:
     if isinstance(value, dict):
         return {DICT: _packed_dict(value, tensors, name)}
     raise NotRebuildable(
-        f"{name} is a {name_of(type(value))}. A head that is to be kept in a file is made of tensors, numbers, texts, "
-        "lists, the frozen CLIP, and classes that derive from Rebuildable (simnl/clip/recipe.py)."
+        f"{name} is a {name_of(type(value))}. A head in a file can only hold tensors, numbers, texts, lists, the "
+        "frozen CLIP, and classes that derive from Rebuildable (simnl/clip/recipe.py)."
     )
 
 
 def _is_clip(value: object) -> bool:
-    from simnl.clip.model import FrozenCLIP  # here, so that the modules of which it is made can be rebuildable
+    from simnl.clip.model import FrozenCLIP  # imported here, because parts of the model derive from Rebuildable
 
     return isinstance(value, FrozenCLIP)
 
@@ -139,21 +139,21 @@ def named(tensor: Tensor, tensors: dict[str, Tensor], name: str) -> str:
     for known, other in tensors.items():
         if other.dtype == plain.dtype and other.shape == plain.shape and torch.equal(other, plain):
             return known
-    tensors[name] = plain.clone()  # no two in a file share memory
+    tensors[name] = plain.clone()  # the tensors of a file must not share memory
     return name
 
 
 def rebuilt(packed_value: Any, tensors: Mapping[str, Tensor], clip: Callable[[], FrozenCLIP]) -> Any:
-    """The value of which `packed` made this.
+    """The value that `packed` turned into json.
 
     Args:
         packed_value: the json.
         tensors: the tensors by name.
-        clip: called where the value needs the frozen CLIP.
+        clip: a function that gives the frozen CLIP, called if the value needs it.
 
     Raises:
-        LookupError: a tensor or a class that is not there; the message names it.
-        TypeError, ValueError: arguments that do not fit the class.
+        LookupError: a tensor or a class is missing. The message names it.
+        TypeError, ValueError: arguments do not fit the class.
     """
     if isinstance(packed_value, list):
         return [rebuilt(part, tensors, clip) for part in packed_value]

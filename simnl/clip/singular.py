@@ -1,8 +1,8 @@
-"""Singular values of a tower's weights: W = U diag(sigma) V^T, of which sigma alone is learned.
+"""Singular values of a tower's weights: W = U diag(sigma) V^T, where only sigma is learned.
 
-Each of the six matrices of a block has its own: queries, keys and values (the packed weight in three), the attention's
-output, and both layers of the MLP. U and V have signs, and with equal singular values a rotation, that no one can
-reproduce; sigma, its gradient and the composed weight do not depend on them.
+Each of the six matrices of a block is decomposed: queries, keys and values (three parts of the packed weight), the
+output of attention, and both layers of the MLP. The signs of U and V, and their rotation at equal singular values,
+differ between libraries; sigma, its gradient and the composed weight do not depend on them.
 
 Source: Koleilat et al., "Singular Value Few-shot Adaptation of Vision-Language Models", arXiv:2509.03740.
 """

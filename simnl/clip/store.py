@@ -3,8 +3,8 @@
 Rows are raw (not normalised) float32 features, addressed by content: the weights' fingerprint, the towers' precision,
 the number of rows that are encoded at once, the layer (image features may be those before the last projection, or
 have those of patches beside them), the transform, the view's number, and a digest of the image's bytes (or of the
-prompt). So every method, shot count, seed and table shares them, a moved data folder costs one read and no encode, and
-another backbone or transform can never be answered with the wrong features. A row is the same bits whatever was encoded
+prompt). So all methods, shot counts, seeds and tables share the rows, a moved data folder is read once and not encoded
+again, and another backbone or transform can never get the wrong features. A row has the same bits whatever was encoded
 with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
 """
 
@@ -37,24 +37,24 @@ from simnl.waiting import holding
 log = logging.getLogger(__name__)
 
 VERSION = 2  # raise when the meaning of a stored row changes
-READ_ROWS = 4096  # rows held at once while streaming
-READ_NUMBERS = 2**25  # numbers held at once while streaming, where rows are long (with patches)
-BATCHES = (1, 5)  # of the towers, that are decoded and written at once: on a processor, on a GPU
-WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
+READ_ROWS = 4096  # rows in memory at once while streaming
+READ_NUMBERS = 2**25  # numbers in memory at once while streaming, for long rows (with patches)
+BATCHES = (1, 5)  # the towers' batches that are decoded and written at once: on a processor, on a GPU
+WORKERS_PAY_FROM = 128  # with fewer views, the calling process decodes them
 
 
 class FeatureStore:
-    """Features of one frozen CLIP, kept in a folder.
+    """The features of one frozen CLIP, stored in a folder.
 
     Args:
-        root: the folder; shared by any number of processes.
-        clip: the model whose features are kept.
-        num_workers: processes that decode images; the features do not depend on it.
-        batch_size: rows that are decoded, and written, at once: rounded up to whole batches of the towers, 0: one such
-            batch, on a GPU five. The towers' own batches, and with them the features, do not depend on it.
-        progress: show progress bars on long passes.
-        exclusive: of several processes that need the same features one encodes and the others wait; False where the
-            processes have shared the images out among themselves (`simnl.studies.warming`).
+        root: the folder, which any number of processes may share.
+        clip: the model whose features are stored.
+        num_workers: the number of processes that decode images. Features do not depend on it.
+        batch_size: the number of rows that are decoded and written at once, rounded up to whole batches of the towers;
+            0 for one such batch, or five on a GPU. The towers' own batches, and the features, do not depend on it.
+        progress: True to show progress bars on long passes.
+        exclusive: True if one of several processes that need the same features encodes them while the others wait.
+            False if the processes have divided the images among themselves (`simnl.studies.warming`).
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FeatureStore:
         self.num_workers, self.progress, self._exclusive = num_workers, progress, exclusive
         batches = max(1, -(-batch_size // clip.batch_rows)) if batch_size else BATCHES[clip.device.type == "cuda"]
         self.batch_size = clip.batch_rows * batches
-        self.encoded_images = 0  # views encoded by this object; the tests and the run record read it
+        self.encoded_images = 0  # views that this object has encoded, for tests and the run record
 
     # ------------------------------------------------------------------ images
 
@@ -86,7 +86,7 @@ class FeatureStore:
         return features
 
     def warm(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> None:
-        """Encode what is missing, and return nothing."""
+        """Encode missing features without returning any."""
         self._check_views(spec, views)
         contents = FileDigests(self.root).of(paths, progress=self.progress)
         kept = sharing.current()
@@ -96,9 +96,9 @@ class FeatureStore:
             self._fill_images(database, paths, contents, spec, views)
 
     def stream(self, paths: Sequence[str], spec: ViewSpec, views: Sequence[int] = (0,)) -> Iterator[Tensor]:
-        """Yield features (V, n, D) chunk by chunk, encoding first what is missing; memory is bounded by the chunk.
+        """Yield features (V, n, D) chunk by chunk. Missing features are encoded first, and a chunk bounds the memory.
 
-        Where runs of one process share what they read, all rows are kept for the next one if they are few enough.
+        If runs of one process share what they read, all rows are kept for the next run if they are few enough.
         """
         self._check_views(spec, views)
         contents = FileDigests(self.root).of(paths, progress=self.progress)
@@ -106,7 +106,7 @@ class FeatureStore:
         kept, key = sharing.current(), self._key("image", spec.digest, contents, views)
         rows = kept.get(key) if kept is not None else None
         if rows is not None:
-            yield from (chunk.clone() for chunk in rows.split(size, 1))  # theirs to change
+            yield from (chunk.clone() for chunk in rows.split(size, 1))  # copies, which the caller may change
             return
         keeps = kept is not None and kept.fits(4 * len(views) * len(paths) * self.clip.image_dim)
         parts: list[Tensor] = []
@@ -118,12 +118,12 @@ class FeatureStore:
             kept.put(key, rows, rows.nbytes)
 
     def _key(self, kind: str, detail: str, contents: Sequence[bytes], views: Sequence[int]) -> tuple:
-        """What says which rows they are: the file of the database, and the items and views in their order."""
+        """The key of a list of rows: the file of the database, and the items and views in their order."""
         path = self._path(kind, self._content(kind, detail))
         return path, tuple(views), hashlib.sha256(b"".join(contents)).digest()
 
     def _read_in_chunks(self, paths, contents, spec: ViewSpec, views: Sequence[int], size: int) -> Iterator[Tensor]:
-        """Rows from the database, `size` images at a time; what is missing is encoded first."""
+        """Rows from the database, `size` images at a time. Missing rows are encoded first."""
         with closing(self._database("image", spec.digest)) as database:
             self._fill_images(database, paths, contents, spec, views)
             for start in range(0, len(paths), size):
@@ -159,22 +159,22 @@ class FeatureStore:
                 writing.result()
 
     def _loader(self, pending: PendingViews, number: int) -> DataLoader:
-        """Decoded batches of about `batch_size` views, from worker processes where that pays."""
+        """Decoded batches of about `batch_size` views, from worker processes if there are enough views."""
         return DataLoader(
             pending,
-            batch_size=max(1, self.batch_size * len(pending) // number),  # images; each has number / len(pending) views
+            batch_size=max(1, self.batch_size * len(pending) // number),  # images of number / len(pending) views
             num_workers=self.num_workers if number >= WORKERS_PAY_FROM else 0,
             collate_fn=joined,
             pin_memory=self.clip.device.type == "cuda",
-            generator=torch.Generator(),  # its own, or the loader would draw from the global one, and change it
+            generator=torch.Generator(),  # otherwise the loader would draw from the global generator
         )
 
     @staticmethod
     def _check_views(spec: ViewSpec, views: Sequence[int]) -> None:
         if not views or min(views) < 0:
-            raise ValueError(f"Views are numbered from 0 and at least one is needed, got {list(views)}.")
+            raise ValueError(f"At least one view is needed, and their numbers start at 0. The views are {list(views)}.")
         if spec.crop_scale is None and list(views) != [0]:
-            raise ValueError(f"The test transform has one view, number 0; got {list(views)}.")
+            raise ValueError(f"The test transform has only view 0. The views are {list(views)}.")
 
     # ------------------------------------------------------------------ texts
 
@@ -192,7 +192,7 @@ class FeatureStore:
         return features[[place[p] for p in prompts]]  # a copy
 
     def _read_texts(self, unique: list[str], contents: list[bytes]) -> Tensor:
-        """Rows (P, D) of prompts that differ; what is missing is encoded first."""
+        """Rows (P, D) of different prompts. Missing rows are encoded first."""
         with closing(self._database("text", str(self.clip.context_length))) as database:
 
             def encode(todo):
@@ -205,7 +205,7 @@ class FeatureStore:
         cut = self.clip.num_cut([prompts[i] for i, _ in todo])
         if cut:
             log.warning(
-                "%d of %d prompts are longer than the %d tokens that the text tower of %s takes: their ends are cut.",
+                "%d of %d prompts are longer than the %d tokens that the text tower of %s takes, so they are cut.",
                 cut, len(todo), self.clip.context_length, self.clip.arch,
             )  # fmt: skip
         with self._bar(len(todo), "Encoding prompts", "prompt") as bar:
@@ -221,7 +221,7 @@ class FeatureStore:
     # ------------------------------------------------------------------ shared
 
     def _fill(self, database: FeatureDatabase, contents, views, encode) -> None:
-        """Encode what is missing; of several processes that ask at once, one encodes and the others wait for it."""
+        """Encode missing rows. If several processes need them at once, one encodes and the others wait."""
         missing = database.missing(contents, views)
         if not missing:
             return
@@ -229,25 +229,25 @@ class FeatureStore:
         what = f"encodes features for {database.path}"
         with holding(f"{database.path}.lock", what) if self._exclusive else nullcontext():
             todo = database.missing(contents, views)
-            todo = list({(contents[i], view): (i, view) for i, view in todo}.values())  # equal images once
+            todo = list({(contents[i], view): (i, view) for i, view in todo}.values())  # encodes equal images once
             if todo:
                 encode(todo)
 
     @staticmethod
     def _read(database: FeatureDatabase, contents, views, encode):
-        """Read rows (V, n, D); damaged ones are encoded again first."""
+        """Read rows (V, n, D). Damaged rows are encoded again first."""
         features, bad = database.read(contents, views)
         if bad:
-            log.warning("%d rows of %s are damaged; they are encoded again.", len(bad), database.path)
+            log.warning("%d rows of %s are damaged, so they are encoded again.", len(bad), database.path)
             database.require_writable(len(bad))
             encode(bad)
             features, bad = database.read(contents, views)
         if bad:
-            raise OSError(f"{database.path} does not give back what was just written to it. Is the disk sound?")
+            raise OSError(f"{database.path} does not return the features that were just written to it. Check the disk.")
         return features
 
     def _content(self, kind: str, detail: str) -> dict:
-        """What the rows of a database are."""
+        """The description of the rows of a database."""
         clip = self.clip
         content = {
             "version": VERSION,
@@ -260,7 +260,7 @@ class FeatureStore:
         if kind == "image" and clip.image_projection is not None:
             content["layer"] = "before the projection"
         if captions(clip.arch):
-            content["length"] = "raw"  # before, CoCa's rows had unit length
+            content["length"] = "raw"  # in earlier versions the rows of CoCa had unit length
         if self._with_patches(kind):
             content["layer"] = "with patches"
         return content

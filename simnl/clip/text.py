@@ -1,7 +1,7 @@
 """Text classifiers from prompts: templates, negative templates and CuPL sentences.
 
-The three ways in which the field turns the prompts of a class into one weight vector are kept apart by name
-(`AVERAGING`), since they give different classifiers.
+There are three ways to turn the prompts of a class into one weight vector. They give different classifiers, so each has
+a name (`AVERAGING`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AVERAGING = {
 class PromptSet:
     """The prompts of all classes in one list.
 
-    prompts: P sentences, grouped by class; classes: the class index of each sentence, length P.
+    `prompts` has P sentences, grouped by class. `classes` has the class index of each sentence, length P.
     """
 
     prompts: tuple[str, ...]
@@ -39,10 +39,10 @@ class PromptSet:
     def from_templates(cls, templates: Sequence[str], classnames: Sequence[str]) -> PromptSet:
         """Fill each template with each class name (underscores read as spaces)."""
         if not templates:
-            raise ValueError("No prompt template is set (PROMPTS.POSITIVE, PROMPTS.NEGATIVE in the data set's yaml).")
+            raise ValueError("There is no prompt template. Set PROMPTS.POSITIVE and NEGATIVE in the data set's yaml.")
         bad = [t for t in templates if t.count("{}") != 1]
         if bad:
-            raise ValueError(f"A prompt template holds the placeholder {{}} exactly once; not so this one: {bad[0]!r}.")
+            raise ValueError(f"A prompt template must hold the placeholder {{}} exactly once, unlike {bad[0]!r}.")
         return cls.from_sentences([[t.format(readable(name)) for t in templates] for name in classnames])
 
     @classmethod
@@ -66,7 +66,7 @@ class PromptFeatures:
 
 
 def text_ends(tokens: Tensor) -> Tensor:
-    """(P,): where the prompts (P, L) end; the end of text has the highest token id."""
+    """The position (P,) at which each prompt (P, L) ends; the end of text has the highest token id."""
     return tokens.argmax(1)
 
 
@@ -78,26 +78,26 @@ def readable(classname: str) -> str:
 def read_cupl(path: Path, classnames: Sequence[str], key: str = "CUPL") -> PromptSet:
     """Read a CuPL file: json, class name (with spaces) -> list of sentences. Source: Pratt et al., ICCV 2023.
 
-    key: of PROMPTS, which named the file.
+    `key` is the key of PROMPTS that named the file.
 
     Raises:
-        ValueError: not json, something else than lists of sentences, or a class without sentences; the message names
-        the file and the classes.
+        ValueError: the file is not json, holds something else than lists of sentences, or lacks sentences for a class.
+            The message names the file and the classes.
     """
     try:
         table = read_json(path, "Fetch it again.")
     except DamagedError as error:
-        raise ValueError(f"CuPL file {error}") from error
+        raise ValueError(f"The CuPL file {error}") from error
     if not isinstance(table, dict):
-        raise ValueError(f"CuPL file {path} must map class names to sentences, it holds a {type(table).__name__}.")
+        raise ValueError(f"The CuPL file {path} must map class names to sentences, but is a {type(table).__name__}.")
     odd = [name for name, sentences in table.items() if not _is_sentences(sentences)]
     if odd:
-        raise ValueError(f"CuPL file {path}: {odd[0]!r} must map to a list of sentences.")
+        raise ValueError(f"The CuPL file {path} must map {odd[0]!r} to a list of sentences.")
     by_name = {readable(name): sentences for name, sentences in table.items()}
     missing = [name for name in map(readable, classnames) if not by_name.get(name)]
     if missing:
         raise ValueError(
-            f"CuPL file {path} has no sentence for {len(missing)} of {len(classnames)} classes, e.g. {missing[:3]}. "
+            f"The CuPL file {path} has no sentence for {len(missing)} of {len(classnames)} classes: {missing[:3]}. "
             f"Use the file of this data set, or set PROMPTS.{key} to '' to run with templates alone."
         )
     _tell_equal_sentences(path, {name: by_name[name] for name in map(readable, classnames)})
@@ -105,7 +105,7 @@ def read_cupl(path: Path, classnames: Sequence[str], key: str = "CUPL") -> Promp
 
 
 def _tell_equal_sentences(path: Path, by_name: dict[str, list[str]]) -> None:
-    """Warn of classes that the file describes by the same sentences."""
+    """Warn of classes that the file describes with the same sentences."""
     groups: dict[frozenset[str], list[str]] = {}
     for name, sentences in by_name.items():
         groups.setdefault(frozenset(" ".join(text.lower().split()) for text in sentences), []).append(name)
@@ -115,7 +115,7 @@ def _tell_equal_sentences(path: Path, by_name: dict[str, list[str]]) -> None:
 
 
 def named_in_pairs(groups: Sequence[Sequence[str]], shown: int = 6) -> str:
-    """`'a' = 'b'; 'c' = 'd'`, of the first few groups."""
+    """The first few groups in words: `'a' = 'b'; 'c' = 'd'`."""
     more = f"; ... ({len(groups)} in all)" if len(groups) > shown else ""
     return "; ".join(" = ".join(map(repr, group)) for group in groups[:shown]) + more
 
@@ -134,14 +134,14 @@ def class_weights(prompt_features: Tensor, classes: Tensor, num_classes: int, av
         averaging: a key of `AVERAGING`.
 
     Returns:
-        (C, D); unit rows unless averaging is `mean`.
+        (C, D), with unit rows unless the averaging is `mean`.
     """
     if averaging not in AVERAGING:
         raise ValueError(f"Unknown averaging rule '{averaging}'. Choose one of {sorted(AVERAGING)}.")
     if averaging == "normalize-mean-normalize":
         prompt_features = F.normalize(prompt_features, dim=-1)
     totals = prompt_features.new_zeros(num_classes, prompt_features.shape[1]).index_add_(0, classes, prompt_features)
-    ones = totals.new_ones(len(classes))  # counted by a sum: bincount would make the CPU wait for a GPU
+    ones = totals.new_ones(len(classes))  # a sum counts them, because bincount would make the CPU wait for a GPU
     counts = totals.new_zeros(num_classes).index_add_(0, classes, ones)
     weights = totals / counts.unsqueeze(1)
     return weights if averaging == "mean" else F.normalize(weights, dim=-1)

@@ -1,4 +1,4 @@
-"""The tokenizer of an architecture: CLIP's own encoding, which comes with open_clip, or one of the hub."""
+"""The tokenizer of an architecture: CLIP's own encoding, which comes with open_clip, or one from the hub."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ Tokenizer = Callable[..., Any]  # (prompts, context_length) -> token ids (B, L) 
 
 
 def check_tokenizer(arch: str) -> None:
-    """See that what an architecture needs of the hub for its texts is to be had, before anything is loaded.
+    """Check that the files of the hub that an architecture needs for texts are available, before anything is loaded.
 
     Raises:
         ValueError: the package transformers is not installed.
-        WeightsUnavailable: the tokenizer, or the config of the text tower, is neither here nor to be had.
+        WeightsUnavailable: the tokenizer, or the config of the text tower, is not on this machine and cannot be
+            downloaded.
     """
     if not hub_tokenizer(arch):
         return
     if importlib.util.find_spec("transformers") is None:
         raise ValueError(
-            f"{arch} needs the package transformers for its texts, and it is not installed: .venv/bin/pip install -r "
+            f"{arch} needs the package transformers for its texts. Install it: .venv/bin/pip install -r "
             "requirements-transformers.txt"
         )
     if config := hub_text_config(arch):
@@ -40,10 +41,10 @@ def check_tokenizer(arch: str) -> None:
 
 @functools.lru_cache(maxsize=4)
 def tokenizer_of(arch: str) -> Tokenizer:
-    """The tokenizer; prompts are cut at the context length with which it is called.
+    """The tokenizer. It cuts prompts at the context length with which it is called.
 
     Raises:
-        WeightsUnavailable: it is a hub's, and neither here nor to be had.
+        WeightsUnavailable: the tokenizer comes from the hub, and is neither on this machine nor can be downloaded.
     """
     if arch in BUNDLED:
         return open_clip.get_tokenizer("ViT-B-32")  # the tiny CLIPs use CLIP's own byte-pair encoding
@@ -57,11 +58,11 @@ def tokenizer_of(arch: str) -> Tokenizer:
 
 
 def _of_the_hub(arch: str, name: str) -> Tokenizer:
-    """Where the files are here, nothing is asked of the hub, whose client would try for most of a minute."""
+    """The tokenizer of a repository. The hub, whose client retries for long, is asked only if files are missing."""
     if is_at_hand(name, "tokenizer_config.json"):
         try:
             return open_clip.get_tokenizer(arch, local_files_only=True)
-        except OSError:  # some of them: a download was broken off
+        except OSError:  # some files are missing, because a download was interrupted
             check_hub()
     return open_clip.get_tokenizer(arch)
 

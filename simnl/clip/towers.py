@@ -1,8 +1,9 @@
-"""The towers of CLIP as functions of what a method changes in them: tokens at the inputs of blocks, weights by name.
+"""The towers of CLIP as functions of what a method changes in them: tokens at the inputs of blocks, and weights by
+name.
 
-open_clip's own modules do the work, one block after the other, so that tokens can be put between blocks, and with other
-weights in the place of their own where a method learns some (`torch.func.functional_call`). Nothing is copied, wrapped
-or patched: the frozen model, which everything in a process shares, stays as it is.
+open_clip's own modules do the work, one block after the other, so that tokens can be put between blocks.
+`torch.func.functional_call` gives them other weights if a method learns some. Nothing is copied, wrapped or patched:
+the frozen model, which all methods of a process share, does not change.
 
 `simnl.clip.prompt_learning.TextTower` is the text tower, `ImageTower` here the image tower.
 """
@@ -28,8 +29,8 @@ ADVICE = "Methods inside the towers are offered for open_clip's own transformers
 class Tokens:
     """Tokens that a method puts into a sequence.
 
-    values: (n, W), the same for all rows, or (P, n, W), those of each row; place: of the first of them, negative:
-    counted from the end; insert: True: what stands there moves back, False: it is thrown away.
+    `values` are (n, W) for all rows, or (P, n, W) for each row. `place` is the position of the first token; a negative
+    one counts from the end. With `insert` the tokens at this place move back; without it they are replaced.
     """
 
     values: Tensor
@@ -42,14 +43,14 @@ class Tokens:
         return self.values.shape[-2]
 
     def put(self, x: Tensor) -> Tensor:
-        """(P, L, W) to (P, L, W), or (P, L + n, W) where they are inserted."""
+        """Put the tokens into a sequence (P, L, W): the result is (P, L, W), or (P, L + n, W) if they are inserted."""
         start = self.place % x.shape[1]
         rest = start if self.insert else start + self.count
         values = self.values.to(x.dtype).expand(x.shape[0], -1, -1)
         return torch.cat([x[:, :start], values, x[:, rest:]], dim=1)
 
     def of_rows(self, rows: slice) -> Tokens:
-        """What belongs to some of the rows."""
+        """The tokens of some of the rows."""
         return self if self.values.ndim == 2 else Tokens(self.values[rows], self.place, self.insert)
 
 
@@ -59,10 +60,10 @@ NOTHING: Mapping[Any, Any] = {}
 
 
 class LearnedWeights(nn.Module):
-    """Learned tensors under the names of a tower's weights, which they start as: its state dict has the same names.
+    """Learned tensors that start as weights of a tower and have their names, also in the state dict.
 
     Args:
-        start: name -> the tensor to start at; a copy of it is learned.
+        start: the initial tensors by name; copies of them are learned.
     """
 
     def __init__(self, start: Mapping[str, Tensor]):
@@ -77,12 +78,12 @@ class LearnedWeights(nn.Module):
             module.register_parameter(leaf, nn.Parameter(tensor.detach().float().clone()))
 
     def weights(self) -> dict[str, Tensor]:
-        """Name -> what is learned."""
+        """The learned tensors by name."""
         return dict(self.named_parameters())
 
 
 def called(module: nn.Module, prefix: str, weights: Weights, *args: Tensor, **kwargs: Tensor | None) -> Tensor:
-    """A module of a tower on `args`, with those of the changed weights whose names start with its own, `prefix`."""
+    """Call a module of a tower on `args` with the changed weights whose names start with `prefix`, its own name."""
     own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     return functional_call(module, own, args, kwargs) if own else module(*args, **kwargs)
 
@@ -90,14 +91,15 @@ def called(module: nn.Module, prefix: str, weights: Weights, *args: Tensor, **kw
 def run_blocks(
     transformer: Transformer, x: Tensor, tokens: Deep, weights: Weights = NOTHING, mask: Tensor | None = None
 ) -> Tensor:
-    """A stack of blocks.
+    """Run a stack of blocks.
 
     Args:
-        transformer: that of a tower which `check_blocks` has seen.
+        transformer: the transformer of a tower that `check_blocks` accepts.
         x: (P, L, W).
-        tokens: put into the inputs of their blocks.
+        tokens: tokens for the inputs of blocks.
         weights: changed weights of the tower.
-        mask: added to the attention's logits, (M, M), M >= the sequence with all tokens; or None.
+        mask: a mask that is added to the logits of attention, (M, M), where M is at least the length with all tokens;
+            or None.
 
     Returns:
         (P, L + number of tokens inserted, W).
@@ -118,7 +120,7 @@ def check_blocks(clip: FrozenCLIP, tower: str, transformer: object) -> None:
     """
     plain = isinstance(transformer, Transformer) and all(map(_is_plain, transformer.resblocks))
     if not plain:
-        raise ValueError(f"{clip.arch}: the {tower} tower is no plain transformer. {ADVICE}")
+        raise ValueError(f"{clip.arch}: the {tower} tower is not a plain transformer. {ADVICE}")
 
 
 def _is_plain(block: nn.Module) -> bool:
@@ -135,27 +137,27 @@ def check_depth(clip: FrozenCLIP, tower: str, blocks: int, depth: int, key: str)
     """Refuse tokens for more blocks than a tower has.
 
     Raises:
-        ValueError: the tower, its number of blocks, and the config key to change.
+        ValueError: the message has the tower, its number of blocks, and the config key to change.
     """
     if depth > blocks:
         raise ValueError(
-            f"{key} is {depth}, and {clip.arch} allows {blocks} at most in its {tower} tower: set {key} to {blocks} or "
+            f"{key} is {depth}, but {clip.arch} allows at most {blocks} in its {tower} tower. Set {key} to {blocks} or "
             "less."
         )
 
 
 class ImageTower(Rebuildable):
-    """The frozen vision transformer: pixels (B, 3, H, W) to raw features (B, D), differentiable in tokens and weights.
+    """The frozen vision transformer as a function of pixels (B, 3, H, W), differentiable in tokens and weights.
 
     Raises:
-        ValueError: an image tower that is no plain vision transformer of open_clip's, read at its class token.
+        ValueError: the image tower is not a plain vision transformer of open_clip that is read at its class token.
     """
 
     def __init__(self, clip: FrozenCLIP):
         tower: Any = clip.model.visual
         known = type(tower) is VisionTransformer and tower.attn_pool is None and not tower.final_ln_after_pool
         if not known or tower.pool_type != "tok":
-            raise ValueError(f"{clip.arch}: the image tower is no plain vision transformer. {ADVICE}")
+            raise ValueError(f"{clip.arch}: the image tower is not a plain vision transformer. {ADVICE}")
         check_blocks(clip, "image", tower.transformer)
         self.clip, self.module = clip, tower
 
@@ -166,11 +168,11 @@ class ImageTower(Rebuildable):
 
     @property
     def num_blocks(self) -> int:
-        """How many blocks it has."""
+        """The number of blocks."""
         return len(self.module.transformer.resblocks)
 
     def enter(self, pixels: Tensor, appended: Tensor | None = None, weights: Weights = NOTHING) -> Tensor:
-        """What the first block takes, (B, L, W); arguments as of `hidden`, whose numerical type the caller sets."""
+        """The input of the first block, (B, L, W); arguments as in `hidden`. The caller sets the numerical type."""
         tower = self.module
         patches = tower.conv1(pixels).flatten(2).transpose(1, 2)
         first = tower.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
@@ -182,12 +184,12 @@ class ImageTower(Rebuildable):
     def hidden(
         self, pixels: Tensor, appended: Tensor | None = None, tokens: Deep = NOTHING, weights: Weights = NOTHING
     ) -> Tensor:
-        """What the last norm gives for every token, the class token first.
+        """The result of the last norm for every token, the class token first.
 
         Args:
             pixels: normalised, (B, 3, H, W).
-            appended: tokens (n, W) behind the patches, without positions; the first norm applies to them, too.
-            tokens: put into the inputs of blocks.
+            appended: tokens (n, W) after the patches, without positions. The first norm applies to them as well.
+            tokens: tokens for the inputs of blocks.
             weights: changed weights.
 
         Returns:
@@ -202,11 +204,11 @@ class ImageTower(Rebuildable):
     def encode(
         self, pixels: Tensor, appended: Tensor | None = None, tokens: Deep = NOTHING, weights: Weights = NOTHING
     ) -> Tensor:
-        """Raw image features (B, D) float32; arguments as of `hidden`."""
+        """Raw image features (B, D) float32. The arguments are those of `hidden`."""
         return self.project(self.hidden(pixels, appended, tokens, weights)[:, 0])
 
     def project(self, x: Tensor) -> Tensor:
-        """Normed tokens (B, W) to raw features (B, D) float32, by CLIP's own projection."""
+        """Project normed tokens (B, W) to raw features (B, D) float32, with CLIP's own projection."""
         with self.clip.autocast():
             return (x @ self.module.proj).float()
 
@@ -214,7 +216,7 @@ class ImageTower(Rebuildable):
 def names_of(module: nn.Module, endings: Iterable[str]) -> list[str]:
     """Names of a tower's weights that end in one of `endings`, such as `ln_1.weight`; those of its blocks in order.
 
-    For a text tower that is the whole CLIP, the image tower's weights are left out.
+    If the text tower is the whole CLIP, the weights of the image tower are left out.
     """
     names = [name for name, _ in module.named_parameters() if not name.startswith("visual.")]
     return [name for name in names if name.endswith(tuple(endings))]

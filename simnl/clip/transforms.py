@@ -29,9 +29,9 @@ CHOICES = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest",
 
 @dataclass(frozen=True)
 class Transform:
-    """What a run gives of a transform; an empty field was not given.
+    """The part of a transform that the user gives. Fields that were not given are empty.
 
-    mean, std: those of the three channels, for pixels in 0..1.
+    `mean` and `std` have a number for each of the three channels, for pixels in 0..1.
     """
 
     mean: tuple[float, ...] = ()
@@ -44,14 +44,14 @@ class Transform:
         """The transform that the config node MODEL.BACKBONE.TRANSFORM describes.
 
         Raises:
-            ValueError: not three finite numbers, a std that is not above 0, or an unknown word.
+            ValueError: there are not three finite numbers, a std is not above 0, or a word is unknown.
         """
         for field in ("mean", "std"):
             values = node[KEYS[field]]
             numbers = [v for v in values if type(v) in (int, float) and math.isfinite(v) and (field == "mean" or v > 0)]
             if values and len(numbers) + len(values) != 6:
                 above = " above 0" if field == "std" else ""
-                raise ValueError(f"{NODE}.{KEYS[field]} is {values}: give three numbers{above}, one per channel.")
+                raise ValueError(f"{NODE}.{KEYS[field]} is {values}. Give three numbers{above}, one per channel.")
         for field, words in CHOICES.items():
             if node[KEYS[field]] not in ("", *words):
                 raise ValueError(f"{NODE}.{KEYS[field]} is '{node[KEYS[field]]}'. Choose one of {', '.join(words)}.")
@@ -59,7 +59,7 @@ class Transform:
         return cls(mean, std, node["INTERPOLATION"], node["RESIZE"])
 
     def or_else(self, published: Mapping[str, Any]) -> Transform:
-        """With the fields of open_clip's preprocessing config in the place of those that were not given."""
+        """This transform, with missing fields taken from open_clip's preprocessing config."""
         found = {field: published[field] for field in KEYS if published.get(field)}
         fields = {field: tuple(value) if isinstance(value, list) else value for field, value in found.items()}
         return Transform(**{**fields, **self.given})  # type: ignore[arg-type]  # of json
@@ -74,7 +74,7 @@ def of_file(arch: str, path: str, given: Transform) -> dict[str, object]:
     """The transform of weights in a file, by the names of open_clip's preprocessing config.
 
     Raises:
-        ValueError: the published weights of the architecture disagree, and the field was not given.
+        ValueError: the published weights of the architecture disagree about a field that the user did not give.
     """
     tags = open_clip.list_pretrained_tags_by_model(arch)
     missing = [field for field in OPENAI if field not in given.given]
@@ -103,17 +103,17 @@ def of_file(arch: str, path: str, given: Transform) -> dict[str, object]:
 
 
 def of_openai_archive(given: Transform) -> dict[str, object]:
-    """The transform of an archive as OpenAI publishes them."""
+    """The transform for an archive of weights that OpenAI published."""
     return {**OPENAI, **given.given}
 
 
 def in_words(transform: Mapping[str, object]) -> str:
-    """`mean 0.5 0.5 0.5, std ..., interpolation bicubic`."""
+    """A transform in words: `mean 0.5 0.5 0.5, std ..., interpolation bicubic`."""
     return ", ".join(f"{field.replace('_', ' ')} {_text(value)}" for field, value in transform.items())
 
 
 def published(arch: str) -> dict[str, dict[object, list[str]]]:
-    """What the weights tags of an architecture state: field of the transform -> value -> the tags that state it."""
+    """The transforms of an architecture's weights tags: field of the transform -> value -> tags that state it."""
     tags = open_clip.list_pretrained_tags_by_model(arch)
     return {field: _by_value(arch, tags, field) for field in OPENAI}
 

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def tune(model: nn.Module) -> nn.Module:
     """Fold and re-lay the image tower of a CLIP in evaluation mode, in place, if it is CLIP's ResNet.
 
-    Its state dict changes, so weights are loaded, and fingerprints taken, before. Other towers stay as they are.
+    Its state dict changes, so weights must be loaded and fingerprints computed before. Other towers are not changed.
     """
     if isinstance(model.visual, ModifiedResNet):
         fold_batch_norms(model.visual)

@@ -1,7 +1,7 @@
-"""What is done to an image before it is encoded: the test view, and seeded random views.
+"""The transforms of images before they are encoded: the test view, and seeded random views.
 
-A random view is a function of (image content, view number) and of nothing else, so it does not depend on the order
-of the images, the batch size or the number of workers, and every method, seed and shot count shares it.
+A random view is a function of (image content, view number) only. So it does not depend on the order of the images, the
+batch size or the number of workers, and all methods, seeds and shot counts share it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ INTERPOLATION = {"bicubic": T.InterpolationMode.BICUBIC, "bilinear": T.Interpola
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """How views are made. `crop_scale` None: the model's own test transform (resize, centre crop), one view only.
+    """A transform that makes views of images.
 
-    crop_scale: share of the image's area that a RandomResizedCrop keeps, (min, max).
-    flip: probability of a horizontal flip; 0 or 1 with the test transform.
-    augmix: True: behind crop and flip, AugMix of severity 1 without operations on colours (Hendrycks et al.,
+    crop_scale: the share of the image's area that a RandomResizedCrop keeps, (min, max); None for the model's own test
+        transform (resize, centre crop), which has one view only.
+    flip: the probability of a horizontal flip; 0 or 1 with the test transform.
+    augmix: True for AugMix of severity 1 without operations on colours after crop and flip (Hendrycks et al.,
         arXiv:1912.02781; torchvision's).
     """
 
@@ -58,10 +59,10 @@ class ViewSpec:
 
     @classmethod
     def of_training(cls, preprocess: dict, kind: str, crop_scale: tuple[float, float]) -> list[ViewSpec]:
-        """The transforms of training images: `random`, `centre` (the test transform), `centre+flip` (and mirrored).
+        """The transforms of training images: `random`, `centre` (the test transform), `centre+flip` (also mirrored).
 
         Raises:
-            ValueError: another kind (VIEWS.KIND).
+            ValueError: the kind (VIEWS.KIND) is unknown.
         """
         centre = cls.test(preprocess)
         kinds = {
@@ -75,14 +76,14 @@ class ViewSpec:
 
     @property
     def digest(self) -> str:
-        """Names the transform; part of the key under which features are stored."""
+        """A digest of the transform, which is part of the key of stored features."""
         about = asdict(self)
         if not self.augmix:
-            del about["augmix"]  # a later field, of which older entries know nothing
+            del about["augmix"]  # a newer field, which older entries do not have
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def build(self):
-        """The torchvision transform, PIL image -> (3, size, size) float32."""
+        """The torchvision transform, from a PIL image to (3, size, size) float32."""
         if self.crop_scale is None:
             centre = open_clip.image_transform(
                 self.size,
@@ -105,7 +106,7 @@ class ViewSpec:
 
 
 def view_seed(content: bytes, view: int) -> int:
-    """Seed of one view of one image: 63 bits of a hash of the image's content digest and the view's number."""
+    """The seed of one view of one image: 63 bits of a hash of the image's content digest and the number of the view."""
     return int.from_bytes(hashlib.blake2b(content + view.to_bytes(4, "little"), digest_size=8).digest(), "little") >> 1
 
 

@@ -1,7 +1,7 @@
-"""Find out what a local file given as WEIGHTS is before a model is built. Nothing is ever unpickled.
+"""Find out what kind of file WEIGHTS names, before a model is built. Nothing is ever unpickled.
 
 Three forms are read: safetensors, a state dict of `torch.save` (tensors alone, also below a key such as `model`, also
-with a prefix such as `module.`), and OpenAI's TorchScript archive. For anything else the error says what the file is
+with a prefix such as `module.`), and OpenAI's TorchScript archive. For any other file the error says what it is
 and what to do.
 """
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 TAKEN = "WEIGHTS takes a safetensors file, a state dict saved with torch.save, or OpenAI's TorchScript archive"
 SAVE_AGAIN = "torch.save(model.state_dict(), 'weights.pt')"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "weights")  # keys of training checkpoints
-READ_BY_OPEN_CLIP = ("", "state_dict")  # wrappers that open_clip undoes itself, as the prefix `module.`
-ANCHOR = "logit_scale"  # every CLIP has it: what stands before it is a prefix
+READ_BY_OPEN_CLIP = ("", "state_dict")  # wrappers that open_clip removes itself, like the prefix `module.`
+ANCHOR = "logit_scale"  # every CLIP has it, so text before it is a prefix
 LEGACY_TORCH = bytes.fromhex("6cfc9c46f9206aa85019")  # the number at the start of torch.save's files before 1.6
 SHOWN = 3
 
@@ -44,7 +44,7 @@ SIGNATURES = {
     b"%PDF": ("a PDF document", ""),
     b"\x89HDF": ("an HDF5 file (of Keras or TensorFlow)", ""),
     b"GGUF": ("a GGUF file", ""),
-}  # start of a file -> what it is, what to do
+}  # start of a file -> kind of file, advice
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Checkpoint:
     """A weights file that can be read.
 
     Attributes:
-        torchscript: an archive as OpenAI publishes them; `shapes` is then empty.
+        torchscript: True for an archive as OpenAI publishes them; `shapes` is then empty.
         shapes: the shapes of the tensors, by name, without wrapper and prefix.
-        by_open_clip: whether open_clip reads the file as it is.
-        tensors: reads them, under the names of `shapes`.
+        by_open_clip: True if open_clip reads the file as it is.
+        tensors: a function that reads the tensors, under the names of `shapes`.
     """
 
     torchscript: bool
@@ -68,7 +68,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """Look into a weights file.
 
     Raises:
-        ValueError: it is something else, damaged, or holds pickled objects: one sentence with file, cause and remedy.
+        ValueError: the file is of another kind, damaged, or holds pickled objects. The message has file, cause and
+            remedy.
     """
     path = Path(path)
     if path.is_dir():
@@ -90,12 +91,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     by_open_clip = usual_name and wrapper in READ_BY_OPEN_CLIP and prefix in ("", "module.")
     if not by_open_clip and (wrapper or prefix):
         places = [f"under the key '{wrapper}'"] * bool(wrapper) + [f"with the prefix '{prefix}'"] * bool(prefix)
-        log.info("%s: the model's tensors are those %s.", path, " and ".join(places))
+        log.info("%s: the tensors of the model are found %s.", path, " and ".join(places))
     return Checkpoint(False, _without(prefix, shapes), by_open_clip, lambda: _without(prefix, read()))
 
 
 def misfit(model: nn.Module, shapes: Mapping[str, tuple[int, ...]], arch: str) -> str:
-    """How the tensors of a file differ from those of a model: a clause per kind, with the first few names; "": not."""
+    """How the tensors of a file differ from those of a model, with a few names for each kind of difference; else ""."""
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     other = [f"{n} is {_by(shapes[n])}, not {_by(wanted[n])}" for n in wanted if n in shapes and shapes[n] != wanted[n]]
     missing, unknown = [n for n in wanted if n not in shapes], [n for n in shapes if n not in wanted]
@@ -112,7 +113,7 @@ def _refusal(path: Path, cause: str, remedy: str = "") -> ValueError:
 
 
 def _form(path: Path, head: bytes) -> str:
-    """`safetensors`, `torch`, `torch-legacy` or `torchscript`, by content; ValueError for anything else."""
+    """`safetensors`, `torch`, `torch-legacy` or `torchscript`, by content; other files raise ValueError."""
     if not head:
         raise _refusal(path, "is empty", "fetch it again")
     known = next((about for start, about in SIGNATURES.items() if head.startswith(start)), None)
@@ -176,11 +177,11 @@ def _open_safetensors(path: Path) -> dict[str, tuple[int, ...]]:
 
 def _load_tensors(path: Path, is_zip: bool) -> object:
     try:
-        if path.suffix == ".safetensors":  # by this ending torch takes the content for what it is not
+        if path.suffix == ".safetensors":  # torch would go by the ending, which is wrong
             with path.open("rb") as file:
                 return torch.load(file, map_location="cpu", weights_only=True)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as error:  # the restricted unpickler may raise anything at a damaged file
+    except Exception as error:  # the restricted unpickler may raise any error for a damaged file
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if found:
             raise _refusal(
@@ -192,7 +193,7 @@ def _load_tensors(path: Path, is_zip: bool) -> object:
 
 
 def _unwrap(path: Path, content: object) -> tuple[str, dict[str, Tensor]]:
-    """The tensors by name, and the key under which they lie ("" for none)."""
+    """The key under which the tensors lie ("" if there is none), and the tensors by name."""
     if not isinstance(content, Mapping):
         raise _refusal(path, f"holds a {type(content).__name__}, not tensors by name", f"save it anew: {SAVE_AGAIN}")
     if _tensors(content):
@@ -213,7 +214,7 @@ def _tensors(value: object) -> dict[str, Tensor]:
 
 
 def _prefix(names: Mapping[str, object]) -> str:
-    """What stands before the names of a model that was saved as part of another one, such as `module.`."""
+    """The prefix of the names of a model that was saved as part of another one, such as `module.`."""
     ends = [name for name in names if name == ANCHOR or name.endswith(f".{ANCHOR}")]
     return ends[0].removesuffix(ANCHOR) if len(ends) == 1 else ""
 

@@ -1,6 +1,6 @@
-"""`FewShotDataset` is everything that the data sets share. A data set is a declaration on top of it.
+"""`FewShotDataset`, the base class of all data sets. A data set only declares what is particular to it.
 
-Labels, splits and draws equal CoOp's (Zhou et al., IJCV 2022) image for image; see `splits` and `draws`.
+Labels, splits and draws equal those of CoOp (Zhou et al., IJCV 2022) image for image; see `splits` and `draws`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from simnl.files import HOUR, digests_of, remove_left_overs
 
 logger = logging.getLogger(__name__)
 
-NEW_SPLIT_SEED = 1  # not cfg.SEED: a run of another seed must see the same test images
+NEW_SPLIT_SEED = 1  # not cfg.SEED, because runs with other seeds must have the same test images
 NEW_SPLIT_VAL, NEW_SPLIT_TEST = 0.2, 0.3
 FILES = ("SPLIT_FILE", "CLASSNAMES_FILE", "NOISE_PAIRS")  # keys of DATASET that name files
 
@@ -47,34 +47,34 @@ class Sizes:
 class FewShotDataset(WrongLabels):
     """A data set with few-shot training draws.
 
-    A subclass declares the attributes below. One whose labels or split come from elsewhere overrides
-    `load_split` (any source of `Item`s), `list_classes` (what a new random split is made of) or `find_root`.
+    A subclass declares the attributes below. If its labels or its split come from elsewhere, it overrides `load_split`
+    (any source of `Item`s), `list_classes` (the classes and images for a new random split) or `find_root`.
 
-    Attributes of an instance, beside those of `DatasetBase`:
-      train_x       K-shot training images in CoOp's order, or the whole training part where NUM_SHOTS < 1
-      val           the validation draw of min(K, 4) per class; None where there is none
+    Attributes of an instance, besides those of `DatasetBase`:
+      train_x       K-shot training images in CoOp's order, or the whole training part if NUM_SHOTS < 1
+      val           the validation draw of min(K, 4) per class; None if there is none
       test          test images
       full_val      the whole validation part, or None
-      clean_labels  true labels of the rows of `train_x`; differ from theirs under LABEL_NOISE only
+      clean_labels  true labels of `train_x`, which differ from its labels only under LABEL_NOISE
       root          the data set's folder
       split_hash, split_origin   sha256 of the split's content; "standard" or "generated"
-      class_indices  columns of the ImageNet logits that the labels stand for; None where all, in order
+      class_indices  columns of the ImageNet logits for the labels; None for all columns in order
     """
 
-    config_name = ""  # name of its yaml, of its folder in commands
-    dataset_dir = ""  # its folder below DATASET.ROOT
-    image_dir = "."  # the image folder below that; paths of a split are relative to it
-    split_file = ""  # its split file, in `dataset_dir`
-    label_files: Sequence[str] = ()  # files there that say labels and parts; empty: `split_file`. Part of a run's hash
+    config_name = ""  # the name of its yaml, and its name in commands
+    dataset_dir = ""  # the folder below DATASET.ROOT
+    image_dir = "."  # the image folder below it; paths of a split are relative to this folder
+    split_file = ""  # the split file, in `dataset_dir`
+    label_files: Sequence[str] = ()  # files with labels and parts, hashed for runs; empty: `split_file`
     published: Sizes | None = None
-    source = ""  # the address at which a person gets it
-    bundled_dir: Path | None = None  # folder of prompt files that come with the program
-    eval_only = False  # test images only
-    has_val = True  # a validation part; where not, validation images come from the training part
-    ignored_folders: Sequence[str] = ()  # class folders that are no class
-    renames: dict[str, str] = {}  # class folder -> class name, where they differ
-    own_names = False  # whether a person chose the class names; where not, two may be equal (ImageNet's "missile")
-    interleaved_noise = False  # whether PRESET official takes label noise from the draw's own stream
+    source = ""  # the address from which a person gets the data
+    bundled_dir: Path | None = None  # the folder of bundled prompt files
+    eval_only = False  # True if there are test images only
+    has_val = True  # False if validation images come from the training part
+    ignored_folders: Sequence[str] = ()  # folders that are not classes
+    renames: dict[str, str] = {}  # class folder -> class name, if they differ
+    own_names = False  # True if the user chose the class names; published ones may be equal
+    interleaved_noise = False  # True if PRESET official draws label noise with the images
 
     def __init__(self, cfg) -> None:
         self.cfg = cfg
@@ -82,7 +82,7 @@ class FewShotDataset(WrongLabels):
         self.root = self.find_root(cfg)
         self.image_root = self.root / self.image_dir
         if not self.image_root.is_dir():
-            raise FileNotFoundError(self.help(f"no image folder {self.image_root}", self.image_root))
+            raise FileNotFoundError(self.help(f"there is no image folder {self.image_root}", self.image_root))
         self._split = self.name_classes(self.load_split(cfg), cfg)
         self.split_hash = self._split.sha256
         self.split_origin = self._split.origin
@@ -108,7 +108,7 @@ class FewShotDataset(WrongLabels):
     # ------------------------------------------------------------------------------------ for users
     @property
     def num_classes(self) -> int:
-        """Number of classes; also of those that label noise has left without a training image."""
+        """The number of classes, also of classes that label noise left without a training image."""
         return len(self._names)
 
     @property
@@ -123,7 +123,7 @@ class FewShotDataset(WrongLabels):
 
     @property
     def full_val(self) -> list[Datum] | None:
-        """The whole validation part (its images are looked for now); None where there is none."""
+        """The whole validation part, whose images are checked now; None if there is none."""
         if self._split.val is None or self.eval_only:
             return None
         if self._full_val is None:
@@ -131,12 +131,12 @@ class FewShotDataset(WrongLabels):
         return self._full_val
 
     def draw_train(self, seed: int) -> list[Datum]:
-        """The K-shot training draw of another seed: same rules, classes and label noise.
+        """The K-shot training draw of another seed, with the same rules, classes and label noise.
 
-        Where the run selects on images that were taken from the training part, those are not drawn.
+        Images of the training part on which the run selects are not drawn.
         """
         if self.eval_only:
-            raise ValueError(f"{type(self).__name__} has test images only: there is nothing to draw for training.")
+            raise ValueError(f"{type(self).__name__} has only test images, so none can be drawn for training.")
         split = self._split
         if split.val is None and self.cfg.PROTOCOL == "fewshot-val":
             selected = {item.path for item in self._drawn(self.cfg.SEED, split).val}
@@ -147,14 +147,14 @@ class FewShotDataset(WrongLabels):
     # --------------------------------------------------------------------- known before it is read
     @classmethod
     def place(cls, cfg) -> Path:
-        """The folder where it lies, or would lie."""
+        """The folder in which the data set lies, or would lie."""
         top = Path(cfg.DATASET.ROOT).expanduser()
         below = top / cls.dataset_dir
         return below if below.is_dir() else top
 
     @classmethod
     def identity(cls, cfg) -> dict[str, str]:
-        """SHA-256 (hex), by config key, of the files that say labels, parts and names. Part of what names a run."""
+        """SHA-256 (hex), by config key, of the files with labels, parts and names. The name of a run depends on it."""
         given = {f"DATASET.{key}": cfg.DATASET[key] for key in FILES if cfg.DATASET[key]}
         files = {key: Path(path).expanduser() for key, path in given.items()}
         if not cfg.DATASET.SPLIT_FILE:
@@ -169,14 +169,14 @@ class FewShotDataset(WrongLabels):
 
     @classmethod
     def prompt_folders(cls, cfg) -> list[Path]:
-        """Folders where its CuPL file may lie, besides those of the data root."""
+        """Folders, besides those of the data root, in which the CuPL file may lie."""
         return [*([cls.bundled_dir] if cls.bundled_dir else []), cls.place(cfg)]
 
     # ------------------------------------------------------------------------------- for subclasses
     def find_root(self, cfg) -> Path:
-        """`<DATASET.ROOT>/<dataset_dir>`, or DATASET.ROOT itself where that is the data set's folder."""
+        """`<DATASET.ROOT>/<dataset_dir>`, or DATASET.ROOT itself if it is the folder of the data set."""
         if not cfg.DATASET.ROOT:
-            raise ValueError(f"DATASET.ROOT is empty: name the folder that holds {self.dataset_dir}/ (--root FOLDER).")
+            raise ValueError(f"DATASET.ROOT is empty. Name the folder that holds {self.dataset_dir}/ (--root FOLDER).")
         top = Path(os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT)))
         root = top / self.dataset_dir
         if root.is_dir():
@@ -184,24 +184,24 @@ class FewShotDataset(WrongLabels):
         own_files = [name for name in (self.image_dir, self.split_file) if name and name != "."]
         if top.name == self.dataset_dir or (self.split_file and all((top / name).exists() for name in own_files)):
             return top
-        raise FileNotFoundError(self.help(f"no folder {root}", top))
+        raise FileNotFoundError(self.help(f"there is no folder {root}", top))
 
     def load_split(self, cfg) -> Split:
-        """The standard split; a new random one only where it is missing and DATASET.NEW_SPLIT asks for it."""
+        """The standard split, or a new random one if it is missing and DATASET.NEW_SPLIT asks for it."""
         path = self.split_path(cfg)
         if path.is_file():
             return read_split(path, val_required=self.has_val)
-        problem = self.help(f"no split file {path}", path.parent)
+        problem = self.help(f"there is no split file {path}", path.parent)
         if cfg.DATASET.SPLIT_FILE:
             raise FileNotFoundError(problem)
         if cfg.DATASET.NEW_SPLIT:
             return self.new_split(cfg)
         raise FileNotFoundError(
-            f"{problem} (DATASET.NEW_SPLIT True makes a new random split: results then do not compare.)"
+            f"{problem} (DATASET.NEW_SPLIT True makes a new random split, whose results cannot be compared.)"
         )
 
     def split_path(self, cfg) -> Path:
-        """DATASET.SPLIT_FILE (a relative path starts at the working folder); where unset, the default."""
+        """DATASET.SPLIT_FILE (relative to the working folder), or the default split file."""
         given = cfg.DATASET.SPLIT_FILE
         return Path(os.path.abspath(os.path.expanduser(given))) if given else self.root / self.split_file
 
@@ -211,12 +211,12 @@ class FewShotDataset(WrongLabels):
         return Path(os.path.abspath(os.path.expanduser(given))) if given else None
 
     def name_classes(self, split: Split, cfg) -> Split:
-        """The split with the class names of `names_file`, where there is one."""
+        """The split with the class names of `names_file`, if there is one."""
         path = self.names_file(cfg)
         if path is None:
             return split
         names = read_names(path, split.classnames)
-        logger.info("%s: class names from %s.", type(self).__name__, path)
+        logger.info("%s: class names are read from %s.", type(self).__name__, path)
         parts: dict[str, Any] = {
             part: [item._replace(classname=names[item.classname]) for item in items]
             for part in PARTS
@@ -225,7 +225,7 @@ class FewShotDataset(WrongLabels):
         return replace(split, **parts)
 
     def new_split(self, cfg) -> Split:
-        """A random 50/20/30 split of the images at hand: the same for the same images. It is stored, too."""
+        """A random 50/20/30 split of the images, which is always the same for the same images. It is stored."""
         made = make_split(str(self.image_root), self.list_classes(), NEW_SPLIT_SEED, NEW_SPLIT_VAL, NEW_SPLIT_TEST)
         name = f"{type(self).__name__}-{made.sha256[:12]}.json"
         path = Path(cfg.STORE.ROOT).expanduser() / "splits" / name
@@ -233,14 +233,14 @@ class FewShotDataset(WrongLabels):
         if not _holds(path, made):
             write_split(path, made)
         logger.warning(
-            "%s: using a new random split (%s): results do not compare with published ones.",
+            "%s: a new random split is used (%s). Results cannot be compared with published ones.",
             type(self).__name__,
             path,
         )
         return replace(made, source=str(path))
 
     def list_classes(self) -> list[tuple[str, list[str]]]:
-        """(class name, image paths) in label order, read off the class folders; input of a new split."""
+        """(class name, image paths) in label order, from the class folders, for a new split."""
         folders = [name for name in list_folders(self.image_root) if name not in self.ignored_folders]
         return [
             (
@@ -251,7 +251,7 @@ class FewShotDataset(WrongLabels):
         ]
 
     def help(self, problem: str, folder: Path) -> str:
-        """Text of an error: the problem, what `folder` holds, where the data come from, what to run."""
+        """The text of an error: the problem, the content of `folder`, the source of the data, and what to run."""
         source = f" It comes from {self.source}." if self.source else ""
         root = shlex.quote(self.cfg.DATASET.ROOT or "ROOT")
         command = as_typed(f"python tools/prepare_data.py {self.config_name} --root {root}")
@@ -268,7 +268,7 @@ class FewShotDataset(WrongLabels):
         return store.get(self.generate_fewshot_dataset, DrawSpec(shots, seed, noise))
 
     def _datums(self, items: Iterable[Item], labels: Iterable[int] | None = None) -> list[Datum]:
-        """Datums of the items whose class is kept; `labels` (before relabelling) replace the items' own."""
+        """Datums of the items of the classes in use. `labels` (before relabelling) replace those of the items."""
         items = list(items)
         pairs = zip(items, [item.label for item in items] if labels is None else labels, strict=True)
         chosen = [(item.path, self._kept[label]) for item, label in pairs if item.label in self._kept]
@@ -283,7 +283,7 @@ class FewShotDataset(WrongLabels):
         missing = find_missing(self.image_root, paths)
         if missing:
             folder, other = (self.image_root / missing[0]).parent, find_namesake(self.image_root, missing[0])
-            renamed = f"; {other} is there, but names must be equal to the letter: rename such files" if other else ""
+            renamed = f"; {other} is there, but names must be exactly equal, so rename such files" if other else ""
             raise FileNotFoundError(
                 self.help(
                     f"{len(missing)} of {len(paths)} images that {self._split.source} lists are missing "
@@ -293,7 +293,7 @@ class FewShotDataset(WrongLabels):
             )
 
     def _warn_of_thin_classes(self, cfg) -> None:
-        """Say which classes have fewer training images than shots, or no test image."""
+        """Warn of classes that have fewer training images than shots, or no test image."""
         have = {part: Counter(item.label for item in getattr(self._split, part)) for part in ("train", "test")}
         names = self._split.classnames
         short = [
@@ -303,14 +303,14 @@ class FewShotDataset(WrongLabels):
         ]
         if short:
             logger.warning(
-                "%s: fewer than %d training images, so all of them, in: %s",
+                "%s: these classes have fewer than %d training images, all of which are used: %s",
                 type(self).__name__,
                 cfg.DATASET.NUM_SHOTS,
                 some(short),
             )
         untested = [names[label] for label in self._kept if not have["test"][label]]
         if untested:
-            logger.warning("%s: no test image of: %s", type(self).__name__, some(untested))
+            logger.warning("%s: these classes have no test image: %s", type(self).__name__, some(untested))
 
     def _compare_with_published(self) -> None:
         split = self._split
@@ -320,7 +320,7 @@ class FewShotDataset(WrongLabels):
 
 
 def _holds(path: Path, split: Split) -> bool:
-    """Whether a split was stored before: then nothing is written, and the disk may be read-only."""
+    """Whether this split is stored already. Then nothing is written, and the disk may be read-only."""
     try:
         return read_split(path, val_required=False).sha256 == split.sha256
     except (OSError, ValueError):
@@ -328,11 +328,11 @@ def _holds(path: Path, split: Split) -> bool:
 
 
 def subset_labels(count: int, subsample: str) -> list[int]:
-    """Labels kept by DATASET.SUBSAMPLE_CLASSES: all, the first half (base, rounded up) or the rest (new)."""
+    """The labels that DATASET.SUBSAMPLE_CLASSES keeps: all, the first half (base, rounded up) or the others (new)."""
     half = math.ceil(count / 2)
     ranges = {"all": range(count), "base": range(half), "new": range(half, count)}
     if subsample not in ranges:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES must be all, base or new, not {subsample!r}.")
     if not ranges[subsample]:
-        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES {subsample!r} leaves no class of {count}.")
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {subsample!r}, which leaves none of the {count} classes.")
     return list(ranges[subsample])

@@ -1,4 +1,4 @@
-"""Digests of files by content, remembered, so that only what is new or has changed is read again."""
+"""A table of digests of files, so that only new or changed files are read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from simnl.sqlite import SQL_ERRORS, is_damage
 
 log = logging.getLogger(__name__)
 
-NBYTES = 500  # that a digest and its key need in memory
+NBYTES = 500  # memory that a digest and its key need
 
 
 class FileDigests:
-    """SHA-256 of files, remembered by (path, size, modification time), so that a warm run only stats the files.
+    """SHA-256 of files, stored by (path, size, modification time), so that a later run only looks at these facts.
 
-    Each row has a check sum; a row that does not fit its own is as good as none, and its file is read again. A table
-    from before there were check sums is not used.
+    Each row has a check sum. If it is wrong, the file is read again. Tables of earlier versions without check sums are
+    not used.
     """
 
     def __init__(self, root: Path):
@@ -49,12 +49,12 @@ class FileDigests:
             return self._of(self._path, paths, progress)
         except SQL_ERRORS as error:
             if not is_writable(self._path):  # a read-only disk
-                log.info("%s can be neither used (%s) nor written to: contents are read anew.", self._path, error)
+                log.info("%s can be neither used (%s) nor written, so the files are read again.", self._path, error)
                 return self._of(":memory:", paths, progress)
             if not is_damage(error):
                 raise OSError(f"Cannot use {self._path}: {error}.") from error
-            log.warning("%s is damaged (%s); it is built anew.", self._path, error)
-            for name in ("", "-journal", "-wal", "-shm"):  # a journal of the broken file must not be replayed
+            log.warning("%s is damaged (%s), so it is built anew.", self._path, error)
+            for name in ("", "-journal", "-wal", "-shm"):  # the journal of the broken file must not be applied
                 self._path.with_name(self._path.name + name).unlink(missing_ok=True)
             return self._of(self._path, paths, progress)
 
@@ -74,8 +74,8 @@ class FileDigests:
                     damaged += was_damaged
                     bar.update()
             if damaged:
-                log.warning("%d rows of %s are damaged; their files are read again.", damaged, self._path)
-            if fresh and (database == ":memory:" or is_writable(self._path)):  # otherwise they are read again next time
+                log.warning("%d rows of %s are damaged, so their files are read again.", damaged, self._path)
+            if fresh and (database == ":memory:" or is_writable(self._path)):  # else they are read again next time
                 with connection:
                     connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)", fresh)
             return digests
@@ -96,5 +96,5 @@ class FileDigests:
 
 
 def _row_crc(*row: object) -> int:
-    """Check sum of a row, whatever types damage has given it."""
+    """The check sum of a row, also of a damaged one with other types."""
     return zlib.crc32(repr(row).encode(errors="surrogateescape"))

@@ -1,9 +1,9 @@
-"""Few-shot draws: CoOp's rule, with wrong labels where a run asks for them, and how draws are stored.
+"""Few-shot draws: CoOp's rule, wrong labels if a run asks for them, and how draws are stored.
 
-A draw depends on the split, the number of shots and the seed alone. After `random.seed(seed)`, K images of each class
+A draw depends only on the split, the number of shots and the seed. After `random.seed(seed)`, K images of each class
 of the training part are drawn, and then min(K, 4) images of each class of the validation part from the same stream of
-random numbers. A draw is stored as json with paths relative to the image folder, so that it outlives a moved data root
-and a change of Python's generator.
+random numbers. A draw is stored as json with paths relative to the image folder, so that it stays valid if the data
+root moves or Python's generator changes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 SCHEMA = 1
 MAX_VAL_SHOTS = 4
 
-Sampler = Callable[..., Any]  # Dassl's: one list of images for one list
+Sampler = Callable[..., Any]  # Dassl's function from one list of images to another
 
 
 @dataclass(frozen=True)
 class DrawSpec:
-    """What a draw depends on beside the split. `noise` None means clean labels."""
+    """What a draw depends on besides the split. `noise` is None for clean labels."""
 
     shots: int
     seed: int
@@ -41,7 +41,7 @@ class DrawSpec:
 
     @property
     def file_name(self) -> str:
-        """Name of the stored draw; noisy draws have names of their own."""
+        """The file name of the stored draw. Noisy draws have other names."""
         name = f"shots_{self.shots}-seed_{self.seed}"
         if self.noise is not None:
             rule = "official" if self.noise.interleaved else f"run_{self.noise.seed}"
@@ -64,7 +64,7 @@ class Draw:
 def seeded_random(seed: int) -> Iterator[None]:
     """Seed Python's global generator for a block, and put its state back afterwards."""
     if seed < 0:
-        raise ValueError(f"SEED must be 0 or more for a few-shot draw, not {seed}.")
+        raise ValueError(f"SEED is {seed}, but a few-shot draw needs 0 or more.")
     state = random.getstate()
     random.seed(seed)
     try:
@@ -74,7 +74,7 @@ def seeded_random(seed: int) -> Iterator[None]:
 
 
 def labels_of_all(items: Sequence[Item], noise: Noise | None, seed: int) -> list[int]:
-    """Labels of a whole training part, of which nothing is drawn."""
+    """The labels of a whole training part, from which no images are drawn."""
     if noise is None:
         return [item.label for item in items]
     if noise.rule == RULES[0]:
@@ -116,14 +116,14 @@ class DrawStore:
         self.split = split
 
     def get(self, sampler: Sampler, spec: DrawSpec) -> Draw:
-        """The stored draw if it is whole and of this split; otherwise a new one, which gets stored."""
+        """The stored draw if it is complete and of this split; else a new one, which is then stored."""
         path = self.folder / spec.file_name
         try:
             return self._load(path, spec)
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("The stored draw %s is not used (%s); drawing again.", path, error)
+            logger.warning("The stored draw %s is not used (%s), so images are drawn again.", path, error)
         result = draw(sampler, self.split, spec)
         self._save(path, spec, result)
         return result
@@ -131,7 +131,7 @@ class DrawStore:
     def _header(self, spec: DrawSpec) -> dict[str, object]:
         noise = None if spec.noise is None else {**asdict(spec.noise), "labels": list(spec.noise.labels)}
         if noise is not None and noise["rule"] == RULES[0]:
-            del noise["rule"]  # draws from before there were others
+            del noise["rule"]  # older draws do not name this rule
         return {
             "schema": SCHEMA,
             "split_sha256": self.split.sha256,
@@ -148,16 +148,16 @@ class DrawStore:
             "val": [[item.path, item.label] for item in result.val],
         }
         try:
-            remove_left_overs(path.parent, older_than=HOUR)  # other processes may be writing draws beside this one
+            remove_left_overs(path.parent, older_than=HOUR)  # other processes may be writing draws there
             write_json(path, seal(content))
         except OSError as error:
-            logger.warning("The draw could not be stored at %s (%s); the run goes on without.", path, error)
+            logger.warning("The draw could not be stored at %s (%s). The run goes on.", path, error)
 
     def _load(self, path: Path, spec: DrawSpec) -> Draw:
         content = read_sealed(path)
         for key, value in self._header(spec).items():
             if content.get(key) != value:
-                raise ValueError(f"stale: {key} is {content.get(key)!r}, expected {value!r}")
+                raise ValueError(f"it is out of date: {key} is {content.get(key)!r}, not {value!r}")
         train = self._find(self.split.train, content["train"])
         val = self._find(self.split.train if self.split.val is None else self.split.val, content["val"])
         labels = [item.label for item in train] if spec.noise is None else content["noisy_labels"]

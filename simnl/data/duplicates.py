@@ -17,16 +17,16 @@ from simnl.data.listing import some
 
 PAIRS = (("train", "test"), ("val", "test"), ("train", "val"))
 WORDS = {"train": "training", "val": "validation", "test": "test"}
-CHUNK = 2000  # files whose digests are remembered at once: an interrupted search goes on from there
-EMPTY = hashlib.sha256().digest()  # of files without content, which are unreadable, not equal
+CHUNK = 2000  # digests that are stored at once, so that an interrupted search can continue
+EMPTY = hashlib.sha256().digest()  # the digest of empty files, which are unreadable and not equal
 
 Shared = dict[tuple[str, str], list[tuple[str, str]]]
 
 
 def remembered_digests(cache: Path, name: str) -> Callable[[Sequence[str]], list[bytes]]:
-    """A function from paths to SHA-256 digests that the feature store shares: of both, one reads a file, once.
+    """A function from paths to SHA-256 digests. It shares its table with the feature store, so each file is read once.
 
-    `cache` is STORE.ROOT; `name` stands at the progress bar, which short searches do not show.
+    `cache` is STORE.ROOT. `name` is shown at the progress bar, which short searches do not have.
     """
 
     def digests(paths: Sequence[str]) -> list[bytes]:
@@ -45,12 +45,12 @@ def find_shared(parts: Mapping[str, Sequence[str]], digests: Callable[[Sequence[
     """Images that two parts have in common.
 
     Args:
-        parts: paths of the images of train, val and test; a part may be absent.
-        digests: content digests of paths, in their order; asked once per part.
+        parts: the paths of the images of train, val and test. A part may be missing.
+        digests: a function from paths to content digests, called once per part.
 
     Returns:
-        For each of `PAIRS` that has any: (path in the second part, the first equal one in the first part), in the
-        order of the second part.
+        For each of `PAIRS` with equal images: (path in the second part, path of the first equal image in the first
+        part), in the order of the second part.
     """
     by_part = {part: list(zip(digests(paths), paths, strict=True)) for part, paths in parts.items()}
     shared: Shared = {}
@@ -66,7 +66,7 @@ def find_shared(parts: Mapping[str, Sequence[str]], digests: Callable[[Sequence[
 
 
 def in_words(shared: Shared, root: Path) -> str:
-    """What is shared, a clause per pair of parts, with the first paths below `root`; "" for nothing."""
+    """The shared images in words, a clause per pair of parts, with the first paths below `root`; "" for none."""
     return "; ".join(
         f"{len(pairs)} {WORDS[second]} {'images are' if len(pairs) > 1 else 'image is'} equal in content to "
         f"{WORDS[first]} images: "

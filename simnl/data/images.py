@@ -1,11 +1,11 @@
-"""Decoding an image file as 8-bit RGB, or saying by name why that cannot be done right.
+"""Decode an image file as 8-bit RGB, or say why that is impossible without a guess.
 
-Pillow's own conversion cuts values above 255 off, so a 16-bit image comes out white and one of fractions black. Here an
-image of more than 8 bits per channel is scaled where its file says which value is white, and refused otherwise.
+Pillow's own conversion cuts off values above 255, so a 16-bit image becomes white and an image of fractions black. Here
+an image with more than 8 bits per channel is scaled if its file says which value is white, and refused otherwise.
 
-What is kept as Pillow has it: transparency is dropped (the colour that is stored below it shows), of an animation or a
-file of several pages the first image counts, the orientation that a camera noted (EXIF) is not applied, and colour
-images of 16 bits per channel keep the upper 8 of each.
+In these points the result is Pillow's: transparency is dropped, so that the colour below it shows; an animation or a
+file of several pages gives its first image; the orientation that a camera noted (EXIF) is not applied; and colour
+images with 16 bits per channel keep the upper 8 bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WHITE_IS_ZERO = 0
 
 
 class UnreadableImage(OSError):
-    """An image that cannot be decoded. From a worker process it comes as a traceback, of which the message is kept."""
+    """An image cannot be decoded. Worker processes send a traceback, of which only the message is kept."""
 
     def __init__(self, text: str):
         super().__init__(text.rstrip().rpartition(f"{type(self).__name__}: ")[2])
@@ -32,7 +32,7 @@ def read_image(path: str) -> Image.Image:
     """Decode an image file as RGB.
 
     Raises:
-        UnreadableImage: the file cannot be decoded, or not without a guess; the message names it.
+        UnreadableImage: the file cannot be decoded, or only with a guess. The message names it.
     """
     try:
         with Image.open(path) as image:
@@ -44,26 +44,26 @@ def read_image(path: str) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An opened image as 8-bit RGB: by Pillow's conversion where a channel has 8 bits, else scaled.
+    """An opened image as 8-bit RGB. Channels of 8 bits are converted by Pillow, and others are scaled.
 
     Raises:
-        ValueError: nothing says which of its values is white.
+        ValueError: the file does not say which value is white.
     """
     if not _is_deep(image.mode):
         if isinstance(image, TiffImageFile) and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()):
-            raise ValueError("its pixels are whole numbers with a sign, and nothing says which value is white")
+            raise ValueError("its pixels are whole numbers with a sign, and the file does not say which value is white")
         return image.convert("RGB")
     white = _white_of(image)
     if white is None:
         kind = "fractions" if image.mode == "F" else "whole numbers of 32 bits or with a sign"
         raise ValueError(
-            f"its pixels are {kind} (mode {image.mode}), and nothing says which value is white; save it with 8 or 16 "
-            "bits per channel"
+            f"its pixels are {kind} (mode {image.mode}), and the file does not say which value is white; save it with "
+            "8 or 16 bits per channel"
         )
     values = np.asarray(image).astype(np.uint32)
-    scaled = ((values * 255 + white // 2) // white).astype(np.uint8)  # a division by 257 for 16 bits, rounded
+    scaled = ((values * 255 + white // 2) // white).astype(np.uint8)  # for 16 bits, a rounded division by 257
     if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        scaled = 255 - scaled  # Pillow inverts 8-bit ones alone
+        scaled = 255 - scaled  # Pillow inverts only 8-bit images
     return Image.fromarray(scaled).convert("RGB")
 
 
@@ -73,11 +73,11 @@ def _is_deep(mode: str) -> bool:
 
 
 def _white_of(image: Image.Image) -> int | None:
-    """The value of white, where mode or file say it."""
+    """The value of white, if mode or file say it."""
     if image.mode == "F":
         return None
-    if image.mode == "I":  # older Pillow opens 16-bit PNG files as such
+    if image.mode == "I":  # older versions of Pillow open 16-bit PNG files in this mode
         return WHITE_16 if image.format in KNOWN_AS_16 else None
     if isinstance(image, TiffImageFile):
-        return 2 ** int(image.tag_v2.get(BITS, (16,))[0]) - 1  # 12 bits come as mode I;16, too
+        return 2 ** int(image.tag_v2.get(BITS, (16,))[0]) - 1  # images of 12 bits also have the mode I;16
     return WHITE_16

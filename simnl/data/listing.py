@@ -11,7 +11,7 @@ from pathlib import Path
 from simnl.files import write_text_atomically
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-JUNK = ("__MACOSX", "@eaDir")  # folders that macOS's zip and Synology's index leave
+JUNK = ("__MACOSX", "@eaDir")  # folders made by macOS's zip and by Synology's index
 _SHOWN = 6
 
 
@@ -19,7 +19,7 @@ def list_folders(folder: Path) -> list[str]:
     """Names of the folders in `folder`, sorted by code point; hidden ones and `JUNK` are left out.
 
     Raises:
-        ValueError: a name that is not UTF-8, which no split or prompt could hold.
+        ValueError: a name is not UTF-8, so that no split or prompt can hold it.
     """
     names = (name for name in _entries(folder, os.DirEntry.is_dir) if name not in JUNK)
     return sorted(_checked(folder, name) for name in names)
@@ -28,23 +28,23 @@ def list_folders(folder: Path) -> list[str]:
 def list_images(folder: Path | str) -> list[str]:
     """Names of the image files in `folder`, sorted by code point; hidden files and other types are left out.
 
-    The kind of an entry comes with the directory listing, so no file is looked at one by one.
+    The directory listing tells the kind of each entry, so files are not examined one by one.
 
     Raises:
-        ValueError: a name that is not UTF-8.
+        ValueError: a name is not UTF-8.
     """
     names = (name for name in _entries(folder, os.DirEntry.is_file) if name.lower().endswith(IMAGE_SUFFIXES))
     return sorted(_checked(folder, name) for name in names)
 
 
 def list_others(folder: Path | str) -> list[str]:
-    """Names of the files in `folder` that `list_images` leaves out for their endings; hidden files do not count."""
+    """Names of the files in `folder` that `list_images` leaves out because of their endings, without hidden files."""
     names = _entries(folder, os.DirEntry.is_file)
     return sorted(name for name in names if not name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def _entries(folder: Path | str, wanted: Callable[[os.DirEntry], bool]) -> Iterator[str]:
-    """Names of the entries of a kind that are not hidden; a link that leads to itself is of no kind."""
+    """Names of the entries of a kind that are not hidden. A link that leads to itself has no kind."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if not entry.name.startswith(".") and _holds(entry, wanted):
@@ -64,12 +64,12 @@ def _checked(folder: Path | str, name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{os.fspath(folder)}: the name {ascii(name)} in it is not UTF-8: rename it.") from error
+        raise ValueError(f"{os.fspath(folder)} holds the name {ascii(name)}, which is not UTF-8. Rename it.") from error
     return name
 
 
 def describe(folder: Path) -> str:
-    """One clause for an error message: what `folder` holds."""
+    """The content of `folder` as a clause of an error message."""
     if folder.is_file():
         return f"{folder} is a file"
     if not folder.is_dir():
@@ -91,9 +91,9 @@ def some(names: Iterable[str]) -> str:
 
 
 def find_missing(root: Path, paths: Iterable[str]) -> list[str]:
-    """The `paths` (relative to `root`, forward slashes) that are no file there, in the order given.
+    """The `paths` (relative to `root`, forward slashes) that are not files, in the order of the argument.
 
-    Each folder that is named is listed once; links are followed.
+    Each folder is listed once. Links are followed.
     """
     present: dict[str, set[str]] = {}
     missing = []
@@ -107,7 +107,7 @@ def find_missing(root: Path, paths: Iterable[str]) -> list[str]:
 
 
 def find_namesake(root: Path, path: str) -> str:
-    """The name of a file that could be `path` (relative to `root`) but for its ending or capitals; "" for none."""
+    """The name of a file that differs from `path` (below `root`) only in its ending or in capitals; "" for none."""
     folder, _, name = path.rpartition("/")
     stem = os.path.splitext(name)[0].lower()
     names = sorted(_file_names(os.path.join(root, folder)))
@@ -123,13 +123,13 @@ def _file_names(folder: str) -> set[str]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file (a byte-order mark is skipped). ValueError where it is not UTF-8."""
+    """The text of a UTF-8 file (a byte-order mark is skipped). Raises ValueError if it is not UTF-8."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is not UTF-8 text (byte {error.start}): the file is damaged or of another encoding; "
-            "fetch it again or convert it to UTF-8."
+            f"{path} is not UTF-8 text (byte {error.start}). The file is damaged or has another encoding. "
+            "Fetch it again, or convert it to UTF-8."
         ) from error
 
 

@@ -8,13 +8,13 @@ import numpy as np
 
 
 def load_mat(path: Path, variable: str) -> np.ndarray:
-    """One variable of a `.mat` file, structures as objects. ValueError if damaged or without it."""
+    """One variable of a `.mat` file, structures as objects. Raises ValueError if the file is damaged or lacks it."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     try:
         return loadmat(path, squeeze_me=True, struct_as_record=False)[variable]
     except (MatReadError, ValueError, TypeError, EOFError, NotImplementedError) as error:
-        raise ValueError(f"{path} is no readable MATLAB file ({error}); fetch it again.") from error
+        raise ValueError(f"{path} is not a readable MATLAB file ({error}). Fetch it again.") from error
     except KeyError as error:
-        raise ValueError(f"{path} has no variable {variable!r}: is it the right file?") from error
+        raise ValueError(f"{path} has no variable {variable!r}. Check that it is the right file.") from error

@@ -36,7 +36,7 @@ FOREIGN: tuple[Rule, ...] = ("foreign", "foreign-next")
 
 @dataclass(frozen=True)
 class Noise:
-    """Wrong training labels: a share `p` of them, by one of `RULES`.
+    """A share `p` of wrong training labels, by one of `RULES`.
 
     Of `bernoulli`, repaired: whether and how an image's label changes follows from `seed` and the image's path alone.
     So every draw of a run sees the same wrong label on an image, and a higher `p` keeps the wrong labels of a lower
@@ -58,7 +58,7 @@ class Noise:
         if not 0 <= self.p <= 1:
             raise ValueError(f"DATASET.LABEL_NOISE must be a probability between 0 and 1, not {self.p}.")
         if len(self.labels) < 2:
-            raise ValueError("DATASET.LABEL_NOISE needs at least two classes: there is no other label to give.")
+            raise ValueError("DATASET.LABEL_NOISE needs at least two classes, because a wrong label is another class.")
 
     def relabel(self, item: Item) -> int:
         """The label of `item` under the repaired rule."""
@@ -89,14 +89,14 @@ class Noise:
                 return new
 
     def _decide(self, label: int, generator: Any) -> int:
-        """`generator`: a `random.Random`, or the module, which draws from the global one."""
+        """A label under the repaired rule. `generator` is a `random.Random`, or the module for the global stream."""
         if label not in self.labels or generator.random() >= self.p:
             return label
-        other = generator.choice(range(len(self.labels) - 1))  # one call, as a choice from the list without `label`
+        other = generator.choice(range(len(self.labels) - 1))  # one call, as for a list without `label`
         return self.labels[other + (other >= self.labels.index(label))]
 
     def draw_interleaved(self, items: Sequence[Item], shots: int) -> tuple[list[Item], list[int]]:
-        """Images and labels by the authors' rule from the global stream: per class draw, then decide."""
+        """Images and labels by the authors' rule from the global stream: for each class, draw and then decide."""
         drawn, labels = [], []
         for group in _by_class(items).values():
             chosen = random.sample(group, shots) if len(group) >= shots else group
@@ -107,9 +107,9 @@ class Noise:
     def draw_foreign(self, items: Sequence[Item], shots: int, seed: int) -> tuple[list[Item], list[int]]:
         """Images and labels under the rules `foreign` and `foreign-next`: K of each class, some of other classes.
 
-        The first half of a class's images are its own, the rest may stand in for images of others. Images come from
-        the global stream and from numpy's generator of the seed, as JoAPR's code draws them. A class with fewer own
-        images than K has some of them twice. Images of classes that the run leaves out are not drawn.
+        The first half of a class's images are its own; the others may be used as images of other classes. The images
+        are drawn from the global stream and from numpy's generator of the seed, as in JoAPR's code. A class with fewer
+        own images than K has some of them twice. Images of classes that the run leaves out are not drawn.
         """
         kept = [item for item in items if item.label in self.labels]
         drawn = foreign_draw([item.label for item in kept], shots, int(self.p * shots), seed, self.rule)
@@ -118,12 +118,12 @@ class Noise:
 
 
 def foreign_draw(labels: Sequence[int], shots: int, count: int, seed: int, rule: str) -> dict[int, list[int]]:
-    """Places of the images of each class, `count` of them of other classes, in the order of the authors' code.
+    """Positions of the images of each class, `count` of which are of other classes, in the order of the authors' code.
 
     Python's global stream must be seeded. The order of `foreign` is that of CPython's sets of whole numbers.
 
     Raises:
-        ValueError: the other classes do not have so many images left.
+        ValueError: the other classes do not have enough images left.
     """
     places: dict[int, list[int]] = {label: [] for label in sorted(set(labels))}
     for place, label in enumerate(labels):
@@ -145,7 +145,7 @@ def foreign_draw(labels: Sequence[int], shots: int, count: int, seed: int, rule:
 
 
 def _any_foreign(rest: dict[int, list[int]], count: int) -> Callable[[int], list[int]]:
-    """Images of other classes that no class had before; a class may have one of them twice."""
+    """Images of other classes that no class has used before. A class may have one of them twice."""
     everything = {place for rows in rest.values() for place in rows}
     taken: set[int] = set()
 
@@ -159,7 +159,7 @@ def _any_foreign(rest: dict[int, list[int]], count: int) -> Callable[[int], list
 
 
 def _next_foreign(own: dict[int, list[int]], rest: dict[int, list[int]], count: int) -> Callable[[int], list[int]]:
-    """Images of the next class, in a shuffled order; where it has too few, the last one again."""
+    """Images of the next class in a shuffled order. If there are too few, the last one is repeated."""
     names = list(own)
     for label in names:
         random.shuffle(own[label])
@@ -167,7 +167,7 @@ def _next_foreign(own: dict[int, list[int]], rest: dict[int, list[int]], count: 
 
     def pick(label: int) -> list[int]:
         for _ in range(count):
-            random.random()  # the authors' code draws the class at random, with one possible outcome
+            random.random()  # the authors' code draws the class at random from one candidate
         found = rest[names[(names.index(label) + 1) % len(names)]]
         return [found[min(number, len(found) - 1)] for number in range(count)] if found else []
 
@@ -185,7 +185,7 @@ def _by_class(items: Sequence[Item]) -> dict[int, list[Item]]:
 
 
 def some_places(count: int, share: float, key: str) -> set[int]:
-    """floor(share count) of `count` places. They follow from the key alone, and those of a larger share contain those
+    """floor(share count) of `count` positions. They depend only on the key, and those of a larger share contain those
     of a smaller one."""
     order = list(range(count))
     random.Random(key).shuffle(order)
@@ -193,9 +193,9 @@ def some_places(count: int, share: float, key: str) -> set[int]:
 
 
 def confused(labels: Sequence[int], others: Sequence[int], share: float, key: str) -> list[int]:
-    """Labels under the rule `confusable`: those at `some_places` become the class that `others` has for them.
+    """Labels under the rule `confusable`: the labels at `some_places` are replaced by those in `others`.
 
-    labels: from 0; others: by label, never the label itself.
+    Labels start at 0. `others` has another class for each label.
     """
     wrong = some_places(len(labels), share, key)
     return [others[label] if place in wrong else label for place, label in enumerate(labels)]
@@ -234,10 +234,10 @@ def noisy_selection(items: Sequence[Item], noise: Noise, others: Sequence[int], 
     """Labels of selection images under the rule and share of the training labels, drawn independently of these.
 
     Args:
-        items: with labels from 0 to C - 1.
-        noise: of these labels.
-        others: for `confusable`.
-        key: of what is drawn.
+        items: images with labels from 0 to C - 1.
+        noise: the noise of these labels.
+        others: another class for each label, for `confusable`.
+        key: the key of the random numbers.
     """
     labels, count = [item.label for item in items], len(noise.labels)
     if noise.rule == "bernoulli":
@@ -245,7 +245,7 @@ def noisy_selection(items: Sequence[Item], noise: Noise, others: Sequence[int], 
     if noise.rule == CONFUSABLE:
         return confused(labels, others, noise.p, key)
     generator, new = random.Random(f"{key}/labels"), list(labels)
-    if noise.rule in FOREIGN:  # as many of each class, and labels as often as before where classes are of one size
+    if noise.rule in FOREIGN:  # as many of each class, so that labels of equally large classes stay as frequent
         shifts = [-1 if noise.rule == "foreign-next" else generator.randrange(1, count) for _ in items]
         for label in sorted(set(labels)):
             rows = [place for place, own in enumerate(labels) if own == label]

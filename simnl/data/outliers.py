@@ -1,6 +1,6 @@
-"""Images of no known class, by which detectors are measured: sets that plugins render, and folders of images.
+"""Images of unknown classes, with which detectors are tested: sets that plugins render, and folders of images.
 
-Data sets of the registry serve, too (`simnl.runs.outliers`). Nothing is ever chosen on outliers.
+Data sets of the registry can be used as well (`simnl.runs.outliers`). Nothing is ever chosen on outliers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Outliers:
     Attributes:
         name: the name in figures and tables.
         paths: absolute paths of the images.
-        classnames: the classes that they show, as far as these are known; none of them may be a known class.
-        distance: `near`: other classes of the same data; `far`: other data.
+        classnames: the classes of the images, if they have names. None of them may be a class of the run.
+        distance: `near` for other classes of the same data, `far` for other data.
     """
 
     name: str
@@ -50,11 +50,11 @@ def folder_outliers(folder: str | Path) -> Outliers:
     """All images in a folder and in the folders below it; the names of folders with images count as class names.
 
     Raises:
-        FileNotFoundError: no such folder, or no image in it.
+        FileNotFoundError: there is no such folder, or no image in it.
     """
     top = Path(os.path.abspath(os.path.expanduser(folder)))
     if not top.is_dir():
-        raise FileNotFoundError(f"Outliers: {describe(top)}. Name a folder of images, or a data set.")
+        raise FileNotFoundError(f"No outliers: {describe(top)}. Name a folder of images, or a data set.")
     paths: list[str] = []
     names: list[str] = []
     waiting = [top]
@@ -70,21 +70,21 @@ def folder_outliers(folder: str | Path) -> Outliers:
 
 
 def plain_name(name: str) -> str:
-    """A class name as it is compared: small letters and digits alone."""
+    """A class name in the form that is compared: only small letters and digits."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def check_disjoint(outliers: Outliers, known: Iterable[str], known_paths: Sequence[str], cache: Path) -> None:
-    """Check that outliers are neither of the known classes nor images of the run.
+    """Check that outliers show no known class and are not images of the run.
 
     Args:
-        outliers: the set.
-        known: names of the known classes.
-        known_paths: images that the run trained on, selected on or is tested on.
-        cache: the folder in which digests of files are remembered (STORE.ROOT).
+        outliers: the set of outliers.
+        known: the names of the known classes.
+        known_paths: the images that the run trains on, selects on or is tested on.
+        cache: the folder with the table of digests (STORE.ROOT).
 
     Raises:
-        ValueError: class names, or images to the byte, that both have; the message names some.
+        ValueError: both have equal class names, or images that are equal byte for byte. The message names some.
     """
     theirs = {plain_name(name): name for name in outliers.classnames}
     both = [name for name in known if plain_name(name) in theirs]

@@ -1,4 +1,4 @@
-"""`ImageFolder` takes any folder of class folders, so that a user's own images need no code."""
+"""`ImageFolder`, the data set for any folder of class folders, so that a user's own images need no code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ImageFolder(FewShotDataset):
 
     @classmethod
     def identity(cls, cfg) -> dict[str, str]:
-        """Digests of the files that the config names, and of what decides labels and parts in the folder."""
+        """Digests of the files that the config names, and of everything in the folder that decides labels and parts."""
         given = [cfg.DATASET.SPLIT_FILE, cfg.DATASET.CLASSNAMES_FILE]
         split, names = (Path(path).expanduser() if path else None for path in given)
         sums = digests_of({k: p for k, p in (("DATASET.SPLIT_FILE", split), ("DATASET.CLASSNAMES_FILE", names)) if p})
@@ -59,12 +59,12 @@ class ImageFolder(FewShotDataset):
         if cfg.DATASET.FOLDER and root.is_dir():
             sums["DATASET.FOLDER"] = content_digest(root)
             if split and (not split.is_file() or made_here(split.read_bytes())):
-                sums["DATASET.SPLIT_FILE"] = "made here"  # the first run writes it, and it follows from the rest
+                sums["DATASET.SPLIT_FILE"] = "made here"  # it follows from the other digests
         return sums
 
     @classmethod
     def template_files(cls, cfg) -> dict[str, Path]:
-        """`templates.txt` and `negative_templates.txt` in the folder, where they are there."""
+        """`templates.txt` and `negative_templates.txt` in the folder, if they exist."""
         if not cfg.DATASET.FOLDER:
             return {}
         files = {sign: cls.place(cfg) / name for sign, name in TEMPLATE_FILES.items()}
@@ -74,11 +74,11 @@ class ImageFolder(FewShotDataset):
         """The folder that DATASET.FOLDER names."""
         if not cfg.DATASET.FOLDER:
             raise ValueError(
-                "ImageFolder needs DATASET.FOLDER: a folder of class folders, absolute or below DATASET.ROOT."
+                "ImageFolder needs DATASET.FOLDER. Set it to a folder of class folders, absolute or below DATASET.ROOT."
             )
         root = folder_of(cfg)
         if not root.is_dir():
-            raise FileNotFoundError(self.help(f"no folder {root} (DATASET.FOLDER)", root))
+            raise FileNotFoundError(self.help(f"there is no folder {root} (DATASET.FOLDER)", root))
         return root
 
     def load_split(self, cfg) -> Split:
@@ -89,7 +89,7 @@ class ImageFolder(FewShotDataset):
         path = self.split_path(cfg)
         if not path.is_file():
             if not folders:
-                raise FileNotFoundError(self.help(f"no class folder in {self.root}", self.root))
+                raise FileNotFoundError(self.help(f"there is no class folder in {self.root}", self.root))
             self._store_new_split(cfg, path, folders)
         split = read_split(path, val_required=False)
         if split.how:
@@ -102,7 +102,7 @@ class ImageFolder(FewShotDataset):
         return super().names_file(cfg) or (own if own.is_file() else None)
 
     def name_classes(self, split: Split, cfg) -> Split:
-        """Name the classes as the base class does; names that prompts spell alike are refused."""
+        """Name the classes as the base class does, and refuse names that prompts spell alike."""
         named = super().name_classes(split, cfg)
         self._check_names(named.classnames)
         return named
@@ -131,28 +131,31 @@ class ImageFolder(FewShotDataset):
             ) from error
 
     def _warn_where_stale(self, cfg, split: Split, folders: list[str]) -> None:
-        """A stored split stays as it is: say so where the images or the fractions asked for have changed."""
+        """Warn if images or fractions have changed since the split was stored. The stored split stays in use."""
         known = {item.path for part in PARTS for item in getattr(split, part) or ()}
         loose = list_images(self.root)
         if loose:
-            logger.warning("%s: left out, as they are in no class folder: %s", self.root, some(loose))
+            logger.warning("%s: images outside of class folders are left out: %s", self.root, some(loose))
         new = [path for folder in folders for path in self._images(folder) if path not in known]
         if new:
             logger.warning("%d images are not in %s and are left out: %s", len(new), split.source, some(new))
         for key in ("val_fraction", "test_fraction"):
             asked = cfg.DATASET[key.upper()]
             if split.how.get(key) != asked:
-                logger.warning("%s keeps its %s, %s, not %s.", split.source, key, split.how.get(key), asked)
+                logger.warning(
+                    "%s was made with %s %s, so %s is not used. Delete this file to make a new split.",
+                    split.source, key, split.how.get(key), asked,
+                )  # fmt: skip
 
     def _find_shared(self, cfg) -> Shared:
-        """Images in use that are in two parts, with a warning. The feature store needs the same digests anyway."""
+        """Images in use that are in two parts, with a warning. The feature store needs their digests anyway."""
         parts = {"train": self.train_x or (), "val": self.val or (), "test": self.test or ()}
         paths = {part: [datum.impath for datum in datums] for part, datums in parts.items()}
         shared = find_shared(paths, remembered_digests(Path(cfg.STORE.ROOT).expanduser(), self.root.name))
         if shared:
             logger.warning(
-                "%s: %s. Figures are too good where an image is in two parts: remove one of each pair, and %s where "
-                "it was made here, and run again. `%s` finds all pairs.",
+                "%s: %s. An image in two parts makes figures too good. Remove one of each pair, and also %s if this "
+                "program made it, and run again. `%s` finds all pairs.",
                 self.root,
                 in_words(shared, self.root),
                 self.split_path(cfg).name,
@@ -164,12 +167,12 @@ class ImageFolder(FewShotDataset):
         absent = sorted({"train", "test"} - set(folders))
         if absent:
             raise FileNotFoundError(
-                self.help(f"no {' and no '.join(absent)} folder", self.root)
-                + f" Add it, or move the class folders up into {self.root}: they are then split."
+                self.help(f"there is no {' and no '.join(absent)} folder", self.root)
+                + f" Add it, or move the class folders up into {self.root}, where the program splits them."
             )
         classes = list_folders(self.root / "train")
         if not classes:
-            raise FileNotFoundError(self.help(f"no class folder in {self.root / 'train'}", self.root / "train"))
+            raise FileNotFoundError(self.help(f"no class folder is in {self.root / 'train'}", self.root / "train"))
         parts = {part: self._part(part, classes) for part in PARTS if part in folders}
         check_items(str(self.root), parts)
         return Split(parts["train"], parts.get("val"), parts["test"], source=str(self.root), listed=True)
@@ -178,7 +181,7 @@ class ImageFolder(FewShotDataset):
         found = list_folders(self.root / part)
         unknown = sorted(set(found) - set(classes))
         if unknown or not found:
-            problem = f"{some(unknown)} not in train/" if unknown else "no class folder"
+            problem = f"train/ has no folder for {some(unknown)}" if unknown else "there is no class folder"
             raise ValueError(f"ImageFolder: {self.root / part}: {problem}.")
         return [Item(path, classes.index(name), name) for name in found for path in self._images(f"{part}/{name}")]
 
@@ -186,44 +189,44 @@ class ImageFolder(FewShotDataset):
         images = list_images(self.root / folder)
         inside = list_folders(self.root / folder)
         if not images:
-            advice = self._advice(folder) if inside else f"Images end in {', '.join(IMAGE_SUFFIXES)}: convert others."
+            advice = self._advice(folder) if inside else f"Images end in {', '.join(IMAGE_SUFFIXES)}. Convert others."
             raise FileNotFoundError(
-                f"ImageFolder: no image in the class folder ({describe(self.root / folder)}). {advice}"
+                f"ImageFolder: there is no image in a class folder ({describe(self.root / folder)}). {advice}"
             )
         if inside:
             logger.warning("%s: folders in a class folder are left out: %s", self.root / folder, some(inside))
         others = list_others(self.root / folder)
         if others:
             logger.warning(
-                "%s: left out, as their endings are not those of images: %s", self.root / folder, some(others)
+                "%s: files without the ending of an image are left out: %s", self.root / folder, some(others)
             )
         return [f"{folder}/{image}" for image in images]
 
     def _advice(self, folder: str) -> str:
-        """What to do where a class folder holds folders, not images."""
+        """What to do if a class folder holds folders instead of images."""
         others = list_folders(self.root)
         if others == [folder]:
-            return f"If its folders are the classes, give it as DATASET.FOLDER: {self.root / folder}"
+            return f"If its folders are the classes, set DATASET.FOLDER to {self.root / folder}"
         odd = [name for name in others if name not in PARTS and name.lower() in PART_NAMES]
         if odd:
-            return f"Folders of parts are called train, val and test: rename {some(odd)}."
+            return f"Folders of parts must be called train, val and test. Rename {some(odd)}."
         return "Put a class's images into its folder directly, or list them in a json split (docs/your_own_data.md)."
 
 
 def has_parts(folders: list[str]) -> bool:
-    """Whether the folders in one's own folder are its parts, not its classes."""
+    """Whether the folders of a user are parts (train, val, test) instead of classes."""
     return bool(folders) and set(folders) <= set(PARTS)
 
 
 def folder_of(cfg) -> Path:
-    """The folder of one's own images: DATASET.FOLDER, absolute or below DATASET.ROOT."""
+    """The folder of the user's own images: DATASET.FOLDER, absolute or below DATASET.ROOT."""
     above, folder = (os.path.expanduser(path) for path in (cfg.DATASET.ROOT, cfg.DATASET.FOLDER))
     return Path(os.path.abspath(os.path.join(above, folder)))
 
 
 def content_digest(root: Path) -> str:
-    """SHA-256 of what decides labels and parts of one's own images: names of class folders and images, their
-    `classnames.txt`, and a `split.json` that was not made here (one made here follows from the rest)."""
+    """SHA-256 of everything that decides labels and parts of the user's own images: names of class folders and images,
+    `classnames.txt`, and a `split.json` that the user wrote (one by this program follows from the rest)."""
     digest = hashlib.sha256()
     for above in (root, *(root / part for part in PARTS if (root / part).is_dir())):
         for folder in list_folders(above):
@@ -238,7 +241,7 @@ def content_digest(root: Path) -> str:
 
 
 def made_here(content: bytes) -> bool:
-    """Whether a split file is one that this program wrote, which says how it was made."""
+    """Whether this program wrote a split file; the file then says how it was made."""
     try:
         split = parse_json(content, ImageFolder.split_file)
     except ValueError:

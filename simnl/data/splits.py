@@ -23,7 +23,7 @@ from simnl.sealed import read_json
 
 PARTS = ("train", "val", "test")
 GENERATED = "generated"
-ITEM_BYTES = 300  # that an item needs in memory
+ITEM_BYTES = 300  # memory that an item needs
 
 
 class Item(NamedTuple):
@@ -38,10 +38,9 @@ class Item(NamedTuple):
 class Split:
     """The three parts of a data set.
 
-    `val` is None where the data set has no validation images of its own. `origin` is "standard" (published,
-    or the user's own) or "generated" (made here at random). `source` names the file or folder it came from.
-    `listed` says that the items were read off the disk just now, so that they need no search for missing
-    files.
+    `val` is None if the data set has no validation images of its own. `origin` is "standard" (published, or the user's
+    own) or "generated" (made by this program at random). `source` names the file or folder of the split. `listed` is
+    True if the items were just listed from the disk, so that no search for missing files is needed.
     """
 
     train: Sequence[Item]
@@ -54,7 +53,7 @@ class Split:
 
     @cached_property
     def sha256(self) -> str:
-        """Hex digest of the content: every path, label and class name, in order, part by part."""
+        """SHA-256 (hex) of every path, label and class name, in order, part by part."""
         digest = hashlib.sha256()
         for part in PARTS:
             digest.update(f"{part}\n".encode())
@@ -75,12 +74,12 @@ def _chunks(items: Sequence[Item], size: int = 10000) -> Iterator[Sequence[Item]
 
 # ------------------------------------------------------------------------------------------ reading
 def read_split(path: Path, *, val_required: bool = True) -> Split:
-    """Read a split file strictly.
+    """Read a split file strictly. With `val_required=False` an empty or missing "val" is accepted.
 
-    Raises ValueError, naming the file and the entry, where it is not UTF-8 or not json, where its structure
-    or types differ from the format, where a part is empty, a label has no training image or two names, where
-    labels are not 0..n-1, where a path occurs twice or leads out of the image folder. With
-    `val_required=False` an empty or absent "val" is accepted.
+    Raises:
+        ValueError: the file is not UTF-8 json of this format, a part is empty, a label has no training image or two
+            names, the labels are not 0..n-1, or a path occurs twice or leads out of the image folder. The message names
+            the file and the entry.
     """
     kept = sharing.current()
     if kept is None:
@@ -94,9 +93,9 @@ def read_split(path: Path, *, val_required: bool = True) -> Split:
 
 
 def _read_split(path: Path, val_required: bool) -> Split:
-    content = read_json(path, "Is it cut short or damaged? Fetch it again.", surrogates=True)
+    content = read_json(path, "It may be cut short or damaged. Fetch it again.", surrogates=True)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object with the keys train, val and test, found {_kind(content)}.")
+        raise ValueError(f"{path} must be an object with the keys train, val and test, but it is {_kind(content)}.")
     unknown = sorted(set(content) - {*PARTS, GENERATED})
     absent = [part for part in PARTS if part not in content and (val_required or part != "val")]
     if unknown or absent:
@@ -112,7 +111,7 @@ def _read_split(path: Path, val_required: bool) -> Split:
     check_items(str(path), parts)
     how = content.get(GENERATED, {})
     if not isinstance(how, dict):
-        raise ValueError(f"{path}: {GENERATED!r} must be an object, found {_kind(how)}.")
+        raise ValueError(f"{path}: {GENERATED!r} must be an object, but it is {_kind(how)}.")
     origin = GENERATED if GENERATED in content else "standard"
     return Split(parts["train"], parts["val"] or None, parts["test"], origin, str(path), how=how)
 
@@ -123,12 +122,12 @@ def _kind(value: object) -> str:
 
 def _read_part(path: Path, part: str, entries: object) -> list[Item]:
     if not isinstance(entries, list):
-        raise ValueError(f"{path}: {part!r} must be a list of [path, label, class name], found {_kind(entries)}.")
+        raise ValueError(f"{path}: {part!r} must be a list of [path, label, class name], but it is {_kind(entries)}.")
     items = []
     for number, entry in enumerate(entries):
         ok = (
             isinstance(entry, list)
-            and [type(value) for value in entry] == [str, int, str]  # bool is no label
+            and [type(value) for value in entry] == [str, int, str]  # a bool is not a label
             and entry[2].strip()
             and _printable(entry[0] + entry[2])
         )
@@ -142,7 +141,7 @@ def _read_part(path: Path, part: str, entries: object) -> list[Item]:
 
 
 def _printable(text: str) -> bool:
-    """Neither a lone surrogate nor a control character, which no file name or prompt can hold."""
+    """Whether a text has neither lone surrogates nor control characters, which no file name or prompt can hold."""
     return not re.search("[\x00-\x1f\ud800-\udfff]", text)
 
 
@@ -168,7 +167,7 @@ def check_items(source: str, parts: Mapping[str, Sequence[Item]]) -> None:
 def _checked_path(source: str, place: str, path: str) -> str:
     outside = ".." in re.split(r"[/\\]", path) or path.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", path)
     if not _printable(path):
-        raise ValueError(f"{source}: {ascii(path)} ({place}) has characters that no file name should: rename it.")
+        raise ValueError(f"{source}: {ascii(path)} ({place}) has characters that no file name should have. Rename it.")
     normal = posixpath.normpath(path)
     if outside or normal == "." or path.endswith("/"):
         raise ValueError(f"{source}: the path {path!r} of {place} must name a file inside the image folder.")
@@ -199,10 +198,9 @@ def make_split(
 ) -> Split:
     """A random split, class by class.
 
-    `classes` gives (class name, image paths) in label order. The paths are sorted first, and each class draws
-    from a generator of its own, so neither the order of a listing nor another class can change the result.
-    Counts are rounded as CoOp does: round(n * train), round(n * val), the rest for test. ValueError where a
-    class is too small.
+    `classes` has (class name, image paths) in label order. The paths are sorted first, and each class has a generator
+    of its own, so neither the order of a listing nor another class changes the result. Counts are rounded as in CoOp:
+    round(n * train), round(n * val), and the rest for test. Raises ValueError if a class is too small.
     """
     train_fraction = round(1 - val_fraction - test_fraction, 10)
     if not (train_fraction > 0 and val_fraction >= 0 and test_fraction > 0):
@@ -219,12 +217,12 @@ def make_split(
         for part, chosen in zip(PARTS, cut, strict=True):
             if not chosen and (part != "val" or val_fraction > 0):
                 raise ValueError(
-                    f"{source}: class {name!r} has {len(shuffled)} image(s), too few for {part} to have one; "
-                    "add images, or remove the class."
+                    f"{source}: class {name!r} has only {len(shuffled)} image(s), so none is left for {part}. "
+                    "Add images, or remove the class."
                 )
             parts[part] += [Item(path, label, name) for path in chosen]
     if not parts["train"]:
-        raise ValueError(f"{source}: no class was found to make a split of.")
+        raise ValueError(f"{source}: there are no classes from which a split could be made.")
     check_items(source, parts)
     how = {"seed": seed, "val_fraction": val_fraction, "test_fraction": test_fraction}
     return Split(parts["train"], parts["val"] or None, parts["test"], GENERATED, source, how=how)

@@ -1,10 +1,10 @@
-"""Nouns and adjectives: WordNet's own files, lists of its lexicographer files, or a list of one's own.
+"""Read nouns and adjectives from WordNet's own files, from lists of its lexicographer files, or from a list of words.
 
-Nothing is downloaded. What is understood of WORDNET, or where nltk and Debian put WordNet:
+Nothing is downloaded. WORDNET, or the places where nltk and Debian put WordNet, may hold:
 
     a folder with data.noun and data.adj        WordNet's data base (wndb(5WN))
-    a folder with noun.*.txt and adj.*.txt      one word in a line, a file for each lexicographer file
-    a text file                                 one word in a line, all of them nouns
+    a folder with noun.*.txt and adj.*.txt      one word per line, one file per lexicographer file
+    a text file                                 one word per line, all of them nouns
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOUN_FILES = (
     "group", "location", "motive", "object", "person", "phenomenon", "plant", "possession", "process", "quantity",
     "relation", "shape", "state", "substance", "time",
 )  # fmt: skip
-FILES = {  # lexicographer files by their numbers, of nouns and adjectives (lexnames(5WN))
+FILES = {  # numbers and names of lexicographer files of nouns and adjectives (lexnames(5WN))
     "noun": dict(enumerate(NOUN_FILES, 3)),
     "adj": {0: "all", 1: "pert", 44: "ppl"},
 }
@@ -66,7 +66,7 @@ def read_words(place: str = "") -> Words:
         else:
             kinds = {kind: tuple(_listed(where, kind)) for kind in FILES}
     except UnicodeDecodeError as error:
-        raise ValueError(f"WORDNET: {where} is no UTF-8 text. Please {ADVICE}.") from error
+        raise ValueError(f"WORDNET: {where} is not UTF-8 text. Please {ADVICE}.") from error
     if not any(kinds.values()):
         raise ValueError(f"WORDNET: there are no words in {where}. Please {ADVICE}.")
     return Words(kinds)
@@ -83,7 +83,7 @@ def _place(place: str) -> Path:
     for folder in (*(Path(top).expanduser() / "corpora" / "wordnet" for top in nltk), DEBIAN):
         if (folder / "data.noun").is_file():
             return folder
-    raise FileNotFoundError(f"WordNet is not here: {ADVICE}.")
+    raise FileNotFoundError(f"WordNet was not found. Please {ADVICE}.")
 
 
 def _lines(path: Path) -> Iterator[str]:

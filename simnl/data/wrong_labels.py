@@ -24,7 +24,7 @@ from simnl.sealed import DamagedError, read_json
 
 
 class WrongLabels(DatasetBase):
-    """What DATASET.LABEL_NOISE, NOISE_RULE and NOISY_SELECTION ask for.
+    """A data set with the wrong labels of DATASET.LABEL_NOISE, NOISE_RULE and NOISY_SELECTION.
 
     Most rules are part of the draw (`noise_of_draw`). Which classes are easy to confuse, for the rule `confusable`, is
     told once they are known (`confuse`), and so is what images look like, for the rule `instance` (`look_at`).
@@ -40,7 +40,7 @@ class WrongLabels(DatasetBase):
     _features: Callable[[Sequence[str]], Floats] | None = None
 
     def noise_of_draw(self) -> Noise | None:
-        """What the draw of training images has to know; None where all labels are right, or become wrong later."""
+        """The noise of the draw of training images; None if all labels are right, or are changed later."""
         noise = self._noise(tuple(self._kept))
         return None if noise is None or noise.rule in AFTER_DRAW else noise
 
@@ -50,13 +50,13 @@ class WrongLabels(DatasetBase):
             return None
         rule = node.NOISE_RULE
         if rule in FOREIGN and node.NUM_SHOTS < 1:
-            raise ValueError(f"DATASET.NOISE_RULE {rule} draws its images anew: set DATASET.NUM_SHOTS to 1 or more.")
+            raise ValueError(f"DATASET.NOISE_RULE {rule} draws its own images. Set DATASET.NUM_SHOTS to 1 or more.")
         interleaved = self.interleaved_noise and self.cfg.PRESET == "official" and node.NUM_SHOTS >= 1
         interleaved &= rule == "bernoulli"
         return Noise(node.LABEL_NOISE, 0 if interleaved else self.cfg.SEED, labels, interleaved, rule)
 
     def needs_confusions(self) -> bool:
-        """Whether `confuse` is to be called before a label is used."""
+        """Whether `confuse` must be called before a label is used."""
         node = self.cfg.DATASET
         return bool(node.LABEL_NOISE) and node.NOISE_RULE == CONFUSABLE and not self._others
 
@@ -72,19 +72,20 @@ class WrongLabels(DatasetBase):
         self._train_x = self._confused(self._right())
 
     def given_confusions(self) -> list[int] | None:
-        """For each class the other class that the file DATASET.NOISE_PAIRS names; None where no file is named.
+        """The other class of each class in the file DATASET.NOISE_PAIRS; None if no file is named.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: not json of class -> other class, a class that is missing or unknown, or one paired with itself.
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not json of class -> other class, or a class is missing, unknown or paired with
+                itself.
         """
         if not self.cfg.DATASET.NOISE_PAIRS:
             return None
         return read_pairs(Path(self.cfg.DATASET.NOISE_PAIRS).expanduser(), self._names)
 
     def confuse(self, others: Sequence[int]) -> None:
-        """Rule `confusable`: a share of the training images get the class that `others` names for their own."""
-        self._noise(tuple(range(len(self._names))))  # raises where the share or the number of classes is wrong
+        """Rule `confusable`: give a share of the training images the class that `others` has for their own class."""
+        self._noise(tuple(range(len(self._names))))  # raises an error if the share or the number of classes is wrong
         self._others = tuple(others)
         self._train_x = self._confused(self._right())
 
@@ -103,9 +104,9 @@ class WrongLabels(DatasetBase):
         return [self._with_label(item, label) for item, label in zip(items, labels, strict=True)]
 
     def for_selection(self, items: Sequence[Datum], part: str) -> list[Datum]:
-        """Images to select on; with wrong labels, drawn independently, where DATASET.NOISY_SELECTION asks for them.
+        """Images to select on, with independently drawn wrong labels if DATASET.NOISY_SELECTION asks for them.
 
-        part: of the data set, which is what the draw is a function of, beside the seed.
+        `part` is the part of the data set; the draw is a function of it and of the seed.
         """
         noise = self._noise(tuple(range(len(self._names)))) if self.cfg.DATASET.NOISY_SELECTION else None
         if noise is None:
@@ -132,13 +133,13 @@ class WrongLabels(DatasetBase):
 
 
 def read_pairs(path: Path, classnames: Sequence[str]) -> list[int]:
-    """The other class of each class, by number, from json of class -> other class; underscores read as spaces.
+    """The number of the other class of each class, from json of class -> other class. Underscores count as spaces.
 
     Raises:
-        FileNotFoundError, ValueError: as `WrongLabels.given_confusions`.
+        FileNotFoundError, ValueError: see `WrongLabels.given_confusions`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"DATASET.NOISE_PAIRS: no file {path}. It holds json of class -> other class.")
+        raise FileNotFoundError(f"DATASET.NOISE_PAIRS: there is no file {path} with json of class -> other class.")
     try:
         table = read_json(path, "Write it again.")
     except DamagedError as error:
@@ -150,6 +151,6 @@ def read_pairs(path: Path, classnames: Sequence[str]) -> list[int]:
     for label, name in enumerate(classnames):
         other = pairs.get(as_read(name))
         if other not in number or number[other] == label:
-            why = "has no pair" if other is None else f"is paired with '{other}', which is no other class"
+            why = "has no pair" if other is None else f"is paired with '{other}', which is not another class"
             raise ValueError(f"DATASET.NOISE_PAIRS: in {path} the class '{name}' {why} of this data set.")
     return [number[pairs[as_read(name)]] for name in classnames]

@@ -38,13 +38,18 @@ def build_parser() -> argparse.ArgumentParser:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("head", metavar="HEAD", nargs="?", help="a head.safetensors, or the folder of a run; none: start from nothing")
+    add(
+        "head",
+        metavar="HEAD",
+        nargs="?",
+        help="a head.safetensors, or the folder of a run; without it there are no classes at first",
+    )
     add("--backbone", default="tiny", help="rn50, vit_b16, ... (default: the bundled tiny CLIP, for rendered figures)")
     add("--weights", default="", help="a weights tag, or the path of a checkpoint")
-    add("--support-images", default="", metavar="FOLDER", help="where the support images of HEAD lie, to show them")
+    add("--support-images", default="", metavar="FOLDER", help="the folder of the support images of HEAD, to show them")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--port", type=argument(0, 65535), default=0, help="of the page (default: a free one)")
-    add("--no-browser", action="store_true", help="do not open the page, just say where it is")
+    add("--port", type=argument(0, 65535), default=0, help="the port of the page (default: a free one)")
+    add("--no-browser", action="store_true", help="print the address of the page instead of opening it")
     return parser
 
 

@@ -56,7 +56,7 @@ class Lesson:
             return ""
         if len(self.names) < 2:
             there = "There is no class" if not self.names else f"There is one class, {_quoted(self.names)}"
-            return f"{there}. Add another: there must be two or more to tell apart."
+            return f"{there}. Add another one, because two or more are needed."
         filled = {name for _, _, name in self.examples}
         empty = [name for name in self.names if name not in filled]
         if not filled:

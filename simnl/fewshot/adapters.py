@@ -12,8 +12,7 @@ rows.
 
 Here f stands for unit image features, (B, D), and the sums are over the rows n of class c.
 
-Source: Zhang et al., "Enhancing Vision-Language Few-Shot Adaptation with Negative Learning", WACV 2025,
-arXiv:2403.12964.
+Source: Zhang et al., WACV 2025, arXiv:2403.12964 (trainers/simnl.py).
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from simnl.fewshot.cache import (
     Groups,
     cache_logits,
     class_negative_keys,
+    instance_weights,
     inverse_norms,
     key_overlaps,
     slot_negative_keys,
@@ -36,10 +36,8 @@ from simnl.fewshot.cache import (
     slot_sums,
 )
 
-CacheTerms = tuple[Tensor, Tensor, Tensor]  # from these a cache's evidence follows at any beta: `cache_terms`
-
-
-# ---------------------------------------------------------------------- text
+AXES = {"channel": 0, "class": 1}  # of a text classifier (C, D)
+CacheTerms = tuple[Tensor, Tensor, Tensor]  # the result of `cache_terms` for one cache
 
 
 class MovedText(Rebuildable, nn.Module):
@@ -67,29 +65,36 @@ class TextMixture(nn.Module):
 
     Args:
         template: unit rows, (C, D).
-        cupl: the same of the CuPL sentences; None leaves the templates alone.
+        cupl: unit rows of the CuPL sentences, (C, D); None for the templates alone.
         weight: w, the share of cupl.
+        axis: along which `anchors` have unit length, a value of `AXES`.
         dtype: the type of the residuals.
+
+    Attributes:
+        anchors: the mixture of the frozen classifiers, each brought to unit length along the axis first, (C, D).
     """
 
-    def __init__(self, template: Tensor, cupl: Tensor | None, weight: float, dtype: torch.dtype = torch.float32):
+    anchors: Tensor
+
+    def __init__(
+        self, template: Tensor, cupl: Tensor | None, weight: float, axis: int = 1, dtype: torch.dtype = torch.float32
+    ):
         super().__init__()
         self.weight = weight if cupl is not None else 0.0
         self.template = MovedText(template, dtype)
         self.cupl = MovedText(cupl, dtype) if cupl is not None and weight else None
+        self.axis = axis
+        anchors = F.normalize(template, dim=axis, eps=1e-7)
+        if self.cupl is not None:
+            anchors = self._mixed(anchors, F.normalize(self.cupl.text, dim=axis, eps=1e-7))
+        self.register_buffer("anchors", anchors.detach(), persistent=False)
 
     def forward(self) -> Tensor:
         """The mixture, (C, D); its rows are shorter than 1."""
-        if self.cupl is None:
-            return self.template()
-        return (1 - self.weight) * self.template() + self.weight * self.cupl()
+        return self.template() if self.cupl is None else self._mixed(self.template(), self.cupl())
 
-    def anchors(self, dim: int) -> Tensor:
-        """The same mixture of the frozen classifiers, each brought to unit length along an axis first, (C, D)."""
-        template = F.normalize(self.template.text, dim=dim, eps=1e-7)
-        if self.cupl is None:
-            return template
-        return (1 - self.weight) * template + self.weight * F.normalize(self.cupl.text, dim=dim, eps=1e-7)
+    def _mixed(self, template: Tensor, cupl: Tensor) -> Tensor:
+        return (1 - self.weight) * template + self.weight * cupl
 
 
 class NegativeText(MovedText):
@@ -110,17 +115,14 @@ class NegativeText(MovedText):
         return self.scale * (1 - f @ self().T)
 
 
-# ---------------------------------------------------------------------- caches
-
-
 class SupportRows(Rebuildable, nn.Module):
     """Frozen cache keys with the classes of their rows. Several caches may share them. Nothing is learned.
 
     Args:
         keys: unit rows, (N, D).
         classes: (N,) int64, sorted: the class whose residual moves a row.
-        labels: (N,) int64: the class that a row speaks for. They equal `classes` unless wrong labels are treated as
-            the authors treat them.
+        labels: (N,) int64: the class that a row's evidence counts for. They differ from `classes` only if wrong labels
+            are treated as in the authors' code.
         num_classes: C.
     """
 
@@ -131,18 +133,22 @@ class SupportRows(Rebuildable, nn.Module):
         self.register_buffer("keys", keys.detach(), persistent=False)
         self.movers, self.speakers = Groups.of(classes, num_classes), Groups.of(labels, num_classes)
 
+    def weights(self, tau: float, shots: int | None = None) -> Tensor:
+        """How typical each row is of its label, (N,): `instance_weights`."""
+        return instance_weights(self.keys, self.speakers.classes, self.speakers.count, tau, shots)
+
 
 class MovedKeys(Rebuildable, nn.Module):
-    """A cache whose keys are moved by the residual of their class: P. Only `residual` (C, D) is learned.
+    """The cache P, whose keys are moved by the residual of their class. Only `residual` (C, D) is learned.
 
-    Its evidence is computed in three parts, by cost: products with image features, which nothing learned changes
-    (`cache_products`); terms, which beta does not change (`cache_terms`); and `logits`.
+    Its evidence is computed in three steps. `cache_products` has the products with image features, which depend on
+    nothing learned. `cache_terms` has what does not depend on beta. `logits` is the rest, which is cheap.
 
     Args:
         rows: the keys and their classes.
-        weights: w >= 0, of each row, (N,).
+        weights: the weight w >= 0 of each row, (N,).
         dtype: the type of the residual.
-        against: True for keys of "not c": sum_n w_n exp(-beta f.k_n).
+        against: True for keys of "not c", whose evidence is sum_n w_n exp(-beta f.k_n).
     """
 
     weights: Tensor
@@ -165,22 +171,22 @@ class MovedKeys(Rebuildable, nn.Module):
         return self.rows.keys
 
     def key_products(self, r: Tensor, products: Tensor, overlap: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
-        """Products of the keys with f (B, N), and with the residual of their class (N,).
+        """Products of the keys with f, (B, N), and with the residuals of their classes, (N,).
 
         Args:
             r: the residual, (C, D).
-            products: f with `factors`, (B, n).
-            overlap: `rows` with r, (N,).
-            support: f with the support rows, (B, N), of which keys may be made.
+            products: the products of f with `factors`, (B, n).
+            overlap: the products of the support rows with r, (N,).
+            support: the products of f with the support rows, (B, N); a subclass may need them.
         """
         return products, overlap
 
     def logits(self, terms: CacheTerms, beta: float) -> Tensor:
-        """The evidence for each class at a sharpness beta, (B, C). terms: of `cache_terms`."""
+        """The evidence for each class at a sharpness beta, (B, C), from the result of `cache_terms`."""
         return self._logits(terms, beta, self.rows.speakers)
 
     def row_logits(self, terms: CacheTerms, beta: float) -> Tensor:
-        """The evidence of each row, (B, N), which `logits` adds up within classes."""
+        """The evidence of each row, (B, N). `logits` is its sum within classes."""
         count = len(self.rows.keys)
         each = torch.arange(count, device=self.rows.keys.device)
         return self._logits(terms, beta, Groups(each, count, None))
@@ -204,21 +210,22 @@ class ClassNegativeKeys(MovedKeys):
         keys = class_negative_keys(rows.keys, rows.movers.classes, count)
         each = torch.arange(count, device=keys.device)
         super().__init__(SupportRows(keys, each, each, count), rows.speakers.sum(weights), dtype, against=True)
-        self.forget_arguments()  # the support rows; see `deployed`
+        self.forget_arguments()  # so that a head file does not hold the support rows; see `deployed`
 
     def deployed(self) -> MovedKeys:
-        """This cache without the support rows of which its keys were made."""
+        """This cache without the support rows from which its keys were made."""
         cache = MovedKeys(self.rows, self.weights, self.residual.dtype, against=True)
         cache.load_state_dict(self.state_dict())
         return cache
 
 
 class SlotNegativeKeys(MovedKeys):
-    """The authors' negative keys, one per support row: the unit mean of the rows with its number k in other classes.
+    """The authors' negative keys. The key of the k-th row of a class is the unit mean of the k-th rows of other
+    classes.
 
     A key is n = (S_k - F_n) / m, where S_k is the sum of the k-th rows of all classes and m the length of the
-    difference. So products with these keys follow from products with the K sums and with the support rows, and the
-    keys are never formed (`slot_sums`).
+    difference. So products with these keys follow from products with the K sums and with the support rows
+    (`slot_sums`), and the keys themselves are not computed.
 
     Args:
         rows: the support rows.
@@ -226,7 +233,7 @@ class SlotNegativeKeys(MovedKeys):
         dtype: the type of the residual.
 
     Raises:
-        ValueError: classes with different numbers of rows.
+        ValueError: the classes have different numbers of rows.
     """
 
     sums: Tensor
@@ -236,7 +243,7 @@ class SlotNegativeKeys(MovedKeys):
         super().__init__(rows, weights, dtype, against=True)
         if rows.movers.shots is None:
             raise ValueError(
-                "Slot-wise negative keys need the same number of images in every class, and here some class has fewer "
+                "Slot-wise negative keys need the same number of images in every class, but some class has fewer "
                 "than the others. Set TRAINER.SIMNL.NEGATIVE_KEYS to 'class' (or PRESET to 'repaired')."
             )
         self.shots = rows.movers.shots
@@ -246,16 +253,16 @@ class SlotNegativeKeys(MovedKeys):
 
     @property
     def keys(self) -> Tensor:
-        """The keys before they are moved, unit rows (N, D): formed here, and used nowhere else."""
+        """The keys before they are moved, unit rows (N, D). Training does not use them."""
         return slot_negative_keys(self.rows.keys, self.rows.movers.count, self.shots)
 
     @property
     def factors(self) -> Tensor:
-        """S, (K, D)."""
+        """The sums S, (K, D)."""
         return self.sums
 
     def key_products(self, r: Tensor, products: Tensor, overlap: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
-        """The products of the base class, which here follow from S and from the support rows."""
+        """The products of the base class, computed from S and from the support rows."""
         dots = slot_products(support, products.unsqueeze(1), self.inverse)
         return dots, slot_products(overlap, r @ self.sums.T, self.inverse)
 
@@ -264,20 +271,20 @@ NEGATIVE_KEYS = {"class": ClassNegativeKeys, "slot": SlotNegativeKeys}
 
 
 def cache_products(caches: Sequence[MovedKeys], f: Tensor) -> list[Tensor]:
-    """Products of f (B, D) with what is frozen in each cache, (B, n) each."""
+    """Products of f (B, D) with the frozen factors of each cache, (B, n) each."""
     return [f @ cache.factors.T for cache in caches]
 
 
 def cache_terms(caches: Sequence[MovedKeys], f: Tensor, products: Tensor | None = None) -> list[CacheTerms]:
-    """The products from which the evidence of caches follows at any beta; what they share is computed once.
+    """The terms from which the evidence of several caches follows at any beta. Shared products are computed once.
 
     Args:
-        caches: the first one's rows are the support rows.
+        caches: the caches; the keys of the first one are the support rows.
         f: unit image features, (B, D).
-        products: the result of `cache_products`, side by side, where it is known.
+        products: the results of `cache_products` side by side, if they are known.
 
     Returns:
-        For each cache f with its keys (B, N), f with its residual (B, C), and 1 / |k_n + r_c| (N,): see `cache_logits`.
+        For each cache: f.k (B, N), f.r (B, C), and 1 / |k_n + r_c| (N,). See `cache_logits`.
     """
     sizes = [len(cache.factors) for cache in caches]
     parts = cache_products(caches, f) if products is None else products.split(sizes, dim=1)

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CACHED_NUMBERS = 2**18  # the size of a temporary (rows, keys) tensor on a CPU: 1 MB, which a core's cache holds
-GPU_NUMBERS = 2**26  # the same on a GPU, where each block costs launches: 256 MB
+CACHED_NUMBERS = 2**18  # numbers in a temporary (rows, keys) tensor on a CPU: 1 MB, which fits a core's cache
+GPU_NUMBERS = 2**26  # the same on a GPU: 256 MB, because each block costs kernel launches
 
 
 def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
-    """K when the rows are sorted and every class has exactly K of them, else None."""
+    """K if the rows are sorted and every class has exactly K of them, else None."""
     shots, rest = divmod(len(classes), num_classes)
     if rest or shots == 0:
         return None
@@ -25,7 +25,7 @@ def shots_if_equal(classes: Tensor, num_classes: int) -> int | None:
 
 
 class Groups(nn.Module):
-    """The class of each of N rows. It learns nothing; it is a module so that it moves with the head that holds it.
+    """The class of each of N rows. It has no parameters, and is a module so that it moves with its head.
 
     Args:
         classes: (N,) int64.
@@ -54,7 +54,7 @@ class Groups(nn.Module):
         return class_expand(values, self.classes, self.shots)
 
     def combine(self, operation: Callable, wide: Tensor, narrow: Tensor, out: Tensor) -> Tensor:
-        """operation(wide, expand(narrow)) into `out`, (B, N); torch.add or torch.mul; mostly without an expansion."""
+        """operation(wide, expand(narrow)) into `out`, (B, N); torch.add or torch.mul, mostly without an expansion."""
         if self.shots is None:
             return operation(wide, self.expand(narrow), out=out)
         blocks = (-1, self.count, self.shots)
@@ -65,8 +65,8 @@ class Groups(nn.Module):
 def class_sum(values: Tensor, classes: Tensor, num_classes: int, shots: int | None) -> Tensor:
     """Sum the last dimension within each class: (..., N) -> (..., C).
 
-    This is the product with one-hot values of Tip-Adapter's Eq. 4 without the zeros; `shots` is what
-    `shots_if_equal` says of `classes` (None: blocks of unequal size, or unsorted labels).
+    This is the product with the one-hot values in Tip-Adapter's Eq. 4, without the zeros. `shots` is the result of
+    `shots_if_equal` for `classes`; it is None for blocks of unequal size and for unsorted labels.
     """
     if shots is not None:
         return values.unflatten(-1, (num_classes, shots)) @ values.new_ones(shots)  # twice as fast as sum(-1)
@@ -81,12 +81,13 @@ def class_expand(values: Tensor, classes: Tensor, shots: int | None) -> Tensor:
 
 
 def inverse_norms(overlap: Tensor, residual: Tensor, movers: Groups) -> Tensor:
-    """1 / |k_n + r_c| of unit keys moved by a residual of their class, (N,), without forming the moved keys.
+    """1 / |k_n + r_c| of unit keys that are moved by the residual of their class, (N,), without computing the moved
+    keys.
 
-    They are computed as (1 + 2 k.r + |r|^2)^(-1/2), and are differentiable in overlap and residual.
+    The norms are computed as (1 + 2 k.r + |r|^2)^(-1/2), and are differentiable in overlap and residual.
 
     Args:
-        overlap: k_n . r_c, (N,), e.g. of `key_overlaps`.
+        overlap: k_n . r_c, (N,), e.g. from `key_overlaps`.
         residual: a row per class, (C, D).
         movers: the class of each key.
     """
@@ -94,7 +95,7 @@ def inverse_norms(overlap: Tensor, residual: Tensor, movers: Groups) -> Tensor:
 
 
 def key_overlaps(keys: Tensor, residuals: Sequence[Tensor], movers: Groups) -> list[Tensor]:
-    """Products k_n . r_c of keys (N, D) with residuals of their class, for several (C, D) residuals: (N,) each.
+    """Products k_n . r_c of keys (N, D) with the residual of their class, for several residuals (C, D): (N,) each.
 
     All residuals are taken in one pass over the keys, which are the largest tensor of a cache.
     """
@@ -117,17 +118,17 @@ def cache_logits(
     movers: Groups,
     speakers: Groups,
 ) -> Tensor:
-    """Evidence of a cache of moved keys: for each class the sum over its rows n of w_n exp(slope a_n + offset).
+    """The evidence of a cache of moved keys: for each class, the sum of w_n exp(slope a_n + offset) over its rows n.
 
-    a_n = f . norm(k_n + r_c) = (f.k_n + f.r_c) / |k_n + r_c|: only f.k costs N products of length D, and nothing is
-    learned in it. Source: Tip-Adapter, Eq. 4, with SimNL's residuals and weights.
+    Here a_n = f . norm(k_n + r_c) = (f.k_n + f.r_c) / |k_n + r_c|. Only f.k needs N products of length D, and it does
+    not depend on anything learned. Source: Tip-Adapter, Eq. 4, with SimNL's residuals and weights.
 
     Args:
         dots: f.k, (B, N).
         shift: f.r, (B, C).
-        inverse: 1 / |k_n + r_c|, (N,), of `inverse_norms`.
-        weights: w >= 0, (N,), constants.
-        slope, offset: beta and -beta for exp(-beta (1 - a)).
+        inverse: 1 / |k_n + r_c|, (N,), from `inverse_norms`.
+        weights: the constants w >= 0, (N,).
+        slope, offset: beta and -beta give exp(-beta (1 - a)).
         movers: the class whose residual moves a row; speakers: the class for which a row's evidence counts.
 
     Returns:
@@ -137,10 +138,10 @@ def cache_logits(
 
 
 class _CacheLogits(torch.autograd.Function):
-    """`cache_logits` in blocks of rows that stay in the processor's cache, in buffers that are used again.
+    """`cache_logits` in blocks of rows that fit the processor's cache, with buffers that are reused.
 
-    It keeps nothing of size (B, N) but its input, because evaluating the exponentials anew for the gradient is cheaper
-    than writing and reading them. w exp(x) is evaluated as exp(x + log w), which saves a pass.
+    It stores nothing of size (B, N) except its input, because computing the exponentials again for the gradient is
+    cheaper than writing and reading them. w exp(x) is computed as exp(x + log w), which saves a pass.
     """
 
     @staticmethod
@@ -167,7 +168,7 @@ class _CacheLogits(torch.autograd.Function):
         for rows, (lengths, evidence) in _row_blocks(dots, 2):
             movers.combine(torch.add, dots[rows], shift[rows], lengths)
             torch.addcmul(constant, lengths, factor, out=evidence).exp_()
-            speakers.combine(torch.mul, evidence, grad[rows], evidence)  # the cosine's gradient from here on
+            speakers.combine(torch.mul, evidence, grad[rows], evidence)  # from here on, the gradient of the cosine
             grad_inverse += lengths.mul_(evidence).sum(0)
             grad_shift[rows] = movers.sum(evidence.mul_(inverse))
             if grad_dots is not None:
@@ -176,9 +177,9 @@ class _CacheLogits(torch.autograd.Function):
 
 
 def _row_blocks(tensor: Tensor, number: int) -> Iterator[tuple[slice, list[Tensor]]]:
-    """Slices of rows of a (rows, keys) tensor, each with buffers of its shape, which are used again.
+    """Slices of rows of a (rows, keys) tensor, each with buffers of its shape, which are reused.
 
-    A program that is written down (torch.export) takes any number of rows, so it has one block: a loop has a length.
+    An exported program (torch.export) takes any number of rows. It has one block, because a loop would fix the number.
     """
     if torch.compiler.is_compiling():
         yield slice(None), [torch.empty_like(tensor) for _ in range(number)]
@@ -191,18 +192,18 @@ def _row_blocks(tensor: Tensor, number: int) -> Iterator[tuple[slice, list[Tenso
 
 
 def instance_weights(keys: Tensor, labels: Tensor, num_classes: int, tau: float, shots: int | None = None) -> Tensor:
-    """Few-shot instance reweighting: how typical is a support image of its label's rows?
+    """Few-shot instance reweighting: a support image that is typical of its label's rows has a larger weight.
 
         a_n = mean cosine to the other rows of the same label,   w_n = K softmax(a_n / tau) over the label's rows
 
-    The only row of a label has the weight 1, where the authors' code divides 0 by 0.
+    A label with a single row gives it the weight 1; the authors' code divides 0 by 0 there.
 
     Args:
         keys: unit rows, (N, D).
         labels: (N,) int64, any order.
-        tau: temperature, > 0; large values give weights near 1.
-        shots: K for all labels, as in the authors' code, also where noise makes the groups unequal; None takes the
-            number of rows of each label.
+        tau: the temperature, > 0; large values give weights near 1.
+        shots: K for all labels, as in the authors' code, even if noise makes the groups unequal. None takes the number
+            of rows of each label.
 
     Returns:
         (N,); the weights of a label sum to K.
@@ -223,7 +224,7 @@ def instance_weights(keys: Tensor, labels: Tensor, num_classes: int, tau: float,
 def slot_negative_keys(keys: Tensor, num_classes: int, shots: int) -> Tensor:
     """The authors' negative keys: slot k of class c is the unit mean of slot k of all other classes, (C*K, D).
 
-    The mean over the C-1 others equals, up to length, the sum over all minus the key itself: O(CKD).
+    Up to its length, the mean over the C-1 other classes is the sum over all classes minus the key, so this is O(CKD).
     """
     sums, inverse = slot_sums(keys, shots)
     return (sums - keys.view(num_classes, shots, -1)).flatten(0, 1).mul_(inverse.unsqueeze(-1))
@@ -248,8 +249,13 @@ def slot_sums(keys: Tensor, shots: int) -> tuple[Tensor, Tensor]:
 def slot_products(dots: Tensor, sum_dots: Tensor, inverse: Tensor) -> Tensor:
     """Products x.n with the slot-wise negative keys, from x.k: (x.S_s - x.k) / m.
 
-    dots: x.k, (..., C*K); inverse: 1 / m, (C*K,); sum_dots: x.S, in any shape that (..., C, K) can be taken minus.
-    Returns (..., C*K).
+    Args:
+        dots: x.k, (..., C*K).
+        sum_dots: x.S, in a shape from which (..., C, K) can be subtracted.
+        inverse: 1 / m, (C*K,).
+
+    Returns:
+        (..., C*K).
     """
     blocks = dots.unflatten(-1, (-1, sum_dots.shape[-1]))
     return (sum_dots - blocks).flatten(-2).mul_(inverse)

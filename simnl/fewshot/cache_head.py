@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from simnl.fewshot.cache import class_sum, shots_if_equal
@@ -9,20 +10,23 @@ from simnl.fewshot.head import SearchableHead
 
 
 class CacheHead(SearchableHead):
-    """The base of heads that have a text classifier beside a cache of support images.
+    """The base of heads that have a text classifier and a cache of support images.
+
+    The `terms` of a subclass have the affinity of images to the rows of the cache, (B, N), as `affinity`.
 
     Args:
         text: unit text classifier, (C, D).
-        cache_keys: unit rows, (N, D) or of another width.
+        cache_keys: unit rows, (N, D), or of another width.
         labels: (N,) int64, any order.
         logit_scale: s.
-        learn_keys: True where the keys are a parameter.
+        learn_keys: True if the keys are a parameter.
         hparams: the initial hyper-parameters.
     """
 
     text: Tensor
     labels: Tensor
     cache_keys: Tensor
+    support_terms: tuple[str, ...] = ("cache",)
 
     def __init__(
         self,
@@ -48,16 +52,15 @@ class CacheHead(SearchableHead):
         """Add up the evidence of rows (B, N) for each label, (B, C)."""
         return class_sum(weights, self.labels, self.num_classes, self.shots)
 
-    @property
-    def support_terms(self) -> tuple[str, ...]:
-        """The cache, of a head that says what its rows weigh."""
-        return () if type(self).row_weights is CacheHead.row_weights else ("cache",)
+    def weights(self, affinity: Tensor, beta: float) -> Tensor:
+        """The weight of each row for its label, (B, N), from an image's affinity a to the row: exp(-beta (1 - a))."""
+        return torch.exp(-beta * (1 - affinity))
 
     def row_weights(self, features: Tensor) -> Tensor:
-        """What each row of the cache weighs for its label before alpha, (B, N), at the hyper-parameters in use."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what the rows of its cache weigh.")
+        """The weight of each row of the cache for its label, before alpha, (B, N), at the hyper-parameters in use."""
+        return self.weights(self.terms(features)["affinity"], self.hparams["beta"])
 
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """The evidence that the base class defines: alpha times the weights of the rows whose label is the class."""
+        """What each support image adds to one logit: alpha times the weights of the rows whose label is the class."""
         weights = self.hparams["alpha"] * self.row_weights(features)
         return weights * (self.labels == classes[:, None])

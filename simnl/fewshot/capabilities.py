@@ -1,4 +1,4 @@
-"""What a method can do, the reasons where it cannot, and the values that shared keys can have."""
+"""What a method can do, the reasons why it cannot do something, and the values that shared keys can have."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from simnl.declarations import Declared
 
 TASKS = ("few-shot", "dg", "base2new", "cross")
-# Names in TEST.TARGETS that stand for classes that training did not see; other names are those of shifted data sets.
+# Names in TEST.TARGETS for classes that training did not see. All other names are those of shifted data sets.
 NEW_CLASSES = "new"  # the classes that SUBSAMPLE_CLASSES base leaves out
-CROSS = "cross:"  # stands before the name of a data set of other classes
-FALLBACKS = ("refuse", "text", "neighbours")  # of methods that cannot classify these, see simnl/fewshot/new_classes.py
+CROSS = "cross:"  # the prefix of the name of a data set with other classes
+FALLBACKS = ("refuse", "text", "neighbours")  # for methods without new classes, see simnl/fewshot/new_classes.py
 CHOICES = {
     "SETTING": TASKS,
     "PROTOCOL": ("no-val", "held-shot", "fewshot-val", "full-val", "oracle-test"),
@@ -25,9 +25,9 @@ CHOICES = {
     "SELECTION.TIES": ("first", "last"),
     "TEST.FINAL_MODEL": ("last_step",),  # the epoch is selected by SELECTION.EPOCH, not by the engine
 }
-# The values of `needs_text`: a method may need CLIP's own text tower, or any of open_clip's transformers.
+# The values of `needs_text`: any text tower, one of open_clip's transformers, or CLIP's own text tower.
 ANY_TEXT, TRANSFORMER, CLIP_TEXT = "any", "transformer", "CLIP's"
-# The values of `inference`; of a method that is not inductive, a table says the sentence beside it.
+# The values of `inference`. Tables show the sentence for methods that are not inductive.
 INFERENCE = {
     "inductive": "",
     "transductive": "sees all test images at once, without their labels, before it predicts",
@@ -36,7 +36,7 @@ INFERENCE = {
 
 
 class Capable(Protocol):
-    """What a method's class declares of itself; the meanings are in `simnl.fewshot.trainer.VLTrainer`."""
+    """What the class of a method declares about itself. `simnl.fewshot.trainer.VLTrainer` explains the attributes."""
 
     prompt_sets: tuple[str, ...]
     uses_support: bool
@@ -52,7 +52,7 @@ class Capable(Protocol):
 
 
 def check_choices(cfg) -> None:
-    """Refuse values that the keys of `CHOICES` cannot have, and a protocol that the number of shots does not allow.
+    """Refuse wrong values of the keys in `CHOICES`, and a protocol that the number of shots does not allow.
 
     Raises:
         ValueError: the message names the key, its value, and the values that it can have.
@@ -64,13 +64,13 @@ def check_choices(cfg) -> None:
             raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
     if cfg.PROTOCOL == "held-shot" and cfg.DATASET.NUM_SHOTS == 1:
         raise ValueError(
-            "PROTOCOL is held-shot, which holds out one image of each class and fits on the others, and with one shot "
-            "there are no others (DATASET.NUM_SHOTS is 1). Use two shots or more, or PROTOCOL no-val."
+            "PROTOCOL is held-shot, which holds out one image of each class and fits on the other ones. With one shot "
+            "(DATASET.NUM_SHOTS is 1) there are no others. Use two shots or more, or PROTOCOL no-val."
         )
 
 
 def check_towers(trainer: type[Capable], cfg) -> None:
-    """Refuse half precision, and epochs without a step, which methods that train from pixels cannot have.
+    """Refuse half precision and a negative number of steps, which methods that train from pixels cannot have.
 
     Raises:
         ValueError: the message names the key, its value, and the values that it can have.
@@ -80,10 +80,10 @@ def check_towers(trainer: type[Capable], cfg) -> None:
     node = cfg.TRAINER[trainer.__name__.upper()]
     if node.get("STEPS_PER_SHOT", 0) < 0:
         key = f"TRAINER.{trainer.__name__.upper()}.STEPS_PER_SHOT"
-        raise ValueError(f"{key} is {node.STEPS_PER_SHOT}: 0, where an epoch is a pass over the images, or more.")
+        raise ValueError(f"{key} is {node.STEPS_PER_SHOT}. Set it to 0 (an epoch is a pass over the images) or more.")
     if cfg.MODEL.BACKBONE.PRECISION == "fp16":
         raise ValueError(
-            "MODEL.BACKBONE.PRECISION is fp16, in which gradients of the towers vanish (no scaled loss is offered). "
+            "MODEL.BACKBONE.PRECISION is fp16, but gradients of the towers vanish in fp16 without a scaled loss. "
             "Choose bf16 or fp32."
         )
 
@@ -96,25 +96,25 @@ def refusal(
     eval_only: bool = False,
     fallback: str = FALLBACKS[0],
 ) -> str | None:
-    """Why a method cannot do something; None if it can.
+    """Why a method cannot do a task; None if it can.
 
     Args:
-        trainer: a `VLTrainer` class, or what it declares (`simnl.declarations`): the names of `Capable` are read.
-        task: few-shot: train and test on one data set; dg: test on shifted versions as well; base2new and cross: test
-            on classes that training never saw, of the same data set or of others.
-        arch: open_clip architecture; empty: not known yet.
-        eval_only: the data set has test images only.
-        fallback: TEST.NEW_CLASSES of a run on classes that training never saw.
+        trainer: a `VLTrainer` class, or its declarations (`simnl.declarations`), which have the names of `Capable`.
+        task: `few-shot` trains and tests on one data set. `dg` also tests on shifted versions. `base2new` and `cross`
+            also test on classes that training never saw, of the same data set or of others.
+        arch: the open_clip architecture; empty if it is not known yet.
+        eval_only: True if the data set has only test images.
+        fallback: the value of TEST.NEW_CLASSES of a run that tests on new classes.
 
     Raises:
-        ValueError: unknown task.
+        ValueError: the task is unknown.
     """
     if task not in TASKS:
         raise ValueError(f"Unknown task '{task}'. Choose one of {', '.join(TASKS)}.")
     if eval_only and trainer.uses_support:
         return (
-            "the data set has test images only, and the method learns from training images; train on the data set "
-            "that it is a variant of (zero-shot CLIP runs on both)"
+            "the method learns from training images, but the data set has only test images; train on the data set "
+            "of which it is a variant (zero-shot CLIP runs on both)"
         )
     reason = _no_tower(trainer, arch) if arch else ""
     if reason:
@@ -129,22 +129,24 @@ def _refused_fallback(trainer: type[Capable] | Declared, fallback: str) -> str |
         return "it is fitted to the support images of the classes of training"
     if fallback == "refuse":
         return (
-            "what it learns belongs to the classes of training, so it says nothing about new ones (TEST.NEW_CLASSES "
-            "names what can stand in)"
+            "what it learns belongs to the classes of training, so it cannot classify new ones (TEST.NEW_CLASSES "
+            "chooses a fallback)"
         )
     if "template" not in trainer.prompt_sets:
-        return "it reads no text, and of new classes there is nothing else"
+        return "it reads no text, and nothing else is known of new classes"
     if fallback == "neighbours" and not trainer.training_free:
         return (
-            "it would have to learn from the images that stand in for those of new classes; TEST.NEW_CLASSES "
-            "neighbours is for methods that need no training, and text for all"
+            "it would have to learn from images that only stand in for new classes; set TEST.NEW_CLASSES to text, "
+            "because neighbours is for training-free methods"
         )
     return None
 
 
 def setting_of(subsample_classes: str, targets: Sequence[str]) -> str:
-    """What a run is for, one of `TASKS`, by DATASET.SUBSAMPLE_CLASSES and TEST.TARGETS: methods may have constants of
-    their own for each of them."""
+    """The task of a run, one of `TASKS`, which follows from DATASET.SUBSAMPLE_CLASSES and TEST.TARGETS.
+
+    Methods may have constants of their own for each task.
+    """
     if subsample_classes == "base":
         return "base2new"
     if any(map(is_on_new_classes, targets)):
@@ -158,24 +160,24 @@ def is_on_new_classes(target: str) -> bool:
 
 
 def _no_tower(trainer: type[Capable] | Declared, arch: str) -> str:
-    """Which tower a method needs and an architecture has not; empty where there is none."""
+    """Which tower a method needs that an architecture lacks, with advice; empty if it lacks none."""
     image = architectures.image_tower(arch)
     if trainer.needs_vit and image not in (architectures.VIT, architectures.POOLED_VIT):
-        return f"it changes a vision transformer of open_clip's own, and {arch} has none; choose a ViT backbone"
+        return f"it changes a vision transformer of open_clip's own, but {arch} has none; choose a ViT backbone"
     if trainer.needs_class_token and image != architectures.VIT:
-        return f"it needs a ViT that is read at its class token, and that of {arch} is not; choose another ViT backbone"
+        return f"it needs a ViT that is read at its class token, but that of {arch} is not; choose another ViT backbone"
     if trainer.before_projection and not architectures.has_projection(arch):
-        return f"it learns the projection of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
+        return f"it learns the projection of a ViT or of CLIP's ResNet, but {arch} is neither; choose such a backbone"
     if trainer.with_patches and not architectures.has_projection(arch):
-        return f"it reads patches of a ViT or of CLIP's ResNet, and {arch} is neither; choose such a backbone"
+        return f"it reads patches of a ViT or of CLIP's ResNet, but {arch} is neither; choose such a backbone"
     text = architectures.text_tower(arch)
     if trainer.needs_text == CLIP_TEXT and text not in (architectures.CLIP_TEXT, architectures.UNKNOWN):
         return (
-            f"it needs CLIP's own text tower, which is read at the end of the text, and {arch} has another; choose a "
+            f"it needs CLIP's own text tower, which is read at the end of the text, but {arch} has another; choose a "
             "backbone of OpenAI's kind (rn50, vit_b16, ...)"
         )
     if trainer.needs_text == TRANSFORMER and text == architectures.HUGGING_FACE:
         return (
-            f"it changes a text tower of open_clip's own, and {arch} has one of Hugging Face; choose another backbone"
+            f"it changes a text tower of open_clip's own, but {arch} has one of Hugging Face; choose another backbone"
         )
     return ""

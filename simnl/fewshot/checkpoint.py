@@ -1,5 +1,4 @@
-"""Learned parameters on disk: safetensors, written as a whole, with what is needed to use them; and the engine's
-checkpoints, from which a run resumes."""
+"""Save and load what a head learned: its safetensors file, and the engine's checkpoints, from which a run resumes."""
 
 from __future__ import annotations
 
@@ -19,9 +18,9 @@ from simnl.sealed import KEY as SEAL
 log = logging.getLogger(__name__)
 
 HEAD = "head.safetensors"  # the deployed head, in the folder of its run
-MODEL = "head"  # the name under which the engine knows the head, and of its folder of checkpoints
-DEPLOYED = "deployed/"  # names of tensors that a prediction needs beside what was learned begin with it
-LEARNED = "learned"  # key of the description: False where what was learned is left out
+MODEL = "head"  # the name of the head in the engine, and of the folder with its checkpoints
+DEPLOYED = "deployed/"  # prefix of the names of frozen tensors that a prediction needs
+LEARNED = "learned"  # key of the description: False if the learned tensors are left out
 RETRAIN = "Delete it and train again."
 DAMAGE = (SafetensorError, ValueError, TypeError, RuntimeError)  # the errors that reading a broken file can raise
 
@@ -40,38 +39,38 @@ def load_head(path: Path) -> tuple[dict[str, Tensor], dict]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or is no such file.
+        ValueError: the file is damaged, or of another kind.
     """
     tensors, about = read_tensors(path)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(DEPLOYED)}, about
 
 
 def read_tensors(path: Path, advice: str = RETRAIN) -> tuple[dict[str, Tensor], dict]:
-    """Read what `write_tensors` wrote: all tensors by name, and the description.
+    """Read a file that `write_tensors` wrote: all tensors by name, and the description.
 
-    advice: the sentence at the end of a message, which says what to do about a file that is damaged or of another kind.
+    `advice` is the last sentence of messages; it says what to do about a file that is damaged or of another kind.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"No trained head at {path}. Train first, or point --model-dir at a finished run.")
+        raise FileNotFoundError(f"There is no trained head at {path}. Train, or point --model-dir at a finished run.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         about = parse_json(metadata[ABOUT].encode(), path)
         if not isinstance(about, dict):
-            raise ValueError(f"its {ABOUT} is no json object")
+            raise ValueError(f"its {ABOUT} is not a json object")
         if set(metadata) == {ABOUT}:
-            log.warning("%s is of an earlier version, without a check sum: damage in it cannot be found.", path)
+            log.warning("%s is of an earlier version and has no check sum, so damage in it cannot be found.", path)
         elif set(metadata) != {ABOUT, SEAL} or metadata[SEAL] != tensors_checksum(tensors, metadata[ABOUT]):
             raise ValueError(WRONG_SUM)
     except KeyError as error:
-        raise ValueError(f"{path} is no trained head of this program: it has no {error}. {advice}") from error
+        raise ValueError(f"{path} is not a trained head of this program: it has no {error}. {advice}") from error
     except DAMAGE as error:
-        raise ValueError(f"{path} is no trained head of this program, or is damaged ({error}). {advice}") from error
+        raise ValueError(f"{path} is not a trained head of this program, or is damaged ({error}). {advice}") from error
     return tensors, about
 
 
@@ -88,10 +87,10 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
     state, found = load_head(path)
     for key, ours in about.items():
         if key != "hparams" and found.get(key) != ours:
-            raise ValueError(f"{path} does not fit this run: its {key} is {found.get(key)}, here it is {ours}.")
+            raise ValueError(f"{path} does not fit this run: its {key} is {found.get(key)}, but this run has {ours}.")
     if found.get(LEARNED) is False:
         raise ValueError(
-            f"{path} holds what a prediction needs, and not what the method learned. Point --model-dir at the run's "
+            f"{path} holds what a prediction needs, but not what the method learned. Point --model-dir at the run's "
             "folder."
         )
     try:
@@ -113,16 +112,16 @@ def load_trained(folder: str | Path, head: nn.Module, about: dict, epoch: int | 
 
     Args:
         folder: the folder of the run.
-        head: the module into which it is loaded.
+        head: the module that gets the parameters.
         about: the description of this run, see `restore_head`.
-        epoch: counts from 1; None and 0 stand for the deployed head.
+        epoch: the epoch, from 1; None and 0 stand for the deployed head.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, of another method or of other classes.
     """
     if not (head.state_dict() or isinstance(head, SearchableHead)):
-        log.info("%s learns nothing: there is no model to load.", about["method"])
+        log.info("%s learns nothing, so there is nothing to load.", about["method"])
     elif epoch:
         head.load_state_dict(load_checkpoint(str(epoch_file(folder, epoch)))["state_dict"])
     else:
@@ -133,10 +132,10 @@ def load_trained(folder: str | Path, head: nn.Module, about: dict, epoch: int | 
 
 @contextmanager
 def resuming(folder: str | Path) -> Iterator[None]:
-    """Say which checkpoints to delete where a run in `folder` cannot resume from them.
+    """If a run in `folder` cannot resume from its checkpoints, say which ones to delete.
 
     Raises:
-        ValueError: a checkpoint is damaged; this replaces whatever error was raised while it was read.
+        ValueError: a checkpoint is damaged. It replaces the error that was raised when the checkpoint was read.
     """
     try:
         yield

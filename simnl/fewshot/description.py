@@ -10,13 +10,13 @@ from typing import Any
 
 from simnl.clip.model import FrozenCLIP
 
-FEATURES, HIDDEN = "features", "features before the projection"  # what heads take
+FEATURES, HIDDEN = "features", "features before the projection"  # the inputs that heads take
 PATCHES, PIXELS = "features with those of patches", "pixels"
 DISTRIBUTION = "simnl"
 
 
 def package_version() -> str:
-    """The version of this program; empty where it is not installed as a package."""
+    """The version of this program; empty if it is not installed as a package."""
     try:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
@@ -54,22 +54,23 @@ class BackboneDescription:
 
 @dataclass(frozen=True)
 class HeadDescription:
-    """All that is known of a head beside its tensors.
+    """Everything that a head file says about a head, except its tensors.
 
     Attributes:
         method: the registered name of the method.
-        classnames: C names; index = label.
+        classnames: the C class names, in the order of the labels.
         backbone: the frozen CLIP.
         hparams: the hyper-parameters in use.
         num_shots, protocol, preset, dataset, seed: the settings of the run.
         logit_scale: the exponential of the model's learned scale.
-        temperature: the divisor of logits before the softmax that makes probabilities of them.
-        takes: `features`, those before the image tower's projection, those of an image and its patches, or `pixels`
-            where the method changes the tower.
-        support: file names of the support images, relative, in the order of the cache's rows; empty where unknown.
-        templates: of the prompts, by set (`template`, `negative`), with {} where the name goes; of `cupl`, whose
-            sentences are about one class each, none are kept. Empty where no prompt was encoded, or unknown.
-        labels: the numbers or words by which a program calls the classes, in the order of the names; empty: the names.
+        temperature: the divisor of the logits before the softmax that gives probabilities.
+        takes: the input of the head: `features`, features before the image tower's projection, features of an image and
+            its patches, or `pixels` if the method changes the tower.
+        support: relative file names of the support images, in the order of the cache's rows; empty if not known.
+        templates: the templates of the prompts, by set (`template`, `negative`), with {} in the place of the name. The
+            sentences of the set `cupl` are not stored. Empty if no prompt was encoded, or if not known.
+        labels: the numbers or words by which a program calls the classes, in the order of the names; empty if it uses
+            the names.
         package_version: the version of the program that wrote the file.
     """
 
@@ -96,10 +97,10 @@ class HeadDescription:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> HeadDescription:
-        """The description that a json object holds; keys that this version does not know are left out.
+        """The description in a json object. Keys that this version does not know are left out.
 
         Raises:
-            KeyError, TypeError: something is missing, or of another type.
+            KeyError, TypeError: an entry is missing, or of another type.
         """
         known = {key: content[key] for key in cls.__dataclass_fields__ if key in content}
         backbone = {key: content["backbone"][key] for key in BackboneDescription.__dataclass_fields__}
@@ -109,7 +110,7 @@ class HeadDescription:
 
 
 def taken_by(trainer: Any) -> str:
-    """What the head of a method takes, given its class or a trainer."""
+    """The kind of input that the head of a method takes; `trainer` is the method's class or an object of it."""
     if not trainer.image_encoder_frozen:
         return PIXELS
     return HIDDEN if trainer.before_projection else PATCHES if trainer.with_patches else FEATURES
@@ -137,14 +138,14 @@ def describe(trainer) -> HeadDescription:
 
 
 def _templates(trainer) -> dict[str, list[str]]:
-    if not trainer.clip.context_length:  # there is no text tower: text features were given
+    if not trainer.clip.context_length:  # no text tower: the user gave text features
         return {}
     known = {"template": trainer.cfg.PROMPTS.POSITIVE, "negative": trainer.cfg.PROMPTS.NEGATIVE}
     return {name: list(known.get(name, [])) for name in trainer.task.prompts}
 
 
 def relative_names(paths: Sequence[str]) -> tuple[str, ...]:
-    """Paths from the innermost folder that holds them all, so that they say nothing of the machine."""
+    """Paths relative to the innermost folder that holds them all, so that they do not reveal folders of the machine."""
     if not paths or not all(paths):
         return ()
     absolute = [os.path.abspath(path) for path in paths]

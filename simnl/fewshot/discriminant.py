@@ -1,4 +1,4 @@
-"""Gaussian discriminant analysis with one covariance for all classes: GDA's classifier, and TIMO's."""
+"""Gaussian discriminant analysis with one covariance for all classes: the classifier of GDA and TIMO."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def discriminant(moments: Moments) -> tuple[Tensor, Tensor]:
     rows gets the mean of all rows.
 
     Raises:
-        ValueError: every class has one row (or equal rows), so there is no covariance.
+        ValueError: every class has one row, or equal rows, so there is no covariance.
     """
     counts, sums, gram = moments
     total, width = counts.sum(), sums.shape[1]
@@ -48,7 +48,7 @@ def discriminant(moments: Moments) -> tuple[Tensor, Tensor]:
     scatter = gram - (means * counts[:, None]).T @ means
     if scatter.trace() <= 1e-12 * total:
         raise ValueError(
-            "The covariance needs rows that differ within a class, and here each class has a single one. Give it more "
+            "The covariance needs rows that differ within a class, but each class has a single row. Use more "
             "shots, or more augmented views (VIEWS.CACHE)."
         )
     shrunk = scatter + scatter.trace() / (total - 1) * torch.eye(width, dtype=gram.dtype, device=gram.device)

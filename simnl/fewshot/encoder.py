@@ -1,4 +1,4 @@
-"""An encoder that turns images into the inputs of a head, by the frozen CLIP that the head's description names."""
+"""Turn images into the inputs of a head, with the frozen CLIP that the head's description names."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def clip_of(
 
     Args:
         backbone: the description of that CLIP.
-        clip: the CLIP, where it is loaded already; None: it is loaded here.
-        weights: a tag or a path instead of the one that the description has; empty: that one.
+        clip: the CLIP if it is loaded already; None to load it here.
+        weights: a tag or a path in the place of the one in the description; empty for that one.
         device: the device on which its towers run.
         where: the owner of the backbone, for messages.
 
     Raises:
         ValueError: there are no such weights, or they have another fingerprint.
-        WeightsUnavailable: they are known, but neither here nor to be had.
+        WeightsUnavailable: the weights are known, but are not on this machine and cannot be downloaded.
     """
     if clip is None:
         given = weights or backbone.weights
@@ -43,29 +43,29 @@ def clip_of(
         is_file = is_hub_file(given) or Path(given).is_file()
         if not is_file and (os.path.dirname(given) or given.endswith(WEIGHTS_ENDINGS)):
             raise ValueError(
-                f"{where} needs the weights of {backbone.name} ({backbone.arch}), and there is no file {given}. Say "
-                "with --weights where they are."
+                f"{where} needs the weights of {backbone.name} ({backbone.arch}), but there is no file {given}. Say "
+                "with --weights where the file is."
             )
         clip = load_clip(backbone.arch, given, backbone.precision, device, transform if is_file else Transform())
     if clip.fingerprint != backbone.fingerprint:
         raise ValueError(
-            f"{where} was trained on {backbone.name} with weights of the fingerprint {backbone.fingerprint[:12]}, and "
+            f"{where} was trained on {backbone.name} with weights of the fingerprint {backbone.fingerprint[:12]}, but "
             f"those of {clip.arch} here ({clip.weights}) have {clip.fingerprint[:12]}. Say with --weights where the "
-            "right ones are."
+            "right weights are."
         )
     return clip
 
 
 class ImageEncoder:
-    """Images to a head's inputs: raw features (B, D), or pixels where the method changes the image tower.
+    """Turns images into the inputs of a head: raw features (B, D), or pixels if the method changes the image tower.
 
-    A feature is the same bits as in the run that trained the head, whatever else is encoded with it: the towers always
-    see batches of one size (`FrozenCLIP.image_rows`).
+    A feature has the same bits as in the run that trained the head, whatever else is encoded with it, because the
+    towers always see batches of one size (`FrozenCLIP.image_rows`).
 
     Args:
         about: the description of the head.
-        clip: the frozen CLIP, where it is loaded already; its fingerprint is checked. None: it is loaded.
-        weights: a tag or a path of the same weights, where they are not at the place that the description names.
+        clip: the frozen CLIP if it is loaded already; its fingerprint is checked. None to load it here.
+        weights: a tag or a path of the same weights, if they are not at the place that the description names.
         device: the device on which the towers run, if they are loaded here.
         where: the owner of the backbone, for messages.
 
@@ -98,17 +98,15 @@ class ImageEncoder:
             image: a path, or an image of Pillow.
 
         Raises:
-            UnreadableImage: the file cannot be decoded; FileNotFoundError: there is none.
+            UnreadableImage: the file cannot be decoded. FileNotFoundError: there is no such file.
         """
         return self._transform(to_rgb(image) if isinstance(image, Image) else read_image(str(image)))
 
     def inputs(self, pixels: Tensor, names: Sequence[str] = ()) -> Tensor:
-        """What the head takes, from pixels (B, 3, H, W).
-
-        names: the names of the images, for messages.
+        """The inputs of the head, from pixels (B, 3, H, W). `names` are the names of the images, for messages.
 
         Raises:
-            NotFinite: features that are NaN or infinite.
+            NotFinite: features are NaN or infinite.
         """
         if self.takes_pixels:
             return pixels
@@ -117,7 +115,7 @@ class ImageEncoder:
         return features
 
     def encode(self, images: Sequence[str | Path | Image]) -> Tensor:
-        """What the head takes, from one or more images, which are paths or images of Pillow.
+        """The inputs of the head, from one or more images, which are paths or images of Pillow.
 
         Raises:
             UnreadableImage: an image cannot be decoded; the message names it.

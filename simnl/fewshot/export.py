@@ -1,11 +1,11 @@
-"""A trained head as a program of its own, which runs without this one: torch.export, or ONNX.
+"""Write a trained head as a program for torch.export or ONNX, which runs without this repository.
 
     head alone      raw image features (B, D) -> logits (B, C)
     with its tower  normalised pixels (B, 3, H, W) -> logits (B, C)
 
-B is free, and everything is float32. A program has the class names, the transform of images and the temperature in its
-metadata (`Program.facts`). Before it is handed out, its logits on random inputs are compared with those of the head.
-ONNX is computed by onnxruntime for that, torch.export by PyTorch.
+B is free, and everything is float32. The metadata of a program have the class names, the transform of images and the
+temperature (`Program.facts`). Before a program is returned, its logits on random inputs are compared with those of the
+head; onnxruntime computes those of ONNX, and PyTorch those of torch.export.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # the packages of the extra `e
 ABOUT = "about.json"  # the file with the facts in an archive of torch.export
 FEATURES, LOGITS, BATCH = "features", "logits", "batch"  # names in a program
 TOLERANCE = 1e-4  # the largest difference of logits, relative to the largest logit
-ROWS, LARGEST_BATCH = 2, 2**20  # rows that an export is made and checked with; rows that a program takes at most
-LARGEST_ONNX = 2**31 - 2**20  # bytes of one file of protocol buffers, with room for the graph
+ROWS, LARGEST_BATCH = 2, 2**20  # rows of the inputs for an export and its check; the most rows of a program
+LARGEST_ONNX = 2**31 - 2**20  # bytes; one file of protocol buffers has at most 2 GB, and the graph needs room
 
 
 @dataclass(frozen=True)
 class Program:
-    """A head that was written down and checked.
+    """An exported head whose logits were checked.
 
     Attributes:
         format: `torch` or `onnx`.
@@ -70,7 +70,7 @@ class Program:
 
 
 def why_not(loaded: LoadedHead) -> str:
-    """Why a head cannot be exported, in one sentence; empty where it can."""
+    """Why a head cannot be exported, in one sentence; empty if it can."""
     method = loaded.about.method
     inference = TRAINER_REGISTRY.get(method).inference
     if inference != "inductive":
@@ -79,21 +79,21 @@ def why_not(loaded: LoadedHead) -> str:
 
 
 def export(loaded: LoadedHead, format: str, *, clip: FrozenCLIP | None = None) -> Program:
-    """Write a head down as a program.
+    """Export a head as a program.
 
     Args:
         loaded: the head, on the CPU.
         format: `torch` or `onnx`.
-        clip: the CLIP that gives the head's inputs (`LoadedHead.encoder().clip`), to export its image tower, too. A
-            head that takes pixels has its tower in itself.
+        clip: the CLIP that gives the head's inputs (`LoadedHead.encoder().clip`), to export its image tower as well. A
+            head that takes pixels contains its tower.
 
     Raises:
-        ValueError: a method that cannot be exported, another format, or a program that is too large for ONNX.
+        ValueError: the method cannot be exported, the format is unknown, or the program is too large for ONNX.
         ImportError: the packages for ONNX are not installed.
-        RuntimeError: PyTorch cannot write the head down, or the program's logits are not those of the head.
+        RuntimeError: PyTorch cannot export the head, or the program's logits differ from those of the head.
     """
     if format not in ENDINGS:
-        raise ValueError(f"The format is '{format}': choose one of {', '.join(ENDINGS)}.")
+        raise ValueError(f"The format is '{format}'. Choose one of {', '.join(ENDINGS)}.")
     if reason := why_not(loaded):
         raise ValueError(f"{loaded.path} cannot be exported: {reason}")
     if format == ONNX:
@@ -104,13 +104,13 @@ def export(loaded: LoadedHead, format: str, *, clip: FrozenCLIP | None = None) -
     module = _Whole(loaded.head, clip.model.encode_image if clip is not None and name != loaded.about.takes else None)
     facts = describe_program(loaded.about, name, shape)
     with torch.no_grad(), _quiet():
-        expected = module(inputs)  # comes first, so that what a head computes once is a constant of the program
+        expected = module(inputs)  # called first, so that values that a head computes once become constants
         content, found = {TORCH: _as_torch, ONNX: _as_onnx}[format](module.eval(), name, inputs, facts)
     difference = float((found - expected).abs().max() / expected.abs().max())
     if not difference < TOLERANCE:
         raise RuntimeError(
             f"The exported {loaded.about.method} gives logits that differ from those of {loaded.path} by "
-            f"{difference:.1e} of the largest one, where {TOLERANCE} is allowed. Nothing was written: please report it."
+            f"{difference:.1e} of the largest one, and {TOLERANCE} is allowed. Nothing was written. Please report this."
         )
     return Program(format, name, shape, facts, difference, content)
 
@@ -120,7 +120,7 @@ def require_onnx() -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
-            f"ONNX needs packages that are not installed ({', '.join(missing)}): run .venv/bin/pip install "
+            f"ONNX needs packages that are not installed ({', '.join(missing)}). Run .venv/bin/pip install "
             f"{' '.join(missing)}, or choose --format {TORCH}."
         )
 
@@ -148,9 +148,9 @@ def describe_program(about: HeadDescription, name: str, shape: tuple[int, ...]) 
 
 
 class _Whole(nn.Module):
-    """A head, behind an image tower where there is one.
+    """A head, with the image tower before it if there is one.
 
-    The tower is no submodule, so that only what the program uses of it is in the file: no text tower.
+    The tower is not a submodule, so that the file holds only the part that the program uses, without the text tower.
     """
 
     def __init__(self, head: nn.Module, encode_image: Callable[..., Tensor] | None):
@@ -175,19 +175,19 @@ def _free_batch() -> tuple[dict[int, Any]]:
 
 @contextmanager
 def _following(facts: dict[str, Any]) -> Iterator[None]:
-    """PyTorch's long report on what it cannot write down, as one sentence with the report behind it."""
+    """Turn PyTorch's long report on an export that failed into one sentence, with the report as its cause."""
     try:
         yield
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise RuntimeError(
-            f"PyTorch cannot write {facts['method']} down as a program: {shortened(reason)} DEBUG=1 shows its report. "
-            "CONTRIBUTING.md says what a head that can be exported does without."
+            f"PyTorch cannot export {facts['method']} as a program: {shortened(reason)} DEBUG=1 shows the full report. "
+            "CONTRIBUTING.md says what a head must avoid so that it can be exported."
         ) from error
 
 
 def _traced(module: nn.Module, inputs: Tensor, facts: dict[str, Any]) -> torch.export.ExportedProgram:
-    """The program of torch.export, with a free batch, and without the places of our source that PyTorch notes in it."""
+    """The program of torch.export with a free batch, without the source locations that PyTorch adds."""
     with _following(facts):
         program = torch.export.export(module, (inputs,), dynamic_shapes=_free_batch(), strict=False)
     for part in program.graph_module.modules():
@@ -198,7 +198,7 @@ def _traced(module: nn.Module, inputs: Tensor, facts: dict[str, Any]) -> torch.e
 
 def _as_torch(module: nn.Module, name: str, inputs: Tensor, facts: dict[str, Any]) -> tuple[bytes, Tensor]:
     traced, file = _traced(module, inputs, facts), io.BytesIO()
-    traced.example_inputs = None  # these are of no use for serving
+    traced.example_inputs = None  # serving does not need them
     torch.export.save(traced, file, extra_files={ABOUT: json.dumps(facts)})
     return file.getvalue(), traced.module()(inputs)
 
@@ -208,8 +208,8 @@ def _as_onnx(module: nn.Module, name: str, inputs: Tensor, facts: dict[str, Any]
 
     traced = _traced(module, inputs, facts)
     if sum(tensor.nbytes for tensor in [*traced.state_dict.values(), *traced.constants.values()]) > LARGEST_ONNX:
-        raise ValueError(f"The weights have more than the 2 GB that one ONNX file holds: choose --format {TORCH}.")
-    with _following(facts):  # the shapes again, for the name of the dimension
+        raise ValueError(f"The weights have more than the 2 GB that one ONNX file holds. Choose --format {TORCH}.")
+    with _following(facts):  # exported again, so that the batch dimension gets its name
         program: Any = torch.onnx.export(
             traced,
             (),
@@ -232,7 +232,7 @@ def _text(value: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A context in which the exporters' remarks on their own work are not shown."""
+    """Within the block, messages of the exporters about their own work are not shown."""
     loggers = [logging.getLogger(name) for name in ("torch.export", "torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     with warnings.catch_warnings():

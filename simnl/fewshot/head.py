@@ -16,33 +16,34 @@ Terms = Mapping[str, Any]  # tensors by name, or tuples of them
 
 
 class Head(Rebuildable, nn.Module):
-    """Raw image features `(B, D)` to logits `(B, C)`.
+    """Turns raw image features `(B, D)` into logits `(B, C)`.
 
-    A head is given tensors and plain numbers: no config, no path, no loader. Derived tensors are non-persistent
-    buffers, so that its state dict is exactly what it learned. So the arguments of its constructor and its state dict
-    are all of it, and a head file holds both (`simnl.fewshot.head_file`).
+    A head gets tensors and plain numbers: no config, no path, no loader. Derived tensors are non-persistent buffers, so
+    the state dict is exactly what the head learned. The arguments of the constructor and the state dict therefore
+    define a head completely, and a head file holds both (`simnl.fewshot.head_file`).
 
-    A head whose cost is products of features with tensors that never move may offer them as `products`: those of stored
-    views are then computed once and given to `losses` and `forward` from there on (`loaders.ViewProducts`).
+    A head whose cost is products of features with frozen tensors may offer them as `products`. The products of stored
+    views are then computed once and given to `losses` and `forward` (`loaders.ViewProducts`).
     """
 
-    num_products: int = 0  # numbers per image that `products` gives; 0: there are none
-    not_exported: str = ""  # why there is no program of this head alone (`simnl.fewshot.export`), behind "<method> "
-    transduction: nn.Module | None  # (features, logits) of a whole set -> logits: a plug-in on any method
+    num_products: int = 0  # width of the result of `products`; 0 if a head offers none
+    support_terms: tuple[str, ...] = ()  # the terms of `evidence` to which each support image adds its own part
+    not_exported: str = ""  # why the head cannot be exported, to be read after "<method> " (`simnl.fewshot.export`)
+    transduction: nn.Module | None  # (features, logits) of a whole set -> logits; works on any method
 
     def __init__(self):
         super().__init__()
         self.transduction = None
 
     def products(self, features: Tensor) -> Tensor:
-        """Products (B, num_products) that follow from raw image features (B, D) and from nothing that is learned."""
-        raise NotImplementedError(f"{type(self).__name__} has num_products = 0.")
+        """Products (B, num_products) that depend only on raw image features (B, D) and on frozen tensors."""
+        raise NotImplementedError(f"{type(self).__name__} offers no products.")
 
     def sides(self, features: Tensor) -> dict[str, Tensor]:
-        """What speaks for and against each class, (B, C) each, by the names of `simnl.metrics.two_sided.Sides`.
+        """The positive and the negative side of the logits, (B, C) each, by the names of
+        `simnl.metrics.two_sided.Sides`.
 
-        By default there is nothing; a head that has a positive and a negative side overrides this. `features` are raw
-        image features, (B, D).
+        By default a head has no sides, and the result is empty. `features` are raw image features, (B, D).
         """
         return {}
 
@@ -51,17 +52,18 @@ class Head(Rebuildable, nn.Module):
         return None
 
     def own_scores(self, features: Tensor) -> dict[str, Tensor]:
-        """How sure the method is that images show one of its classes, by its own scores (B,): larger = known.
+        """The method's own scores (B,), by name, of whether an image shows a known class; larger means known.
 
-        By default none: scores of logits are there for every head (`simnl.metrics.scores`). features: raw, (B, D).
+        By default there are none. Scores of logits exist for every head (`simnl.metrics.scores`). `features` are raw,
+        (B, D).
         """
         return {}
 
     def transduce(self, features: Tensor) -> Tensor:
-        """Logits (M, C) of a whole set of images, raw (M, D), as an evaluation asks for them.
+        """Logits (M, C) of a whole set of images with raw features (M, D), as an evaluation needs them.
 
-        By default these are the logits of `forward`, in which no image looks at another one. A head that makes more of
-        the whole set, at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
+        By default these are the logits of `forward`, where each image is treated by itself. A head that uses the whole
+        set, at once or as a stream, overrides this and declares it (`VLTrainer.inference`).
         """
         logits = self(features)
         return logits if self.transduction is None else self.transduction(features, logits)
@@ -72,7 +74,7 @@ class Head(Rebuildable, nn.Module):
         Args:
             features: raw image features, (B, D).
             labels: (B,) int64.
-            known: `products=` of the features, where they are known.
+            known: `products=` of the features, if they are known.
         """
         return {"ce": F.cross_entropy(self(features, **known), labels)}
 
@@ -89,51 +91,45 @@ class Head(Rebuildable, nn.Module):
         return self
 
     def deployed(self) -> Head:
-        """A head with the same logits that holds no more than a prediction needs; by default the head itself.
+        """A head with the same logits that holds only what a prediction needs; by default the head itself.
 
-        A head whose training needs more overrides this, and computes here what is constant after training, such as a
-        text classifier.
+        A head whose training needs more overrides this, and computes constants such as a text classifier here.
         """
         return self
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
-        """What the logits are made of: terms (B, C) by name, whose sum they are; by default one term.
+        """The terms (B, C), by name, whose sum are the logits; by default one term.
 
-        features: raw image features, (B, D).
+        `features` are raw image features, (B, D).
         """
         return {"classifier": self(features)}
 
-    @property
-    def support_terms(self) -> tuple[str, ...]:
-        """The terms of `evidence` to which each support image adds its own part; none by default."""
-        return ()
-
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """What each support image adds to one logit: (B, N), whose sum over the images are the `support_terms`.
+        """What each support image adds to one logit, (B, N). The sum over the images is that of the `support_terms`.
 
         Args:
             features: raw image features, (B, D).
-            classes: (B,) int64, of whose logits it is.
+            classes: (B,) int64, the class of the logit of each image.
         """
         raise NotImplementedError(f"{type(self).__name__} has no support_terms.")
 
     def frozen_buffer(self, name: str, tensor: Tensor) -> None:
-        """Register a derived tensor: it moves with the head, but is not part of its checkpoint."""
+        """Register a derived tensor, which moves with the head but is not part of its checkpoint."""
         self.register_buffer(name, tensor.detach().clone(), persistent=False)
 
 
 class Negative(Protocol):
-    """A branch that speaks against classes, beside a head's own logits (`simnl.fewshot.negative.NegativeBranch`)."""
+    """A negative branch beside the logits of a head (`simnl.fewshot.negative.NegativeBranch`)."""
 
     def __call__(self, features: Tensor) -> Tensor:
         """The part that is added to the logits, (B, C), from raw image features (B, D)."""
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
-        """The terms of it, (B, C), by name."""
+        """The terms of the branch, (B, C), by name."""
 
 
 class ClassifierHead(Head):
-    """Cosine with a fixed classifier, times the logit scale: many a method is this after its training.
+    """Cosine with a fixed classifier, times the logit scale. Many methods are such a head after their training.
 
         logits = s f W^T + b + negative(f)
 
@@ -141,7 +137,7 @@ class ClassifierHead(Head):
         classifier: W, (C, D).
         logit_scale: s.
         bias: b, (C,), or None.
-        negative: the branch that speaks against a class, or None.
+        negative: the negative branch, or None.
     """
 
     classifier: Tensor
@@ -167,7 +163,7 @@ class ClassifierHead(Head):
         return F.normalize(self.classifier, dim=-1)
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
-        """The classifier's part, the bias, and the terms of the negative branch, where there are such."""
+        """The term of the classifier, and the bias and the terms of the negative branch if there are any."""
         terms = {"classifier": self.cosines(features)}
         if self.bias is not None:
             terms["bias"] = self.bias.expand_as(terms["classifier"])
@@ -184,49 +180,50 @@ class ClassifierHead(Head):
 class SearchableHead(Head):
     """A head whose hyper-parameters can be searched after training, on cached terms.
 
-    The formula is split by cost, and exists once for training, selection, search and test:
+    The formula is split by cost. Training, selection, search and test all use these three parts:
 
         terms(features)            expensive, free of hyper-parameters
         stage(terms, **sharpness)  hyper-parameters inside a non-linearity (e.g. beta)
         affine(stage, **mixing)    -> (base, slope), logits = base + alpha * slope
 
-    `hparams` holds the values in use. `STAGE` and `MIXING` name the hyper-parameters of the two later parts; `alpha`
-    is always the factor of the slope. base and slope are linear in the tensors of the stage, so each of these has a
-    part of its own in the logits (`evidence`).
+    `hparams` holds the values in use. `STAGE` and `MIXING` name the hyper-parameters of the second and the third part;
+    `alpha` is always the factor of the slope. base and slope are linear in the tensors of the stage, so the logits are
+    a sum with one term for each of these tensors (`evidence`).
     """
 
     STAGE: tuple[str, ...] = ("beta",)
     MIXING: tuple[str, ...] = ()
-    TERMS: Mapping[str, str] = {}  # what a reader is told for names of the stage: `R` is the positive text
+    TERMS: Mapping[str, str] = {}  # names for people of the tensors of the stage, e.g. `R` is the positive text
     LINEAR: str | None = None  # the mixing hyper-parameter in which base and slope are linear, if there is one
+    settled: tuple[str, ...] = ()  # hyper-parameters that a search leaves as they are
     search_width: int = 1024  # numbers per image in the widest tensor of `terms`; bounds the search's chunks
 
     def __init__(self, **hparams: float):
         super().__init__()
         expected = {*self.STAGE, *self.MIXING, "alpha"}
         if set(hparams) != expected:
-            raise ValueError(f"{type(self).__name__}'s hyper-parameters are {sorted(expected)}, got {sorted(hparams)}.")
+            raise ValueError(f"{type(self).__name__} has hyper-parameters {sorted(expected)}, not {sorted(hparams)}.")
         self.hparams = dict(hparams)
 
     @classmethod
     def hparams_of(cls, node: Mapping[str, Any]) -> dict[str, Any]:
-        """The initial hyper-parameters that a config node holds, by the names that the constructor has for them."""
+        """The initial hyper-parameters in a config node, by their names in the constructor."""
         return {name: node[name.upper()] for name in (*cls.STAGE, *cls.MIXING, "alpha")}
 
     @abstractmethod
     def terms(self, features: Tensor, **known: Tensor) -> Terms:
-        """What does not depend on hyper-parameters, with B as the first dimension. `known` is as for `losses`."""
+        """Tensors (B, ...) that do not depend on hyper-parameters. `known` is as for `losses`."""
 
     @abstractmethod
     def stage(self, terms: Terms, **sharpness: float) -> Mapping[str, Tensor]:
-        """What depends on the hyper-parameters of `STAGE` only."""
+        """The tensors that depend only on the hyper-parameters of `STAGE`."""
 
     @abstractmethod
     def affine(self, stage: Mapping[str, Tensor], **mixing: float) -> tuple[Tensor, Tensor]:
         """(base, slope), both (B, C): logits = base + alpha * slope."""
 
     def adopt(self, trained: Any) -> None:
-        """As in the base, and the hyper-parameters that were chosen."""
+        """Take over what a head for other classes has learned, and the hyper-parameters that were chosen."""
         super().adopt(trained)
         self.hparams.update(trained.hparams)
 
@@ -243,7 +240,7 @@ class SearchableHead(Head):
         return self.combine(self.terms(features, **known))
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
-        """The part of each tensor of the stage: the logits with all others at zero, in which they are linear."""
+        """The term of each tensor of the stage: the logits are linear in these tensors, with all others at zero."""
         stage = self.stage(self.terms(features), **{name: self.hparams[name] for name in self.STAGE})
         none = {name: torch.zeros_like(value) for name, value in stage.items()}
         return {self.TERMS.get(name, name): self._mixed({**none, name: value}) for name, value in stage.items()}

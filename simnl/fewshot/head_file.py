@@ -1,8 +1,9 @@
-"""A head in one file: all that a prediction needs, and nothing else is looked at when it is loaded.
+"""A head in one file, which holds all that a prediction needs. Loading it reads no other file of the run.
 
-The file is safetensors with a check sum (`simnl.fewshot.checkpoint`). Its tensors are what the method learned, by the
-names of the trained head's state dict, and under `deployed/` what the head for predictions is made of (`Head.deployed`,
-`simnl.clip.recipe`). Its description is json: a `HeadDescription`, the recipe, and the version of the format.
+The file is safetensors with a check sum (`simnl.fewshot.checkpoint`). Its tensors are those that the method learned, by
+the names of the trained head's state dict, and under `deployed/` those that make the head for predictions
+(`Head.deployed`, `simnl.clip.recipe`). Its description is json: a `HeadDescription`, the recipe, and the version of the
+format.
 
     version 1: it holds what was learned and no more, which is enough for `--eval-only`, but not for a prediction
     version 2: it is complete
@@ -33,11 +34,11 @@ from simnl.sealed import write_tensors
 log = logging.getLogger(__name__)
 
 FORMAT, VERSION = "simnl-head", 2
-STATE = f"{DEPLOYED}state/"  # learned parameters of a deployed head that is not the trained one
+STATE = f"{DEPLOYED}state/"  # learned parameters of a deployed head that is not the trained head itself
 RECIPE, DTYPES = "recipe", "dtypes"
 GIVE = "Give the head.safetensors of a finished run, or the run's folder."
 AGAIN = "Run the command that trained it again, in a new folder."
-BROKEN = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # what a wrong recipe raises
+BROKEN = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)  # the errors that a wrong recipe raises
 
 
 # ---------------------------------------------------------------------- writing
@@ -47,21 +48,21 @@ def save(path: Path, head: Head, about: HeadDescription, *, half: bool = False) 
     """Write a complete head file.
 
     Args:
-        path: the file, which is replaced where it exists.
-        head: the trained one.
+        path: the file. An existing file is replaced.
+        head: the trained head.
         about: the description of the head.
-        half: keep what is frozen in float16, and leave out what the method learned where a prediction does not need
-            it. A loaded head computes in float32 as ever, from rounded numbers.
+        half: True to store frozen tensors in float16, and to leave out learned tensors that a prediction does not need.
+            A loaded head still computes in float32, from the rounded numbers.
 
     Raises:
-        OSError: it cannot be written.
-        NotRebuildable: the head is given something that a file cannot hold; see `simnl.clip.recipe`.
+        OSError: the file cannot be written.
+        NotRebuildable: the head was made from something that a file cannot hold; see `simnl.clip.recipe`.
     """
     _write(path, head, about, half=half, trained=True)
 
 
 def _write(path: Path, head: Head, about: HeadDescription, *, half: bool, trained: bool) -> None:
-    """`trained` is False for a deployed head, whose trained one is not there any more."""
+    """Write a head file. `trained` is False for a deployed head, whose trained head is not available any more."""
     deployed = head.deployed()
     own = deployed is head
     learned = {} if half and not own else {name: value.cpu() for name, value in head.state_dict().items()}
@@ -87,7 +88,7 @@ def _write(path: Path, head: Head, about: HeadDescription, *, half: bool, traine
 
 
 def _bears_half(value: Tensor) -> bool:
-    """False for whole numbers, for rows (biases, which are small and can hold large ones), and for overflows."""
+    """Whether a tensor may be stored in float16; not whole numbers, vectors (biases may be large) and overflows."""
     return value.is_floating_point() and value.ndim > 1 and bool(value.half().isfinite().all())
 
 
@@ -106,7 +107,7 @@ def halve(path: str | Path, to: Path, *, weights: str = "") -> tuple[int, int]:
     file = file_of(path)
     if to.exists() and to.samefile(file):
         raise ValueError(
-            f"{to} is the head file itself, and what float16 rounds off is lost. Give the copy a new name."
+            f"{to} is the head file itself, and float16 would lose digits for good. Give the copy a new name."
         )
     loaded = load(file, weights=weights)
     tensors, content = read_tensors(file, GIVE)
@@ -119,13 +120,14 @@ def halve(path: str | Path, to: Path, *, weights: str = "") -> tuple[int, int]:
 def save_trained(folder: Path, trainer) -> None:
     """Write what a trainer (a `VLTrainer`) has trained to `folder`/head.safetensors.
 
-    Of a head that no file can hold, what it learned is kept alone, with a warning: the run goes on, and can be tested.
+    If a head cannot be stored completely, only what it learned is written, with a warning. The run goes on, and its
+    head can be tested.
     """
     about = describe(trainer)
     try:
         save(folder / FILE, trainer.head, about)
     except NotRebuildable as error:
-        log.warning("%s keeps what was learned alone, which is of no use for predictions: %s", folder / FILE, error)
+        log.warning("%s holds only what was learned, so it cannot be used for predictions: %s", folder / FILE, error)
         save_head(folder / FILE, trainer.head, about.to_json())
 
 
@@ -139,14 +141,14 @@ def load(
 
     Args:
         path: the file, or the folder of a run.
-        clip: the frozen CLIP, where it is loaded already; only a head that needs a tower itself looks at it.
-        weights: a tag or a path of the same weights, where they are not at the place that the file names.
+        clip: the frozen CLIP if it is loaded already; only a head that contains a tower uses it.
+        weights: a tag or a path of the same weights, if they are not at the place that the file names.
         device: the device of the head.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a file of something else, of an earlier or later format, damaged or edited, of a method that is not
-            registered; or weights with another fingerprint.
+        ValueError: the file is of another kind, of an earlier or later format, damaged or edited, or of a method that
+            is not registered; or the weights have another fingerprint.
     """
     file = file_of(path)
     tensors, content = read_tensors(file, GIVE)
@@ -160,10 +162,10 @@ def load(
 
 
 def file_of(path: str | Path) -> Path:
-    """The head file that is meant by a path, which may be that of a run's folder.
+    """The head file at a path, or in the folder of a run at that path.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no head file.
     """
     given = Path(path)
     file = given / FILE if given.is_dir() else given
@@ -181,7 +183,7 @@ def _description(file: Path, content: dict[str, Any]) -> HeadDescription:
         )
     if found != FORMAT:
         what = "no format" if found is None else f"the format '{shortened(str(found))}'"
-        raise ValueError(f"{file} has {what}, where a head for predictions has '{FORMAT}'. {GIVE}")
+        raise ValueError(f"{file} has {what}, but a head for predictions has '{FORMAT}'. {GIVE}")
     if type(version) is not int or version > VERSION:
         raise ValueError(
             f"{file} has version {shortened(str(version))} of the format, and this release reads versions up to "
@@ -191,7 +193,7 @@ def _description(file: Path, content: dict[str, Any]) -> HeadDescription:
     try:
         about = HeadDescription.from_json(content)
     except BROKEN as error:
-        raise ValueError(f"{file} has a description that misses something ({error}). {AGAIN}") from error
+        raise ValueError(f"{file} has an incomplete description ({error}). {AGAIN}") from error
     load_plugins()
     known = TRAINER_REGISTRY.registered_names()
     if about.method not in known:
@@ -203,7 +205,7 @@ def _description(file: Path, content: dict[str, Any]) -> HeadDescription:
 
 
 def _rebuilt(file: Path, recipe: dict, tensors: dict[str, Tensor], towers, about: HeadDescription) -> Head:
-    """The head of a recipe. Errors of the towers are told as they are; any other means that it does not fit."""
+    """The head of a recipe. Errors of the towers are raised unchanged; others mean that the file does not fit."""
     failed: list[BaseException] = []
 
     def clip() -> FrozenCLIP:
@@ -218,7 +220,7 @@ def _rebuilt(file: Path, recipe: dict, tensors: dict[str, Tensor], towers, about
         wide = {name: value.to(dtypes[name]) if name in dtypes else value for name, value in tensors.items()}
         head = rebuilt({MADE: recipe[MADE], ARGUMENTS: recipe[ARGUMENTS]}, wide, clip)
         if not isinstance(head, Head):
-            raise TypeError(f"{recipe[MADE]} is no head")
+            raise TypeError(f"{recipe[MADE]} is not a head")
         head.load_state_dict({name: tensors[stored] for name, stored in recipe["state"].items()})
         if isinstance(head, SearchableHead):
             head.hparams.update(recipe["hparams"])

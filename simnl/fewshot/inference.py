@@ -1,5 +1,4 @@
-"""What a method sees of the images that it is tested on, which text tower it needs, and how one method stands on top of
-another."""
+"""Declarations of methods: how they see test images, which text tower they need, and which base method they have."""
 
 from __future__ import annotations
 
@@ -13,14 +12,14 @@ from simnl.fewshot.loaders import Whole
 
 
 class Declarations:
-    """Declarations of a method beside those of `VLTrainer`, whose base this is; its config can change some of them.
+    """The base of `VLTrainer`, with further declarations of methods. The config of a run can change some of them.
 
     Attributes:
         needs_class_token: True for a method whose vision transformer (`needs_vit`) must be read at its class token.
-        needs_text: which text tower it needs: `ANY_TEXT`, `TRANSFORMER` or `CLIP_TEXT` of `capabilities`.
-        inference: what it sees of the images that it is tested on, a key of `capabilities.INFERENCE`: `inductive` (one
-            image at a time), `transductive` (all at once) or `online` (one after the other, with a memory).
-        with_patches: True where image features are followed by those of the image's patches (`simnl.clip.patches`).
+        needs_text: the text tower that the method needs: `ANY_TEXT`, `TRANSFORMER` or `CLIP_TEXT` of `capabilities`.
+        inference: how the method sees test images, a key of `capabilities.INFERENCE`: `inductive` (one image at a
+            time), `transductive` (all at once) or `online` (one after the other, with a memory).
+        with_patches: True if the features of an image are followed by those of its patches (`simnl.clip.patches`).
     """
 
     cfg: CN
@@ -31,17 +30,17 @@ class Declarations:
 
     @classmethod
     def inference_of(cls, cfg: CN) -> str:
-        """What the method sees of the images that it is tested on, given its own node; by default `inference`."""
+        """How the method sees test images under its own config node; by default `inference`."""
         return cls.inference
 
     @classmethod
     def base_of(cls, cfg: CN) -> str:
-        """The method on top of which this one works, given the whole config; empty for one that stands alone."""
+        """The base method that the config names, if this method works on top of another one; else empty."""
         return ""
 
     @classmethod
     def of(cls, cfg: CN) -> type:
-        """The class that carries out a config: this one, unless it works on top of another method."""
+        """The class that carries out a config: this class, unless the method works on top of another one."""
         return cls
 
     @classmethod
@@ -56,9 +55,9 @@ class Declarations:
 
     @property
     def takes(self) -> str:
-        """What the head takes of an image, a word of `simnl.fewshot.description`."""
+        """The kind of input that the head takes, a constant of `simnl.fewshot.description`."""
         return taken_by(self)
 
     def seen_by_head(self, batches: Any) -> Any:
-        """Batches of a set of images that is evaluated: all in one for a method that is not inductive."""
+        """The batches of an evaluation as the head gets them: one single batch for a method that is not inductive."""
         return batches if self.inference_of(self.node) == "inductive" else Whole(batches)

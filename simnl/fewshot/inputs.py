@@ -1,13 +1,13 @@
-"""The inputs of a head: features from the store, or pixels where a method changes the image tower.
+"""The inputs of a head: features from the store, or pixels for a method that changes the image tower.
 
-Both kinds of input give the same three things: training batches under Dassl's batch keys, batches to select on, and a
-stream of test batches.
+Both kinds provide training batches under Dassl's batch keys, batches to select on, and a stream of test batches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -21,12 +21,14 @@ from simnl.fewshot.description import FEATURES, HIDDEN, PATCHES
 from simnl.fewshot.loaders import ROWS, LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
 from simnl.fewshot.support import SupportSet, gather_support, train_views
 
+Loader = TypeVar("Loader", bound=SupportLoader)
+
 
 def seen_as(clip: FrozenCLIP, takes: str) -> FrozenCLIP:
-    """The model whose image features are what a head takes (`simnl.fewshot.description`).
+    """The model that gives the kind of image features that a head takes (`simnl.fewshot.description`).
 
     Raises:
-        ValueError: its image tower does not have such features.
+        ValueError: the image tower does not have such features.
     """
     if takes == HIDDEN and clip.image_projection is None:
         return before_projection(clip)
@@ -36,7 +38,7 @@ def seen_as(clip: FrozenCLIP, takes: str) -> FrozenCLIP:
 def load_backbone(backbone, device: torch.device, takes: str = FEATURES) -> FrozenCLIP:
     """The frozen model of a config's node MODEL.BACKBONE, loaded once per process.
 
-    `takes` says which image features it gives.
+    `takes` is the kind of image features that it gives.
     """
     transform = Transform.from_keys(backbone.TRANSFORM)
     clip = load_clip(backbone.ARCH, backbone.WEIGHTS, backbone.PRECISION, str(device), transform)
@@ -49,11 +51,11 @@ def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:
 
 
 class FeatureInputs:
-    """Features of a frozen image tower, each encoded once.
+    """Features of a frozen image tower. Each is encoded once.
 
     Args:
         cfg: the run's config.
-        store: the store in which features are kept.
+        store: the feature store.
         preprocess: open_clip's preprocessing config of the model.
         device: the device of the heads.
     """
@@ -76,8 +78,12 @@ class FeatureInputs:
 
     def train_loader(self, support: SupportSet):
         """Shuffled batches of the support set."""
+        return self.support_loader(support, SupportLoader)
+
+    def support_loader(self, support: SupportSet, kind: type[Loader]) -> Loader:
+        """Batches of the support set by a loader of this kind."""
         loader = self.cfg.DATALOADER.TRAIN_X
-        return SupportLoader(
+        return kind(
             support.train_features.to(self.device),
             support.train_labels.to(self.device),
             loader.BATCH_SIZE,
@@ -92,8 +98,11 @@ class FeatureInputs:
         return LabelledFeatures(features.to(self.device), _labels(items).to(self.device))
 
     def stream(self, items: Sequence) -> StreamLoader | PixelLoader:
-        """Test images, encoded now and read chunk by chunk later: (B, D), or (B, V, D) for a method with V TEST_VIEWS,
-        of which the first is the test transform and the others are random crops under AugMix."""
+        """Features of test images, which are encoded now and read chunk by chunk later.
+
+        They are (B, D), or (B, V, D) for a method with V TEST_VIEWS. The first view is under the test transform; the
+        others are random crops under AugMix.
+        """
         paths = [item.impath for item in items]
         self.store.warm(paths, self.test_view)
         if not self.num_more:
@@ -102,7 +111,7 @@ class FeatureInputs:
         return StreamLoader(lambda: self._several_views(paths), _labels(items))
 
     def _several_views(self, paths: Sequence[str]) -> Iterator[torch.Tensor]:
-        """(1, n, V, D), chunk by chunk."""
+        """Features of several views, (1, n, V, D), chunk by chunk."""
         rows = max(1, ROWS // (1 + self.num_more))
         for start in range(0, len(paths), rows):
             part = paths[start : start + rows]
@@ -111,7 +120,7 @@ class FeatureInputs:
 
 
 class PixelInputs(FeatureInputs):
-    """Pixels, read and transformed in every epoch; the views are those of the store, drawn by the same generators."""
+    """Pixels, which are read and transformed in every epoch. The same generators draw the views as for the store."""
 
     def support(self, dataset) -> SupportSet:
         """The K-shot images of a run, not encoded."""
@@ -126,8 +135,8 @@ class PixelInputs(FeatureInputs):
         cfg = self.cfg
         if len(self.train_specs) > 1 or cfg.VIEWS.ORDER != "cycle":
             raise ValueError(
-                f"VIEWS.KIND is '{cfg.VIEWS.KIND}' and VIEWS.ORDER '{cfg.VIEWS.ORDER}'. A method that trains from "
-                "pixels reads one view of each image per pass: choose KIND random or centre, and ORDER cycle."
+                f"VIEWS.KIND is '{cfg.VIEWS.KIND}' and VIEWS.ORDER is '{cfg.VIEWS.ORDER}'. A method that trains from "
+                "pixels reads one view of each image per pass. Set KIND to random or centre, and ORDER to cycle."
             )
         return PixelLoader(
             self.store,
@@ -158,7 +167,7 @@ def open_inputs(cfg, store: FeatureStore, device: torch.device, *, pixels: bool)
 
     Args:
         cfg: the run's config.
-        store: the store that gives the features.
+        store: the feature store.
         device: the device of the heads.
         pixels: True for a method that changes the image tower.
     """

@@ -23,7 +23,7 @@ class LoadedHead:
         head: the module, in evaluation mode.
         about: the description of the head.
         path: the file it came from.
-        device: the device of the head; results are given on the CPU.
+        device: the device of the head. Results are on the CPU.
     """
 
     head: Head
@@ -38,7 +38,7 @@ class LoadedHead:
 
     @torch.no_grad()
     def logits(self, inputs: Tensor) -> Tensor:
-        """Logits (B, C) float32 of raw image features (B, D), or of pixels (B, 3, H, W) where the head takes those."""
+        """Logits (B, C) float32 of raw image features (B, D), or of pixels (B, 3, H, W) if the head takes pixels."""
         if not len(inputs):
             return torch.zeros(0, len(self.classnames))
         if self.about.takes == PIXELS:
@@ -57,7 +57,7 @@ class LoadedHead:
 
     @torch.no_grad()
     def support_evidence(self, features: Tensor, classes: Tensor) -> Tensor | None:
-        """What each support image adds to the logit of a class, (B, N); None where no image has a part of its own.
+        """What each support image adds to the logit of a class, (B, N); None if no image has a part of its own.
 
         Args:
             features: (B, D).
@@ -68,14 +68,14 @@ class LoadedHead:
         return self.head.support_evidence(self._checked(features), classes.to(self.device)).float().cpu()
 
     def encoder(self, clip: FrozenCLIP | None = None, weights: str = "") -> ImageEncoder:
-        """The encoder that makes the head's inputs of images, on its device; arguments are those of `ImageEncoder`."""
+        """The encoder that turns images into inputs of the head, on its device; see `ImageEncoder`."""
         return ImageEncoder(self.about, clip=clip, weights=weights, device=str(self.device), where=str(self.path))
 
     def _checked(self, features: Tensor) -> Tensor:
         width = self.about.backbone.width
         if features.ndim != 2 or features.shape[1] != width:
             raise ValueError(
-                f"{self.path} takes features of shape (images, {width}), as {self.about.backbone.name} gives them, and "
-                f"not of shape {tuple(features.shape)}."
+                f"{self.path} takes features of shape (images, {width}), as {self.about.backbone.name} gives them, but "
+                f"these features have the shape {tuple(features.shape)}."
             )
         return features.to(self.device)

@@ -17,25 +17,26 @@ from simnl.data.digests import FileDigests
 from simnl.data.images import read_image
 from simnl.fewshot.head import Head
 
-ROWS = 4096  # images scored at once
+ROWS = 4096  # number of images that are scored at once
 
 
 def seeded_generator(*key: object) -> torch.Generator:
-    """A CPU generator that is a function of the key (e.g. a seed, a purpose, an epoch) and of nothing else."""
+    """A CPU generator that depends only on the key (e.g. a seed, a purpose, an epoch)."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 class ViewProducts:
-    """The products that a head offers of stored views (`Head.products`), computed when first asked for, then kept.
+    """The products of stored views that a head offers (`Head.products`). They are computed when first needed, then
+    kept.
 
-    All rows of a view are computed together, so that they depend neither on the order of batches nor on where a run was
-    resumed.
+    All rows of a view are computed together, so that they depend neither on the order of batches nor on the point at
+    which a run was resumed.
 
     Args:
-        products: raw features (n, D) to (n, width).
-        width: numbers per row.
-        features: (V, N, D).
+        products: a function of raw features (n, D) that gives (n, width).
+        width: the numbers per row.
+        features: the stored views, (V, N, D).
     """
 
     def __init__(self, products: Callable[[Tensor], Tensor], width: int, features: Tensor):
@@ -45,11 +46,11 @@ class ViewProducts:
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes of all of them."""
+        """The number of bytes of all products."""
         return self._table.nbytes
 
     def rows(self, view: int | Tensor, index: Tensor | slice) -> dict[str, Tensor]:
-        """{`products`: (B, width)} of rows of a view, or of (view, row) pairs: what `Head.losses` is given."""
+        """{`products`: (B, width)} of rows of a view, or of (view, row) pairs, as arguments of `Head.losses`."""
         for number in {view} if isinstance(view, int) else set(view.unique().tolist()):
             if number not in self._known:
                 parts = zip(self._table[number].split(ROWS), self._features[number].split(ROWS), strict=True)
@@ -61,9 +62,9 @@ class ViewProducts:
 
 
 def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None, epochs: int, limit: int) -> None:
-    """Let loaders keep what the head offers of views that come again, within `limit` bytes: training views first.
+    """Let loaders keep the products of views that are read again, within `limit` bytes, training views first.
 
-    Nothing is kept of training views if no view is read twice in so many epochs.
+    Products of training views are not kept if no view is read twice in this number of epochs.
     """
     wanted: list[tuple[SupportLoader | LabelledFeatures, Tensor]] = []
     wanted += [(train, train.features)] if epochs > len(train.features) else []
@@ -75,7 +76,7 @@ def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None
 
 
 def products_of(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a batch holds for a head beside features and labels; keyword arguments of `Head.losses` and `forward`."""
+    """The entries of a batch besides features and labels, as keyword arguments of `Head.losses` and `forward`."""
     return {name: value for name, value in batch.items() if name not in ("img", "label", "index")}
 
 
@@ -85,17 +86,18 @@ class SupportLoader:
     The order is a function of (seed, epoch), so a resumed run continues as an undisturbed one would.
 
     Args:
-        features: (V, N, D), on the device where training runs.
-        labels: (N,) int64, same device.
+        features: (V, N, D), on the device of the training.
+        labels: (N,) int64, on the same device.
         batch_size: B; the last batch of an epoch is short, or dropped.
         seed: the seed of the run.
         drop_last: Dassl's rule: drop a short last batch, unless it is the only one.
-        order: `cycle`: an epoch is a permutation of one view. `pool`: an epoch has as many batches, filled with the
-            first rows of a permutation of all V * N (CLAP): no batch is short unless V * N rows do not fill it.
+        order: with `cycle`, an epoch is a permutation of one view. With `pool` (CLAP), an epoch has as many batches,
+            filled with the first rows of a permutation of all V * N rows, so that a batch is short only if V * N rows
+            do not fill it.
 
     Attributes:
-        epoch: number of the epoch, from 0.
-        kept: the tensors that batches hold beside features, or None.
+        epoch: the number of the epoch, from 0.
+        kept: the tensors that batches hold besides features, or None.
     """
 
     ORDERS = ("cycle", "pool")
@@ -131,7 +133,7 @@ class SupportLoader:
 class LabelledFeatures:
     """Features (M, D) with labels (M,), read in chunks under Dassl's batch keys.
 
-    kept: the tensors that batches hold beside features (of one view, `features[None]`), or None.
+    `kept` has the tensors that batches hold besides features (of one view, `features[None]`), or is None.
     """
 
     def __init__(self, features: Tensor, labels: Tensor):
@@ -146,10 +148,10 @@ class LabelledFeatures:
 
 
 class StreamLoader:
-    """Evaluation batches in order, read chunk by chunk: memory does not grow with the data set.
+    """Evaluation batches in order, read chunk by chunk, so that memory does not grow with the data set.
 
     Args:
-        stream: called at each pass; yields features (1, n, D).
+        stream: a function that is called for each pass and yields features (1, n, D).
         labels: the label of each image.
     """
 
@@ -168,9 +170,9 @@ class StreamLoader:
 
 
 class Whole:
-    """All batches of a loader as one, for a head that looks at a whole set of images.
+    """All batches of a loader as one batch, for a head that looks at a whole set of images.
 
-    batches: the batches of tensors by name; each pass over `Whole` is one over them.
+    `batches` yields batches of tensors by name; each pass over `Whole` is one pass over them.
     """
 
     def __init__(self, batches: Iterable[Mapping[str, Tensor]]):
@@ -187,23 +189,23 @@ class Whole:
 class PixelLoader:
     """Batches of pixels (B, 3, H, W), for methods that change the image tower.
 
-    Batches are those of endless passes over the images, cut into epochs. Views are drawn by the generators of the
-    feature store, a function of (image, view); the order is a function of (seed, pass). So neither depends on the
-    number of workers, and a resumed run continues as an undisturbed one would.
+    Batches come from endless passes over the images, which are cut into epochs. The generators of the feature store
+    draw the views as a function of (image, view), and the order is a function of (seed, pass). So neither depends on
+    the number of workers, and a resumed run continues as an undisturbed one would.
 
     Args:
-        store: its folder remembers the digests of files.
+        store: the feature store, whose folder has the digests of files.
         items: images with `impath` and `label`.
         spec: the transform.
         batch_size: B.
         num_workers: processes that decode images.
         seed: the seed of the order; None reads images in order.
         drop_last: Dassl's rule: drop a short last batch of a pass, unless it is the only one.
-        first_view, num_views: pass p reads view first_view + p mod num_views; 0: a new view in every pass.
+        first_view, num_views: pass p reads view first_view + p mod num_views; with 0, each pass reads a new view.
 
     Attributes:
-        epoch: number of the epoch, from 0.
-        steps: batches of an epoch; 0: those of one pass.
+        epoch: the number of the epoch, from 0.
+        steps: the number of batches of an epoch; 0 for those of one pass.
     """
 
     def __init__(
@@ -272,11 +274,11 @@ def in_steps(loader: Any, steps: int) -> Any:
 
 
 class ImageViews(Dataset):
-    """Views of image files by (position, view): pixels (3, H, W) and the position. root: where digests are kept."""
+    """Views of image files by (position, view): pixels (3, H, W) and the position. `root` is the folder of digests."""
 
     def __init__(self, paths: Sequence[str], spec: ViewSpec, root: Path):
         self._paths, self._transform = paths, spec.build()
-        random = spec.crop_scale is not None  # otherwise nothing is drawn, and no file need be read to seed it
+        random = spec.crop_scale is not None  # a fixed transform draws nothing, so no file is read for a seed
         self._contents = FileDigests(root).of(paths) if random else [b""] * len(paths)
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
-"""A trainer that learns from what is in memory: pictures by their paths, or features that were computed elsewhere.
+"""Let a trainer learn from what is in memory: pictures by their paths, or features that were computed elsewhere.
 
-`Memory` takes the place of `simnl.fewshot.sources.Sources`. The trainer, its loop, its selection and its search are
-those of a run.
+`Memory` takes the place of `simnl.fewshot.sources.Sources`. The trainer, its loop, its selection and its search are the
+same as in a run.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from simnl.clip.views import ViewSpec
 from simnl.fewshot.description import FEATURES
 from simnl.fewshot.sources import Sources
 
-GIVEN = "given-features"  # the architecture's name where features come from a model that is not here
+GIVEN = "given-features"  # the name of the architecture if the user gives features
 NO_PICTURE = {"size": 1, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "interpolation": "bicubic"}
 
 
 @dataclass(frozen=True)
 class Item:
-    """One example, with the attributes of Dassl's `Datum`; `impath`: a picture's path, or the row of its features."""
+    """One example with the attributes of Dassl's `Datum`. `impath` is a path, or the number of a feature row."""
 
     impath: str
     label: int
@@ -40,15 +40,15 @@ class Item:
 
 
 class MemoryDataset(DatasetBase):
-    """A data set that was handed over. It is not registered: no config can name it.
+    """A data set in memory. It is not registered, so no config can name it.
 
     Args:
-        train: the items to learn from, in any order; each class has one or more.
+        train: the items to learn from, in any order, with at least one of each class.
         val: the items on which epochs and hyper-parameters are chosen, or None.
     """
 
     eval_only = False
-    own_names = True  # two classes that prompts cannot tell apart are refused
+    own_names = True  # so that two classes that prompts cannot tell apart are refused
 
     def __init__(self, train: Sequence[Item], val: Sequence[Item] | None = None):
         super().__init__(train_x=cast(Any, list(train)), val=cast(Any, list(val or [])) or None, test=[])
@@ -56,32 +56,32 @@ class MemoryDataset(DatasetBase):
 
     @property
     def full_val(self) -> list | None:
-        """The items of `val`, which are all there are."""
+        """The items of `val`, all of which are in use."""
         return self.val
 
     def draw_train(self, seed: int) -> list:
-        """There is nothing to draw from.
+        """Refuse to draw, because there are no other images.
 
         Raises:
             ValueError: always.
         """
         raise ValueError(
-            "DATASET.TRAIN_DRAW is 'separate' (as with PRESET official), which trains on a second draw, and here all "
-            "training examples are given: leave it at 'same'."
+            "DATASET.TRAIN_DRAW is 'separate' (as with PRESET official), which trains on a second draw, but all "
+            "training examples are given here. Set it to 'same'."
         )
 
     def prompt_folders(self, cfg: CN) -> list:
-        """No folder comes with the data."""
+        """There is no folder with prompts."""
         return []
 
 
 @dataclass(frozen=True)
 class GivenFeatures(FrozenCLIP):
-    """Takes a frozen CLIP's place where features of images and texts are given: it has no towers."""
+    """A stand-in for a frozen CLIP, without towers, for features of images and texts that the user gives."""
 
     @classmethod
     def of(cls, width: int, logit_scale: float, device: torch.device) -> GivenFeatures:
-        """width: D; logit_scale: by which cosines are multiplied."""
+        """A stand-in with features of width D, whose cosines are multiplied by `logit_scale`."""
         return cls(
             model=cast(Any, None), arch=GIVEN, weights="none", precision="fp32", device=device, fingerprint="",
             preprocess=dict(NO_PICTURE), logit_scale=logit_scale, logit_bias=0.0, embed_dim=width, context_length=0,
@@ -106,10 +106,10 @@ NO_TOWER = (
 
 
 class MemoryStore(FeatureStore):
-    """Features of images that are there already; those of texts are made and kept as ever.
+    """A store of image features that the user gives. Text features are encoded and stored as in other stores.
 
     Args:
-        features: raw, (M, D) float32: row i is that of the item whose `impath` is str(i).
+        features: raw, (M, D) float32; row i belongs to the item whose `impath` is str(i).
         others: the other arguments of `FeatureStore`.
     """
 
@@ -131,16 +131,16 @@ class MemoryStore(FeatureStore):
 
 
 class Memory(Sources):
-    """The sources of a classifier: what its user gave it.
+    """The sources of a classifier, which its user gives.
 
     Args:
         dataset: the examples.
-        features: raw features (M, D) float32 of the items, or None: the items are pictures.
-        texts: raw text features by prompt set, in the place of prompts; None: the model encodes prompts.
-        logit_scale: the factor of cosines, for a run without a CLIP; None: the config's CLIP is loaded.
+        features: raw features (M, D) float32 of the items; None if the items are pictures.
+        texts: raw text features by prompt set, in the place of prompts; None if the model encodes prompts.
+        logit_scale: the factor of cosines, for a training without a CLIP; None to load the config's CLIP.
 
     Attributes:
-        bar: the progress bar that is told of each epoch, if there is one.
+        bar: the progress bar of the epochs, if there is one.
     """
 
     writes_log = False
@@ -156,12 +156,12 @@ class Memory(Sources):
         self._dataset, self._features, self._texts, self._logit_scale = dataset, features, texts, logit_scale
 
     def data(self, cfg: CN) -> Any:
-        """The data set, without loaders: the trainer makes its own."""
+        """The data set without loaders, because the trainer makes its own."""
         d = self._dataset
         return SimpleNamespace(dataset=d, num_classes=d.num_classes, lab2cname=d.lab2cname)
 
     def clip(self, cfg: CN, device: torch.device, takes: str = FEATURES) -> FrozenCLIP:
-        """The config's CLIP, or what takes its place.
+        """The config's CLIP, or its stand-in.
 
         Raises:
             ValueError: the given features have another width.
@@ -171,8 +171,8 @@ class Memory(Sources):
         clip = super().clip(cfg, device, takes)
         if self._features is not None and self._features.shape[1] != clip.embed_dim:
             raise ValueError(
-                f"X has {self._features.shape[1]} columns, and the features of {cfg.MODEL.BACKBONE.NAME} have "
-                f"{clip.embed_dim}: name the backbone that X comes from (backbone), or give text_features."
+                f"X has {self._features.shape[1]} columns, but the features of {cfg.MODEL.BACKBONE.NAME} have "
+                f"{clip.embed_dim}. Name the backbone that X comes from (backbone), or give text_features."
             )
         return clip
 
@@ -183,25 +183,25 @@ class Memory(Sources):
         return MemoryStore(self._features, cfg.STORE.ROOT, clip, progress=cfg.VERBOSE)
 
     def check_prompts(self, trainer: Any) -> None:
-        """Check the prompts as a run does; text features that were given need no names."""
+        """Check the prompts as a run does, unless the user gives text features, which need no names."""
         if self._texts is None:
             super().check_prompts(trainer)
 
     def prompts(self, trainer: Any, dataset, classnames: Sequence[str], cfg: CN) -> dict[str, PromptFeatures]:
-        """The given text features, else those of prompts.
+        """The text features that the user gives, or else those of prompts.
 
         Raises:
             ValueError: the method needs a set that is not given.
         """
         needed = trainer.prompt_sets_of(trainer.node)
         if self._texts is None:
-            optional = trainer.optional_prompt_sets if cfg.PROMPTS.CUPL else ()  # none was given
+            optional = trainer.optional_prompt_sets if cfg.PROMPTS.CUPL else ()  # else no CuPL sentences were given
             return encode_prompt_sets(cfg, dataset, classnames, trainer.store, needed, optional)
         missing = [name for name in needed if name not in self._texts]
         if missing:
             raise ValueError(
-                f"{trainer.cfg.TRAINER.NAME} needs text features of {' and '.join(missing)} prompts, and text_features "
-                f"has {', '.join(self._texts) or 'none'}: give {{'{missing[0]}': array (C, D), ...}}."
+                f"{trainer.cfg.TRAINER.NAME} needs text features of {' and '.join(missing)} prompts, but text_features "
+                f"has {', '.join(self._texts) or 'none'}. Give {{'{missing[0]}': array (C, D), ...}}."
             )
         return {name: self._texts[name] for name in (*needed, *trainer.optional_prompt_sets) if name in self._texts}
 

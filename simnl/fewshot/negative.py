@@ -1,4 +1,4 @@
-"""The negative branch of SimNL as a part that other methods can carry: what speaks against a class.
+"""The negative branch of SimNL as a part of other methods: evidence against each class.
 
     Q = g s (1 - f.v_c)              v_c = norm(V_c + rho_V)       negative text
     N = sum_n w_n exp(-beta f.q_c)   q_c = norm(F-_c + r_neg)      negative cache, rows n of class c
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from simnl.clip.recipe import Rebuildable
 from simnl.fewshot.adapters import ClassNegativeKeys, MovedKeys, NegativeText, SupportRows, cache_terms
-from simnl.fewshot.cache import instance_weights
+from simnl.fewshot.head import Head
 from simnl.fewshot.options import Options
 from simnl.fewshot.task import FewShotTask
 
@@ -37,13 +37,13 @@ class NegativeOptions(Options):
     """Constants of the branch: a method's `NEGATIVE` node in the config, keys in capitals.
 
     Attributes:
-        enabled: False, the default, leaves the method as it is, bit for bit.
-        weight: the weight of the branch beside the method's own logits, above 0.
-        lr_factor: the factor of the branch on the learning rate.
+        enabled: False, the default, leaves the method unchanged, bit for bit.
+        weight: the weight of the branch when it is added to the method's own logits, above 0.
+        lr_factor: the factor on the learning rate for the branch.
         text_scale: g, the scale of the negative text logits.
-        cache: False leaves the negative text alone.
+        cache: False for a branch without a cache, i.e. with the negative text only.
         tau: the temperature of the instance weights.
-        alpha, beta: weight and sharpness of the negative cache; absent where the method has them for its own cache.
+        alpha, beta: weight and sharpness of the negative cache. The config node lacks them if the method has its own.
     """
 
     NODE = "NEGATIVE"
@@ -62,7 +62,7 @@ class NegativeOptions(Options):
         for name in ("weight", "lr_factor", "text_scale"):
             if getattr(self, name) <= 0:
                 raise ValueError(
-                    f"NEGATIVE.{name.upper()} (in the method's config node) is {getattr(self, name)}: it must be "
+                    f"NEGATIVE.{name.upper()} (in the method's config node) is {getattr(self, name)}, but it must be "
                     "above 0. NEGATIVE.ENABLED switches the branch off."
                 )
 
@@ -72,7 +72,7 @@ class NegativeBranch(Rebuildable, nn.Module):
 
     Args:
         text: the negative text.
-        cache: the negative cache (one key per class); None: the text alone.
+        cache: the negative cache (one key per class); None for the text alone.
         options: the constants of the branch.
     """
 
@@ -82,10 +82,10 @@ class NegativeBranch(Rebuildable, nn.Module):
 
     @classmethod
     def of(cls, task: FewShotTask, node: Mapping[str, Any]) -> NegativeBranch | None:
-        """The branch for a task, or None where the config node has it switched off.
+        """The branch for a task, or None if the config node switches it off.
 
         Raises:
-            ValueError: no support images: the branch belongs to the classes that it was trained on.
+            ValueError: the task has no support images. The branch belongs to the classes that it was trained on.
         """
         options = NegativeOptions.of(node)
         if not options.enabled:
@@ -93,16 +93,14 @@ class NegativeBranch(Rebuildable, nn.Module):
         labels, classes = task.support_labels, task.num_classes
         if not len(labels):
             raise ValueError(
-                "The negative branch learns a residual per class of training, so it says nothing about new classes. "
+                "The negative branch learns a residual per class of training, so it cannot classify new classes. "
                 "Set NEGATIVE.ENABLED to False for base-to-new generalisation."
             )
         text = NegativeText(task.text_features(PROMPTS), options.weight * options.text_scale * task.logit_scale)
         if not options.cache:
             return cls(text, None, options)
-        keys = task.cache_keys()
-        weights = options.weight * instance_weights(keys, labels, classes, options.tau)
-        cache = ClassNegativeKeys(SupportRows(keys, task.support_classes, labels, classes), weights)
-        return cls(text, cache, options)
+        rows = SupportRows(task.cache_keys(), task.support_classes, labels, classes)
+        return cls(text, ClassNegativeKeys(rows, options.weight * rows.weights(options.tau)), options)
 
     def forward(self, features: Tensor) -> Tensor:
         """weight (Q + alpha N), (B, C), which is added to a method's logits, from raw image features (B, D)."""
@@ -110,7 +108,7 @@ class NegativeBranch(Rebuildable, nn.Module):
         return text + cache[0] if cache else text
 
     def evidence(self, features: Tensor) -> dict[str, Tensor]:
-        """The terms of the branch, (B, C): `negative text`, and `negative cache` where there is one."""
+        """The terms of the branch, (B, C): `negative text`, and `negative cache` if there is one."""
         f = F.normalize(features, dim=-1)
         parts = {"negative text": self.text.logits(f)}
         if self.cache is not None:
@@ -119,7 +117,7 @@ class NegativeBranch(Rebuildable, nn.Module):
         return parts
 
     def deployed(self) -> NegativeBranch:
-        """This branch without the support rows of which its keys were made."""
+        """This branch without the support rows from which its keys were made."""
         if not isinstance(self.cache, ClassNegativeKeys):
             return self
         return NegativeBranch(self.text, self.cache.deployed(), self.options)
@@ -137,6 +135,31 @@ def with_negative(groups: Groups, branch: NegativeBranch | None) -> Groups:
     return [*rest, (branch.options.lr_factor, list(branch.parameters()))]
 
 
-def negative_prompts(prompt_sets: tuple[str, ...], node: Mapping[str, object]) -> tuple[str, ...]:
-    """The prompt sets of a method, with the negative one where the config node has the branch switched on."""
-    return (*prompt_sets, PROMPTS) if node["ENABLED"] else prompt_sets
+def negative_prompts(prompt_sets: tuple[str, ...], enabled: bool) -> tuple[str, ...]:
+    """The prompt sets of a method, with the negative set if the branch is switched on."""
+    return (*prompt_sets, PROMPTS) if enabled else prompt_sets
+
+
+class CarriesNegative(Head):
+    """A head that can carry the branch, as `negative`; None: the plain method. Stands before the head's other base."""
+
+    negative: NegativeBranch | None
+
+    def parameter_groups(self) -> Groups:
+        """Those of the method; the branch has a learning rate of its own."""
+        return with_negative(super().parameter_groups(), self.negative)
+
+    def deployed_negative(self) -> NegativeBranch | None:
+        """The branch as a prediction needs it."""
+        return None if self.negative is None else self.negative.deployed()
+
+
+class OffersNegative:
+    """What a method declares whose config node has a node NEGATIVE. Stands before `VLTrainer`."""
+
+    prompt_sets: tuple[str, ...]
+
+    @classmethod
+    def prompt_sets_of(cls, cfg: Mapping[str, Any]) -> tuple[str, ...]:
+        """The negative templates too, where NEGATIVE is on."""
+        return negative_prompts(cls.prompt_sets, cfg["NEGATIVE"]["ENABLED"])

@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine, and the matrix of affinities that they make, with a few entries per row."""
+"""Nearest neighbours by cosine, as a sparse matrix of affinities with a few entries per row."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def nearest(rows: Tensor, candidates: Tensor, number: int, skip: int = 0) -> Aff
     """The candidates with the largest cosines, in blocks of rows.
 
     Args:
-        rows: unit, (R, D).
-        candidates: unit, (M, D).
+        rows: unit rows, (R, D).
+        candidates: unit rows, (M, D).
         number: k, at most M - skip.
-        skip: the number of the very nearest rows that are left out (1 where a row is itself a candidate).
+        skip: how many of the nearest candidates are left out (1 if a row is itself a candidate).
     """
     step = max(1, BLOCK_NUMBERS // len(candidates))
     parts = [(block @ candidates.T).topk(number + skip, dim=1) for block in rows.split(step)]

@@ -1,4 +1,4 @@
-"""Methods on top of the one that their node names as BASE, which is read and trained as if it stood alone."""
+"""Methods on top of a base method, which their config node names as BASE and which is trained as if it stood alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from simnl.fewshot.trainer import VLTrainer
 
 
 class OnTop(VLTrainer):
-    """Base of such methods. A subclass gives `build_head`, and says which bases suit it and what it declares.
+    """The base class of methods on top of another one. A subclass defines `build_head`, `suits` and `declared`.
 
-    A config is carried out by a class that derives from the method and from the base (`of`), so that whatever the base
-    says of its training, search and prompts holds.
+    A class that derives from the method and from its base method carries out a config (`of`), so that training, search
+    and prompts are those of the base method.
     """
 
     def __new__(cls, cfg: CN | None = None, *sources: Any):
@@ -23,42 +23,42 @@ class OnTop(VLTrainer):
 
     @classmethod
     def own_node(cls, cfg: CN) -> CN:
-        """The node of this method, not of the base."""
+        """The config node of this method, not of its base method."""
         return cfg.TRAINER[cls.__name__.upper()]
 
     @classmethod
     def base_of(cls, cfg: CN) -> str:
-        """The method whose logits are taken."""
+        """The base method, whose logits this method takes."""
         return cls.own_node(cfg).BASE
 
     @classmethod
     def node_of(cls, cfg: CN) -> CN:
-        """The base's node, which its own hooks read."""
+        """The config node of the base method, which its hooks read."""
         return cfg.TRAINER[cls.base_of(cfg).upper()]
 
     @classmethod
     def inference_of(cls, cfg: CN) -> str:
-        """That of this method, whatever the base's options are."""
+        """The declaration of this method, whatever the options of the base method are."""
         return cls.inference
 
     @classmethod
     def suits(cls, base: type[VLTrainer]) -> str:
-        """Why this method cannot stand on top of another one; empty where it can."""
+        """Why this method cannot work on top of a base method; empty if it can."""
         if base.inference != "inductive" or not base.image_encoder_frozen:
-            return "this one changes the image tower, or sees other test images"
-        return "this one stands on top of a method itself" if issubclass(base, OnTop) else ""
+            return "that method changes the image tower, or sees other test images"
+        return "that method works on top of another one itself" if issubclass(base, OnTop) else ""
 
     @classmethod
     def declared(cls, base: type[VLTrainer], node: CN) -> dict[str, Any]:
-        """What the class on top of a base declares, beside what it inherits; node: this method's own."""
+        """Declarations of the class on top of a base method that it does not inherit. `node` is this method's own."""
         return {"training_free": base.training_free, "base_to_new": False}
 
     @classmethod
     def of(cls, cfg: CN) -> type[VLTrainer]:
-        """This class on top of the base's.
+        """The class of this method on top of the base method.
 
         Raises:
-            ValueError: BASE is no method that this one can be put on.
+            ValueError: BASE is not a method that suits.
         """
         name, kinds = cls.base_of(cfg), {}
         for registered in TRAINER_REGISTRY.registered_names():
@@ -68,15 +68,15 @@ class OnTop(VLTrainer):
         base = kinds.get(name)
         why = "there is no such method" if base is None else cls.suits(base)
         if base is not None and not why and base.inference_of(cls.node_of(cfg)) != "inductive":
-            why = "with its options, this one sees other test images"
+            why = "with its options, that method sees other test images"
         if base is None or why:
             raise ValueError(
-                f"TRAINER.{cls.__name__.upper()}.BASE is '{name}'. Choose a method that suits ({why}), one of: "
+                f"TRAINER.{cls.__name__.upper()}.BASE is '{name}', which does not suit: {why}. Choose one of "
                 f"{', '.join(n for n, kind in kinds.items() if not cls.suits(kind))}."
             )
         revision = 1000 * cls.revision + base.revision
         return type(cls.__name__, (cls, base), {**cls.declared(base, cls.own_node(cfg)), "revision": revision})
 
     def base_class(self) -> type[VLTrainer]:
-        """The base's own class."""
+        """The class of the base method."""
         return TRAINER_REGISTRY.get(self.base_of(self.cfg))

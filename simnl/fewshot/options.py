@@ -1,12 +1,12 @@
 """Options: the constants of a method or of a part of one, as a frozen dataclass that a config node fills.
 
 The fields are the keys of the node in small letters, with their default values. A field whose type is a `Literal`, or a
-tuple of one, takes the values that the type names and no others.
+tuple of one, takes only the values that the type names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,12 +15,22 @@ from simnl.clip.recipe import Rebuildable
 Own = TypeVar("Own", bound="Options")
 
 
-@dataclass(frozen=True)
-class Options(Rebuildable):
-    """Base of options, which head files hold. A subclass is a frozen dataclass and names its config node in `NODE`.
+def check_choice(key: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a word that a config key cannot have.
 
     Raises:
-        ValueError: a value that the type of its field does not name; the message names the key and the choices.
+        ValueError: the message names the key, the word and the choices.
+    """
+    if value not in (words := list(choices)):
+        raise ValueError(f"{key} is '{value}'. Choose one of {', '.join(words)}.")
+
+
+@dataclass(frozen=True)
+class Options(Rebuildable):
+    """The base class of options, which head files hold. A subclass is a frozen dataclass and names its node in `NODE`.
+
+    Raises:
+        ValueError: the type of a field does not allow its value. The message names the key and the choices.
     """
 
     NODE: ClassVar[str] = ""
@@ -34,7 +44,7 @@ class Options(Rebuildable):
 
     @classmethod
     def defaults(cls, without: tuple[str, ...] = ()) -> dict[str, Any]:
-        """The config node's keys and default values; `without`: fields for which the node has no keys."""
+        """The keys and default values of the config node. `without` names the fields for which it has no keys."""
         return {name.upper(): value for name, value in asdict(cls()).items() if name not in without}
 
     @classmethod
@@ -42,13 +52,13 @@ class Options(Rebuildable):
         """The options that a config node holds; a field without a key keeps its default value.
 
         Raises:
-            ValueError: a value that is not allowed; the message names the key.
+            ValueError: a value is not allowed. The message names the key.
         """
         return cls(**{field.name: node[key] for field in fields(cls) if (key := field.name.upper()) in node})
 
 
 def _choices(options: type[Options]) -> dict[str, tuple[str, ...]]:
-    """What the types of fields allow, for those that are a `Literal` or a tuple of one."""
+    """The allowed values of each field whose type is a `Literal` or a tuple of one."""
     found = {}
     for name, kind in get_type_hints(options).items():
         inner = get_args(kind)[0] if get_origin(kind) is tuple else kind

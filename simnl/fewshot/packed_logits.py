@@ -1,4 +1,4 @@
-"""Logits that outlast a pass over images, packed as they come, so that memory holds no more than the file will."""
+"""Logits that are kept after a pass over images. They are packed batch by batch to save memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-LARGE = 256  # classes above which logits are kept as float16 distances from the largest one
+LARGE = 256  # with more classes, logits are stored as float16 distances from the largest one
 LOWEST = torch.finfo(torch.float16).min
 
-# What a part is made of: `logits` (M, C), `top` (M,) float32 where they are float16, and `labels` (M,) int32.
+# The tensors of a part: `logits` (M, C), `top` (M,) float32 if the logits are float16, and `labels` (M,) int32.
 Packed = Mapping[str, Tensor]
 
 
@@ -19,14 +19,14 @@ Packed = Mapping[str, Tensor]
 class PackedLogits:
     """Collects the logits of M images of C classes, in order.
 
-    Up to 256 classes, logits are float32. Above, they are float16 distances from the image's largest logit, which is
-    float32 beside them: probabilities and the prediction depend on these distances alone, and small distances, which
-    decide, are the most precise (the step is 2^-11 of the distance). Distances beyond -65504 are kept as -65504.
+    With up to 256 classes, logits are float32. With more, they are float16 distances from the image's largest logit,
+    which is stored in float32. Probabilities and predictions depend only on these distances, and the small ones, which
+    matter most, are the most precise (the step is 2^-11 of the distance). Distances beyond -65504 are stored as -65504.
 
     Args:
-        images: M, to know the size before anything is computed.
+        images: M, from which the size is known before anything is computed.
         classes: C.
-        limit: the number of bytes beyond which nothing is kept.
+        limit: the largest number of bytes; nothing is stored if the logits need more.
     """
 
     images: int
@@ -37,17 +37,17 @@ class PackedLogits:
 
     @property
     def is_packed(self) -> bool:
-        """True where logits are kept as float16 distances."""
+        """True if logits are stored as float16 distances."""
         return self.classes > LARGE
 
     @property
     def nbytes(self) -> int:
-        """The number of bytes that all of them take."""
+        """The number of bytes of all logits."""
         return self.images * (2 * self.classes + 4 if self.is_packed else 4 * self.classes)
 
     @property
     def fits(self) -> bool:
-        """False where they are not kept."""
+        """Whether the logits are stored, because they do not exceed the limit."""
         return self.nbytes <= self.limit
 
     def add(self, logits: Tensor) -> None:
@@ -62,16 +62,16 @@ class PackedLogits:
         self.logits.append(logits.cpu())
 
     def part(self, labels: Tensor) -> Packed | None:
-        """The tensors of a part, with the labels (M,); None where they are not kept.
+        """The tensors of a part, with the labels (M,); None if the logits are not stored.
 
         Raises:
-            ValueError: the number of logits that came is not M.
+            ValueError: the number of logits or labels is not M.
         """
         if not self.fits:
             return None
         logits = torch.cat(self.logits) if self.logits else torch.empty(0, self.classes)
         if len(logits) != self.images or len(labels) != self.images:
-            raise ValueError(f"{len(logits)} logits and {len(labels)} labels of {self.images} images.")
+            raise ValueError(f"There are {len(logits)} logits and {len(labels)} labels of {self.images} images.")
         packed = {"logits": logits, "labels": labels.to(torch.int32).cpu()}
         return packed | ({"top": torch.cat(self.top)} if self.is_packed else {})
 

@@ -1,4 +1,4 @@
-"""What heads of learned prompts have in common: context vectors, and the text features that follow from them."""
+"""The base of heads with learned prompts: context vectors, and the text features that follow from them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from simnl.fewshot.task import FewShotTask
 def initial_context(
     tower: TextTower, words: str, num_context: int, seed: int, num_classes: int | None = None
 ) -> Tensor:
-    """The vectors at the start: the embeddings of the words, or N(0, 0.02^2) where there are none.
+    """The initial context vectors: the embeddings of the words, or N(0, 0.02^2) without words.
 
     Args:
         tower: the text tower.
-        words: the text whose tokens give the vectors, for all classes in common; empty: the vectors are random.
+        words: the text whose tokens give the vectors, which all classes share; empty for random vectors.
         num_context: M, the number of random vectors.
         seed: the seed of the run.
-        num_classes: C, for random vectors with a draw of its own for each class; None: one draw for all.
+        num_classes: C, for random vectors that are drawn for each class; None if all classes share one draw.
 
     Returns:
         (M, W), or (C, M, W).
@@ -39,9 +39,12 @@ def initial_context(
 
 
 class LearnsPrompts:
-    """What a method declares that learns the words around class names: it runs the text tower while it learns, reads
-    prompts at the end of the text, as CLIP's own tower does, and works for classes not seen in training. Stands before
-    `VLTrainer`."""
+    """The declarations of a method that learns the words around class names; a base class that stands before
+    `VLTrainer`.
+
+    Such a method runs the text tower while it learns, reads prompts at the end of the text, as CLIP's own tower does,
+    and works for classes not seen in training.
+    """
 
     cfg: CN
     prompt_sets: tuple[str, ...] = ()
@@ -50,8 +53,10 @@ class LearnsPrompts:
     base_to_new: bool = True
 
     def prompt_inputs(self, task: FewShotTask, node: CN, num_classes: int | None = None) -> dict[str, Any]:
-        """The arguments of `PromptHead`, by the method's node: N_CTX, CHUNK, and CTX_INIT and POSITION where it has
-        them. `num_classes` is as for `initial_context`."""
+        """The arguments of `PromptHead`, from the keys N_CTX, CHUNK, CTX_INIT and POSITION of the method's node.
+
+        The last two keys are optional. `num_classes` is as for `initial_context`.
+        """
         tower = TextTower(task.clip)
         context = initial_context(tower, node.get("CTX_INIT", ""), node.N_CTX, self.cfg.SEED, num_classes)
         prompts = LearnedPrompts(tower, task.classnames, context.shape[-2], node.get("POSITION", "end"))
@@ -63,9 +68,9 @@ class PromptHead(Head):
 
     Args:
         prompts: the prompts of all classes.
-        context: the vectors at the start.
+        context: the initial vectors.
         logit_scale: s.
-        chunk: the number of classes that are encoded at once, to save memory; 0: all.
+        chunk: the number of classes that are encoded at once, to save memory; 0 for all.
     """
 
     def __init__(self, prompts: LearnedPrompts, context: Tensor, logit_scale: float, chunk: int):
@@ -75,11 +80,11 @@ class PromptHead(Head):
         self._known: dict[str, tuple[int, Tensor]] = {}
 
     def text_features(self) -> Tensor:
-        """t, unit rows (C, D); without gradients they are computed once for each state of the context."""
+        """Text features t, unit rows (C, D). Without gradients they are computed once for each state of the context."""
         return self.remembered("context", lambda: self.encode_prompts(self.context))
 
     def remembered(self, name: str, encode: Callable[[], Tensor]) -> Tensor:
-        """What follows from the parameter of that name; without gradients it is computed once for each state of it."""
+        """The result of `encode` for the parameter `name`. Without gradients it is computed once per state."""
         if torch.is_grad_enabled():
             return encode()
         version = self.get_parameter(name)._version
@@ -97,7 +102,7 @@ class PromptHead(Head):
         return self.text_features()
 
     def deployed(self) -> ClassifierHead:
-        """Text features of the learned prompts as a constant classifier, for which no text tower is needed."""
+        """A head with the text features of the learned prompts as a constant classifier, without the text tower."""
         with torch.no_grad():
             return ClassifierHead(self.text_features(), self.logit_scale)
 

@@ -1,4 +1,4 @@
-"""Kernel ridge regression, in float64: what ProKeR and ReHARK solve."""
+"""Kernel ridge regression in float64, which ProKeR and ReHARK solve."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def ridge_coefficients(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    """(K + ridge I)^-1 T, (N, m) float64; `gram` is used up.
+    """(K + ridge I)^-1 T, (N, m) float64. This overwrites `gram`.
 
     Args:
         gram: K, positive semi-definite, (N, N) float64.

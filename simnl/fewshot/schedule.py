@@ -1,8 +1,7 @@
-"""What the optimiser is given, and learning-rate schedules that count epochs or optimisation steps."""
+"""The parameter groups of the optimiser, and learning-rate schedules that count epochs or optimisation steps."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch.optim import Optimizer
@@ -14,7 +13,7 @@ from simnl.fewshot.head import Head
 
 
 def learned_groups(head: Head, optim_cfg: CN) -> list[dict]:
-    """The parameter groups of a head for an optimiser, each with its own learning rate; empty where nothing is learned.
+    """The parameter groups of a head for an optimiser, each with its learning rate; empty if nothing is learned.
 
     Args:
         head: the module to train; its `parameter_groups` give the factors on the learning rate.
@@ -25,7 +24,7 @@ def learned_groups(head: Head, optim_cfg: CN) -> list[dict]:
 
 
 def in_one_pass(optim: Optimizer) -> Optimizer:
-    """The optimiser, told to update parameters and state in one pass over memory where it can."""
+    """The optimiser, set to update parameters and state in one pass over memory if it can."""
     for group in optim.param_groups:
         if "fused" in group:
             group["fused"] = True
@@ -33,20 +32,20 @@ def in_one_pass(optim: Optimizer) -> Optimizer:
 
 
 def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int, min_lr: float = 0.0) -> LRScheduler:
-    """The schedule that OPTIM names, in the unit in which OPTIM.STEP says it is counted.
+    """The schedule that OPTIM names, which counts epochs or batches, as OPTIM.STEP says.
 
-    The engine's schedules count the calls of `step()`, and those that last for the whole training are as long as there
-    are epochs. Where OPTIM.STEP is `batch`, `step()` is called after every batch, so these schedules are told that they
-    are as long as all batches of all epochs. STEPSIZE and WARMUP_EPOCH are numbers of calls in either case.
+    The engine's schedules count the calls of `step()`, and those that last for the whole training have as many steps as
+    there are epochs. If OPTIM.STEP is `batch`, `step()` is called after every batch, so these schedules get the number
+    of all batches as their length. STEPSIZE and WARMUP_EPOCH are numbers of calls in both cases.
 
     Args:
-        optim: the optimiser whose rates are scheduled.
+        optim: the optimiser whose learning rates are scheduled.
         optim_cfg: the node OPTIM.
         steps_per_epoch: the number of batches of an epoch.
         min_lr: the learning rate at which a cosine ends.
     """
     schedule = build_lr_scheduler(optim, optim_cfg)
-    main: Any = getattr(schedule, "successor", schedule)  # what follows the warm-up, where there is one
+    main: Any = getattr(schedule, "successor", schedule)  # the schedule after the warm-up, if there is one
     if isinstance(main, CosineAnnealingLR):
         main.eta_min = min_lr
     if optim_cfg.STEP == "batch":
@@ -57,16 +56,6 @@ def build_schedule(optim: Optimizer, optim_cfg: CN, steps_per_epoch: int, min_lr
     return schedule
 
 
-def two_cosines(first: int, second: int, end: float):
-    """Step -> factor on the rate: two cosines from 1 to `end`, of `first` and `second` steps."""
-
-    def factor(step: int) -> float:
-        place, length = (step, first) if step < first else (step - first, second)
-        return end + (1 - end) * (1 + math.cos(math.pi * min(place / max(length, 1), 1))) / 2
-
-    return factor
-
-
 def _is_positive(stepsize: int | list[int] | tuple[int, ...]) -> bool:
-    """False where STEPSIZE names no number of steps, so that the engine takes the whole training."""
+    """False if STEPSIZE is not positive, so that the schedule lasts for the whole training."""
     return (stepsize[-1] if isinstance(stepsize, list | tuple) else stepsize) > 0

@@ -1,15 +1,17 @@
-"""Search over a head's hyper-parameters on validation features, factored.
+"""A factored search over the hyper-parameters of a head on validation features.
 
-A full grid is |stage| x |alpha| x |mixing| points (the authors' is 200 x 40 x 20 = 160,000). Evaluated as written,
-each point is one pass over (image, key) pairs. Here a stage value costs one such pass. All other points of it are
-decided at once, since logits are linear in alpha and, where a head says so, in a mixing hyper-parameter too:
+A full grid has |stage| x |alpha| x |mixing| points (that of the authors has 200 x 40 x 20 = 160,000). A direct
+evaluation needs one pass over (image, key) pairs for each point. Here only each stage value needs such a pass. All
+points with this stage value are then counted at once, because logits are linear in alpha and, if a head declares it, in
+a mixing hyper-parameter:
 
     lead of the label over class j = lead_j + alpha gain_j      lead_j, gain_j: linear in lambda
 
-is least and greatest at the corners of the (alpha, lambda) plane. A class that trails the label at all four corners
-never matters, and an image with a class ahead at all four is never right. For the few pairs (image, class) that are
-left, the label leads on an interval of alpha, for each lambda. The counts equal those of a direct evaluation but for
-the rounding of leads that are zero within float precision. Memory is bounded by a chunk of images.
+This lead is smallest and largest at corners of the (alpha, lambda) plane. A class that is behind the label at all four
+corners never matters, and an image with a class ahead at all four is never right. For each of the few (image, class)
+pairs that are left, and each lambda, the label leads on an interval of alpha. The counts equal those of a direct
+evaluation, except for the rounding of leads that are zero within float precision. Memory is bounded by a chunk of
+images.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ from simnl.fewshot.selection import accuracy_over
 log = logging.getLogger(__name__)
 
 CHUNK_ELEMENTS = 2**22  # numbers per temporary (image, key) or (pair, mixing value) tensor
-EDGE = 1e-5  # a lead counts as decided where it is beyond this share of the largest logit
+EDGE = 1e-5  # a lead counts as decided if it is larger than this share of the largest logit
 MODES = ("full", "coarse-to-fine")
+LOG10 = "LOG10_"  # before the name of a hyper-parameter whose decimal logarithm a grid has
 FIRST_STEPS = 12  # values per stage axis in the first pass of coarse-to-fine
 
 
@@ -40,10 +43,19 @@ FIRST_STEPS = 12  # values per stage axis in the first pass of coarse-to-fine
 class Grid:
     """Hyper-parameter values in the order of the authors' loops: the first axis is the outermost.
 
-    axes: name -> values; the names are the head's hyper-parameters, alpha's values ascend.
+    `axes` has the values by name; the names are the head's hyper-parameters, and the values of alpha ascend.
     """
 
     axes: Mapping[str, Sequence[float]]
+
+    @classmethod
+    def of(cls, node: Mapping[str, Sequence[float]]) -> Grid:
+        """The grid of a config node, NAME -> [low, high, steps]; of LOG10_NAME, the values are powers of ten."""
+        axes = {}
+        for name, (low, high, steps) in node.items():
+            values, powers = axis(low, high, int(steps)), name.startswith(LOG10)
+            axes[name.removeprefix(LOG10).lower()] = [10.0**value for value in values] if powers else values
+        return cls(axes)
 
     @property
     def size(self) -> int:
@@ -52,19 +64,23 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Length of each axis."""
+        """The length of each axis."""
         return tuple(len(v) for v in self.axes.values())
+
+    def at(self, values: Mapping[str, float]) -> Grid:
+        """This grid with some axes at one value."""
+        return Grid({**self.axes, **{name: [value] for name, value in values.items()}})
 
 
 def axis(low: float, high: float, steps: int) -> list[float]:
-    """`steps` equispaced values from low, the upper end excluded, as in the authors' searches."""
+    """`steps` equispaced values from `low`, without the upper end, as in the authors' searches."""
     return [low + i * (high - low) / steps for i in range(steps)]
 
 
 def random_settings(
     ranges: Mapping[str, Sequence[float]], number: int, generator: torch.Generator
 ) -> Iterator[dict[str, float]]:
-    """Settings drawn evenly from ranges, name -> (low, high), for spaces with too many axes for a grid."""
+    """Settings drawn evenly from ranges {name: (low, high)}, for spaces with too many axes for a grid."""
     for _ in range(number):
         shares = torch.rand(len(ranges), generator=generator, dtype=torch.float64).tolist()
         pairs = zip(ranges.items(), shares, strict=True)
@@ -75,21 +91,21 @@ def random_settings(
 def count_grid(
     head: SearchableHead, features: Tensor, labels: Tensor, grid: Grid, progress: bool = False, mode: str = "full"
 ) -> Tensor:
-    """Number of right answers at every point of the grid.
+    """The number of right predictions at every point of the grid.
 
     Args:
-        head: the head to search; its learned parameters are used as they are.
+        head: the head to search. Its learned parameters are not changed.
         features: raw validation features, (M, D).
         labels: (M,) int64.
-        progress: show a bar.
-        mode: `full`, or `coarse-to-fine`, an approximation: the stage axes (beta) at every few values, then at half
-            the distance around the best, and so on; all alphas and mixing values of each are counted.
+        progress: True to show a bar.
+        mode: `full`, or the approximation `coarse-to-fine`. This takes every few values of the stage axes (beta), then
+            values at half the distance around the best, and so on, each with all alphas and mixing values.
 
     Returns:
-        int64 tensor of shape `grid.shape`; -1 where coarse-to-fine did not look.
+        An int64 tensor of shape `grid.shape`; -1 at points that coarse-to-fine skipped.
 
     Raises:
-        ValueError: another mode (SEARCH.MODE).
+        ValueError: the mode (SEARCH.MODE) is unknown.
     """
     if mode not in MODES:
         raise ValueError(f"Unknown mode '{mode}' (SEARCH.MODE). Choose one of {', '.join(MODES)}.")
@@ -115,7 +131,7 @@ def count_grid(
 
 
 def _places(length: int, step: int, centre: int | None) -> list[int]:
-    """Places on an axis: every `step`-th and the last, or the neighbours of a centre."""
+    """Positions on an axis: every `step`-th and the last, or the neighbours of a centre."""
     if centre is None:
         return sorted({*range(0, length, step), length - 1})
     return [i for i in (centre - step, centre, centre + step) if 0 <= i < length]
@@ -139,7 +155,7 @@ def _count(head, features, labels, grid: Grid, stage_points: list[tuple[int, ...
 
 
 def _mixtures(head, stage, labels: Tensor, grid: Grid) -> Iterator[tuple[dict[str, int], Tensor]]:
-    """Counts at all alphas and mixing values of a stage, as (places on some mixing axes, counts on the other axes)."""
+    """Counts at all alphas and mixing values of a stage: (positions on some mixing axes, counts on the other axes)."""
     plane = head.LINEAR
     others = [name for name in head.MIXING if name != plane]
     alphas = grid.axes["alpha"]
@@ -166,17 +182,17 @@ def count_plane(
 ) -> Tensor:
     """How many rows of base + alpha * slope have their maximum at the label, (len(alphas), len(shares)) int64.
 
-    A tie with an earlier class is lost and with a later class won, as argmax decides it.
+    The label loses a tie with an earlier class and wins one with a later class, as argmax decides.
 
     Args:
-        ends: (base, slope), (M, C) each, at the two ends of an axis along which both are linear; or one pair alone.
-        shares: the place on that axis, from 0 (the first end) to 1 (the last end).
+        ends: (base, slope), (M, C) each, at the two ends of an axis along which both are linear; or one single pair.
+        shares: positions on that axis, from 0 (the first end) to 1 (the last end).
         labels: (M,) int64.
         alphas: the values of alpha, ascending.
     """
     undecided, lost = _undecided(ends, labels, alphas)
     rows, classes = undecided.nonzero(as_tuple=True)
-    if len(rows) * len(shares) > CHUNK_ELEMENTS and len(labels) > 1:  # memory: hardly any class was decided
+    if len(rows) * len(shares) > CHUNK_ELEMENTS and len(labels) > 1:  # to save memory
         parts = slice(None, len(labels) // 2), slice(len(labels) // 2, None)
         first, second = (count_plane([(b[p], s[p]) for b, s in ends], shares, labels[p], alphas) for p in parts)
         return first + second
@@ -203,9 +219,9 @@ def count_plane(
 
 
 def _undecided(ends: Sequence[tuple[Tensor, Tensor]], labels: Tensor, alphas: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Pairs (row, class) whose order may change on the plane, (M, C); rows that some class beats everywhere, (M,)."""
-    leads: list[Tensor] = []  # the least and the most so far, for the label
-    scale = ends[0][0].new_zeros(())  # it stays on the device, because reading it would make a GPU wait
+    """The (row, class) pairs whose order may change on the plane, (M, C), and the rows that are always wrong, (M,)."""
+    leads: list[Tensor] = []  # the label's smallest and largest lead so far
+    scale = ends[0][0].new_zeros(())  # stays on the device, because reading it would make a GPU wait
     for base, slope in ends:
         for alpha in {alphas[0], alphas[-1]}:
             logits = torch.add(base, slope, alpha=alpha)
@@ -213,14 +229,14 @@ def _undecided(ends: Sequence[tuple[Tensor, Tensor]], labels: Tensor, alphas: Se
             lead = torch.sub(logits.gather(1, labels[:, None]), logits, out=logits)
             leads = [torch.minimum(leads[0], lead), torch.maximum(leads[1], lead)] if leads else [lead, lead]
     least, most = leads
-    lost = ~(most >= -EDGE * scale).all(1)  # this way a row of NaN counts as wrong
+    lost = ~(most >= -EDGE * scale).all(1)  # written so that a row of NaN counts as wrong
     undecided = (least <= EDGE * scale) & ~lost[:, None]
     undecided.scatter_(1, labels[:, None], False)
     return undecided, lost
 
 
 def _intervals(lead: Tensor, gain: Tensor, loses_ties: Tensor) -> tuple[Tensor, Tensor]:
-    """The closed interval of alpha on which lead + alpha gain is positive, or zero where ties are won."""
+    """The closed interval of alpha on which lead + alpha gain is positive, or also zero if the label wins ties."""
     turn = -lead / gain
     low = torch.where(loses_ties, torch.nextafter(turn, torch.full_like(turn, torch.inf)), turn)
     high = torch.where(loses_ties, torch.nextafter(turn, torch.full_like(turn, -torch.inf)), turn)
@@ -230,14 +246,15 @@ def _intervals(lead: Tensor, gain: Tensor, loses_ties: Tensor) -> tuple[Tensor, 
 
 
 def choose(counts: Tensor, grid: Grid, initial: Mapping[str, float], ties: str) -> dict[str, float]:
-    """The best setting.
+    """Choose the best setting.
 
     Args:
         counts: the result of `count_grid`.
         initial: the setting before the search.
-        ties: among equally good settings, `first`: the first in loop order (the authors' rule), or `nearest`: the
-            one nearest to the initial setting, by the sum of grid steps, each as a share of its axis's length (small
-            validation sets tie thousands of settings, and the first of them is a corner of the grid).
+        ties: which of several equally good settings is chosen. `first` is the first one in loop order, as in the
+            authors' code. `nearest` is the one nearest to the initial setting, by the sum of grid steps, each as a
+            share of the length of its axis. (On small validation sets thousands of settings tie, and the first is a
+            corner of the grid.)
     """
     best = (counts == counts.max()).nonzero()
     if ties == "first":
@@ -257,20 +274,27 @@ def search(
 ) -> int:
     """Give a head the best setting of a grid on validation images, and return the number of settings that were tried.
 
-    With `ties` nearest, the setting before the search stays unless another one is better.
+    With `ties` nearest, the setting from before the search stays unless another one is better.
 
     Args:
-        head: the head whose hyper-parameters are set; what it has learned is used as it is.
+        head: the head whose hyper-parameters are set. Its learned parameters are not changed.
         validation: raw features (M, D) with labels.
         mode, progress: see `count_grid`.
         ties: see `choose`.
     """
     features, labels = validation.features, validation.labels
+    grid = grid.at({name: head.hparams[name] for name in head.settled})
     initial = accuracy_over(head, validation, features.device)
     counts = count_grid(head, features, labels, grid, progress, mode)
     tried = int((counts >= 0).sum())  # all of them, unless the search is coarse to fine
     best = 100.0 * counts.max().item() / len(labels)
     if ties == "first" or best > initial:
         head.hparams.update(choose(counts, grid, head.hparams, ties))
-    log.info("Searched %d settings: %.2f %% -> %.2f %%, %s", tried, initial, best, head.hparams)
+    log.info(
+        "Searched %d settings: %.2f %% before, %.2f %% with %s",
+        tried,
+        initial,
+        best,
+        head.hparams,
+    )
     return tried

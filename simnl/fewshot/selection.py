@@ -1,10 +1,11 @@
-"""Selection on validation images: which images a protocol allows, and which epoch was the best."""
+"""Selection on validation images: the images that a protocol allows, and the choice of the best epoch."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,24 +25,25 @@ def selection_images(cfg, dataset) -> list:
     """The images on which the protocol lets a method choose its epoch and hyper-parameters.
 
     Raises:
-        ValueError: `full-val` on a data set that has no validation split of its own; wrong labels on test images.
+        ValueError: PROTOCOL is `full-val`, but the data set has no validation split of its own; or test images would
+            get wrong labels.
     """
     if cfg.PROTOCOL == "oracle-test" and cfg.DATASET.NOISY_SELECTION:
         raise ValueError(
-            "DATASET.NOISY_SELECTION gives selection images wrong labels, and under PROTOCOL oracle-test these are the "
-            "test images, whose labels stay right. Set one of the two to another value."
+            "DATASET.NOISY_SELECTION gives selection images wrong labels. Under PROTOCOL oracle-test these are the "
+            "test images, whose labels must stay right. Change one of the two keys."
         )
     if cfg.PROTOCOL == "no-val":
         return []
-    if cfg.PROTOCOL == "held-shot":  # two trainings: one chooses on what it holds out, the other has all images
+    if cfg.PROTOCOL == "held-shot":  # the first of the two trainings chooses on held-out images
         return held_out(dataset.train_x) if cfg.SELECTION.HOLD_OUT else []
     if cfg.PROTOCOL == "oracle-test":
         return list(dataset.test)
     if cfg.PROTOCOL == "full-val":
         if dataset.full_val is None:
             raise ValueError(
-                f"{cfg.DATASET.NAME} has no validation split of its own, so PROTOCOL full-val is not possible. (The "
-                "authors select on its test images; to do as they did, and say so in every table, use oracle-test.)"
+                f"{cfg.DATASET.NAME} has no validation split of its own, so PROTOCOL full-val is not possible. Use "
+                "fewshot-val. (The authors select on test images; oracle-test does so, and every table says it.)"
             )
         return with_labels_of_selection(dataset, dataset.full_val, "full_val")
     if not dataset.val:
@@ -55,8 +57,13 @@ def selection_images(cfg, dataset) -> list:
 
 
 def with_labels_of_selection(dataset, items: Sequence, part: str) -> list:
-    """The images, with the wrong labels that the data set gives images to select on, if it gives any."""
+    """The images with the wrong labels that the config asks for on selection images, if any."""
     return dataset.for_selection(items, part) if isinstance(dataset, WrongLabels) else list(items)
+
+
+def may_search(trainer: Any) -> bool:
+    """Whether a `VLTrainer` may choose hyper-parameters: the protocol gives it images, and SEARCH is not off."""
+    return bool(trainer.num_val and trainer.cfg.SEARCH.ENABLED)
 
 
 def accuracy(head: Head, features: Tensor, labels: Tensor) -> float:
@@ -83,20 +90,19 @@ def predict(
     """Predicted and true labels over batches of `img` (features or pixels) and `label`.
 
     Args:
-        head: the head that predicts; it is left in the mode (training or not) in which it was.
-        batches: the batches to predict; their labels count the columns that are kept.
+        head: the head that predicts. Its mode (training or evaluation) stays as it was.
+        batches: the batches to predict. Their labels number the columns that are kept.
         device: the device of the head.
-        columns: the classes whose logits are kept, by index; None: all.
-        method: the name of the method whose logits must be finite; empty: they are not checked, because a check makes
-            the CPU wait.
-        transduce: whether a batch may look at all of its images, as in an evaluation (`Head.transduce`).
-        keep: is given the logits of the kept columns, batch by batch.
+        columns: the indices of the classes whose logits are kept; None for all classes.
+        method: the name of the method whose logits must be finite; empty for no check, which would make the CPU wait.
+        transduce: True if a prediction may look at all images of a batch, as in an evaluation (`Head.transduce`).
+        keep: a function that gets the logits of the kept columns, batch by batch.
 
     Returns:
         Two int64 tensors (M,) on the device.
 
     Raises:
-        NotFinite: NaN or infinite logits of `method`.
+        NotFinite: logits of `method` are NaN or infinite.
     """
     was_training = head.training
     head.eval()
@@ -116,23 +122,23 @@ def predict(
 
 
 def percent_right(predicted: Tensor, labels: Tensor) -> float:
-    """Share of equal entries of two tensors (M,), in percent."""
+    """The share of equal entries of two tensors (M,), in percent."""
     return 100.0 * (predicted == labels).sum().item() / len(labels)
 
 
 class EpochSelection:
-    """The epoch with the highest validation accuracy, kept on disk so that a killed run can go on.
+    """The epoch with the highest validation accuracy, stored on disk so that a killed run can continue.
 
-    Weights of a new best epoch are added beside those of the best before it; the older ones go only when a checkpoint
-    has passed both (`prune`). So a run that resumes from any checkpoint finds the best epoch before it.
+    The weights of a new best epoch are stored beside those of the best epoch before it. The older weights are deleted
+    only when a later checkpoint exists (`prune`). So a run that resumes from any checkpoint finds its best epoch.
 
     Args:
         folder: the run's folder.
-        start_epoch: epochs already done; scores of later ones (lost with a crash) are forgotten.
-        ties: `first` or `last`, the one that is taken of equally good epochs.
+        start_epoch: the number of finished epochs. Scores of later epochs, which a crash lost, are dropped.
+        ties: `first` or `last`: which of several equally good epochs is taken.
 
     Raises:
-        ValueError: the scores of the epochs done are not there or damaged; with what to do.
+        ValueError: the scores of the finished epochs are missing or damaged. The message says what to do.
     """
 
     def __init__(self, folder: Path, start_epoch: int, ties: str = "first"):
@@ -140,9 +146,9 @@ class EpochSelection:
         known = self._read() if start_epoch else []
         if len(known) < start_epoch:
             raise ValueError(
-                f"{self._scores} knows {len(known)} epochs, but the checkpoint is of epoch {start_epoch}. "
+                f"{self._scores} has the scores of {len(known)} epochs, but the checkpoint is of epoch {start_epoch}. "
                 f"{self._advice} "
-                "Where RESUME names another folder, copy selection.json and best-epoch*.safetensors from there."
+                "If RESUME names another folder, copy selection.json and best-epoch*.safetensors from there."
             )
         self.scores: list[float] = known[:start_epoch]
 
@@ -156,9 +162,9 @@ class EpochSelection:
         except FileNotFoundError:
             return []
         except DamagedError as error:
-            raise ValueError(f"{self._scores} is damaged: it {error.why}. {self._advice}") from error
+            raise ValueError(f"{self._scores} is damaged: the file {error.why}. {self._advice}") from error
         if isinstance(content, list):
-            log.warning("%s is of an earlier version, without a check sum: damage in it cannot be found.", self._scores)
+            log.warning("%s is of an earlier version without a check sum, so damage cannot be found.", self._scores)
         known = content.get("scores") if isinstance(content, dict) else content
         if not (isinstance(known, list) and all(map(_is_score, known))):
             raise ValueError(f"{self._scores} is damaged: it must hold a list of numbers from 0 to 100. {self._advice}")
@@ -172,7 +178,7 @@ class EpochSelection:
         return best[-1 if self._ties == "last" else 0]
 
     def add(self, head: Head, score: float) -> None:
-        """Note the score of the epoch that just ended; keep its weights if it is the best."""
+        """Add the score of the epoch that just ended, and store its weights if it is the best."""
         self.scores.append(score)
         if self.best_epoch == len(self.scores) - 1:
             save_head(self._weights(self.best_epoch), head, {})
@@ -188,12 +194,12 @@ class EpochSelection:
         """Load the weights of the best epoch into the head.
 
         Raises:
-            ValueError: they are not there, damaged or of another head; with what to do.
+            ValueError: the weights are missing, damaged or of another head. The message says what to do.
         """
         try:
             restore_head(self._weights(self.best_epoch), head, {})
         except (FileNotFoundError, ValueError) as error:
-            raise ValueError(f"The weights of the best epoch cannot be had: {error} {self._advice}") from error
+            raise ValueError(f"The weights of the best epoch cannot be loaded: {error} {self._advice}") from error
 
     def __str__(self) -> str:
         return f"epoch {self.best_epoch + 1} of {len(self.scores)} ({max(self.scores):.2f} %)"

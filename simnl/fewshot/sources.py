@@ -1,7 +1,7 @@
-"""The sources of a trainer's data set, model, features and texts.
+"""Where a trainer gets its data set, model, features and texts from.
 
-`Sources` takes what the config of a run names: a registered data set, the weights, the feature store. The classifier
-for programs (`simnl/classifier/`) has the same trainer learn from what is in memory: `simnl.fewshot.memory.Memory`.
+`Sources` uses what the config of a run names: a registered data set, the weights, the feature store. The classifier for
+programs (`simnl/classifier/`) lets the same trainer learn from what is in memory: `simnl.fewshot.memory.Memory`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from simnl.fewshot.inputs import load_backbone, open_store
 
 
 class Sources:
-    """What a run's config names.
+    """The sources of a run, which its config names.
 
     Attributes:
         writes_log: whether TensorBoard's log is written into the run's folder.
@@ -32,19 +32,19 @@ class Sources:
     writes_log: bool = True
 
     def data(self, cfg: CN) -> Any:
-        """What holds the data set (`dataset`), `num_classes` and `lab2cname`, as the engine's `DataManager` does."""
+        """An object with the data set (`dataset`), `num_classes` and `lab2cname`, like the engine's `DataManager`."""
         return DataManager(cfg, T.ToTensor(), T.ToTensor())
 
     def clip(self, cfg: CN, device: torch.device, takes: str = FEATURES) -> FrozenCLIP:
-        """The frozen model. takes: as of `load_backbone`."""
+        """The frozen model. `takes` is as for `load_backbone`."""
         return load_backbone(cfg.MODEL.BACKBONE, device, takes)
 
     def store(self, cfg: CN, clip: FrozenCLIP) -> FeatureStore:
-        """What gives the features of images and of texts."""
+        """The store that gives the features of images and of texts."""
         return open_store(cfg, clip, progress=cfg.VERBOSE)
 
     def check_prompts(self, trainer: Any) -> None:
-        """Classes that no prompt tells apart are told, or refused; see `check_class_prompts`."""
+        """Name, or refuse, classes that no prompt tells apart; see `check_class_prompts`."""
         learned, used = not trainer.text_features_cached, "template" in trainer.prompt_sets_of(trainer.node)
         names, dataset = trainer.classnames, trainer.dm.dataset
         check_class_prompts(trainer.cfg, dataset, trainer.clip, names, learned=learned, used=used)

@@ -1,4 +1,4 @@
-"""The support set of a run as features: views from which the cache is made, and views to train on."""
+"""The support set of a run as features: the views for the cache, and the views to train on."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ SECOND_DRAW = 3406  # the authors cache the draw of seed 1 and train on that of 
 
 @dataclass(frozen=True)
 class SupportSet:
-    """features (A, N, D), labels (N,), classes (N,) sorted: for the cache, of the images items. train_features
-    (V, M, D), train_labels (M,): for the loss, of the images train_items."""
+    """Features and labels of support images.
+
+    For the cache, of the images `items`: features (A, N, D), labels (N,), and sorted classes (N,). For the loss, of the
+    images `train_items`: train_features (V, M, D) and train_labels (M,).
+    """
 
     features: Tensor
     labels: Tensor
@@ -93,25 +96,25 @@ def nearest_others(text: Tensor) -> Tensor:
 
 
 def _views(store: FeatureStore, items: list, specs: Sequence[ViewSpec], views: range) -> Tensor:
-    """(V, N, D): the numbered views of a random transform, the only view of a fixed one."""
+    """Features (V, N, D) of the numbered views of a random transform, or of the only view of a fixed one."""
     paths = [item.impath for item in items]
     parts = [store.images(paths, spec, list(views) if spec.crop_scale else [0]) for spec in specs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)  # a join of one would copy it
+    return parts[0] if len(parts) == 1 else torch.cat(parts)  # cat would copy a single tensor
 
 
 def train_views(cfg) -> range:
-    """Numbers of the views that training reads."""
+    """The numbers of the views that training reads."""
     first = 0 if cfg.VIEWS.SHARED else cfg.VIEWS.CACHE
     return range(first, first + (cfg.VIEWS.TRAIN or max(1, cfg.OPTIM.MAX_EPOCH)))
 
 
 def _true_labels(cfg, dataset) -> list[int] | None:
-    """Rows are grouped by their label; by their true class where DATASET.GROUP_BY asks for the authors' grouping."""
+    """The true classes if DATASET.GROUP_BY asks for rows grouped by them, as in the authors' code; else None."""
     return dataset.clean_labels if cfg.DATASET.GROUP_BY == "true-class" else None
 
 
 def held_out(items: Sequence) -> list:
-    """The last image drawn of each label that has two or more: those on which PROTOCOL held-shot chooses."""
+    """The last drawn image of each label that has two or more, on which PROTOCOL held-shot chooses."""
     last = {item.label: item for item in items}
     counts = Counter(item.label for item in items)
     return [item for label, item in sorted(last.items()) if counts[label] > 1]

@@ -17,20 +17,22 @@ from simnl.fewshot.support import SupportSet
 
 @dataclass(frozen=True)
 class FewShotTask:
-    """The support set of one run as features, with the text side of the model.
+    """The support set of one run as features, with the text features of the model.
 
     Attributes:
-        support_features: V seeded views of the N support images, raw, (V, N, D) float32; rows sorted by class.
-        support_labels: (N,) int64, what a method learns from.
-        support_classes: (N,) int64, sorted; equal to the labels unless the authors' treatment of noisy labels is
-            asked for, in which rows stay grouped by the true class (methods see wrong labels in true blocks).
-        prompts: raw prompt features by name: `template` and `negative` always, `cupl` where there is a file.
-        classnames: C names; index = label.
-        num_shots: K as asked for; a class with fewer images has fewer rows.
-        logit_scale: the model's learned scale, exp'd (100 in OpenAI's checkpoints).
+        support_features: raw features of V seeded views of the N support images, (V, N, D) float32; rows sorted by
+        class.
+        support_labels: (N,) int64, the labels to learn from.
+        support_classes: (N,) int64, sorted. They equal the labels, unless noisy labels are treated as in the authors'
+            code, where rows stay grouped by their true class.
+        prompts: raw prompt features by name: always `template` and `negative`, and `cupl` if there is a file.
+        classnames: the C class names, in the order of the labels.
+        num_shots: K, as the config asks for it; a class with fewer images has fewer rows.
+        logit_scale: the exponential of the model's learned scale (100 in OpenAI's checkpoints).
         clip: the frozen model, for methods that learn prompts or change a tower.
         device: the device of a head's tensors.
-        templates: the prompts `template`, with `{}` for the name, for methods that run the text tower on them.
+        templates: the templates of the set `template`, with `{}` for the name, for methods that run the text tower on
+            them.
     """
 
     support_features: Tensor
@@ -55,7 +57,7 @@ class FewShotTask:
         device: torch.device,
         templates: Iterable[str] = (),
     ) -> FewShotTask:
-        """The task of a support set and of prompts; labels are moved to the device."""
+        """The task with a support set and prompts. Labels are moved to the device."""
         return cls(
             support_features=support.features,
             support_labels=support.labels.to(device),
@@ -79,15 +81,14 @@ class FewShotTask:
 
         Args:
             names: keys of `prompts`.
-            averaging: a rule of `simnl.clip.text.AVERAGING`; unit rows unless it is `mean`.
+            averaging: a rule of `simnl.clip.text.AVERAGING`. The result has unit rows unless the rule is `mean`.
         """
         features = torch.cat([self.prompts[name].features for name in names])
         classes = torch.cat([self.prompts[name].classes for name in names])
         return class_weights(features, classes, self.num_classes, averaging).to(self.device)
 
     def text_rows(self, *names: str) -> Tensor:
-        """Unit features of single prompts, (C, P, D) on `device`: those of the named sets in this order, cut to the
-        number that every class has (P)."""
+        """Unit features of single prompts of the named sets, (C, P, D) on `device`; every class has P."""
         features = torch.cat([self.prompts[name].features for name in names])
         classes = torch.cat([self.prompts[name].classes for name in names])
         groups = [features[classes == label] for label in range(self.num_classes)]
@@ -95,13 +96,18 @@ class FewShotTask:
         return F.normalize(torch.stack([group[:shortest] for group in groups]), dim=-1).to(self.device)
 
     def cache_keys(self) -> Tensor:
-        """Unit mean over the views of each support image, (N, D) on `device`: the keys of a cache (Tip-Adapter)."""
+        """The keys of a cache (Tip-Adapter): the unit mean over the views of each support image, (N, D) on `device`."""
         return F.normalize(self.support_features.mean(dim=0), dim=-1).to(self.device)
 
+    def view_rows(self) -> tuple[Tensor, Tensor]:
+        """Unit features of all views of all support images, (V * N, D), and their labels, (V * N,), on `device`."""
+        views = self.support_features.to(self.device)
+        return F.normalize(views, dim=-1).flatten(0, 1), self.support_labels.repeat(len(views))
+
     def support_inputs(self) -> dict[str, Any]:
-        """What heads with a cache are given of the support images: keys, labels, and the logit scale."""
+        """The arguments of heads with a cache: keys and labels of the support images, and the logit scale."""
         return {"cache_keys": self.cache_keys(), "labels": self.support_labels, "logit_scale": self.logit_scale}
 
     def cache_inputs(self, *names: str) -> dict[str, Any]:
-        """What a `CacheHead` is given: the text classifier of the prompt sets in one pool, and `support_inputs`."""
+        """The arguments of a `CacheHead`: the text classifier of the pooled prompt sets, and `support_inputs`."""
         return {"text": self.text_features(*names), **self.support_inputs()}

@@ -12,10 +12,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Stopwatch:
-    """Seconds spent in each phase, by name; a phase that is entered again adds to what it has.
+    """The seconds of each phase, by name. A phase that is entered again adds to its seconds.
 
     Args:
-        phases: names that are there from the start, with 0 seconds.
+        phases: the names of phases that start with 0 seconds.
     """
 
     def __init__(self, *phases: str):
@@ -23,14 +23,14 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count what runs in the `with` block; a phase that ends in an error is not counted."""
+        """Count the seconds of the `with` block. A block that ends in an error is not counted."""
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def timed(phase: str) -> Callable[[F], F]:
-    """Let a method of an object that has a `stopwatch` count its seconds under the name of a phase."""
+    """Decorate a method of an object with a `stopwatch`, so that its seconds count for a phase."""
 
     def decorate(method: F) -> F:
         @functools.wraps(method)

@@ -1,4 +1,4 @@
-"""What heads that run CLIP's towers share: the cosine, and text features that are encoded once per evaluation."""
+"""The base of heads that run CLIP's towers: the cosine, and text features that are encoded once per evaluation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from simnl.fewshot.head import Head
 
 
 class LearnsInTowers:
-    """What a method declares that learns inside both towers of a ViT: it trains from pixels, runs the text tower while
-    it learns, has prompts of its own, and works for classes not seen in training. Stands before `VLTrainer`."""
+    """The declarations of a method that learns inside both towers of a ViT; a base class that stands before
+    `VLTrainer`.
+
+    Such a method trains from pixels, runs the text tower while it learns, has prompts of its own, and works for classes
+    not seen in training.
+    """
 
     prompt_sets: tuple[str, ...] = ()
     image_encoder_frozen: bool = False
@@ -47,11 +51,11 @@ class TowerHead(Head):
         """The text classifier, unit rows (C, D)."""
 
     def text_features(self) -> Tensor:
-        """Unit rows (C, D). Without gradients they are kept until what is learned changes: once per evaluation."""
+        """Unit rows (C, D). Without gradients they are kept until the parameters change, as in an evaluation."""
         if torch.is_grad_enabled() or self.training:
             return self.encode_classes()
         if self._kept is not None and torch.compiler.is_compiling():
-            return self._kept[1]  # constants of a program that is written down, which cannot compare
+            return self._kept[1]  # an exported program cannot compare, so they are constants there
         learned = parameters_to_vector(self.parameters())
         if self._kept is None or not torch.equal(self._kept[0], learned):
             self._kept = learned, self.encode_classes()

@@ -1,8 +1,8 @@
 """The trainer that all methods share, from data to test.
 
-Where the image tower is frozen, an image is a constant feature vector. A method is a head on such features (else on
-pixels); everything else stands here, once, in the order in which it happens: what a method gives, set-up, one step,
-selection, test. See docs/architecture.md and CONTRIBUTING.md ("Add a method").
+If the image tower is frozen, an image is a constant feature vector. A method is a head on such features, or on pixels
+if it changes the tower. Everything else is here, in the order in which it happens: what a method defines, set-up, one
+step, selection, test. See docs/architecture.md and CONTRIBUTING.md ("Add a method").
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from simnl.fewshot.inference import Declarations
 from simnl.fewshot.inputs import open_inputs
 from simnl.fewshot.loaders import in_steps, keep_products, products_of
 from simnl.fewshot.schedule import build_schedule, learned_groups
-from simnl.fewshot.search import Grid, axis, search
+from simnl.fewshot.search import Grid, search
 from simnl.fewshot.selection import EpochSelection, accuracy_over, selection_images
 from simnl.fewshot.sources import Sources
 from simnl.fewshot.support import SupportSet
@@ -38,18 +38,18 @@ log = logging.getLogger(__name__)
 
 
 class VLTrainer(Declarations, TrainerX):
-    """Base of all methods. A subclass gives `default_cfg` and `build_head`, and declares what it uses.
+    """The base of all methods. A subclass defines `default_cfg` and `build_head`, and declares what it uses.
 
     Attributes set by a subclass:
         prompt_sets: the names of the prompt sets that the method needs (`template`, `negative`, `cupl`).
-        optional_prompt_sets: prompt sets that the method uses where they are at hand; the log says where one is not.
+        optional_prompt_sets: prompt sets that the method uses if they are available; the log names missing ones.
         uses_support: False for a method that looks at no training image.
         training_free: True for a method that optimises nothing.
         image_encoder_frozen: False for a method that changes the image tower; its head gets pixels.
         text_features_cached: False for a method that runs the text tower in training, because it learns prompts.
         needs_vit: True for a method whose image tower must be a vision transformer.
         before_projection: True for a method whose image features are those before the image tower's projection.
-        base_to_new: True where what is learned depends on no class, so that it works for classes not seen in training.
+        base_to_new: True if what is learned depends on no class, so that it works for classes not seen in training.
         revision: a number that a correction of the method's figures raises, so that older runs do not count as done.
 
     simnl/fewshot/capabilities.py turns these into reasons why a method cannot do something.
@@ -66,20 +66,20 @@ class VLTrainer(Declarations, TrainerX):
     base_to_new: bool = False
     revision: int = 1
 
-    # What the set-up makes. Which kind of head, and which of the others are None, is the method's to know.
+    # The set-up makes these. The kind of head, and which of the others are None, depend on the method.
     head: Any
     support: Any
     validation: Any
     test_loader: Any
     train_loader_x: Any
     val_loader: Any
-    keep_logits: Any = None  # is called with the test logits (B, C), batch by batch, where a run sets it
+    keep_logits: Any = None  # a function that a run may set; it gets the test logits (B, C), batch by batch
 
-    # ------------------------------------------------------------------ what a method gives
+    # ------------------------------------------------------------------ what a method defines
 
     @classmethod
     def default_cfg(cls) -> CN:
-        """Defaults of the method's own node, `cfg.TRAINER.<NAME in capitals>`."""
+        """The defaults of the method's own config node, `cfg.TRAINER.<NAME in capitals>`."""
         return CN()
 
     @classmethod
@@ -89,10 +89,10 @@ class VLTrainer(Declarations, TrainerX):
 
     @abstractmethod
     def build_head(self, task: FewShotTask, cfg: CN) -> Head:
-        """The method, given the task and its own config node."""
+        """Make the head, given the task and the method's own config node."""
 
     def build_train_loader(self, task: FewShotTask) -> Any:
-        """Batches of an `epoch` that can be set: a pass, or STEPS_PER_SHOT * K where the method has this key."""
+        """The training batches, of one pass per epoch, or of STEPS_PER_SHOT * K steps if the method has this key."""
         return in_steps(self.inputs.train_loader(self.support), self.node.get("STEPS_PER_SHOT", 0) * task.num_shots)
 
     def build_optim(self, groups: list[dict]) -> torch.optim.Optimizer:
@@ -104,12 +104,11 @@ class VLTrainer(Declarations, TrainerX):
         return build_schedule(optim, self.cfg.OPTIM, len(self.train_loader_x), self.node.get("MIN_LR", 0.0))
 
     def fit(self) -> None:
-        """Called once after the epochs and before the search; for methods that have a solver of their own."""
+        """Fit a head with a solver of the method's own. Called once, after the epochs and before the search."""
 
     def search_space(self, cfg: CN) -> Grid | None:
-        """The grid to search after training; by default the node's `GRID`, name -> [low, high, steps]."""
-        axes = {name.lower(): axis(low, high, int(steps)) for name, (low, high, steps) in cfg.get("GRID", {}).items()}
-        return Grid(axes) if axes else None
+        """The grid to search after training; by default the node's `GRID` (`Grid.of`)."""
+        return Grid.of(cfg.GRID) if cfg.get("GRID") else None
 
     # ------------------------------------------------------------------ set-up (called by the engine, in this order)
 
@@ -129,7 +128,7 @@ class VLTrainer(Declarations, TrainerX):
     def build_data_loader(self) -> None:
         """Make the data set, the frozen CLIP, and the loaders, which yield features under Dassl's batch keys."""
         cfg = self.cfg
-        self.dm = self.sources.data(cfg)  # missing data is told before weights are fetched
+        self.dm = self.sources.data(cfg)  # comes first, so that missing data are reported before weights are fetched
         backbone, dataset = cfg.MODEL.BACKBONE, self.dm.dataset
         if reason := refusal(type(self), arch=backbone.ARCH, eval_only=dataset.eval_only):
             raise ValueError(f"{type(self).__name__} on {cfg.DATASET.NAME}: {reason}.")
@@ -168,8 +167,8 @@ class VLTrainer(Declarations, TrainerX):
             keep_products(self.head, self.train_loader_x, self.validation, self.max_epoch, most)
 
     def build_task(self, dataset, classnames: tuple[str, ...], support: Any, cfg: CN | None = None) -> FewShotTask:
-        """What the head may look at, for the classes of a data set; `support` None: no support images. `cfg` has the
-        prompts of the data set where it is not the run's own."""
+        """The task of the classes of a data set. `support` is None for a task without support images, and `cfg` has
+        the prompts if the data set is not the run's own."""
         cfg = cfg or self.cfg
         prompts = self.sources.prompts(self, dataset, classnames, cfg)
         support = support or SupportSet.empty(self.clip.image_dim)
@@ -179,7 +178,7 @@ class VLTrainer(Declarations, TrainerX):
     # ------------------------------------------------------------------ one step (hooks of the engine)
 
     def before_train(self) -> None:
-        """Find where to start, and what epoch selection already knows."""
+        """Find the epoch to start from, and load the scores of earlier epochs."""
         if not self.trains:
             self.max_epoch = 0
         super().before_train()
@@ -188,19 +187,19 @@ class VLTrainer(Declarations, TrainerX):
         self.selection = EpochSelection(folder, self.start_epoch, rule.TIES) if selects else None
 
     def init_writer(self, log_dir: str) -> None:
-        """Open TensorBoard's log, where there is to be one."""
+        """Open TensorBoard's log, if the sources want one."""
         if self.sources.writes_log:
             super().init_writer(log_dir)
 
     def resume_model_if_exist(self, directory: str) -> int:
-        """Continue an interrupted run; a method that does not train has nothing to continue."""
+        """Continue an interrupted run. A method that does not train starts anew."""
         if not self.trains:
             return 0
         with resuming(directory):
             return super().resume_model_if_exist(directory)
 
     def before_epoch(self) -> None:
-        """Tell the loader which epoch it is: order and view depend on it."""
+        """Set the epoch of the loader, on which order and views depend."""
         self.train_loader_x.epoch = self.epoch
 
     @timed("train")
@@ -214,7 +213,7 @@ class VLTrainer(Declarations, TrainerX):
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
     def forward_backward(self, batch: dict) -> dict[str, float]:
-        """One step; returns the loss and its terms for the log."""
+        """Take one step, and return the loss and its terms for the log."""
         features, labels = self.parse_batch_train(batch)
         losses = self.head.losses(features, labels, **products_of(batch))
         terms = torch.stack(list(losses.values()))
@@ -237,18 +236,18 @@ class VLTrainer(Declarations, TrainerX):
 
     @timed("select")
     def score_epoch(self, selection: EpochSelection) -> float:
-        """Accuracy in percent after this epoch, which the selection notes."""
+        """The validation accuracy after this epoch in percent, which the selection stores."""
         score = self.validation_accuracy()
         selection.add(self.head, score)
         return score
 
     def validation_accuracy(self) -> float:
-        """Percent, on the images that the protocol lets a method select on."""
+        """The accuracy in percent on the images that the protocol lets a method select on."""
         return accuracy_over(self.head, self.validation, self.device)
 
     @timed("select")
     def select(self) -> None:
-        """Take the best epoch, let a solver of the method's own fit, and search the hyper-parameters."""
+        """Take the best epoch, call the method's own solver if it has one, and search the hyper-parameters."""
         if self.selection is not None:
             self.selection.restore(self.head)
             log.info("Best epoch on the %s images: %s", self.cfg.PROTOCOL, self.selection)
@@ -264,7 +263,7 @@ class VLTrainer(Declarations, TrainerX):
     # ------------------------------------------------------------------ test
 
     def after_train(self) -> None:
-        """Select, keep the result, then test, once."""
+        """Select, write the trained head, and test once."""
         self.select()
         save_trained(Path(self.output_dir), self)
         print("Finish training")  # Dassl's line, after which its log parsers look for the accuracy
@@ -273,7 +272,7 @@ class VLTrainer(Declarations, TrainerX):
         self.close_writer()
 
     def about(self) -> dict:
-        """What a head file says beside the learned parameters: plain values that json can hold."""
+        """The description of the head for its file: plain values that json can hold."""
         hparams = getattr(self.head, "hparams", {})
         return {"method": type(self).__name__, "classnames": list(self.classnames), "hparams": hparams}
 
@@ -283,7 +282,7 @@ class VLTrainer(Declarations, TrainerX):
 
     @timed("test")
     def test(self, split: str | None = None) -> float:
-        """Evaluate on a split (default: cfg.TEST.SPLIT); remembers the accuracy in percent."""
+        """Evaluate on a split (default: cfg.TEST.SPLIT), and store the accuracy in percent in `accuracy`."""
         self.accuracy[split or self.cfg.TEST.SPLIT] = result = float(super().test(split))
         return result
 
@@ -291,7 +290,7 @@ class VLTrainer(Declarations, TrainerX):
         """Logits (B, C).
 
         Raises:
-            NotFinite: NaN or infinite ones, of which an accuracy would mean nothing.
+            NotFinite: logits are NaN or infinite, so an accuracy would mean nothing.
         """
         logits = self.head.transduce(features)
         check_logits(logits, type(self).__name__)

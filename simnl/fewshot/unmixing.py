@@ -1,7 +1,7 @@
 """Unmixing of features: whitening, and the rotation to independent components.
 
-A product of unmixed rows, (U x).(U y), does not depend on the rotation: U^T U is the inverse covariance whatever the
-rotation is. Who only needs such products can do without it.
+A product of unmixed rows, (U x).(U y), does not depend on the rotation, because U^T U is always the inverse covariance.
+A method that only needs such products can do without the rotation.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from simnl.fewshot.loaders import seeded_generator
 
 log = logging.getLogger(__name__)
 
-ROWS_PER_COMPONENT = 5  # fewer rows do not say what a component's variance is
-ICA_ROWS = 20_000  # so many suffice for the rotation
+ROWS_PER_COMPONENT = 5  # fewer rows do not determine a component's variance
+ICA_ROWS = 20_000  # the most rows that are used for the rotation
 FLOOR = 1e-6  # an eigenvalue counts as at least this share of the largest
 ITERATIONS = 200
 
@@ -35,7 +35,7 @@ def whitening(rows: Tensor) -> Tensor:
     number = max(1, min(rows.shape[1], len(rows) // ROWS_PER_COMPONENT))
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(rows))
     values, vectors = values.flip(0)[:number], vectors.flip(1)[:, :number]
-    spread = values.clamp(min=FLOOR * values[0].item()).clamp(min=1e-12).sqrt()  # the second: rows that are all equal
+    spread = values.clamp(min=FLOOR * values[0].item()).clamp(min=1e-12).sqrt()  # second clamp: equal rows
     return (vectors / spread).T.to(rows.dtype).contiguous()
 
 
@@ -44,10 +44,10 @@ def unmixing(rows: Tensor, seed: int) -> Tensor:
 
     Args:
         rows: (n, D).
-        seed: the seed of the rotation's start, and of the choice of rows where there are more than 20,000.
+        seed: the seed of the initial rotation, and of the choice of rows if there are more than 20,000.
 
     Returns:
-        (R, D) as `whitening`.
+        (R, D), as in `whitening`.
     """
     from sklearn.decomposition import FastICA  # imported here because it takes a second
     from sklearn.exceptions import ConvergenceWarning

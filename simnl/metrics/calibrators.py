@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.isotonic import IsotonicRegression
 
@@ -19,8 +18,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are looked at
-NEIGHBOURS = 5  # of DAC
-SAME_TEXT = 0.05  # Euclidean distance below which a class counts as one of those that were trained on
 RIDGE = 1e-9  # share of the given probability that isotonic regression keeps, so that no row is all zero
 
 
@@ -91,32 +88,3 @@ def isotonic(model: IsotonicRegression, probabilities: Floats) -> Floats:
     """The result of `isotonic_raw` with rows that sum to 1."""
     raw = isotonic_raw(model, probabilities)
     return raw / raw.sum(1, keepdims=True)
-
-
-def dac_factors(
-    base_frozen: Floats, base_tuned: Floats, frozen: Floats, tuned: Floats, neighbours: int = NEIGHBOURS
-) -> Floats:
-    """What the logits of an image are multiplied by if it is predicted to be of a class, (C,). Source: DAC, ICML 2024.
-
-    A class whose text has moved away from those of the trained classes gets a factor below 1. d is the mean of the
-    distances to the nearest texts of trained classes (their sum over k, where there are fewer than k), and the factor
-    exp(d before - d after); 1 for a trained class.
-
-    Args:
-        base_frozen, base_tuned: unit texts of the trained classes, before and after training, (B, D).
-        frozen, tuned: the same texts of the classes to test, (C, D).
-        neighbours: k.
-    """
-    before, _ = _distances(frozen, base_frozen, neighbours)
-    after, nearest = _distances(tuned, base_tuned, neighbours)
-    return np.where(nearest < SAME_TEXT, 1.0, np.exp(before - after))
-
-
-def _distances(texts: Floats, base: Floats, neighbours: int) -> tuple[Floats, Floats]:
-    distances = np.sort(cdist(texts, base), axis=1)
-    return distances[:, :neighbours].sum(1) / neighbours, distances[:, 0]
-
-
-def dac(logits: Floats, factors: Floats) -> Floats:
-    """Logits times the factor of the predicted class, (N, C)."""
-    return logits * factors[logits.argmax(1)][:, None]

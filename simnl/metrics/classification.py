@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -52,13 +51,8 @@ def macro_f1(predicted: ArrayLike, labels: ArrayLike) -> float:
     return float((2 * hits[counts > 0] / counts[counts > 0]).mean())
 
 
-def nll(logits: Floats, labels: Integers) -> float:
-    """Mean negative log-likelihood of the true classes, in nats, from logits."""
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
-
-
 def nll_of(probabilities: Floats, labels: Integers) -> float:
-    """The likelihood of `nll` from probabilities, of which those below 1e-12 count as 1e-12."""
+    """Mean negative log-likelihood of the true classes, in nats; probabilities below 1e-12 count as 1e-12."""
     return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], LEAST)).mean())
 
 

@@ -1,15 +1,19 @@
 """Definitions of other repositories, to compare with figures that they published. Our own are in the other modules.
 
 Detection: scores of known images (n,) and of unknown ones (m,), larger = known, as in `detection`. Calibration:
-confidences (N,) and whether the prediction is right (N,), as in `calibration`.
+confidences (N,) and whether the prediction is right (N,), as in `calibration`. Calibrators: logits (N, C) float64.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist
 
 from simnl.metrics.detection import RECALL, Floats, Integers, checked, curve, roc, trapezoid
+
+NEIGHBOURS = 5  # of DAC
+SAME_TEXT = 0.05  # Euclidean distance below which a class counts as one of those that were trained on
 
 # ---------------------------------------------------------------------- detection
 
@@ -145,3 +149,35 @@ def _gaps(confidence: Floats, right: Floats, index: Integers, bins: int) -> Floa
     counts = np.bincount(index[inside], minlength=bins)
     sums = np.bincount(index[inside], weights=(right - confidence)[inside], minlength=bins)
     return np.abs(sums / np.maximum(counts, 1))
+
+
+# ---------------------------------------------------------------------- calibrators
+
+
+def dac_factors(
+    base_frozen: Floats, base_tuned: Floats, frozen: Floats, tuned: Floats, neighbours: int = NEIGHBOURS
+) -> Floats:
+    """What the logits of an image are multiplied by if it is predicted to be of a class, (C,). Source: DAC, ICML 2024.
+
+    A class whose text has moved away from those of the trained classes gets a factor below 1. d is the mean of the
+    distances to the nearest texts of trained classes (their sum over k, where there are fewer than k), and the factor
+    exp(d before - d after); 1 for a trained class.
+
+    Args:
+        base_frozen, base_tuned: unit texts of the trained classes, before and after training, (B, D).
+        frozen, tuned: the same texts of the classes to test, (C, D).
+        neighbours: k.
+    """
+    before, _ = _distances(frozen, base_frozen, neighbours)
+    after, nearest = _distances(tuned, base_tuned, neighbours)
+    return np.where(nearest < SAME_TEXT, 1.0, np.exp(before - after))
+
+
+def _distances(texts: Floats, base: Floats, neighbours: int) -> tuple[Floats, Floats]:
+    distances = np.sort(cdist(texts, base), axis=1)
+    return distances[:, :neighbours].sum(1) / neighbours, distances[:, 0]
+
+
+def dac(logits: Floats, factors: Floats) -> Floats:
+    """Logits times the factor of the predicted class, (N, C)."""
+    return logits * factors[logits.argmax(1)][:, None]

@@ -50,11 +50,6 @@ def negative_entropy(logits: Floats, temperature: float = 1.0) -> Floats:
     return xlogy(p, p).sum(1)
 
 
-def variance(logits: Floats, temperature: float = 1.0) -> Floats:
-    """Variance over the C classes of softmax(l / T)."""
-    return softmax(logits / temperature, axis=1).var(1)
-
-
 def yes_of_best(yes: Floats, no: Floats) -> Floats:
     """p_c of the class with the largest yes logit, p_c = exp(yes) / (exp(yes) + exp(no)). Source: CLIPN (CTW).
 

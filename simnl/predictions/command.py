@@ -33,19 +33,32 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run")
-    add("paths", nargs="*", metavar="PATHS", help="images, folders, patterns; - for a list of them on standard input")
-    add("--topk", type=argument(1), default=1, metavar="K", help="show so many classes for each image (default: 1)")
-    add("--threshold", type=_share, default=0.0, metavar="P", help="below this probability: none of these (0 to 1)")
-    add("--csv", default="", metavar="FILE", help="write the labels to a csv file, too")
-    add("--json", default="", metavar="FILE", help="write all of it to a json file, too")
+    add(
+        "paths",
+        nargs="*",
+        metavar="PATHS",
+        help="images, folders and patterns; - reads a list of them from standard input",
+    )
+    add(
+        "--topk",
+        type=argument(1),
+        default=1,
+        metavar="K",
+        help="show the K most probable classes of each image (default: 1)",
+    )
+    add(
+        "--threshold", type=_share, default=0.0, metavar="P", help="below this probability the label is `none of these`"
+    )
+    add("--csv", default="", metavar="FILE", help="also write the labels to a csv file")
+    add("--json", default="", metavar="FILE", help="also write all results to a json file")
     add(
         "--sort-into", default="", metavar="FOLDER", help="link each image into FOLDER/<label>/; nothing is overwritten"
     )
-    add("--explain", action="store_true", help="say of what each logit is made, and which support images spoke for it")
+    add("--explain", action="store_true", help="show the parts of each logit, and the support images that spoke for it")
     add("--html", default="", metavar="FILE", help="write the explanations to an HTML page with pictures")
-    add("--support-images", default="", metavar="FOLDER", help="where the support images lie, for the pictures")
-    add("--half", default="", metavar="FILE", help="write a smaller copy of the head: what is frozen in float16")
-    add("--weights", default="", help="where the backbone's weights are, if not where they were in training")
+    add("--support-images", default="", metavar="FOLDER", help="the folder of the support images, for their pictures")
+    add("--half", default="", metavar="FILE", help="write a smaller copy of the head, with frozen tensors in float16")
+    add("--weights", default="", help="the place of the backbone's weights, if it differs from that in training")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser
 
@@ -56,7 +69,7 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no probability from 0 to 1")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a probability from 0 to 1")
     return value
 
 
@@ -69,7 +82,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     start = time.perf_counter()
     if not (args.paths or args.half):
-        raise ValueError("Name images, folders or patterns behind HEAD, or - for a list of paths on standard input.")
+        raise ValueError("Name images, folders or patterns after HEAD, or - for a list of paths on standard input.")
     paths = images_of(args.paths, sys.stdin if STANDARD_INPUT in args.paths else ()) if args.paths else []
 
     from simnl.fewshot.head_file import halve, load

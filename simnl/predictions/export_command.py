@@ -25,10 +25,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run")
-    add("--output", required=True, metavar="FILE", help="the program to write; a file of this name is replaced")
+    add("--output", required=True, metavar="FILE", help="the file of the program; an existing file is replaced")
     add("--with-tower", action="store_true", help="put the image tower before the head, so that pixels go in")
     add("--format", choices=list(FORMATS.values()), help="default: by the ending of FILE, .pt2 (torch) or .onnx")
-    add("--weights", default="", help="where the backbone's weights are, if not where they were in training")
+    add("--weights", default="", help="the place of the backbone's weights, if it differs from that in training")
     return parser
 
 
@@ -41,9 +41,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     output = Path(args.output)
     if (format := args.format or FORMATS.get(output.suffix)) is None:
-        raise ValueError(f"--output is {args.output}: let it end in .pt2 or .onnx, or say --format torch or onnx.")
+        raise ValueError(
+            f"--output is {args.output}. Give a name that ends in .pt2 or .onnx, or say --format torch or onnx."
+        )
     if output.is_dir():
-        raise ValueError(f"--output is {args.output}, which is a folder: name a file.")
+        raise ValueError(f"--output is {args.output}, which is a folder. Name a file.")
 
     from simnl.fewshot.export import export
     from simnl.fewshot.head_file import load

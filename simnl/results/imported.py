@@ -37,9 +37,15 @@ def joined(logs: Sequence[Log], root: Path) -> tuple[list[Log], list[str]]:
     """
     runs, left = _once([log for log in logs if not log.tested_head])
     tests = [log for log in logs if log.tested_head]
-    own = [log for log in tests if not _owner(runs, log, root) and _tests_its_own_data(log)]
-    for head in {log.tested_head: log for log in reversed(own)}.values():
-        runs.append(head)
+    own = [  # the folder of the tested head names the data set of the test, and the classes are not the new ones
+        log
+        for log in tests
+        if not _owner(runs, log, root)
+        and log.dataset in Path(log.tested_head).parts
+        and log.classes != NEW_CLASSES
+        and log.shots > 0
+    ]
+    runs += {log.tested_head: log for log in reversed(own)}.values()
     for log in (log for log in tests if not any(log is run for run in runs)):
         owner = _owner(runs, log, root)
         lost = f"{log.path}: the run whose head it tests ({log.tested_head}) is not here."
@@ -72,24 +78,13 @@ def _owner(runs: Sequence[Log], log: Log, root: Path) -> Log | None:
     return None
 
 
-def _tests_its_own_data(log: Log) -> bool:
-    """True where the folder of the tested head names the data set of the test, and the classes are not the new ones."""
-    return log.dataset in Path(log.tested_head).parts and log.classes != NEW_CLASSES and log.shots > 0
-
-
 def _add(run: Log, log: Log) -> str:
     """Give a run the figure of a log that tested its head; what is wrong with it, empty where nothing is."""
-    name = _target(run, log)
+    name = NEW_CLASSES if log.classes == NEW_CLASSES else ""  # empty: the run's own test images
+    if log.dataset != run.dataset:
+        name = log.dataset if log.dataset in variants_of(run.dataset) else f"{CROSS}{log.dataset}"
     known_figure = run.targets.setdefault(name, log.accuracy) if name else run.accuracy
     return _contradicts(log, run) if _differ(known_figure, log.accuracy) else ""
-
-
-def _target(run: Log, log: Log) -> str:
-    """What the data of a log that tests only is to the run: its new classes, a shifted version, other data; empty for
-    the run's own test images."""
-    if log.dataset != run.dataset:
-        return log.dataset if log.dataset in variants_of(run.dataset) else f"{CROSS}{log.dataset}"
-    return NEW_CLASSES if log.classes == NEW_CLASSES else ""
 
 
 def _differ(one: float, other: float) -> bool:

@@ -20,7 +20,7 @@ from simnl.results.tables import (
 from simnl.results.tables.fit import folded
 from simnl.results.tables.model import NOT_APPLICABLE, Block, Stat, Table, figure, text
 from simnl.results.tables.model import Cell as TableCell
-from simnl.results.tables.sight import footnotes, mark_of
+from simnl.results.tables.records import sight_notes, sight_of
 from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import FILE, read_record
 from simnl.studies.cells import Cell, is_finished
@@ -59,7 +59,7 @@ def overview(cells: Sequence[Cell]) -> str:
     """One row per data set, method and variant; a column per number of shots."""
     shots = list(dict.fromkeys(cell.plan.shots for cell in cells))
     records = [read_record(f"{cell.folder}/{FILE}") for cell in cells if is_finished(cell)]
-    marks = {record["method"]: mark_of(record) for record in records}
+    marks = {record["method"]: sight_of(record) for record in records}
     groups: dict[tuple[str, str, str], dict[int, list[Cell]]] = {}
     for cell in cells:
         method = display_name(cell.plan.method) + marks.get(cell.plan.method, "")
@@ -70,7 +70,7 @@ def overview(cells: Sequence[Cell]) -> str:
         [*map(text, key[: len(headers)]), *(_entry(by_shots.get(count, [])) for count in shots)]
         for key, by_shots in groups.items()
     ]
-    table = Table("", footnotes(records), [Block([*headers, *(f"{count} shots" for count in shots)], rows)])
+    table = Table("", sight_notes(records), [Block([*headers, *(f"{count} shots" for count in shots)], rows)])
     return render_tables([table], "terminal", terminal_width())
 
 

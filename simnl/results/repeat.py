@@ -9,7 +9,6 @@ import os
 import random
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,6 @@ from simnl.runs.logs import run_log
 from simnl.runs.run import run_one
 from simnl.runs.stored_config import FILE as CONFIG
 from simnl.runs.stored_config import read_config
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """A run that was carried out again.
-
-    Attributes:
-        name: the member of the bundle.
-        differences: the figures that differ, in words; empty where every figure is the same to the digit.
-    """
-
-    name: str
-    differences: tuple[str, ...]
 
 
 def moved() -> dict[str, str]:
@@ -83,12 +69,15 @@ def sample(bundle: Bundle, count: int, seed: int) -> list[tuple[str, dict]]:
     return sorted(random.Random(seed).sample(runs, min(count, len(runs))), key=lambda run: run[0])
 
 
-def repeat(bundle: Bundle, runs: Sequence[tuple[str, dict]]) -> Iterator[Repeated]:
+def repeat(bundle: Bundle, runs: Sequence[tuple[str, dict]]) -> Iterator[tuple[str, list[str]]]:
     """Carry out runs of a bundle again, each in a temporary folder, and compare what comes out.
 
     Args:
         bundle: a sound one.
         runs: name and record of each, from `sample`.
+
+    Yields:
+        The name of each, and the figures that differ, in words; none where every figure is the same to the digit.
 
     Raises:
         FileNotFoundError, ValueError: the data, the weights or the method are not here; the message says which.
@@ -100,7 +89,7 @@ def repeat(bundle: Bundle, runs: Sequence[tuple[str, dict]]) -> Iterator[Repeate
             lists = image_lists(cfg)
             with run_log(folder, quiet=True):
                 again = run_one(cfg)
-        yield Repeated(name, tuple(_differences(record, again or {}, bundle, lists)))
+        yield name, list(_differences(record, again or {}, bundle, lists))
 
 
 def _differences(record: dict, again: dict, bundle: Bundle, lists: dict[str, bytes]) -> Iterator[str]:

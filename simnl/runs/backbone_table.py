@@ -1,7 +1,7 @@
 """The tables of docs/backbones.md: what each kind of architecture is made of, and which methods run on it.
 
-All of it is read from configs, weights tags and declarations; nothing is loaded. tests/clip/test_any_vlm.py builds each
-of `ARCHITECTURES` with random weights and compares. `python tools/methods.py` writes the page.
+Everything is read from configs, weights tags and declarations; no weights are loaded. tests/clip/test_any_vlm.py builds
+each of `ARCHITECTURES` with random weights and compares it with the tables. `python tools/methods.py` writes the page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from simnl.runs.pages import table
 from simnl.runs.yaml_files import read_yaml
 
 PAGE = ROOT / "docs" / "backbones.md"
-# One of each kind that open_clip has, by its smallest member or nearly.
+# One architecture of each kind that open_clip has, the smallest one or nearly.
 ARCHITECTURES = (
     "RN50-quickgelu", "RN50", "ViT-B-32-quickgelu", "ViT-B-32", "ViT-L-14-336-quickgelu", "ViT-L-14-CLIPA",
     "ViT-H-14-worldwide-quickgelu", "ViT-B-16-SigLIP", "ViT-B-16-SigLIP2", "coca_ViT-B-32", "EVA02-B-16",

@@ -32,10 +32,10 @@ def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
 
     Args:
         name: a config name (any spelling: `rn50`, `RN50`, `ViT-B/32`), or an open_clip architecture.
-        weights: a weights tag or a checkpoint's path, instead of the config's.
+        weights: a weights tag or a checkpoint's path, in the place of the config's weights.
 
     Raises:
-        ConfigError: no such backbone, or an open_clip architecture without weights.
+        ConfigError: there is no such backbone, or `name` is an open_clip architecture and no weights are given.
     """
     settings = {"MODEL.BACKBONE.WEIGHTS": weights} if weights else {}
     slug = name.lower().replace("/", "").replace("-", "_")
@@ -43,7 +43,7 @@ def backbone_settings(name: str, weights: str = "") -> tuple[list[Path], dict]:
     if slug.replace("_", "") in by_slug:
         return [config_file("backbones", by_slug[slug.replace("_", "")])], settings
     arch = name.replace("/", "-")
-    import open_clip  # late, as below: it imports PyTorch, and finished runs of a named backbone need neither
+    import open_clip  # imported late, as below: it imports PyTorch, which finished runs of a named backbone do not need
 
     if arch in open_clip.list_models():
         if not weights:
@@ -66,7 +66,7 @@ def is_for_tiny(dataset: str) -> bool:
 def warn_of_tiny(reason: str, otherwise: str) -> None:
     """Say loudly that a run on other data than `shapes` uses the bundled tiny CLIP, though nobody asked for it."""
     log.warning(
-        "\n*** %s\n*** This run uses the BUNDLED TINY CLIP instead: it shows that everything works, its accuracies "
+        "\n*** %s\n*** This run uses the BUNDLED TINY CLIP instead. It shows that everything works, but its accuracies "
         "mean nothing.\n*** %s\n",
         reason,
         otherwise,
@@ -74,7 +74,7 @@ def warn_of_tiny(reason: str, otherwise: str) -> None:
 
 
 def check_early(cfg: CN) -> None:
-    """Refuse what a run would trip over only after its data was read: values of shared keys, and the weights.
+    """Check shared keys and the weights before the data are read, so that a wrong value does not end the run later.
 
     Raises:
         ValueError: the message names the key, its value, and the values that it can have.
@@ -90,7 +90,7 @@ def check_early(cfg: CN) -> None:
 
 @functools.cache
 def _declared() -> set[tuple[str, str]]:
-    """Architectures with their weights as the configs of backbones name them; a test asks open_clip about each."""
+    """The pairs of architecture and weights in the configs of backbones. A test compares each with open_clip."""
     bodies: list[Any] = [read_yaml(config_file("backbones", name)) for name in backbone_names()]
     nodes = [body.get("MODEL", {}).get("BACKBONE", {}) for body in bodies]
     return {(node.get("ARCH", ""), node.get("WEIGHTS", "")) for node in nodes}
@@ -99,8 +99,8 @@ def _declared() -> set[tuple[str, str]]:
 def resolve_auto(dataset: str) -> str:
     """`shapes` and its variants use the bundled tiny CLIP; other data sets the paper's ResNet-50.
 
-    Where the ResNet-50's weights are neither on this machine nor to be had from it, the tiny CLIP takes its place,
-    with a warning: the pipeline runs, and the figures say which backbone they are of.
+    If the weights of the ResNet-50 are not on this machine and cannot be downloaded, the tiny CLIP takes its place with
+    a warning. The pipeline then runs, and every figure names its backbone.
     """
     if is_for_tiny(dataset):
         return TINY_BACKBONE

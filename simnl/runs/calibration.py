@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from simnl.metrics.calibrators import LOWEST, Temperature, dac, fit_isotonic, fit_temperature, isotonic, scaled
+from simnl.metrics.calibrators import LOWEST, Temperature, fit_isotonic, fit_temperature, isotonic, scaled
 from simnl.metrics.classification import Floats, Integers
 from simnl.metrics.names import CALIBRATORS
+from simnl.metrics.published import dac
 from simnl.runs.logits import ORACLE, SELECTION, Logits, is_of_new_classes
 
 UNSTEADY = 2.0  # a temperature that differs by more than this factor between two halves of the images is not used
@@ -27,8 +28,8 @@ class Calibration:
 
     Attributes:
         apply: the map.
-        temperature: T; 1 where none was fitted.
-        note: why nothing was fitted, or that it was fitted on test images; empty where there is nothing to say.
+        temperature: T; 1 if none was fitted.
+        note: why nothing was fitted, or that the calibrator was fitted on test images; else empty.
     """
 
     apply: Callable[[Floats], Floats]
@@ -51,28 +52,28 @@ def calibrate(record: Mapping[str, Any], logits: Logits, kind: str = "temperatur
         part: the images to fit on.
 
     Raises:
-        ValueError: an unknown kind, or test images under a protocol other than `oracle-test`.
+        ValueError: the kind is unknown, or `part` has test images under a protocol other than `oracle-test`.
     """
     if kind not in KINDS:
         raise ValueError(f"Unknown calibrator '{kind}'. Choose one of {', '.join(CALIBRATORS)}.")
     if part != SELECTION and record["protocol"] != ORACLE:
         raise ValueError(
-            f"A calibrator may not be fitted on the part '{part}': protocol {record['protocol']} allows its selection "
-            f"images alone. {ORACLE} gives the bound that test images would give."
+            f"A calibrator may not be fitted on the part '{part}': the protocol {record['protocol']} allows only its "
+            f"selection images. Runs under {ORACLE} give the bound that test images would give."
         )
     if kind == "none":
         return plain()
     if part not in logits.parts:
-        return plain(f"not fitted, for want of selection images (protocol {record['protocol']})")
+        return plain(f"not fitted, because the protocol {record['protocol']} has no selection images")
     return KINDS[kind](*logits.parts[part], "fitted on test images" if record["protocol"] == ORACLE else "")
 
 
 def steady_temperature(rows: Floats, labels: Integers) -> tuple[Temperature, str]:
-    """The temperature of labelled logits (N, C), and why it is 1 where none can be trusted; else an empty text."""
+    """The temperature of labelled logits (N, C), and the reason if it is 1 because no fitted value can be trusted."""
     found = fit_temperature(rows, labels)
     if found.at_bound:
         why = "all of them are right" if found.value == LOWEST else "they are no better than chance"
-        return Temperature(), f"not fitted: no temperature is the best for the selection images, as {why}"
+        return Temperature(), f"not fitted: no temperature is best for the selection images, because {why}"
     halves = [fit_temperature(rows[half], labels[half]).value for half in _halves(labels)]
     if max(halves) > UNSTEADY * min(halves):
         values = " and ".join(f"{value:.2f}" for value in halves)
@@ -86,7 +87,7 @@ def _by_temperature(rows: Floats, labels: Integers, note: str) -> Calibration:
 
 
 def _halves(labels: Integers) -> tuple[Integers, Integers]:
-    """Positions of every other image, in the order of classes, so that each class is in both halves."""
+    """The positions of two halves of the images, by turns in the order of classes, so that both have each class."""
     order = np.argsort(labels, kind="stable")
     return order[0::2], order[1::2]
 

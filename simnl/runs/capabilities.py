@@ -1,4 +1,4 @@
-"""What a method can do, asked by its name. The reasons are in simnl/fewshot/capabilities.py."""
+"""Whether a method, given by its name, can do what a run asks for. simnl/fewshot/capabilities.py has the reasons."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def refusal(method: str, **wanted: Any) -> str | None:
     """`simnl.fewshot.capabilities.refusal` for a method by its registered name (`SimNL`, `CoOp`, ...).
 
     Raises:
-        KeyError: no such method.
+        KeyError: there is no such method.
     """
     return capabilities.refusal(declared_of(method), **wanted)

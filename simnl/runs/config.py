@@ -1,4 +1,4 @@
-"""Put the config of a run together, and say clearly what is wrong with it.
+"""Put the config of a run together, and report what is wrong with it.
 
 Later values win, in this order: engine defaults, the plugin's keys (`plugin_defaults`), each trainer's `default_cfg`,
 backbone yaml, data set yaml, trainer yaml, the OVERRIDES of these files, command line.
@@ -27,36 +27,36 @@ from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
 from simnl.runs.yaml_files import read_yaml
 
-# Keys that do not change a run's figures: they are left out of its hash.
+# Keys that do not change a run's figures. They are not part of the hash.
 NOT_HASHED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "SEED", "VERSION", "STORE", "DATASET.ROOT",
     "DATALOADER.NUM_WORKERS", "TEST.TARGETS", "TEST.LOGITS_MB", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "OPTIONS",
     "SELECTION.HOLD_OUT", "SETTING",
 )  # fmt: skip
-# Keys that a run record names anyway: they are no `options` of a run.
+# Keys that have a place of their own in a run record, so that they are not among its `options`.
 TOLD_ELSEWHERE = (
     "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
     "DATASET.LABEL_NOISE", "DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "PRESET", "PROTOCOL",
 )  # fmt: skip
 
-LARGEST = 2**63 - 1  # whole number: what tensors and generators take
+LARGEST = 2**63 - 1  # the largest whole number that tensors and generators take
 
 
 class ConfigError(ValueError):
-    """One or more things wrong with a config, all of them in the message."""
+    """A config has one or more problems; the message lists all of them."""
 
 
 def plugin_defaults(cfg: CN) -> None:
-    """Add the keys that this program has beyond the engine's. Values here suit the Tip-Adapter family."""
+    """Add the keys of this program to those of the engine. The values suit the Tip-Adapter family."""
     cfg.OPTIONS = []  # [KEY, value] of the command line; filled by `assemble`
-    cfg.PRESET = "repaired"  # repaired | official: the authors' quirks mended, or kept
-    cfg.MATMUL = "highest"  # highest | high | medium: fp32 products in heads; less than the highest is an approximation
-    cfg.SETTING = ""  # few-shot | base2new | cross | dg: for OVERRIDES; empty: as `setting_of` finds
+    cfg.PRESET = "repaired"  # repaired | official: mistakes of the authors' code are mended, or kept
+    cfg.MATMUL = "highest"  # highest | high | medium: precision of products in heads; only highest is exact fp32
+    cfg.SETTING = ""  # few-shot | base2new | cross | dg: read by OVERRIDES; empty: what `setting_of` finds
     cfg.PROTOCOL = "fewshot-val"  # no-val | held-shot | fewshot-val | full-val | oracle-test: what may be selected on
     cfg.MODEL.BACKBONE.ARCH = "tiny-clip"  # open_clip architecture
     cfg.MODEL.BACKBONE.WEIGHTS = "bundled"  # open_clip weights tag, or a checkpoint's path
-    cfg.MODEL.BACKBONE.PRECISION = "fp32"  # that of the frozen towers: fp32 | bf16 | fp16
-    cfg.MODEL.BACKBONE.TRANSFORM = CN()  # of images, for weights in a file; empty: the architecture's own
+    cfg.MODEL.BACKBONE.PRECISION = "fp32"  # fp32 | bf16 | fp16: precision of the frozen towers
+    cfg.MODEL.BACKBONE.TRANSFORM = CN()  # of images, for weights from a file; empty: what the architecture needs
     cfg.MODEL.BACKBONE.TRANSFORM.MEAN = []
     cfg.MODEL.BACKBONE.TRANSFORM.STD = []
     cfg.MODEL.BACKBONE.TRANSFORM.INTERPOLATION = ""  # bicubic | bilinear
@@ -64,48 +64,48 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.CONFIG = ""  # the config's name (CoOp's, e.g. oxford_pets), under which tables list the data set
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new
     cfg.DATASET.SPLIT_FILE = ""  # path of a split json; empty: the data set's own
-    cfg.DATASET.NEW_SPLIT = False  # make a new split where the standard one is missing
+    cfg.DATASET.NEW_SPLIT = False  # make a new split if the standard one is missing
     cfg.DATASET.CLASSNAMES_FILE = ""  # text file of `class, name for prompts` lines; empty: the data set's own
     cfg.DATASET.FOLDER = ""  # ImageFolder: the folder, absolute or below ROOT
     cfg.DATASET.VAL_FRACTION = 0.2  # ImageFolder: share of each class
     cfg.DATASET.TEST_FRACTION = 0.3
     cfg.DATASET.LABEL_NOISE = 0.0  # share of the few-shot training labels that are replaced
     cfg.DATASET.NOISE_RULE = "bernoulli"  # which labels become which: a rule of simnl/data/noise.py
-    cfg.DATASET.NOISE_PAIRS = ""  # rule confusable: json of class -> other class; empty: by the cosine of their texts
-    cfg.DATASET.NOISY_SELECTION = False  # wrong labels on the selection images, too: same rule and share, own draw
-    cfg.DATASET.GROUP_BY = "label"  # label | true-class: which groups a cache has where labels are noisy
+    cfg.DATASET.NOISE_PAIRS = ""  # rule confusable: json of class -> other class; empty: that of the nearest text
+    cfg.DATASET.NOISY_SELECTION = False  # also on the selection images: same rule and share, another draw
+    cfg.DATASET.GROUP_BY = "label"  # label | true-class: how a cache groups images with noisy labels
     cfg.DATASET.TRAIN_DRAW = "same"  # same | separate: train on the cached images, or on a second draw
-    cfg.TEST.LOGITS_MB = 256  # most memory and disk for the logits of a list of images; 0: none are kept
-    cfg.TEST.TARGETS = []  # data sets on which the trained head is tested too, see simnl.runs.targets
-    cfg.TEST.NEW_CLASSES = "refuse"  # refuse | text | neighbours: what stands in where a method cannot classify these
+    cfg.TEST.LOGITS_MB = 256  # limit for the stored logits of one list of images; 0: no logits are stored
+    cfg.TEST.TARGETS = []  # data sets on which the trained head is also tested, see simnl.runs.targets
+    cfg.TEST.NEW_CLASSES = "refuse"  # refuse | text | neighbours: fallback of methods without new classes
     cfg.PROMPTS = CN()
     cfg.PROMPTS.POSITIVE = []
     cfg.PROMPTS.NEGATIVE = []
     cfg.PROMPTS.POSITIVE_FILE = ""  # text file with one template per line, in place of POSITIVE
     cfg.PROMPTS.NEGATIVE_FILE = ""
     cfg.PROMPTS.CUPL = ""  # file name or path
-    cfg.PROMPTS.NEGATIVE_SENTENCES = ""  # in place of NEGATIVE: class -> sentences of what it is not, as CUPL
-    cfg.PROMPTS.CONTRASTIVE = ""  # in place of NEGATIVE: class -> other class -> sentences that tell it from the other
-    cfg.PROMPTS.CONTRASTIVE_CLASSES = 5  # of how many near classes the sentences are taken
+    cfg.PROMPTS.NEGATIVE_SENTENCES = ""  # replaces NEGATIVE: json of class -> sentences that deny it
+    cfg.PROMPTS.CONTRASTIVE = ""  # replaces NEGATIVE: json of class -> other class -> sentences that tell them apart
+    cfg.PROMPTS.CONTRASTIVE_CLASSES = 5  # number of nearest classes whose sentences are used
     cfg.VIEWS = CN()
     cfg.VIEWS.KIND = "random"  # random | centre | centre+flip: how training images are transformed
     cfg.VIEWS.CACHE = 10  # augmented views averaged into a cache key
     cfg.VIEWS.TRAIN = 10  # augmented views to train on, view = epoch mod this; 0: one per epoch
-    cfg.VIEWS.ORDER = "cycle"  # cycle: an epoch is one view of all images | pool: as many rows, of any view
+    cfg.VIEWS.ORDER = "cycle"  # cycle: an epoch has one view of all images | pool: as many rows, of any view
     cfg.VIEWS.SHARED = True  # train on the cache's views (encoded once) rather than on new ones
     cfg.STORE = CN()
     cfg.STORE.ROOT = default_cache()
-    cfg.STORE.BATCH_SIZE = 0  # rows decoded and written at once: changes no figure; 0: a batch of the towers, or a few
-    cfg.STORE.PRODUCTS_MB = 512  # memory for products of stored views with frozen rows (affinities), kept over epochs
+    cfg.STORE.BATCH_SIZE = 0  # rows decoded and written at once, which changes no figure; 0: the program chooses
+    cfg.STORE.PRODUCTS_MB = 512  # memory for products of stored views with frozen rows, used in all epochs
     cfg.SELECTION = CN()
     cfg.SELECTION.EPOCH = "best"  # best | last
-    cfg.SELECTION.TIES = "first"  # first | last: the one that is taken of equally good epochs
-    cfg.SELECTION.HOLD_OUT = False  # set by the program: True in the training of PROTOCOL held-shot that chooses
-    cfg.SWEEP = []  # [KEY, [values]] pairs: train every combination, keep the best on the selection images
+    cfg.SELECTION.TIES = "first"  # first | last: which of several equally good epochs is taken
+    cfg.SELECTION.HOLD_OUT = False  # set by the program: True in the first training of PROTOCOL held-shot
+    cfg.SWEEP = []  # [KEY, [values]] pairs: every combination is trained, and the best one is kept
     cfg.SEARCH = CN()
     cfg.SEARCH.ENABLED = True
-    cfg.SEARCH.MODE = "full"  # full | coarse-to-fine: an approximation, every few values first, then around the best
-    cfg.SEARCH.TIES = "nearest"  # nearest | first: among equally good settings
+    cfg.SEARCH.MODE = "full"  # full | coarse-to-fine: an approximation that refines around the best of a few values
+    cfg.SEARCH.TIES = "nearest"  # nearest | first: which of several equally good settings is taken
     cfg.OPTIM.EPS = 1e-8
     cfg.OPTIM.STEP = "epoch"  # epoch | batch: what the learning-rate schedule counts
     cfg.DATALOADER.TRAIN_X.DROP_LAST = False
@@ -113,7 +113,7 @@ def plugin_defaults(cfg: CN) -> None:
 
 
 def base_config() -> CN:
-    """Engine defaults, plugin keys, and the node of every trainer of this program."""
+    """The defaults of the engine, the keys of this program, and the node of every method."""
     cfg = get_cfg_default()
     plugin_defaults(cfg)
     for name, method in declared().items():
@@ -124,16 +124,17 @@ def base_config() -> CN:
 def assemble(
     files: Sequence[str | Path], options: Sequence[str] = (), settings: dict | None = None, where: str = "command line"
 ) -> CN:
-    """Merge files, their OVERRIDES, settings and KEY VALUE options into a frozen config.
+    """Merge yaml files, their OVERRIDES, settings and KEY VALUE options into a frozen config.
 
     Args:
         files: yaml files in merge order.
         options: KEY, VALUE, KEY, VALUE, ... from the command line.
-        settings: values by dotted key, which are applied before `options`.
-        where: the name of the place of options and settings in messages.
+        settings: values by dotted key. They are applied before `options`.
+        where: how messages name the place that options and settings come from.
 
     Raises:
-        ConfigError: unknown keys (with the nearest valid one), wrong types, wrong forms; all of them at once.
+        ConfigError: there are unknown keys, wrong types or wrong forms. The message lists all problems, and the nearest
+            valid key for each unknown one.
     """
     cfg = base_config()
     problems: list[str] = []
@@ -143,7 +144,7 @@ def assemble(
     for path, body, _ in bodies:
         pairs = _flatten(body)
         twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        problems += [f"{path}: {key} is there twice, in a block and with dots: leave one out" for key in twice]
+        problems += [f"{path}: {key} is given twice, in a block and with dots. Remove one of them." for key in twice]
         _merge(cfg, pairs, path, problems)
     _merge(cfg, last, where, problems)
     base = base_file(cfg)
@@ -165,7 +166,7 @@ def assemble(
 
 
 def _is_option(key: str) -> bool:
-    """True for a key that changes figures and that no other key of the run record tells."""
+    """True for a key that changes figures and has no place of its own in the run record."""
     return key not in TOLD_ELSEWHERE and is_hashed(key)
 
 
@@ -181,7 +182,7 @@ def _value(cfg: CN, key: str) -> object:
 
 def _pairs(options: Sequence[str], problems: list[str]) -> list[tuple[str, str]]:
     if len(options) % 2:
-        problems.append(f"command line: KEY VALUE pairs are needed, '{options[-1]}' has no value")
+        problems.append(f"command line: the key '{options[-1]}' has no value. Give pairs of KEY VALUE.")
     return list(zip(options[0::2], options[1::2], strict=False))
 
 
@@ -191,19 +192,19 @@ def _read(path: Path, problems: list[str]) -> tuple[dict, list[dict]]:
         body = read_yaml(path)
     except FileNotFoundError:
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        problems.append(f"{path}: no such file. There are: {there or 'none in that folder'}")
+        problems.append(f"{path}: there is no such file. The folder has {there or 'no configs'}.")
         return {}, []
     except ValueError as error:
         problems.append(str(error))
         return {}, []
     if not isinstance(body, dict):
-        problems.append(f"{path}: must hold KEY: VALUE lines")
+        problems.append(f"{path}: the file must hold lines of KEY: VALUE.")
         return {}, []
-    if not isinstance(body.pop(DISPLAY_NAME, ""), str):  # it is for tables and figures, and no key of a run
-        problems.append(f"{path}: {DISPLAY_NAME} must be text")
+    if not isinstance(body.pop(DISPLAY_NAME, ""), str):  # tables and figures use it; it is not a config key
+        problems.append(f"{path}: {DISPLAY_NAME} must be text.")
     overrides = body.pop("OVERRIDES", [])
     if not isinstance(overrides, list) or not all(map(_is_override, overrides)):
-        problems.append(f"{path}: OVERRIDES must be a list of entries with WHEN and SET, each with KEY: VALUE")
+        problems.append(f"{path}: OVERRIDES must be a list of entries with WHEN and SET, which both hold KEY: VALUE.")
         return body, []
     return body, overrides
 
@@ -213,7 +214,7 @@ def _is_override(entry: object) -> bool:
 
 
 def _flatten(body: dict, prefix: str = "") -> list[tuple[str, object]]:
-    """Nested dicts to (dotted key, value) pairs."""
+    """The (dotted key, value) pairs of nested dicts."""
     pairs: list[tuple[str, object]] = []
     for key, value in body.items():
         name = f"{prefix}{key}"
@@ -227,7 +228,7 @@ def _applies(cfg: CN, override: dict, where: str, problems: list[str]) -> bool:
     for key, allowed in _flatten(override["WHEN"]):
         node, leaf = find_key(cfg, key)
         if node is None:
-            problems.append(f"{where}: unknown key {key} in WHEN.{_nearest(cfg, key)}")
+            problems.append(f"{where}: WHEN names the unknown key {key}.{_nearest(cfg, key)}")
             return False
         result &= node[leaf] in (allowed if isinstance(allowed, list) else [allowed])
     return result
@@ -246,10 +247,10 @@ def _merge(cfg: CN, pairs: Sequence[tuple[str, object]], where: str, problems: l
 
 
 def coerce(old: object, value: object) -> object:
-    """Give a new value the type of the old one, where no information is lost.
+    """Give a new value the type of the old one if no information is lost.
 
-    Text is read as a Python literal unless text is expected; a whole number may stand for a fraction, a list for a
-    tuple and the reverse.
+    Text is read as a Python literal unless text is expected. A whole number may stand for a fraction, a list for a
+    tuple, and a tuple for a list.
 
     Raises:
         ValueError: the types do not fit, or a number is infinite, NaN or beyond 64 bits.
@@ -266,22 +267,22 @@ def coerce(old: object, value: object) -> object:
     if isinstance(old, list | tuple) and isinstance(value, list | tuple):
         return type(old)(value)
     if type(old) is not type(value):
-        hint = ": put it in quotes" if isinstance(old, str) else ""
+        hint = ". Put it in quotes" if isinstance(old, str) else ""
         raise ValueError(
-            f"expected {type(old).__name__} as in {old!r}, got {type(value).__name__} {shortened(repr(value))}{hint}"
+            f"expected {type(old).__name__} as in {old!r}, got {type(value).__name__} {shortened(repr(value))}{hint}."
         )
     return value
 
 
 def _require_finite(value: object) -> None:
-    """ValueError where a number, or one inside a list or dict, is nothing that can be computed with."""
+    """Raise ValueError for a number, also inside a list or dict, that is infinite, NaN or beyond 64 bits."""
     if isinstance(value, list | tuple | set | dict):
         for inner in value.values() if isinstance(value, dict) else value:
             _require_finite(inner)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {value}")
+        raise ValueError(f"expected a finite number, got {value}.")
     elif isinstance(value, int) and abs(value) > LARGEST:
-        raise ValueError(f"expected a number of at most {len(str(LARGEST))} digits")
+        raise ValueError(f"expected a number of at most {len(str(LARGEST))} digits.")
 
 
 def _literal(text: str) -> object:
@@ -291,12 +292,12 @@ def _literal(text: str) -> object:
         return float(text)
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: thousands of brackets or signs
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: thousands of brackets
         return text
 
 
 def find_key(cfg: CN, key: str) -> tuple[Any, str]:
-    """The node and the leaf name of a dotted key; (None, leaf) for an unknown one."""
+    """The node and the leaf name of a dotted key; (None, leaf) for an unknown key."""
     *path, leaf = key.split(".")
     node = cfg
     for part in path:
@@ -314,7 +315,7 @@ def _nearest(cfg: CN, key: str) -> str:
 
 
 def relevant(cfg: CN) -> dict[str, object]:
-    """Dotted keys and values of a config, without the nodes of trainers that have no part in it."""
+    """Dotted keys and values of a config, without the nodes of methods that the run does not use."""
     mine = tuple(f"TRAINER.{name.upper()}." for name in (cfg.TRAINER.NAME, base_of(cfg)) if name)
     pairs = _flatten(cfg)
     return {k: v for k, v in pairs if not k.startswith("TRAINER.") or k == "TRAINER.NAME" or k.startswith(mine)}

@@ -1,4 +1,4 @@
-"""Comparing a data set on the disk with the published one, by reading it exactly as a run would."""
+"""Compare a data set on the disk with the published one, by reading it exactly as a run would."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ from simnl.runs.config import assemble
 
 RIGHT = "right"
 READABLE = "let this user read what is named below (chmod u+rX, or ask its owner)"
-NOTE = "Published splits stay as they are; results are a little too good by these images."
+NOTE = "Published splits are not changed, so results are slightly too good because of these images."
 PARTS = ("classes", "train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found of a data set, beside what was expected.
+    """What was found of a data set, and what was expected.
 
     `state` is "right", "missing", "images missing", "not readable" (for this user), "damaged", "wrong class count",
-    "wrong image count", "other split" or "unreadable images". `found` is None where the data set could not be read.
-    `split` is the sha256 of the split's content, `split_note` says whether it is the published one. `cupl`: whether the
-    CuPL sentences are there; a data set is right without them. `shared`: images that are in two parts by content, None
-    where nobody looked. A data set is right with them, as some published ones have them; `note` says which.
+    "wrong image count", "other split" or "unreadable images". `found` is None if the data set could not be read.
+    `split` is the SHA-256 of the split's content, and `split_note` says whether the split is the published one. `cupl`
+    says whether the CuPL sentences are there; a data set is right without them. `shared` has the images that are in two
+    parts by content; it is None if nobody looked. A data set is right with such images, because some published data
+    sets have them; `note` says which they are.
     """
 
     name: str
     state: str
-    expected: Sizes | None  # None: one's own images
+    expected: Sizes | None  # None for a folder of the user's own images
     found: Sizes | None = None
     split: str = ""
     split_note: str = ""
@@ -56,15 +57,15 @@ class Report:
 
     @property
     def right(self) -> bool:
-        """True where nothing speaks against the data set."""
+        """True if the data set has no problem."""
         return self.state == RIGHT
 
 
 def check(name: str, root: Path, deep: bool = False, workers: int = 0, cache: Path | None = None) -> Report:
     """Read a data set below `root` and compare it.
 
-    `deep` decodes every image, with `workers` processes. With a `cache` (STORE.ROOT) images in two parts are looked
-    for, which reads every file once; digests are remembered there.
+    With `deep`, `workers` processes decode every image. With a `cache` (STORE.ROOT), every file is read once to find
+    images that are in two parts; the digests are stored in the cache.
     """
     cfg = assemble(
         [config_file("datasets", name)],
@@ -78,7 +79,7 @@ def check(name: str, root: Path, deep: bool = False, workers: int = 0, cache: Pa
     try:
         cupl = has_cupl(SOURCES[name], root)
         dataset = kind(cfg)
-        found = sizes_of(dataset)  # looks for the validation images, too
+        found = sizes_of(dataset)  # this looks for the validation images, too
     except (OSError, ValueError) as error:
         state = _state_of(error, kind, Path(root))
         problem = describe(error).splitlines()[0].split(" It comes from ")[0].split(" Run `")[0]
@@ -101,16 +102,16 @@ def check(name: str, root: Path, deep: bool = False, workers: int = 0, cache: Pa
 
 
 def check_folder(folder: Path, cache: Path, deep: bool = False, workers: int = 0) -> Report:
-    """Read a folder of one's own images as a run would, without writing into it; `Report.expected` is None.
+    """Read a folder of the user's own images as a run would, without writing into it. `Report.expected` is None.
 
-    Images in two parts are always looked for: `cache` is STORE.ROOT, and a run needs the same digests. What else is odd
-    comes as warnings of the loggers of `simnl.data`.
+    This always looks for images that are in two parts, with `cache` (STORE.ROOT) for the digests, which a run needs
+    anyway. Other oddities come as warnings of the loggers of `simnl.data`.
     """
     with tempfile.TemporaryDirectory() as temporary:
         settings = {"DATASET.FOLDER": str(folder), "DATASET.NUM_SHOTS": -1, "STORE.ROOT": str(cache)}
         kept = folder / ImageFolder.split_file
         if folder.is_dir() and not kept.exists() and not has_parts(list_folders(folder)):
-            settings["DATASET.SPLIT_FILE"] = str(Path(temporary, kept.name))  # the one that a run will make
+            settings["DATASET.SPLIT_FILE"] = str(Path(temporary, kept.name))  # the split that a run will make
         try:
             cfg = assemble([config_file("datasets", "imagefolder")], settings=settings)
             dataset = ImageFolder(cfg)
@@ -128,7 +129,7 @@ def check_folder(folder: Path, cache: Path, deep: bool = False, workers: int = 0
 
 
 def _decoded(dataset: FewShotDataset, name: str, workers: int, state: str, problem: str) -> tuple[str, str]:
-    """State and problem, with the images that cannot be decoded."""
+    """State and problem, to which images that cannot be decoded are added."""
     broken = unreadable(image_paths(dataset), name, workers)
     if not broken:
         return state, problem
@@ -147,7 +148,7 @@ def has_cupl(source: Source, root: Path) -> bool:
 
 
 def sizes_of(dataset: FewShotDataset) -> Sizes:
-    """Classes and images of each part."""
+    """The numbers of classes and of the images of each part."""
     parts = part_paths(dataset)
     return Sizes(dataset.num_classes, *(len(parts[part]) for part in ("train", "val", "test")))
 
@@ -165,7 +166,7 @@ def image_paths(dataset: FewShotDataset) -> list[str]:
 
 
 def _state_of(error: Exception, kind: type[FewShotDataset], root: Path) -> str:
-    """ "images missing" where the folders and files are there, and some of the images in them are not."""
+    """ "images missing" if folders and files are there but some of the images in them are not."""
     if isinstance(error, PermissionError):
         return "not readable"
     if not isinstance(error, FileNotFoundError):
@@ -177,7 +178,7 @@ def _state_of(error: Exception, kind: type[FewShotDataset], root: Path) -> str:
 
 
 def _split_note(name: str, dataset: FewShotDataset) -> str:
-    """Whether the split is the published one; "" where there is nothing to compare with."""
+    """Whether the split is the published one; "" if there is nothing to compare it with."""
     if dataset.split_origin != "standard":
         return "generated"
     piece = SOURCES[name].piece(dataset.split_file)
@@ -188,13 +189,14 @@ def _split_note(name: str, dataset: FewShotDataset) -> str:
 
 def _compare(found: Sizes, expected: Sizes, note: str, split: str) -> tuple[str, str]:
     if found.classes != expected.classes:
-        return "wrong class count", f"{found.classes} classes, not {expected.classes}"
+        return "wrong class count", f"{found.classes} classes were found, {expected.classes} are expected"
     wrong = [part for part in PARTS[1:] if getattr(found, part) != getattr(expected, part)]
     if wrong:
-        words = ", ".join(f"{getattr(found, part)} {part} images, not {getattr(expected, part)}" for part in wrong)
-        return "wrong image count", words
+        counts = [(part, getattr(found, part), getattr(expected, part)) for part in wrong]
+        words = [f"{here} {part} images were found, {there} are expected" for part, here, there in counts]
+        return "wrong image count", "; ".join(words)
     if note in ("generated", "other"):
-        return "other split", f"{split} is not the published one ({note}): results do not compare"
+        return "other split", f"{split} is not the published split ({note}), so results cannot be compared"
     return RIGHT, ""
 
 
@@ -210,11 +212,11 @@ def _advice(state: str, command: str) -> str:
     if state == "images missing":
         return f"complete the images named below, or move their folder away and run {command}"
     what = "the file named below" if state in ("other split", "damaged") else "its folder"
-    return f"move {what} away, then {command}"
+    return f"move {what} away, then run {command}"
 
 
 def render(reports: Sequence[Report]) -> str:
-    """A table, `found / expected` in each cell of counts; below it what is wrong or odd, data set by data set."""
+    """A table with `found / expected` in each cell of counts, and below it the problems of each data set."""
     looked = any(report.shared is not None for report in reports)
     rows = []
     for report in reports:

@@ -1,7 +1,7 @@
 """Detection of unknown classes by the head of a finished run: scores of its test images and of outliers.
 
-Everything that is fitted or chosen is so before the first outlier is scored (`simnl.runs.open_set`). What comes out
-lies beside the record: `detection.json` with the figures, `outliers.safetensors` with the scores.
+Everything is fitted and chosen before the first outlier is scored (`simnl.runs.open_set`). The results are written
+beside the record: the figures to `detection.json`, and the scores to `outliers.safetensors`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from simnl.sealed import DamagedError, read_sealed, read_tensors, write_sealed, 
 FILE, SCORES = "detection.json", "outliers.safetensors"
 SCHEMA = 1
 KNOWN = "known"
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # lambda, of the ablation of the negative side
-CCR = {"ccr_at_fpr1": 0.01, "ccr_at_fpr10": 0.1}  # known, right and accepted, where so many unknown ones are (OpenOOD)
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # values of lambda in the ablation of the negative side
+CCR = {"ccr_at_fpr1": 0.01, "ccr_at_fpr10": 0.1}  # at this share of unknown images (OpenOOD)
 KEYS = ("config_hash", "seed", "accuracy")
 ADVICE = "Run the method's ood.sh again."
 
@@ -47,15 +47,16 @@ def detect(
     Args:
         record: the record of a finished run, with its `path`.
         names: the names of the sets of outliers (`simnl.runs.outliers.build_outliers`).
-        scores, wordnet: the extra scores, and where their words are (`simnl.runs.extra_scores.prepare`).
+        scores, wordnet: the names of extra scores, and the place of their words (`simnl.runs.extra_scores.prepare`).
 
     Returns:
-        The content of detection.json: `identity`, `detectors` (what was fitted), `accuracy`, `extra` (scores that were
-        asked for, those left out with the reason, digest of the words), `own` (scores that the method or the user
-        brings), `sets` (by name: images, digest of the list, `figures` by score, `ablation` by lambda), `definitions`.
+        The content of detection.json: `identity`, `detectors` (what was fitted), `accuracy`, `extra` (the scores asked
+        for, those left out with the reason, and the digest of the words), `own` (scores of the method or of the user),
+        `sets` (by name: images, digest of the list, `figures` by score, `ablation` by lambda), `definitions`.
 
     Raises:
-        FileNotFoundError, ValueError: see `reload_trainer`, `prepare` and `build_outliers`; or scores are NaN.
+        FileNotFoundError, ValueError: see `reload_trainer`, `prepare` and `build_outliers`. ValueError also if scores
+            are NaN.
     """
     folder = Path(record["path"]).parent
     trainer = reload_trainer(record)
@@ -94,13 +95,13 @@ def detect(
 
 
 def about(outliers: Outliers) -> dict[str, Any]:
-    """How many images a set has, which they are, and how far they are from the known classes."""
+    """The facts of a set: the number of images, their digest, and their distance from the known classes."""
     digest = hashlib.sha256(json.dumps([Path(path).parts[-2:] for path in outliers.paths]).encode()).hexdigest()
     return {"images": len(outliers.paths), "digest": digest, "distance": outliers.distance}
 
 
 def _of_set(known: Scored, unknown: Scored, streamed: Mapping[str, tuple[Floats, Floats]], fitted: Detectors) -> dict:
-    """Figures by score, of one image at a time and of the stream, and the ablation."""
+    """The figures by score, for single images and for the stream, and the ablation."""
     right = known.logits.argmax(1) == known.labels
     pairs = {name: (known.scores[name], unknown.scores[name]) for name in known.scores} | dict(streamed)
     found = {name: figures(*pair, right, fitted.thresholds.get(name)) for name, pair in pairs.items()}
@@ -108,12 +109,12 @@ def _of_set(known: Scored, unknown: Scored, streamed: Mapping[str, tuple[Floats,
 
 
 def figures(known: Floats, unknown: Floats, right: NDArray[np.bool_], threshold: float | None) -> dict[str, Any]:
-    """Figures of one score on one set: our definitions, others' FPR95, and what happens at the threshold.
+    """Figures of one score on one set: by our definitions, FPR95 as others define it, and rates at the threshold.
 
     Args:
         known, unknown: scores, (n,) and (m,).
-        right: whether a known image gets its class, (n,).
-        threshold: the least score that counts as known; None: there is none.
+        right: whether each known image gets its class, (n,).
+        threshold: the least score that counts as known; None without a threshold.
     """
     found: dict[str, Any] = measures(known, unknown)
     found["fpr95_id_nearest"] = published.fpr95_id_nearest(known, unknown)
@@ -148,7 +149,7 @@ def read_detection(record: Mapping[str, Any]) -> dict[str, Any]:
     """The detection figures of the run of a record.
 
     Raises:
-        FileNotFoundError: it has none; ValueError: damaged, or of another run than the record beside it.
+        FileNotFoundError: the run has none. ValueError: the file is damaged, or is of another run than the record.
     """
     path = Path(record["path"]).parent / FILE
     content = read_sealed(path, ADVICE)
@@ -175,15 +176,15 @@ def read_scores(record: Mapping[str, Any]) -> tuple[dict[str, dict[str, np.ndarr
 
 def _check_owner(path: Path, identity: object, record: Mapping[str, Any]) -> None:
     if identity != {key: record[key] for key in KEYS}:
-        raise DamagedError(path, f"is of another run than the {RECORD} beside it", ADVICE)
+        raise DamagedError(path, f"belongs to another run than the {RECORD} beside it", ADVICE)
 
 
 def has_detection(
     record: Mapping[str, Any], sets: Sequence[Outliers], scores: Sequence[str] = (), words: str = ""
 ) -> bool:
-    """True where the run has figures of all these sets, which have the same images as then, and of all these scores.
+    """True if the run has figures of all these sets with the same images, and of all these scores.
 
-    scores: extra ones, none of which is missing there; words: the digest of the words to use.
+    scores are extra scores, none of which may be missing; words is the digest of the words to use.
     """
     try:
         content = read_detection(record)

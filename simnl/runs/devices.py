@@ -14,10 +14,10 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def split_device(device: str) -> tuple[str, str]:
-    """`auto`, `cpu`, `cuda` or `cuda:N` to its name and number; no number is empty.
+    """Split `auto`, `cpu`, `cuda` or `cuda:N` into name and number; the number may be empty.
 
     Raises:
-        ValueError: another word.
+        ValueError: the text is none of these.
     """
     name, _, number = device.partition(":")
     if name not in ("auto", "cpu", "cuda") or (number and (name != "cuda" or not re.fullmatch("[0-9]{1,4}", number))):
@@ -26,10 +26,10 @@ def split_device(device: str) -> tuple[str, str]:
 
 
 def pick_device(device: str) -> bool:
-    """True to use CUDA. `auto` takes a GPU where there is one; `cuda:N` hides all visible GPUs but the N-th.
+    """True to use CUDA. `auto` takes a GPU if there is one; `cuda:N` hides all visible GPUs but the N-th.
 
     Raises:
-        ValueError: an unknown word, or a GPU beyond the visible ones; RuntimeError: CUDA asked for and not there.
+        ValueError: the word is unknown, or there is no such visible GPU. RuntimeError: CUDA is asked for but missing.
     """
     name, number = split_device(device)
     if number:
@@ -46,11 +46,11 @@ def pick_device(device: str) -> bool:
 
 
 def _show_only(number: int) -> None:
-    """Hide all GPUs but one of those that this process may see, by its place among them."""
+    """Hide all GPUs except the one at this place among those that the process may see."""
     given = os.environ.get(VISIBLE)
     names = [str(number)] if given is None else [name.strip() for name in given.split(",") if name.strip()][number:]
     if not names:
-        raise ValueError(f"DEVICE is 'cuda:{number}', but {VISIBLE} is '{given}'. Numbers count its GPUs, from 0.")
+        raise ValueError(f"DEVICE is 'cuda:{number}', but {VISIBLE} is '{given}'. The number counts its GPUs, from 0.")
     os.environ[VISIBLE] = names[0]
 
 
@@ -64,24 +64,24 @@ def visible_gpus() -> list[str]:
 
 
 def devices_of(executor: str, jobs: int, gpus: int, device: str) -> tuple[bool, tuple[str, ...]]:
-    """What a matrix runs on.
+    """The devices of a matrix of runs.
 
     Args:
-        executor: `local`, or `slurm`: the machines of a cluster, about which this one says nothing.
-        jobs, gpus: numbers of processes without and with a GPU of their own, as typed; 1 and 0: this process.
+        executor: `local`, or `slurm` for a cluster, whose machines may have other GPUs than this one.
+        jobs, gpus: the numbers of processes without and with a GPU of their own, as typed; 1 and 0 for this process.
         device: the value of DEVICE.
 
     Returns:
-        True to use CUDA; and, on this machine, the GPU of each process (`visible_gpus`), none without --gpus.
+        True to use CUDA, and on this machine the GPU of each process (`visible_gpus`), which is empty without --gpus.
 
     Raises:
-        ValueError: these contradict each other, or there are fewer GPUs; RuntimeError: as `pick_device`.
+        ValueError: the arguments contradict each other, or there are fewer GPUs. RuntimeError: as in `pick_device`.
     """
     name, number = split_device(device)
     if gpus and name == "cpu":
-        raise ValueError(f"DEVICE is cpu, and --gpus {gpus} asks for GPUs: drop one of them.")
+        raise ValueError(f"DEVICE is cpu, but --gpus {gpus} asks for GPUs. Leave one of them out.")
     if name == "cuda" and not gpus and (executor == "slurm" or jobs > 1):
-        raise ValueError(f"DEVICE is '{device}': say with --gpus N how many processes shall have a GPU.")
+        raise ValueError(f"DEVICE is '{device}', but not how many processes get a GPU. Add --gpus N.")
     if executor == "slurm":
         if number:
             raise ValueError(f"DEVICE is '{device}', but SLURM chooses the GPU of a job. Use DEVICE=cuda.")
@@ -93,5 +93,5 @@ def devices_of(executor: str, jobs: int, gpus: int, device: str) -> tuple[bool, 
     found = visible_gpus()
     if gpus > len(found):
         seen = f"{VISIBLE} is '{os.environ[VISIBLE]}'" if VISIBLE in os.environ else f"{VISIBLE} is not set"
-        raise ValueError(f"--gpus {gpus}, but PyTorch sees {len(found)} here ({seen}). --jobs N does without.")
+        raise ValueError(f"--gpus is {gpus}, but PyTorch sees {len(found)} GPUs ({seen}). Use fewer, or --jobs N.")
     return True, tuple(found[:gpus])

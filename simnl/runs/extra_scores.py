@@ -1,11 +1,11 @@
 """Scores that need more than a head's logits: patches (GL-MCM), and words that are no class (NegLabel, CSP, AdaNeg).
 
-They are asked for by name. What they need is prepared once for a run, before any outlier is scored; where it is absent
-the score is left out, with the reason. Constants: configs/scores.yaml.
+A user asks for them by name. What they need is prepared once for a run, before any outlier is scored. If something that
+a score needs is missing, the score is left out and the reason is given. Constants: configs/scores.yaml.
 
-    gl_mcm, l_mcm   patches and images against the method's own text features, or else those of the templates
-    neglabel, csp   images against the frozen texts of classes and of far words; the same for every method
-    adaneg          as these, moved by the test images, known and unknown ones in one stream: a test-time method
+    gl_mcm, l_mcm   patches and images against the method's own text features, or those of the templates
+    neglabel, csp   images against the frozen texts of classes and of far words; equal for all methods
+    adaneg          the same, adapted to the stream of known and unknown test images: a test-time method
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MARK = " (test-time)"  # behind the name of a score that depends on the stream o
 
 @dataclass(frozen=True)
 class FarWords:
-    """Unit texts of classes (C, D) and of kept words (W, D), and the groups of the latter."""
+    """Unit text features of classes (C, D) and of the chosen words (W, D), and the groups of the words."""
 
     classes: Floats
     words: Floats
@@ -51,19 +51,22 @@ class FarWords:
 
 @dataclass(frozen=True)
 class PatchSide:
-    """Patches against texts. rows: items to features with patches, chunk by chunk; texts: unit, (C, D)."""
+    """Scores of patches against texts.
+
+    `rows` turns items into features with patches, chunk by chunk. `texts` are unit rows (C, D).
+    """
 
     rows: Stream
     texts: Floats
 
     def scores(self, items: Sequence[Any]) -> dict[str, Floats]:
-        """`gl_mcm` and `l_mcm`, (N,)."""
+        """The scores `gl_mcm` and `l_mcm`, (N,) each."""
         parts = [self._of(chunk) for chunk in self.rows(items)]
         whole, local = (np.concatenate(column) for column in zip(*parts, strict=True))
         return {"gl_mcm": whole + constants("GL_MCM")["WEIGHT"] * local, "l_mcm": local}
 
     def _of(self, rows: torch.Tensor) -> tuple[Floats, Floats]:
-        """MCM of images and of their patches, (N,) each. rows: (N, (1 + G) D)."""
+        """MCM of images and of their patches, (N,) each. `rows` is (N, (1 + G) D)."""
         unit = F.normalize(rows.unflatten(1, (-1, self.texts.shape[1])), dim=-1).double().numpy()
         cosines = unit @ self.texts.T
         return mcm(cosines[:, 0]), local_mcm(cosines[:, 1:])
@@ -71,7 +74,11 @@ class PatchSide:
 
 @dataclass(frozen=True)
 class WordSide:
-    """Images against words. rows: items to features, chunk by chunk; far: by score; scale: s; seed: of the run."""
+    """Scores of images against words.
+
+    `rows` turns items into features, chunk by chunk. `far` has the words by score, `scale` is s, `seed` that of the
+    run.
+    """
 
     rows: Stream
     far: Mapping[str, FarWords]
@@ -79,14 +86,14 @@ class WordSide:
     seed: int
 
     def scores(self, items: Sequence[Any]) -> dict[str, Floats]:
-        """`neglabel` and `csp`, (N,), as far as they are prepared."""
+        """The scores `neglabel` and `csp`, (N,) each, if they are prepared."""
         far = {name: self.far[name] for name in WORD_SCORES if name in self.far}
         images = self._images(items) if far else np.zeros(0)
         logits = {name: (self.scale * images @ f.classes.T, self.scale * images @ f.words.T) for name, f in far.items()}
         return {name: grouped(*logits[name], f.order, f.groups) for name, f in far.items()}
 
     def at_test_time(self, known: Sequence[Any], unknown: Sequence[Any]) -> dict[str, tuple[Floats, Floats]]:
-        """`adaneg` of known and of unknown images in one stream, whose order is a function of the seed."""
+        """The score `adaneg` of known and unknown images in one stream, whose order is a function of the seed."""
         if ADANEG not in self.far:
             return {}
         far, node = self.far[ADANEG], constants("ADANEG")
@@ -109,10 +116,10 @@ class ExtraScores:
     """The extra scores of a run.
 
     Attributes:
-        names: those that were asked for.
-        missing: why a score is left out, by its name.
-        patches, words: what they come from; None: no such score.
-        digest: of all words; empty where none are used.
+        names: the names of the scores that were asked for.
+        missing: the reasons why scores are left out, by name.
+        patches, words: what computes the scores; None if there is no such score.
+        digest: the digest of all words; empty if no words are used.
     """
 
     names: Sequence[str] = ()
@@ -122,13 +129,13 @@ class ExtraScores:
     digest: str = ""
 
     def of(self, items: Sequence[Any]) -> dict[str, Floats]:
-        """Scores (N,) of images one at a time, by name. items: with `impath`."""
+        """Scores (N,) by name, of each image by itself. `items` have an `impath`."""
         return {
             name: values for side in (self.patches, self.words) if side for name, values in side.scores(items).items()
         }
 
     def at_test_time(self, known: Sequence[Any], unknown: Sequence[Any]) -> dict[str, tuple[Floats, Floats]]:
-        """Scores of known (N,) and of unknown images (M,) that depend on both, by name."""
+        """Scores of known (N,) and unknown images (M,) by name, which depend on all of these images."""
         return self.words.at_test_time(known, unknown) if self.words else {}
 
 
@@ -139,23 +146,24 @@ def constants(name: str) -> dict[str, Any]:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """See that there are such scores.
+    """Check that there are scores of these names.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: a name is unknown.
     """
     unknown = [name for name in names if name not in EXTRA]
     if unknown:
-        raise ValueError(f"SCORES: there is no score '{unknown[0]}'. Choose from {', '.join(EXTRA)}, or `all`.")
+        raise ValueError(f"SCORES names the unknown score '{unknown[0]}'. Choose from {', '.join(EXTRA)}, or `all`.")
 
 
 def prepare(trainer, names: Sequence[str], wordnet: str = "") -> ExtraScores:
-    """What the scores of these names need for the run of a trainer; no image of a test or of outliers is looked at.
+    """Prepare the scores of these names for the run of a trainer. No test image and no outlier is looked at.
 
-    wordnet: where words are (`simnl.data.wordnet`).
+    `wordnet` says where the words are (`simnl.data.wordnet`).
 
     Raises:
-        ValueError: an unknown name, or words that cannot be read; FileNotFoundError: `wordnet` names nothing.
+        ValueError: a name is unknown, or the words cannot be read. FileNotFoundError: `wordnet` names no file or
+            folder.
     """
     check_names(names)
     if not names:
@@ -212,21 +220,21 @@ def _word_side(
 
 
 def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[str], words: Words) -> FarWords:
-    """The words that are farthest from the classes, nouns and adjectives apart.
+    """The words that are farthest from the classes; nouns and adjectives are chosen separately.
 
     Args:
-        store: encodes and keeps texts.
-        node: constants of the score.
-        classes: C names.
-        words: nouns, then adjectives that are no nouns.
+        store: the feature store, which encodes and stores texts.
+        node: the constants of the score.
+        classes: the C class names.
+        words: the nouns, then the adjectives that are not nouns.
 
     Raises:
-        ValueError: so few words that none is left.
+        ValueError: there are so few words that none is left.
     """
     nouns, adjectives = (words.of(kind, node.get("WITHOUT", ())) for kind in ("noun", "adj"))
     as_nouns = set(nouns)
     adjectives = [word for word in adjectives if word not in as_nouns]
-    if "SUPERCLASSES" in node:  # CSP, in whose sentences `_` is a blank
+    if "SUPERCLASSES" in node:  # CSP writes a blank as `_` in its sentences
         draw = random.Random(0)
         nouns = list(map(readable, nouns))
         adjectives = [f"{readable(word)} {draw.choice(node['SUPERCLASSES'])}" for word in adjectives]
@@ -240,7 +248,7 @@ def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[st
             kept += _in_parts(store, templates, [part[row] for row in rows])
     far = np.concatenate(kept) if kept else known[:0]
     if not len(far):
-        raise ValueError(f"of {total} words none is left, as a share of {node['SHARE']} is kept; give more words")
+        raise ValueError(f"{total} words are too few, because only a share of {node['SHARE']} is used. Give more words")
     groups = min(node["GROUPS"], len(far))
     return FarWords(known, far, grouping(len(far), groups), groups)
 
@@ -252,7 +260,7 @@ def _in_parts(store: FeatureStore, templates: Sequence[str], words: Sequence[str
 
 
 def _texts(store: FeatureStore, templates: Sequence[str], words: Sequence[str]) -> Floats:
-    """Unit texts (W, D) of words: the mean over templates of raw features."""
+    """Unit text features (W, D) of words, from the mean of raw features over templates."""
     prompts = PromptSet.from_sentences([[template.format(word) for template in templates] for word in words])
     features = store.texts(prompts.prompts)
     return class_weights(features, torch.tensor(prompts.classes), len(words), "mean-normalize").double().numpy()

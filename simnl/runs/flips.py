@@ -1,4 +1,4 @@
-"""The wrong training labels of a run: which they are, and what finds them."""
+"""The wrong training labels of a run: which images have them, and how well scores find them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FILE = "flips.json"
 
 
 def record_flips(trainer) -> dict[str, Any] | None:
-    """Write the wrong labels of a run beside its record; None where the run has no label noise.
+    """Write the wrong labels of a run to a file beside its record; None if the run has no label noise.
 
     flips.json holds `rule`, `share` and `flips`: [path below the image folder, given label, true label].
 
     Returns:
-        For the record: `file`, `rule`, `count` of wrong labels, `images` of which they are, `selection` (clean or
-        noisy), `sha256` of the list of all training images with both labels, and the figures of `found`.
+        The entries of the record: `file`, `rule`, `count` of wrong labels, number of training `images`, `selection`
+        (clean or noisy), `sha256` of the list of all training images with both labels, and the figures of `found`.
     """
     cfg, dataset = trainer.cfg, trainer.dm.dataset
     if not cfg.DATASET.LABEL_NOISE or trainer.support is None:
@@ -36,7 +36,7 @@ def record_flips(trainer) -> dict[str, Any] | None:
             [Path(item.impath).relative_to(root).as_posix(), item.label, true]
             for item, true in zip(dataset.train_x, dataset.clean_labels, strict=True)
         ),
-        key=lambda row: row[1],  # in the order of the support's rows, which are stable, too
+        key=lambda row: row[1],  # a stable sort, so that the order is that of the support's rows
     )
     wrong = [given != true for _, given, true in rows]
     about = {"rule": cfg.DATASET.NOISE_RULE, "share": cfg.DATASET.LABEL_NOISE}
@@ -57,14 +57,15 @@ def record_flips(trainer) -> dict[str, Any] | None:
 def found(trainer, wrong: Tensor) -> dict[str, float | None]:
     """How well scores of the training images find the wrong labels.
 
-    Each is the probability that a right label gets the better score of a right and a wrong one (AUROC), or None where
-    all labels are right or wrong, where features change in training, or where the method has no such score.
+    Each figure is an AUROC: the probability that, of a right and a wrong label, the right one has the better score. It
+    is None if all labels are right or all are wrong, if features change in training, or if the method has no such
+    score.
 
-        auroc       SimNL's instance weights (tau 1) of the cache keys, a right label the larger one
-        auroc_loss  the trained head's cross-entropy of a key under its given label, a right label the smaller one
-        auroc_sides f.m_y - f.v_y of a head with a positive and a negative text, a right label the larger one
+        auroc       SimNL's instance weights (tau 1) of the cache keys; right labels should have larger ones
+        auroc_loss  the trained head's cross-entropy of a key under its given label; it should be smaller
+        auroc_sides f.m_y - f.v_y of a head with a positive and a negative text; it should be larger
 
-    wrong: (N,) bool, in the order of the support's rows.
+    `wrong` is (N,) bool, in the order of the support's rows.
     """
     names = ("auroc", "auroc_loss", "auroc_sides")
     by_label = trainer.cfg.DATASET.GROUP_BY == "label"
@@ -79,7 +80,7 @@ def found(trainer, wrong: Tensor) -> dict[str, float | None]:
 
 @torch.no_grad()
 def _scores(trainer) -> dict[str, Tensor]:
-    """By name (N,), larger for labels that look right."""
+    """Scores (N,) by name, which are larger for labels that look right."""
     task, head = trainer.task, trainer.head.eval()
     keys, labels = task.cache_keys(), task.support_labels
     scores = {

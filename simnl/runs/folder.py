@@ -36,12 +36,14 @@ A_FILE, A_FOLDER = "a file", "a folder"
 
 @contextlib.contextmanager
 def claimed(folder: str | Path, wait: bool) -> Iterator[bool]:
-    """Hold a run's folder, which is made if missing; False where another process holds it and `wait` is False.
+    """Hold a run's folder, which is made if it is missing. Yields False if another process holds it and `wait` is
+    False.
 
-    While it is held nobody else writes there, so the temporary files in it are of killed processes: they are removed.
+    While the folder is held nobody else writes there, so temporary files in it are those of killed processes, and are
+    removed.
 
     Raises:
-        OSError: the folder is of no use for a run; see `check_folder`.
+        OSError: the folder cannot be used for a run; see `check_folder`.
     """
     folder = Path(folder)
     check_folder(folder)
@@ -53,7 +55,7 @@ def claimed(folder: str | Path, wait: bool) -> Iterator[bool]:
 
 
 def sweep_folder(folder: Path) -> None:
-    """Remove temporary files of killed processes from a run's folder; for whoever holds its lock."""
+    """Remove temporary files of killed processes from a run's folder. The caller holds its lock."""
     places = [folder, *(place for pattern in SWEPT for place in folder.glob(pattern))]
     removed = [path for place in places for path in remove_left_overs(place)]
     if removed:
@@ -61,11 +63,11 @@ def sweep_folder(folder: Path) -> None:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Check, before a run starts, that it can write what it will write.
+    """Check, before a run starts, that all its files can be written.
 
     Raises:
-        OSError: something else lies where the folder, or a file or a folder in it belongs, or it may not be written
-            there; with what to do.
+        OSError: something else lies in the place of the folder or of a file or folder in it, or nothing may be written
+            there. The message says what to do.
     """
     folder = Path(folder)
     _check_way(folder)
@@ -78,14 +80,14 @@ def check_folder(folder: str | Path) -> None:
 def _check_kind(path: Path, expected: str, access: int) -> None:
     kind = kind_of(path)
     if kind and kind != expected:
-        raise OSError(f"{path} is {kind}, where the run writes {expected}. Move it away and run again.")
+        raise OSError(f"{path} is {kind}, but the run writes {expected} there. Move it away and run again.")
     if kind and not os.access(path, access):
         verb = "read" if expected == A_FILE else "written"
         raise PermissionError(f"{path} may not be {verb}. Change its permissions and run again.")
 
 
 def _check_way(folder: Path) -> None:
-    """The folder, or the nearest one above it that is there, must be a folder that may be written."""
+    """Check that the folder, or the nearest existing one above it, is a folder that may be written."""
     advice = "choose another folder for the output (--output-dir, or OUTPUT for the scripts)"
     for above in (folder, *folder.absolute().parents):
         kind = kind_of(above)
@@ -94,13 +96,13 @@ def _check_way(folder: Path) -> None:
                 f"{above} is {kind}, so the run's folder {folder} cannot be made. Move it away, or {advice}."
             )
         if kind and not os.access(above, os.W_OK | os.X_OK):
-            raise PermissionError(f"{above} may not be written: change its permissions, or {advice}.")
+            raise PermissionError(f"{above} may not be written. Change its permissions, or {advice}.")
         if kind:
             return
 
 
 def kind_of(path: Path) -> str:
-    """`a file`, `a folder`, or what else there is, in words; empty where there is nothing."""
+    """What lies at a path, in words (`a file`, `a folder`, ...); empty if there is nothing."""
     try:
         mode = os.stat(path).st_mode
     except NotADirectoryError:
@@ -109,8 +111,8 @@ def kind_of(path: Path) -> str:
         return "a link that leads nowhere" if path.is_symlink() else ""
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return "a link that leads to itself" if os.path.islink(path) else ""  # otherwise one above it is
+            return "a link that leads to itself" if os.path.islink(path) else ""  # otherwise a link above it does
         raise
     if stat.S_ISDIR(mode):
         return A_FOLDER
-    return A_FILE if stat.S_ISREG(mode) else "no regular file"
+    return A_FILE if stat.S_ISREG(mode) else "not a regular file"

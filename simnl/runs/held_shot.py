@@ -1,7 +1,7 @@
 """The protocol `held-shot`: hyper-parameters are chosen on one image per class of the support set itself.
 
 A run with K shots first fits on K - 1 images of each class, and chooses on the images that were held out. Then it fits
-on all K with what was chosen. No image beside the K shots is looked at.
+on all K images with the chosen hyper-parameters. It looks at no image but the K shots.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.selection import may_search
 from simnl.fewshot.trainer import VLTrainer
 from simnl.runs.sweep import with_settings
 from simnl.sealed import DamagedError, read_sealed, write_sealed
@@ -26,23 +27,23 @@ FOLDER = "held-shot"
 
 
 def without_test(cfg: CN, folder: str) -> CN:
-    """The config of a training without a test; under this protocol, of the one that holds images out to choose on."""
+    """The config of a training without a test. Under this protocol, that training holds images out to choose on."""
     settings: dict[str, object] = {"TEST.NO_TEST": True, "SELECTION.HOLD_OUT": cfg.PROTOCOL == "held-shot"}
     return with_settings(cfg, settings, folder)
 
 
 def choose_on_held_shot(cfg: CN, build: Callable[[CN], Any]) -> dict[str, Any]:
-    """What the run is to be fitted with, chosen on held-out images.
+    """Choose hyper-parameters on held-out images, with which the run is then fitted.
 
-    It is kept in `held_shot.json`, so that an interrupted run goes on where it was.
+    The choice is written to `held_shot.json`, so that an interrupted run need not make it again.
 
     Args:
         cfg: the run's config, with OUTPUT_DIR.
-        build: makes the trainer of a config.
+        build: a function that makes the trainer of a config.
 
     Returns:
-        {"hparams", "num_val", "num_settings"}: the values chosen, the number of images held out, that of settings
-        tried; without `hparams` where the method has nothing to choose after training.
+        {"hparams", "num_val", "num_settings"}: the chosen values, the number of held-out images, and the number of
+        settings that were tried. There is no `hparams` if the method chooses nothing after training.
     """
     if cfg.PROTOCOL != "held-shot":
         return {}
@@ -56,7 +57,7 @@ def choose_on_held_shot(cfg: CN, build: Callable[[CN], Any]) -> dict[str, Any]:
         return {}
     log.info("Choosing on %d held-out images, one of each class.", trainer.num_val)
     trainer.train()
-    hparams = dict(getattr(trainer.head, "hparams", {}))  # a fit of its own need not choose, as WiSE-FT does not
+    hparams = dict(getattr(trainer.head, "hparams", {}))  # a method with its own `fit` may choose nothing, e.g. WiSE-FT
     found = {"hparams": hparams, "num_val": trainer.num_val, "num_settings": trainer.num_settings} if hparams else {}
     if found:
         write_sealed(folder / FILE, found)
@@ -65,24 +66,22 @@ def choose_on_held_shot(cfg: CN, build: Callable[[CN], Any]) -> dict[str, Any]:
 
 
 def chooses(trainer: Any) -> bool:
-    """True where a method may choose something after its epochs, on images that the protocol gives it."""
+    """True if a method may choose something after its epochs, on images that the protocol allows."""
     has_own_fit = type(trainer).fit is not VLTrainer.fit
-    return bool(trainer.num_val and trainer.cfg.SEARCH.ENABLED) and (
-        isinstance(trainer.head, SearchableHead) or has_own_fit
-    )
+    return may_search(trainer) and (isinstance(trainer.head, SearchableHead) or has_own_fit)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What an interrupted run has chosen; empty where it has not, or where the file is damaged."""
+    """The choice of an interrupted run; empty if there is none, or if the file is damaged."""
     try:
         found = read_sealed(path)
     except FileNotFoundError:
         return {}
     except DamagedError as error:
-        log.warning("%s is damaged: it %s. The choice is made anew.", path, error.why)
+        log.warning("%s is damaged: the file %s. Hyper-parameters are chosen again.", path, error.why)
         return {}
     numbers = isinstance(found, dict) and isinstance(found.get("hparams"), dict)
     if numbers and all(isinstance(found.get(key), int) for key in ("num_val", "num_settings")):
         return found
-    log.warning("%s is damaged: the choice is made anew.", path)
+    log.warning("%s is damaged. Hyper-parameters are chosen again.", path)
     return {}

@@ -15,7 +15,7 @@ TOLD = ("method", "dataset", "shots", "seed", "backbone", "preset", "protocol", 
 
 
 def settings_of(cfg: CN, record: Mapping) -> dict[str, str | float | bool]:
-    """What HPARAMS lists for a run: what it was asked for, what it was trained with, and what it chose."""
+    """The settings that HPARAMS lists for a run: options, training settings, and the hyper-parameters that it chose."""
     settings = {key: record[key] for key in TOLD if key in record}
     if cfg.OPTIM.MAX_EPOCH and record.get("trainable_parameters"):
         settings |= {"lr": cfg.OPTIM.LR, "epochs": cfg.OPTIM.MAX_EPOCH}
@@ -26,7 +26,7 @@ def settings_of(cfg: CN, record: Mapping) -> dict[str, str | float | bool]:
 
 
 def _plain(value: object) -> str | float | bool:
-    """What TensorBoard takes; fractions without the noise of their last digits."""
+    """A value that TensorBoard accepts; fractions are rounded to hide the noise of their last digits."""
     if isinstance(value, float):
         return float(f"{value:.7g}")
     return value if isinstance(value, bool | int) else str(value)
@@ -39,7 +39,7 @@ def results_of(record: Mapping) -> dict[str, float]:
 
 
 def write_hparams(cfg: CN, record: Mapping) -> None:
-    """Add settings and results to the run's TensorBoard log; without the package, warn and go on.
+    """Add settings and results to the run's TensorBoard log. Without the package, this warns and goes on.
 
     No summary of the whole experiment is written: TensorBoard then joins the columns of all runs that it finds, so
     that methods with different hyper-parameters stand in one table.
@@ -48,7 +48,7 @@ def write_hparams(cfg: CN, record: Mapping) -> None:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
     except ImportError as error:
-        log.warning("No HPARAMS are written: %s", error)
+        log.warning("Settings and results are not written for TensorBoard's HPARAMS view: %s", error)
         return
     results = results_of(record)
     _, start, end = hparams(settings_of(cfg, record), results)

@@ -1,7 +1,7 @@
 """What names a run: a hash of everything that can change its figures, and the folder that follows from it.
 
-The hash covers the values of the config and the contents of the files that the config names. The path of a file says
-little, since the file can change, and the same file can be in a different place. The data set, the prompts and the
+The hash covers the values of the config and the contents of the files that the config names. The paths of these files
+are not hashed, because a file can change, and the same file can lie in another place. The data set, the prompts and the
 weights each know their own files.
 
 The identity is computed once, when the config of a run is complete (`RunIdentity.of`), and is handed on from there: to
@@ -25,8 +25,8 @@ from simnl.declarations import loaded, method
 from simnl.runs.config import is_hashed, relevant
 from simnl.runs.record import OWN_IMAGES, own_images_name
 
-# Keys that came when there were runs already, with the value that those runs had without saying so. At this value the
-# key is left out, so that the runs still count as done.
+# Keys that are newer than some runs, with the values at which nothing changes. A key with this value is not hashed, so
+# that the older runs still count as done.
 UNSAID: dict[str, object] = {
     "DATASET.NOISE_RULE": "bernoulli",
     "DATASET.NOISE_PAIRS": "",
@@ -50,7 +50,7 @@ class RunIdentity:
         method: the registered name of the trainer.
         dataset: the name of the data set in records and tables, see `dataset_name`.
         backbone: the name of the backbone in records and tables.
-        shots: K as asked for.
+        shots: K, as the config asks for it.
         config_hash: eight hex digits, the same for all seeds.
         seed: the seed of the run.
     """
@@ -64,7 +64,7 @@ class RunIdentity:
 
     @classmethod
     def of(cls, cfg: CN) -> RunIdentity:
-        """The identity of a config. Files that the config names are read, so ask once and hand the value on."""
+        """The identity of a config. This reads the files that the config names, so it is called once for a run."""
         return cls(
             method=cfg.TRAINER.NAME,
             dataset=dataset_name(cfg),
@@ -75,7 +75,7 @@ class RunIdentity:
         )
 
     def with_seed(self, seed: int) -> RunIdentity:
-        """The identity of the same run with another seed, which the hash does not cover."""
+        """The identity of the same run with another seed. The hash stays, because it does not cover the seed."""
         return replace(self, seed=seed)
 
     def folder(self, output: str | Path) -> Path:
@@ -85,7 +85,7 @@ class RunIdentity:
 
 
 def config_hash(cfg: CN) -> str:
-    """Eight hex digits, which change with everything but the seed that can change the figures of a run."""
+    """Eight hex digits that change with everything that can change the figures of a run, except the seed."""
     kept = {key: value for key, value in relevant(cfg).items() if is_hashed(key) and UNSAID.get(key) != value}
     kept["MODEL.BACKBONE.WEIGHTS"] = weights_identity(cfg.MODEL.BACKBONE.ARCH, cfg.MODEL.BACKBONE.WEIGHTS)
     dataset = DATASET_REGISTRY.get(cfg.DATASET.NAME) if cfg.DATASET.NAME else None
@@ -96,14 +96,14 @@ def config_hash(cfg: CN) -> str:
 
 
 def _revision(cfg: CN) -> int:
-    """That of the class that carries out the run."""
+    """The revision of the method of the run."""
     declared = method(cfg.TRAINER.NAME)
     return declared.revision if declared.stands_alone else loaded(cfg.TRAINER.NAME).of(cfg).revision
 
 
 def dataset_name(cfg: CN) -> str:
-    """The name under which the data set stands in records and tables: its config's (CoOp's, e.g. `oxford_pets`), or
-    `imagefolder-<folder>` for one's own images."""
+    """The name of the data set in records and tables: the name of its config, which is CoOp's (e.g. `oxford_pets`), or
+    `imagefolder-<folder>` for the user's own images."""
     name = cfg.DATASET.CONFIG or cfg.DATASET.NAME
     is_own = name.lower() == OWN_IMAGES and cfg.DATASET.FOLDER
     return own_images_name(folder_of(cfg)) if is_own else name

@@ -1,8 +1,8 @@
-"""The logits that a run keeps: of its test images, of its targets' and of those it selected on.
+"""The stored logits of a run: of its test images, of the images of its targets, and of its selection images.
 
-They lie in `logits.safetensors` beside the record, with their labels and a check sum. Every metric that is thought of
-later follows from them without a run. A run whose file is missing or damaged is still finished, as its record is: it
-has its accuracy, and only commands that need logits name the file (`read_logits`).
+They lie in `logits.safetensors` beside the record, with their labels and a check sum, so that later metrics need no new
+run. If the file is missing or damaged, the run still counts as finished, because its record is complete. Only commands
+that need logits then name the file (`read_logits`).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ ORACLE = "oracle-test"  # the protocol whose selection images are the test image
 
 @dataclass(frozen=True)
 class Logits:
-    """What a run keeps.
+    """The stored logits of a run.
 
     Attributes:
         parts: logits (M, C) float64 and labels (M,) int64, by the name of the part.
-        classnames: C names.
+        classnames: the C class names.
         logit_scale: the exponential of the model's learned scale.
         factors: of DAC (C,), by the name of a part of new classes; empty where the method has no texts to compare.
     """
@@ -56,11 +56,11 @@ def is_of_new_classes(part: str) -> bool:
 
 
 class Keeper:
-    """Gathers the parts of a run's logits, within a limit of bytes for each.
+    """Gathers the parts of a run's logits, each within a limit of bytes.
 
     Args:
-        classes: C, of the run's own data.
-        limit_mb: megabytes that a part may take; 0: nothing is kept.
+        classes: C, the number of classes of the run's own data.
+        limit_mb: the megabytes that a part may take; 0 to store nothing.
     """
 
     def __init__(self, classes: int, limit_mb: int):
@@ -71,7 +71,7 @@ class Keeper:
 
     @classmethod
     def of_test(cls, trainer) -> Keeper:
-        """A keeper that is given the logits of a trainer's test, as they come."""
+        """A keeper that gets the logits of a trainer's test batch by batch."""
         keeper = cls(trainer.num_classes, trainer.cfg.TEST.LOGITS_MB)
         if trainer.cfg.TEST.SPLIT == TEST:
             keeper.test = keeper.collector(len(trainer.dm.dataset.test))
@@ -79,7 +79,7 @@ class Keeper:
         return keeper
 
     def collector(self, images: int, classes: int | None = None) -> PackedLogits:
-        """What takes the logits of a part."""
+        """The buffer for the logits of a part."""
         return PackedLogits(images, classes or self.classes, self.limit)
 
     def keep(self, name: str, kept: PackedLogits, labels: Tensor, factors: Tensor | None = None) -> None:
@@ -89,17 +89,17 @@ class Keeper:
             self.parts[name] = part if factors is None else {**part, FACTORS: factors}
             return
         size, limit = -(-kept.nbytes // 2**20), self.limit // 2**20
-        self.left_out[name] = f"{size} MB, and TEST.LOGITS_MB is {limit}"
+        self.left_out[name] = f"they need {size} MB, and TEST.LOGITS_MB is {limit}"
         if limit:
-            log.warning("The logits of the part '%s' are not kept: %s.", name, self.left_out[name])
+            log.warning("The logits of the part '%s' are not stored: %s.", name, self.left_out[name])
 
 
 def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the logits of a trained run, those of its selection images too; see `write_logits`.
+    """Write the logits of a trained run and of its selection images; see `write_logits`.
 
     Args:
-        trainer: has trained and tested.
-        keeper: has the logits of the test and of the targets.
+        trainer: a trainer that has trained and tested.
+        keeper: the keeper with the logits of the test and of the targets.
         record: the record of the run.
     """
     if keeper.test is not None:
@@ -109,7 +109,7 @@ def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str,
     elif trainer.num_val:
         kept = keeper.collector(trainer.num_val)
         labels = torch.empty(0)
-        if kept.fits:  # otherwise nothing would be kept, so nothing is computed
+        if kept.fits:  # otherwise nothing would be stored, so nothing is computed
             _, labels = predict(trainer.head, trainer.validation, trainer.device, keep=kept.add)
         keeper.keep(SELECTION, kept, labels)
     return write_logits(trainer.output_dir, keeper, record, trainer.classnames, trainer.clip.logit_scale)
@@ -118,10 +118,10 @@ def keep_logits(trainer, keeper: Keeper, record: Mapping[str, Any]) -> dict[str,
 def write_logits(
     folder: str | Path, keeper: Keeper, record: Mapping[str, Any], classnames: Iterable[str], logit_scale: float
 ) -> dict[str, Any]:
-    """Write a run's logits, with those of other targets that the file of the same run has from before.
+    """Write a run's logits. Logits of other targets that the file of the same run already has are kept.
 
     Returns:
-        For the record: the file's name, the number of images by part, and which parts are not in it and why.
+        For the record: the file's name, the number of images of each part, and why parts are left out.
     """
     path = Path(folder) / FILE
     tensors = {f"{name}/{key}": value for name, part in keeper.parts.items() for key, value in part.items()}
@@ -152,15 +152,16 @@ def read_logits(record: Mapping[str, Any]) -> Logits:
     """The logits of the run of a record, whose `path` says where it lies.
 
     Raises:
-        FileNotFoundError: the run keeps none (it is from an earlier version, or they were removed).
-        ValueError: damaged, of another run, or not finite; the message names the file and says what to do.
+        FileNotFoundError: the run has no logits: it is from an earlier version, or they were removed.
+        ValueError: the file is damaged, belongs to another run, or has numbers that are not finite. The message names
+            it and says what to do.
     """
     folder = Path(record["path"]).parent
     advice = f"Compute its logits anew from its head: {as_typed('python tools/evaluate.py')} --again {folder}"
     path = folder / FILE
     tensors, about = read_tensors(path, advice)
     if any(about.get(key) != value for key, value in _identity(record).items()) or about.get("schema") != SCHEMA:
-        raise DamagedError(path, "is of another run than the record beside it", advice)
+        raise DamagedError(path, "belongs to another run than the record beside it", advice)
     names = dict.fromkeys(name.rpartition("/")[0] for name in tensors)
     parts, factors = {}, {}
     for name in names:

@@ -1,4 +1,4 @@
-"""The log of a run: what is shown on the screen, and what goes to the run's log.txt."""
+"""The log of a run: which lines are shown on the screen, and which go to the run's log.txt."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Once(logging.Filter):
         self._seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """False for a message that came before."""
+        """False for a message that was shown before."""
         text = record.getMessage()
         is_new = text not in self._seen
         self._seen.add(text)
@@ -49,7 +49,7 @@ def configure_logging(quiet: bool = False) -> None:
     """Show plain log lines of this program on standard output (and so in log.txt), and of other programs only warnings.
 
     Args:
-        quiet: True where standard output goes to log.txt alone; warnings are then shown on standard error too, once.
+        quiet: True if standard output goes to log.txt alone. Each warning is then also shown once on standard error.
     """
     keep_logs_printable()
     threading.excepthook = thread_failed
@@ -66,14 +66,14 @@ def configure_logging(quiet: bool = False) -> None:
 
 
 def thread_failed(args) -> None:
-    """Show what ended a thread, but for a full disk, which TensorBoard's writer raises again where the run goes on."""
+    """Show the error that ended a thread. A full disk is not shown: TensorBoard's writer raises it again in the run."""
     if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in DISK_FULL):
         threading.__excepthook__(args)
 
 
 @contextmanager
 def run_log(folder: str, quiet: bool) -> Iterator[None]:
-    """Copy standard output to the run's log.txt. With `quiet` it goes to the file only, as a traceback always does."""
+    """Copy standard output to the run's log.txt. With `quiet` it goes only to the file, as tracebacks always do."""
     console = sys.stdout
     tee: Any = None  # the engine's logger
     with open(os.devnull, "w") as nowhere:
@@ -85,7 +85,7 @@ def run_log(folder: str, quiet: bool) -> Iterator[None]:
             yield
         except Exception as error:
             if tee is not None:
-                with suppress(OSError):  # a full disk has no room for it
+                with suppress(OSError):  # the disk may be full
                     traceback.print_exc(file=tee.file)
             full = full_disk(error)
             if full is not None:
@@ -94,12 +94,12 @@ def run_log(folder: str, quiet: bool) -> Iterator[None]:
         finally:
             sys.stdout = console
             if tee is not None:
-                tee.console = nowhere  # upstream's logger closes its console too
+                tee.console = nowhere  # upstream's logger would close the console, too
                 tee.close()
 
 
 def full_disk(error: BaseException | None) -> OSError | None:
-    """The system's error where a full disk is behind an error that does not say so: torch's, or one without a path."""
+    """The system's error if a full disk caused an error that does not say so: torch's, or one without a path."""
     named = isinstance(error, OSError) and (error.filename or error.errno is None)
     if named or not isinstance(error, OSError | RuntimeError):
         return None

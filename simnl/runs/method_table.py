@@ -1,7 +1,8 @@
-"""The tables of docs/methods.md, made from what methods say of themselves.
+"""The tables of docs/methods.md, made from what methods declare about themselves.
 
-A method's class has a section `Table row` in its docstring; its module's docstring has a paragraph that starts with
-`Source:`; the class declares what it can do. `python tools/methods.py` writes the tables into the page.
+The docstring of a method's class has a section `Table row`, and the docstring of its module a paragraph that starts
+with `Source:`. The attributes of the class say what the method can do. `python tools/methods.py` writes the tables into
+the page.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ PAGE = ROOT / "docs" / "methods.md"
 SECTION = "Table row:"
 FIELDS = ("prediction", "learned", "parameters", "checked")
 HEADINGS = ("method", "prediction", "what is learned", "parameters", "prompts", "source", "checked against")
-PROMPTS = {"cupl": "CuPL"}  # how prompt sets are called, where not by their name
+PROMPTS = {"cupl": "CuPL"}  # names of prompt sets in the table, where they differ
 ADVICE = "CONTRIBUTING.md (Add a method) shows a complete one."
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 LINK = re.compile(r"https?://[^\s,;)]+")
 
 
 def _has_fallback(trainer: Any, rule: str) -> bool:
-    """Whether TEST.NEW_CLASSES can have this value for a method that cannot classify new classes by itself."""
+    """Whether a method that cannot classify new classes by itself can run with this value of TEST.NEW_CLASSES."""
     return not trainer.base_to_new and refusal(trainer, task="cross", fallback=rule) is None
 
 
-# What a method can do, and which classes declare that they can.
+# Abilities of methods, and the test of whether a class declares each of them.
 ABILITIES: dict[str, Callable[[Any], bool]] = {
     "needs no training (training-free)": lambda trainer: trainer.training_free,
     "needs pixels, as it changes the image tower": lambda trainer: not trainer.image_encoder_frozen,
@@ -54,13 +55,14 @@ ABILITIES: dict[str, Callable[[Any], bool]] = {
 
 
 def parse_row(name: str, docstring: str | None) -> dict[str, str] | None:
-    """The section `Table row` of a class's docstring, `FIELDS` to text on one line; None where there is no section.
+    """The section `Table row` of a class's docstring: its `FIELDS` with one line of text each. None without the
+    section.
 
-    Each field is a line `name: text`; a line that is indented deeper goes on with the field above it. The section ends
+    Each field is a line `name: text`; a line that is indented deeper continues the field above it. The section ends
     with the first line that is not indented.
 
     Raises:
-        ValueError: an unknown field, one that is there twice, is empty or is missing; the message says which.
+        ValueError: a field is unknown, is there twice, is empty or is missing. The message names it.
     """
     lines = inspect.cleandoc(docstring or "").splitlines()
     if SECTION not in lines:
@@ -81,7 +83,7 @@ def parse_row(name: str, docstring: str | None) -> dict[str, str] | None:
             continue
         field, colon, rest = text.partition(":")
         if not colon or field not in FIELDS or field in found:
-            what = "has the field twice" if field in found else f"knows the fields {', '.join(FIELDS)} alone"
+            what = "has the field twice" if field in found else f"can only have the fields {', '.join(FIELDS)}"
             raise ValueError(f"{where} {what}: '{text}'. {ADVICE}")
         found[field] = rest.strip()
     missing = [field for field in FIELDS if not found.get(field)]
@@ -112,11 +114,11 @@ def prompts_of(trainer: Any) -> str:
 
 
 def row_of(method: str) -> dict[str, str] | None:
-    """A method's row, heading to text; None for a method of one's own that has no section `Table row`.
+    """A method's row as text by heading; None for a method of the user's own that has no section `Table row`.
 
     Raises:
-        ValueError: the section cannot be parsed; or it is missing, or there is no source, in a method that comes with
-            this program, which is one with a folder in scripts/.
+        ValueError: the section cannot be parsed. Also if the section or the source is missing in a method that comes
+            with this program, which is a method with a folder in scripts/.
     """
     load_plugins()
     trainer: Any = TRAINER_REGISTRY.get(method)
@@ -138,7 +140,7 @@ def row_of(method: str) -> dict[str, str] | None:
 
 
 def rows() -> dict[str, dict[str, str]]:
-    """The rows of all methods that have one, by method, in the order in which their sources appeared.
+    """The rows of all methods that have one, by method, in the order in which the papers appeared.
 
     Raises:
         ValueError: see `row_of`.
@@ -158,7 +160,7 @@ def methods_table() -> list[str]:
 
 
 def abilities_table() -> list[str]:
-    """What the methods of the other table can do, as lines of markdown."""
+    """The table of what the methods of the first table can do, as lines of markdown."""
     names = list(rows())
     lines = []
     for ability, can in ABILITIES.items():

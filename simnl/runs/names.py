@@ -1,4 +1,4 @@
-"""What tables and figures call a method or a data set: `DISPLAY_NAME` in its yaml, else the name that records have."""
+"""The names of methods and data sets in tables and figures: `DISPLAY_NAME` in the yaml, else the name in records."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ NOT_OURS = {"TipX": "Tip-X"}  # methods with published figures that have no yaml
 
 
 def display_name(method: str) -> str:
-    """`Tip-Adapter-F` of `TipAdapterF`; a method without a yaml, or without the key in it, keeps its name."""
+    """The display name of a method: `Tip-Adapter-F` for `TipAdapterF`. Without one, the method keeps its own name."""
     return NOT_OURS.get(method) or _declared("trainers", method)
 
 
 def dataset_name(dataset: str) -> str:
-    """`ImageNet` of `imagenet`; `ImageNet -> ImageNet-V2` of a source and its target, `ImageNet -> DTD (other classes)`
-    of one with other classes; `DTD@0a1b2c3d` of a split."""
+    """The display name of a data set: `ImageNet` for `imagenet`, and `DTD@0a1b2c3d` for a split of one.
+
+    A source and its target are `ImageNet -> ImageNet-V2`, or with other classes `ImageNet -> DTD (other classes)`.
+    """
     return " -> ".join(_of_split(part) for part in dataset.split(" -> "))
 
 
@@ -35,6 +37,6 @@ def _declared(kind: str, name: str) -> str:
         return name
     try:
         body = read_yaml(files[name])
-    except (OSError, ValueError):  # a run with this yaml says what is wrong; a table needs a name
+    except (OSError, ValueError):  # runs with this yaml report the error; a table only needs a name
         return name
     return str(body.get(KEY) or name) if isinstance(body, dict) else name

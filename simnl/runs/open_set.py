@@ -1,9 +1,9 @@
-"""The score that tells known classes from unknown ones, and its threshold, both fitted without a single outlier.
+"""The scores that tell known classes from unknown ones, and their thresholds, fitted without any outlier.
 
-Scores that need a parameter take it from the support. A method with a positive and a negative side chooses its score by
-pseudo-open sets: half of the classes of the support play the unknown ones, and the head is built from the others alone.
-Thresholds are of known images that the head has not learned from: of the support, each left out in turn, where nothing
-is trained, and else of the images that the protocol allows to select on.
+Scores that need a parameter take it from the support. A method with a positive and a negative side chooses its score on
+pseudo-open sets: half of the classes of the support play the unknown ones, and the head is built from the other half.
+Thresholds are fitted on known images that the head has not learned from. For a training-free method these are the
+support images, each left out in turn; for other methods they are the images that the protocol allows to select on.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from simnl.metrics.two_sided import OWN, TWO_SIDED, Sides, conformal_threshold, 
 from simnl.runs.calibration import steady_temperature
 from simnl.runs.extra_scores import ExtraScores
 
-SPLITS = 5  # pseudo-open sets; split r is drawn by a generator of seed + r
-DEFAULT = "maxlogit"  # the score of methods that have nothing to choose between
-SUPPORT, SELECTION = "support", "selection"  # the images that thresholds are of
+SPLITS = 5  # number of pseudo-open sets; set r is drawn by a generator with seed + r
+DEFAULT = "maxlogit"  # the score of methods that have only one choice
+SUPPORT, SELECTION = "support", "selection"  # the images that thresholds are fitted on
 NO_EXTRA = ExtraScores()
-LEAST_CLASSES = 4  # the fewest classes of which half can play the unknown ones
+LEAST_CLASSES = 4  # the smallest number of classes of which half can play the unknown ones
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Detectors:
     Attributes:
         scale: the model's logit scale.
         offset: b of `yes_no`; 0 for methods without sides.
-        chosen: the score that pseudo-open sets chose, or the default.
-        pseudo_auroc: mean AUROC on pseudo-open sets by score; empty where nothing was chosen.
-        temperature: fitted on the selection images; 1 where there are none, or none can be trusted.
-        thresholds: by score, the least value that counts as known; empty where there are no images for it.
-        thresholds_from: `support` (leave-one-out) or `selection`; empty without thresholds. Extra scores, which are
-            built from no support image, always have those of the selection images.
+        chosen: the score that was chosen on pseudo-open sets, or the default.
+        pseudo_auroc: the mean AUROC on pseudo-open sets by score; empty if nothing was chosen.
+        temperature: fitted on the selection images; 1 if there are none, or if no fitted value can be trusted.
+        thresholds: the least value that counts as known, by score; empty if there are no images to fit on.
+        thresholds_from: `support` (leave-one-out) or `selection`; empty without thresholds. Extra scores use no
+            support image, so their thresholds are always fitted on the selection images.
     """
 
     scale: float
@@ -62,8 +62,11 @@ class Detectors:
 
 @dataclass(frozen=True)
 class Scored:
-    """What is said of images: logits (N, C), labels (N,), the head's two sides or None, scores (N,) by name, and those
-    among them that the method or the user brings."""
+    """Images with their scores.
+
+    There are logits (N, C), labels (N,), the head's two sides or None, scores (N,) by name, and the names of the scores
+    that the method or the user brings.
+    """
 
     logits: Floats
     labels: Integers
@@ -73,10 +76,11 @@ class Scored:
 
 
 def fit_detectors(trainer, extra: ExtraScores = NO_EXTRA) -> Detectors:
-    """Offset and choice from the support, temperature from the selection images, thresholds from either.
+    """Fit offset and choice on the support, the temperature on the selection images, and thresholds on either.
 
-    No outlier is seen. A method without training has thresholds of its support images, each scored by a head that was
-    built without it and its turn's images of other classes; else they are of the selection images.
+    No outlier is seen. A training-free method has thresholds from its support images, each scored by a head that was
+    built without it and without the images of other classes that are left out in the same turn. Other methods have
+    thresholds from the selection images.
     """
     detectors = Detectors(trainer.clip.logit_scale)
     if len(trainer.task.support_labels) and has_sides(trainer.head):
@@ -98,7 +102,7 @@ def fit_detectors(trainer, extra: ExtraScores = NO_EXTRA) -> Detectors:
 
 
 def _left_out_scores(trainer, detectors: Detectors) -> dict[str, Floats]:
-    """Scores of support images by heads that have not seen them, (N,) by name; empty where a class has one image.
+    """Scores (N,) by name of support images, by heads that have not seen them; empty if a class has only one image.
 
     In turn r the r-th image of each class is left out, so there are as many heads as a class has images.
     """
@@ -127,10 +131,10 @@ def has_sides(head: Head) -> bool:
 
 @torch.no_grad()
 def score(trainer, head: Head, batches: Iterable[Mapping[str, Tensor]], detectors: Detectors) -> Scored:
-    """Scores of images by every detector, larger = known.
+    """Scores of images by every detector; larger scores mean known classes.
 
     Raises:
-        ValueError: NaN or infinite logits; the message names the method.
+        ValueError: logits are NaN or infinite. The message names the method.
     """
     head.eval()
     logits, labels, sides, texts, own = [], [], [], [], []
@@ -169,7 +173,7 @@ def _sides(head: Any, parts: list[dict[str, Tensor]], scale: float) -> Sides | N
 
 
 def _text_logits(trainer, images: Tensor) -> tuple[Tensor, ...]:
-    """Logits of the frozen positive and negative templates, (B, C) each; nothing for methods without the latter."""
+    """Logits of the frozen positive and negative templates, (B, C) each; empty without negative templates."""
     if not trainer.image_encoder_frozen or not {"template", "negative"} <= set(trainer.task.prompts):
         return ()
     f = trainer.clip.logit_scale * F.normalize(images.float(), dim=-1)
@@ -203,10 +207,11 @@ def _offset(head: Head, features: Tensor, labels: Tensor, scale: float) -> float
 
 @torch.no_grad()
 def _pseudo_open(trainer, number: int) -> dict[str, float] | None:
-    """AUROC of each score where half of the classes are left out and one shot of the others is held out.
+    """The AUROC of each score on a pseudo-open set: half of the classes are left out, and one shot of the others held
+    out.
 
-    The head is built from the remaining rows and has the hyper-parameters of the run, but nothing is learned. Where a
-    class has one shot, its last view is held out, and the key is the mean of the others. None where that is impossible.
+    The head is built from the remaining rows with the hyper-parameters of the run, and learns nothing. If a class has
+    one shot, its last view is held out, and its key is the mean of the other views. None if that is impossible.
     """
     task: FewShotTask = trainer.task
     labels, count, scale = task.support_labels.cpu(), task.num_classes, trainer.clip.logit_scale
@@ -228,7 +233,7 @@ def _pseudo_open(trainer, number: int) -> dict[str, float] | None:
 
 
 def _one_of_each(known: Tensor, labels: Tensor, number: int) -> Tensor:
-    """A mask (N,) of one known row of each class that has several, by turns."""
+    """A mask (N,) with one known row of each class that has several; `number` decides which one."""
     held_out = torch.zeros_like(known)
     for label in labels[known].unique():
         rows = (known & (labels == label)).nonzero().flatten()
@@ -242,7 +247,7 @@ def _numbers(head: Head, features: Tensor) -> dict[str, Tensor]:
 
 
 def _part_of(task: FewShotTask, kept: Tensor, rows: Tensor, without_last_view: bool) -> FewShotTask:
-    """The task of some classes, (C',) sorted, with some rows of the support, a mask (N,)."""
+    """The task of the sorted classes `kept`, (C',), with the rows of the support in the mask `rows`, (N,)."""
     features = task.support_features[: -1 if without_last_view else None, rows]
     labels = [torch.searchsorted(kept, x.cpu()[rows]).to(x.device) for x in (task.support_labels, task.support_classes)]
     prompts = {}

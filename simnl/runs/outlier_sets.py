@@ -1,7 +1,7 @@
-"""Published sets of images of unknown classes, by the names of configs/outliers: where they lie, what they should hold.
+"""Published sets of images of unknown classes, as configs/outliers declares them: their places and their contents.
 
-They have no classes that a method could learn or be tested on, so they are no data sets of the registry. They lie below
-the same data root, in the folders that their authors use.
+A method can neither learn nor be tested on their classes, so the sets are not in the registry of data sets. They lie
+below the same data root, in the folders that their authors use.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class OutlierSet:
     """What a file of configs/outliers declares.
 
     Attributes:
-        name: of the file. title: for people.
+        name: the name of the file. title: the name that people read.
         distance: near or far.
-        folder: below the data root. images: the folder of images below that.
-        listed: the list of images, below the data root; empty: all images in the folder and below it.
-        count: published number of images; 0: not known.
-        url, member: an archive, and the path in it; empty where there is none.
-        same_as: the data set of the registry whose images these are; empty: of none.
-        source: where a person gets it.
+        folder: the folder below the data root. images: the folder of images below `folder`.
+        listed: the list of images, below the data root; empty to take all images in the folder and below it.
+        count: the published number of images; 0 if it is not known.
+        url, member: an archive, and the path in it; empty if there is none.
+        same_as: the data set of the registry that has the same images; empty if none has.
+        source: where a person gets the set.
     """
 
     name: str
@@ -58,10 +58,10 @@ class OutlierSet:
 
 
 def declared(name: str) -> OutlierSet:
-    """The set of a name.
+    """The set that a file of configs/outliers declares.
 
     Raises:
-        ValueError: a key is missing, or says what cannot be.
+        ValueError: a key is missing or has an impossible value.
     """
     path = config_file(KIND, name)
     body: Any = read_yaml(path)
@@ -79,13 +79,13 @@ def load(one: OutlierSet, root: str) -> Outliers:
     """The images of a set below a data root.
 
     Raises:
-        FileNotFoundError: the folder, the list or images of it are not there; the message says what to run.
+        FileNotFoundError: the folder, the list or some images are missing. The message says what to run.
     """
     top = Path(root).expanduser().absolute()
     folder = top / one.folder / one.images
     try:
         if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder} ({describe(top)})")
+            raise FileNotFoundError(f"there is no folder {folder} ({describe(top)})")
         if not one.listed:
             found = folder_outliers(folder)
             names = [name for name in found.classnames if name != folder.name]
@@ -106,7 +106,7 @@ def _listed(path: Path, folder: Path) -> list[str]:
 
 
 def source_of(name: str) -> Source:
-    """Where a data set, or a set of outliers, comes from."""
+    """The place from which a data set, or a set of outliers, is fetched."""
     if name in SOURCES:
         return SOURCES[name]
     one = declared(name)
@@ -134,11 +134,11 @@ def check_outliers(name: str, root: Path) -> Report:
         problem, _, fix = describe_error(error).splitlines()[0].partition(" Run `")
         return Report(name, "missing", expected, problem=problem, fix=fix.partition("`")[0])
     state = RIGHT if found == one.count or not one.count else "wrong image count"
-    problem = "" if state == RIGHT else f"{found} test images, not {one.count}"
+    problem = "" if state == RIGHT else f"{found} test images were found, {one.count} are expected"
     fix = "" if state == RIGHT else f"complete the images in {one.folder}/{one.images}"
     return Report(name, state, expected, Sizes(0, 0, 0, found), problem=problem, fix=fix)
 
 
 def names() -> list[str]:
-    """All of them."""
+    """The names of all sets."""
     return known(KIND)

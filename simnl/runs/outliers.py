@@ -1,4 +1,4 @@
-"""The sets of outliers of a run, by name: left-out classes, other data sets, rendered images, folders."""
+"""Build the sets of outliers of a run from their names: left-out classes, data sets, rendered images, folders."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from simnl.files import make_cache
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs import outlier_sets
+from simnl.runs.target_configs import with_new_classes
 from simnl.runs.yaml_files import read_yaml
 
 
 def default_outliers(cfg: CN) -> list[str]:
-    """The classes that the run leaves out, if it does, and every rendered set."""
+    """The names of the default sets: the classes that the run leaves out, if any, and every rendered set."""
     load_plugins()
     return [*([NEW_CLASSES] if cfg.DATASET.SUBSAMPLE_CLASSES == "base" else []), *RENDERED]
 
 
 def build_outliers(cfg: CN, names: Sequence[str]) -> list[Outliers]:
-    """The sets by name, each seen to be of unknown classes.
+    """The sets of these names, after a check that their classes are unknown to the run.
 
     Args:
         cfg: the config of the run.
@@ -37,8 +38,8 @@ def build_outliers(cfg: CN, names: Sequence[str]) -> list[Outliers]:
             rendered set, or the path of a folder of images (with a slash in it).
 
     Raises:
-        ValueError: an unknown name, the same name twice, or a set that shares classes or images with the run.
-        FileNotFoundError: data are not there, or a folder without images.
+        ValueError: a name is unknown or given twice, or a set shares classes or images with the run.
+        FileNotFoundError: data are missing, or a folder has no images.
     """
     with contextlib.redirect_stdout(None):
         dataset: Any = build_dataset(cfg)
@@ -58,18 +59,10 @@ def _outliers(cfg: CN, name: str) -> Outliers:
         return folder_outliers(name)
     if name in RENDERED:
         return RENDERED[name](Path(make_cache(cfg.STORE.ROOT)).resolve())
-    other = cfg.clone()
-    other.defrost()
     if name in known(outlier_sets.KIND):
         return outlier_sets.load(outlier_sets.declared(name), cfg.DATASET.ROOT)
     if name == NEW_CLASSES:
-        if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
-            raise ValueError(
-                f"The outliers '{NEW_CLASSES}' are the classes that a run on the others leaves out: set "
-                f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES}), or leave them out."
-            )
-        other.DATASET.SUBSAMPLE_CLASSES = "new"
-        return _of_dataset(name, build_dataset(other), NEAR)
+        return _of_dataset(name, build_dataset(with_new_classes(cfg)), NEAR)
     if name not in known("datasets"):
         choices = [NEW_CLASSES, *RENDERED, *outlier_sets.names(), *known("datasets")]
         near = difflib.get_close_matches(name, choices, n=1)
@@ -78,6 +71,8 @@ def _outliers(cfg: CN, name: str) -> Outliers:
             f"Unknown outliers '{name}'.{hint} Choose from {', '.join(choices)}, or name a folder of images by a path "
             f"with a slash (./{name})."
         )
+    other = cfg.clone()
+    other.defrost()
     body: Any = read_yaml(CONFIGS / "datasets" / f"{name}.yaml")
     other.DATASET.NAME, other.DATASET.SUBSAMPLE_CLASSES = body["DATASET"]["NAME"], "all"
     other.DATASET.SPLIT_FILE = other.DATASET.CLASSNAMES_FILE = ""
@@ -90,5 +85,5 @@ def _of_dataset(name: str, dataset: Any, distance: str) -> Outliers:
 
 
 def items_of(outliers: Outliers) -> list[Datum]:
-    """The images as a loader takes them; they have no label of the run, so theirs is 0 and never read."""
+    """The images in the form that a loader takes. They have no label of the run; their label is 0 and is never read."""
     return [Datum(impath=path, label=0, classname="") for path in outliers.paths]

@@ -1,4 +1,4 @@
-"""Tables of pages in docs/ that are made by the program: between `<!-- begin NAME ... -->` and `<!-- end NAME -->`."""
+"""Fill the tables of pages in docs/, which stand between `<!-- begin NAME ... -->` and `<!-- end NAME -->`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from simnl.files import write_text_atomically
 
-Tables = Mapping[str, Callable[[], list[str]]]  # name -> what makes its lines of markdown
+Tables = Mapping[str, Callable[[], list[str]]]  # name -> a function that makes its lines of markdown
 
 
 def filled(page: str, tables: Tables, path: Path) -> str:
-    """A page with its tables made anew.
+    """A page in which all tables are made anew.
 
     Args:
-        page: its text.
-        tables: those between its markers.
-        path: of the page, for messages.
+        page: the text of the page.
+        tables: the tables between its markers.
+        path: the path of the page, for messages.
 
     Raises:
-        ValueError: a marker is missing, or as of the tables.
+        ValueError: a marker is missing, or a table cannot be made.
     """
     for name, table in tables.items():
         block = re.compile(rf"(<!-- begin {name}\b[^\n]*-->\n).*?(<!-- end {name} -->)", re.DOTALL)
@@ -32,13 +32,13 @@ def filled(page: str, tables: Tables, path: Path) -> str:
 
 
 def write_page(path: Path, tables: Tables, check: bool) -> bool:
-    """Write a page with its tables made anew, unless it is up to date or only to be checked.
+    """Write a page in which all tables are made anew, unless it is up to date or `check` is True.
 
     Returns:
         Whether the page was up to date.
 
     Raises:
-        ValueError: as of `filled`; OSError: the page cannot be read or written.
+        ValueError: see `filled`. OSError: the page cannot be read or written.
     """
     page = path.read_text(encoding="utf-8")
     new = filled(page, tables, path)
@@ -48,7 +48,7 @@ def write_page(path: Path, tables: Tables, check: bool) -> bool:
 
 
 def table(headings: Iterable[str], lines: Iterable[Iterable[str]]) -> list[str]:
-    """Lines of markdown."""
+    """A table as lines of markdown."""
     headings = list(headings)
     rule = "|" + "---|" * len(headings)
     return [_line(headings), rule, *map(_line, lines)]

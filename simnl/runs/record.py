@@ -18,10 +18,10 @@ from simnl.sealed import read_sealed, write_sealed
 log = logging.getLogger(__name__)
 
 SCHEMA = 2
-UNSEALED = 1  # the schema of records from before there were check sums; they are read as they are
+UNSEALED = 1  # the schema of older records, which have no check sum
 FILE = "result.json"
 COSTS = ("encoded_images", "seconds", "peak_memory_mb", "device", "environment")
-OWN_IMAGES = "imagefolder"  # the config of a folder of one's own images: each folder is a data set
+OWN_IMAGES = "imagefolder"  # the config of folders of the user's own images, each of which is a data set
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "dassl", "numpy", "pillow")
 
 
@@ -40,17 +40,17 @@ def write_record(folder: str | Path, record: dict) -> Path:
 
 
 def read_record(path: str | Path, content: bytes | None = None) -> dict:
-    """Read one record. Records of schema 1, from before there were check sums, can be read, too.
+    """Read one record. Records of schema 1, which have no check sum, can be read, too.
 
     Args:
         path: the file.
-        content: the bytes of the file, where it does not lie on the disk by itself.
+        content: the bytes of the file, if it does not lie on the disk by itself.
 
     Raises:
         FileNotFoundError: there is no record.
         OSError: the record cannot be read.
-        ValueError: it is not json, damaged, of another schema or incomplete, or has a number out of range. The message
-            names the file and the reason.
+        ValueError: the record is not json, is damaged, of another schema or incomplete, or has a number out of range.
+            The message names the file and the reason.
     """
     advice = "Delete it and run again."
     record = read_sealed(path, advice, older=_is_unsealed, content=content)
@@ -65,13 +65,14 @@ def _is_unsealed(content: object) -> bool:
 
 
 def with_earlier(folder: str | Path, record: dict, *, resumed: bool) -> dict:
-    """The record of a run, to which figures of other targets are added from the record that lies in its folder.
+    """The record of a run with the figures of other targets from the earlier record in its folder.
 
-    A finished run is carried out again where figures of a target are missing. Its head is then the one of before, which
-    the same accuracy confirms. Where nothing was learned anew (`resumed`), what learning cost is in the earlier record.
+    A finished run is carried out again if figures of a target are missing. Its head is then the same as before, which
+    the same accuracy confirms. If nothing was learned anew (`resumed`), the cost of learning comes from the earlier
+    record.
 
     Returns:
-        A new record. It equals `record` where there is no earlier one, or one of another config, seed or head.
+        A new record. It equals `record` if there is no earlier one, or if that one has another config, seed or head.
     """
     try:
         earlier = read_record(Path(folder) / FILE)
@@ -89,25 +90,25 @@ def is_reweighting(key: str) -> bool:
 
 
 def reweighting_off(record: dict) -> list[str]:
-    """The options with which a run has switched instance weights off."""
+    """The options of a run that switch instance weights off."""
     return [key for key, value in record.get("options", {}).items() if is_reweighting(key) and value is False]
 
 
 def own_images_name(folder: str | Path) -> str:
-    """`imagefolder-<name of the folder>`: the data set that a folder of one's own images is in records and tables."""
+    """`imagefolder-<name of the folder>`, the name of a folder of the user's own images in records and tables."""
     name = "_".join(Path(folder).name.split())
     return f"{OWN_IMAGES}-{name}" if name else OWN_IMAGES
 
 
 def config_of(dataset: str) -> str:
-    """The name of the config of a record's data set."""
+    """The name of the config of the data set in a record."""
     return OWN_IMAGES if dataset.startswith(f"{OWN_IMAGES}-") else dataset
 
 
 def is_done(folder: str | Path, config_hash: str, targets: Sequence[str] = ()) -> bool:
-    """True when the folder holds a valid record of this config, with figures of these shifted data sets.
+    """True if the folder holds a valid record of this config that has figures of these targets.
 
-    A record that is not valid is named in a warning, and its run does not count as done.
+    A warning names a record that is not valid. Its run does not count as done.
     """
     path = Path(folder) / FILE
     try:
@@ -140,7 +141,7 @@ def environment() -> dict:
 
 @functools.cache
 def _commit() -> str:
-    """That of the code as it was when this process first asked."""
+    """The commit of the code when this process asked first."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

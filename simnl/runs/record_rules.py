@@ -13,7 +13,7 @@ REQUIRED: dict[str, Kind] = {
     "schema": int, "method": str, "dataset": str, "shots": int, "seed": int, "backbone": str, "preset": str,
     "protocol": str, "config_hash": str, "accuracy": float,
 }  # fmt: skip
-# Keys that tables, plots and the report use where they are there, and the types that they must have.
+# Optional keys, which tables, plots and the report use, and the types that they must have.
 NUMBER = (int, float)
 OPTIONAL: dict[str, Kind] = {
     "targets": dict, "options": dict, "prompts": list, "seconds": dict, "peak_memory_mb": dict, "views": dict,
@@ -24,19 +24,19 @@ OPTIONAL: dict[str, Kind] = {
     "images_per_class": (NoneType, list), "logits": dict, "label_flips": (NoneType, dict), "imported": dict,
     "inference": str,
 }  # fmt: skip
-# What content must be numbers, by unit; a list of them, or an object of them by name.
+# Keys that must hold numbers, by unit: one number, a list of numbers, or an object of numbers by name.
 PERCENT = ("targets", "per_class", "val_accuracy_per_epoch")
 AMOUNTS = ("seconds", "peak_memory_mb", "images_per_class")
 COUNTS = tuple(key for key, kind in {**REQUIRED, **OPTIONAL}.items() if kind is int and key != "seed")
-LARGEST = 2**63  # what an integer of a record stays below
+LARGEST = 2**63  # the integers of a record are smaller
 
 
 def problems(record: object, schemas: Sequence[int]) -> list[str]:
-    """What is wrong with a record, in words; empty where it is sound.
+    """The problems of a record, in words; empty if it is sound.
 
     Args:
-        record: a record that was read, or is about to be written.
-        schemas: the schemas that are known, of which the first one is written.
+        record: a record that was read or will be written.
+        schemas: the known schemas; the first one is that of new records.
     """
     if not isinstance(record, dict):
         return ["it is not a json object"]
@@ -49,28 +49,28 @@ def problems(record: object, schemas: Sequence[int]) -> list[str]:
     if wrong:
         return wrong
     if record["schema"] not in schemas:
-        return [f"its schema is {_shown(record['schema'])}, this program writes {schemas[0]}"]
+        return [f"its schema is {_shown(record['schema'])}, and this program writes schema {schemas[0]}"]
     wrong = [f"'{place}' is {_shown(value)}, {why}" for place, value, why in _numbers(record) if why]
     if not isinstance(record.get("environment", {}).get("packages", {}), dict):
-        wrong.append("'environment.packages' is no dict")
+        wrong.append("'environment.packages' is not a dict")
     return wrong
 
 
 def percent_problem(value: object) -> str:
-    """Why a value is no accuracy in percent; empty where it is one."""
+    """Why a value is not an accuracy in percent; empty if it is one."""
     if not _is_finite(value):
-        return "no finite number"
-    return "" if 0 <= value <= 100 else "no percentage: it must be from 0 to 100"
+        return "not a finite number"
+    return "" if 0 <= value <= 100 else "not a percentage: it must be from 0 to 100"
 
 
 def _amount_problem(value: object) -> str:
     if not _is_finite(value):
-        return "no finite number"
+        return "not a finite number"
     return "" if 0 <= value < LARGEST else "which no run can have"
 
 
 def _numbers(record: dict) -> Iterator[tuple[str, object, str]]:
-    """What must be a number: its place, its value, and what is wrong with it."""
+    """The place and the value of everything that must be a number, and what is wrong with it."""
     yield "accuracy", record["accuracy"], percent_problem(record["accuracy"])
     yield "seed", record["seed"], "" if abs(record["seed"]) < LARGEST else "which no run can have"
     for key in COUNTS:

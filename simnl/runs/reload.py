@@ -1,4 +1,4 @@
-"""A finished run brought back from its folder: its trainer with the trained head, nothing trained again."""
+"""Load a finished run from its folder: its trainer with the trained head, without training again."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from simnl.runs.stored_config import read_config
 
 
 def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None = None):
-    """The trainer of a run, a `VLTrainer`, with the head that was trained, for evaluation.
+    """The trainer of a run (a `VLTrainer`) with its trained head, for evaluation.
 
-    DATA and CACHE in the environment replace the folders that the run had.
+    The environment variables DATA and CACHE replace the folders that the run had.
 
     Args:
         record: the record of the run, with its `path`.
-        settings: dotted config keys to change, none of which may change figures.
+        settings: dotted config keys to change. They must be keys that change no figure.
 
     Raises:
         FileNotFoundError: the run left no config or no head.
-        ValueError: they do not fit this program, or the data set has another split than the run had.
+        ValueError: config or head do not fit this program, or the data set has another split than the run had.
     """
     folder = Path(record["path"]).parent
     moved = {"DATASET.ROOT": os.environ.get("DATA"), "STORE.ROOT": os.environ.get("CACHE")}
@@ -41,11 +41,11 @@ def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None
 
 
 def _check_split(record: Mapping[str, Any], dataset, folder: Path) -> None:
-    """ValueError where the images or labels are others than those the run was trained and tested on."""
+    """Raise ValueError if the images or labels differ from those that the run was trained and tested on."""
     known = record.get("split_hash")
     if known and known != dataset.split_hash:
         raise ValueError(
-            f"{folder} is a run on another split of {record['dataset']} than the data here has (split_hash "
-            f"{known[:12]}, here {dataset.split_hash[:12]}), so its head would meet other images. Put that split back, "
-            "point DATA at the data of the run, or run its command again."
+            f"{folder} is a run on another split of {record['dataset']} than the one here: the run has split_hash "
+            f"{known[:12]}, and the data here {dataset.split_hash[:12]}. Its head would be tested on other images. Put "
+            "that split back, point DATA at the data of the run, or run its command again."
         )

@@ -1,4 +1,4 @@
-"""Logits of runs that keep none: computed anew from the trained head, without training."""
+"""Compute the logits of runs that stored none, from the trained head and without training."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CLOSE = 1e-6  # percent
 
 
 def restore_logits(record: Mapping[str, Any]) -> None:
-    """Test the head of a run again, on its targets, too, and write the logits beside the record.
+    """Test the head of a run again, also on its targets, and write the logits beside the record.
 
     Raises:
-        FileNotFoundError: the run left no config or no head, or data are not there.
+        FileNotFoundError: the run left no config or no head, or data are missing.
         ValueError: the head does not give the accuracies of the record.
     """
     trainer = reload_trainer(record)
@@ -35,7 +35,7 @@ def restore_logits(record: Mapping[str, Any]) -> None:
         if abs(accuracy - recorded) > CLOSE:
             where = f" on the target {name}" if name else ""
             raise ValueError(
-                f"{record['path']}: the head that lies beside it gives {accuracy:.2f} %{where}, and the record has "
-                f"{recorded:.2f} %. Delete the record and run its command again."
+                f"{record['path']} has an accuracy of {recorded:.2f} %{where}, but the head beside it gives "
+                f"{accuracy:.2f} %. Delete the record and run its command again."
             )
     keep_logits(trainer, keeper, record)

@@ -1,11 +1,12 @@
 """Carry out a run. `run_one` is the whole way from a config to a record, in this order:
 
 1. The identity of the run is computed from the config, once (`simnl.runs.identity`).
-2. Shifted data sets are looked at, and the folder of the run is taken, so that nothing fails after a long training.
+2. Shifted data sets are checked and the folder of the run is taken, so that neither fails after a long training.
 3. A sweep, where the config has one, trains each of its settings and chooses one (`simnl.runs.sweep`). Under PROTOCOL
-   held-shot, a training on all images but one per class then chooses on these (`simnl.runs.held_shot`).
+   held-shot, a training without one image per class then chooses on these images (`simnl.runs.held_shot`).
 4. The trainer of the method is built, trains, selects and tests (`simnl.fewshot.trainer`).
-5. The trained head is tested on shifted data sets, and what it learned on new classes (`simnl.runs.targets`).
+5. The trained head is tested on shifted data sets and, in a head for their names, on new classes
+   (`simnl.runs.targets`).
 6. The logits of all tests are written (`simnl.runs.logits`), then the record (`simnl.runs.recording`,
    `simnl.runs.record`).
 
@@ -59,16 +60,17 @@ def run_one(
 
     Args:
         cfg: frozen, with OUTPUT_DIR, SEED and TRAINER.NAME set.
-        identity: the identity of the run, where the caller knows it; else it is computed here.
-        eval_only: learn nothing, and test the head in `model_dir`, or the engine's checkpoint of `load_epoch` there.
-        train: False builds everything and then stops.
+        identity: the identity of the run if the caller knows it; else it is computed here.
+        eval_only: True to learn nothing, and to test the head in `model_dir`, or the engine's checkpoint of
+            `load_epoch` there.
+        train: False to build everything and then stop.
 
     Returns:
         The run record (also written to OUTPUT_DIR/result.json unless eval_only), or None if nothing was
         tested (`train` False, or TEST.NO_TEST).
 
     Raises:
-        ValueError: OUTPUT_DIR holds what another run left, or a target does not fit. This is found before anything is
+        ValueError: OUTPUT_DIR holds files of another run, or a target does not fit. This is checked before anything is
             trained.
     """
     start = time.perf_counter()
@@ -104,7 +106,7 @@ def run_one(
 
 
 def write_results(cfg: CN, trainer, keeper: Keeper, record: dict) -> dict:
-    """Write what a tested run leaves, the record last; the record as it was written."""
+    """Write the files of a tested run, the record last. Returns the record as it was written."""
     record = with_earlier(cfg.OUTPUT_DIR, record, resumed=trainer.start_epoch > 0)
     record |= {"logits": keep_logits(trainer, keeper, record), "label_flips": record_flips(trainer)}
     write_hparams(cfg, record)
@@ -113,10 +115,10 @@ def write_results(cfg: CN, trainer, keeper: Keeper, record: dict) -> dict:
 
 
 def chosen_by_trainings(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_trainer) -> tuple[CN, dict, dict]:
-    """What trainings before that of the run choose: a sweep's settings, and hyper-parameters under PROTOCOL held-shot.
+    """Choose by trainings before that of the run: settings of a sweep, and hyper-parameters under PROTOCOL held-shot.
 
     Returns:
-        The config to run, the hyper-parameters, and what the record says of the choice.
+        The config to run, the hyper-parameters, and the entries of the record about the choice.
     """
     chosen, swept, tried = sweep(cfg, lambda one: validation_score(one, targets, build))
     held = choose_on_held_shot(chosen, lambda one: seeded_trainer(one, targets, build))
@@ -125,16 +127,16 @@ def chosen_by_trainings(cfg: CN, targets: dict, build: Callable[[CN], Any] = bui
 
 
 def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], Any] = build_trainer):
-    """The trainer of a config, with the arithmetic that it asks for and the global generators set to its seed.
+    """The trainer of a config. The arithmetic is set as the config asks, and the global generators are seeded.
 
     Args:
-        targets: data sets on which it will be tested too.
-        build: makes the trainer; by default the engine does, from the registry.
+        targets: data sets on which the trainer will also be tested.
+        build: a function that makes the trainer; by default the engine makes it from the registry.
 
     Raises:
         ValueError: a target does not fit the classes of the run.
     """
-    load_plugins()  # a config can be made without the methods
+    load_plugins()  # the config may have been made without importing the methods
     set_arithmetic(cfg.MATMUL, cfg.USE_CUDA and torch.cuda.is_available())
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
@@ -145,7 +147,7 @@ def seeded_trainer(cfg: CN, targets: dict | None = None, build: Callable[[CN], A
 
 
 def validation_score(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_trainer) -> tuple[float | None, int]:
-    """Train without a test; returns the percentage right on the selection images, and how many settings were tried."""
+    """Train without a test. Returns the accuracy on the selection images in percent, and how many settings it tried."""
     trainer = seeded_trainer(without_test(cfg, cfg.OUTPUT_DIR), targets, build)
     if not trainer.num_val:
         return None, 0
@@ -153,6 +155,6 @@ def validation_score(cfg: CN, targets: dict, build: Callable[[CN], Any] = build_
         trainer.train()
     except FloatingPointError:
         trainer.close_writer()  # its folder is deleted when the setting is done
-        log.warning("A setting of the sweep diverged: the loss is infinite or NaN. It counts as 0 %%.")
+        log.warning("A setting of the sweep diverged: its loss became infinite or NaN. The setting counts as 0 %%.")
         return 0.0, trainer.num_settings
     return trainer.validation_accuracy(), trainer.num_settings

@@ -1,6 +1,7 @@
-"""What the folder of a run says about the run.
+"""The files in the folder of a run that say which run it is.
 
-This is its name, so that no other run continues from what it left, and its config, so that it can be loaded again.
+`run.json` has the name of the run, so that no other run continues from its files. `config.yaml` has its config, so that
+the run can be loaded again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from simnl.sealed import DamagedError, check_text, read_sealed, seal_text, write
 log = logging.getLogger(__name__)
 
 FILE = CONFIG
-RUN_FILES = (  # the files from which a run goes on, or which tell of it
+RUN_FILES = (  # the files from which a run continues, or which describe it
     *(RECORD, "head.safetensors", "head", "selection.json"),
     *("sweep.json", "sweep", "held_shot.json", "held-shot"),
 )
@@ -37,16 +38,16 @@ SHOWN = 6  # the most differences that a message shows
 def take_folder(cfg: CN, identity: RunIdentity) -> bool:
     """Write run.json and config.yaml into OUTPUT_DIR, unless another run has the folder.
 
-    A run goes on from what lies in its folder, so what another run left there would come out under the name of this
-    one. run.json holds {"config_hash", "seed"} and a check sum.
+    A run continues from the files in its folder, so results of another run there would get the name of this one.
+    run.json holds {"config_hash", "seed"} and a check sum.
 
     Returns:
-        Whether config.yaml was written: that of a finished run stays until its sweep, if any, has chosen.
+        Whether config.yaml was written. The config of a finished run stays until its sweep, if any, has chosen.
 
     Raises:
-        ValueError: the folder holds another run, or holds what a run left without saying which run it was. The message
-            says what to do.
-        OSError: the run could not write there what it will write.
+        ValueError: the folder holds another run, or files of a run that do not say which run it was. The message says
+            what to do.
+        OSError: the run could not write its files there.
     """
     folder = Path(cfg.OUTPUT_DIR)
     check_folder(folder)
@@ -54,8 +55,8 @@ def take_folder(cfg: CN, identity: RunIdentity) -> bool:
     if other:
         left = [name for name in (IDENTITY, FILE, *RUN_FILES) if (folder / name).exists()]
         raise ValueError(
-            f"{folder} holds another run: {other}. Choose another folder (--output-dir), or, if that run is not wanted "
-            f"any more, delete what it left there: {', '.join(left)}."
+            f"{folder} holds another run: {other}. Choose another folder (--output-dir). Or, if you do not need that "
+            f"run any more, delete its files there: {', '.join(left)}."
         )
     if cfg.RESUME and (other := _other_run(Path(cfg.RESUME), cfg, identity)):
         log.warning("RESUME: %s holds another run (%s); its checkpoint is used as you asked.", cfg.RESUME, other)
@@ -71,20 +72,20 @@ def _known(identity: RunIdentity) -> dict:
 
 
 def _other_run(folder: Path, cfg: CN, identity: RunIdentity) -> str:
-    """How the run in a folder differs from a config's; empty where it is the same, or where it left nothing.
+    """How the run in a folder differs from the run of a config; empty if it is the same run, or if there is none.
 
-    Where there is no run.json, as in folders of earlier versions, the record says which run it was, or else the config.
+    Folders of earlier versions have no run.json. There the record says which run it was, or else the config.
     """
     if not any((folder / name).exists() for name in RUN_FILES):
         return ""
     known, stored = _known_identity(folder), stored_keys(folder)
     if known is None:
-        return _differences(stored, cfg) if stored else "nothing in it says which one"
+        return _differences(stored, cfg) if stored else "no file there says which one"
     if known == _known(identity):
         return ""
     return _differences(stored, cfg) or (
-        f"its config hash is {known['config_hash']} and its seed {known['seed']}, here they are {identity.config_hash} "
-        f"and {identity.seed} (where no key differs, a file that the config names or the method has changed)"
+        f"its config hash is {known['config_hash']} and its seed {known['seed']}, and this run has "
+        f"{identity.config_hash} and {identity.seed} (at equal keys, the method or a file that it reads has changed)"
     )
 
 
@@ -92,10 +93,10 @@ def _known_identity(folder: Path) -> dict | None:
     try:
         known = read_sealed(folder / IDENTITY, older=_is_unsealed)
         return {key: known[key] for key in IDENTITY_KEYS}
-    except FileNotFoundError:  # the record tells, too
+    except FileNotFoundError:  # the record is read then
         pass
     except (ValueError, LookupError) as error:
-        log.warning("%s It is written anew.", error)
+        log.warning("%s The file is written anew.", error)
     try:
         record = read_record(folder / RECORD)
     except (FileNotFoundError, ValueError):
@@ -104,12 +105,12 @@ def _known_identity(folder: Path) -> dict | None:
 
 
 def _is_unsealed(content: object) -> bool:
-    """True for what run.json was before it had a check sum."""
+    """True for the content of a run.json of earlier versions, which had no check sum."""
     return isinstance(content, dict) and set(content) == set(IDENTITY_KEYS)
 
 
 def _differences(stored: dict[str, str], cfg: CN) -> str:
-    """`KEY is OLD there and NEW here` for keys that change figures; empty where there are none.
+    """`KEY is OLD there and NEW here` for each key that changes figures; empty if there is none.
 
     Swept keys do not count, because the stored config has the values that the sweep chose.
     """
@@ -122,7 +123,7 @@ def _differences(stored: dict[str, str], cfg: CN) -> str:
 
 
 def write_config(cfg: CN) -> Path:
-    """Write OUTPUT_DIR/config.yaml: all keys but the nodes of other trainers, and a check sum as its last line."""
+    """Write OUTPUT_DIR/config.yaml: all keys except the nodes of other methods, and a check sum as its last line."""
     path = Path(cfg.OUTPUT_DIR) / FILE
     write_text_atomically(path, seal_text(_text(cfg)))
     return path
@@ -142,7 +143,7 @@ def read_config(folder: str | Path, settings: dict | None = None) -> CN:
 
     Args:
         folder: the run's folder, wherever it lies now.
-        settings: dotted keys to change, e.g. where data moved.
+        settings: dotted keys to change, e.g. because data have moved.
 
     Raises:
         FileNotFoundError: the run left no config.
@@ -151,20 +152,20 @@ def read_config(folder: str | Path, settings: dict | None = None) -> CN:
     path = Path(folder) / FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is not there, so the run cannot be loaded. Delete {folder} and run its command again."
+            f"{path} is missing, so the run cannot be loaded. Delete {folder} and run its command again."
         )
-    advice = f"Delete {folder} and run its command again (or, if you edited the file, remove its last line)."
+    advice = f"Delete {folder} and run its command again. Or, if you edited the file, remove its last line."
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise DamagedError(path, "is damaged (not UTF-8 text)", advice) from error
     if not check_text(text, path, advice):
-        log.warning("%s has no check sum, as from an earlier version: damage in it cannot be found.", path)
+        log.warning("%s has no check sum, as files of earlier versions, so damage in it cannot be found.", path)
     return assemble([path], settings={**(settings or {}), "OUTPUT_DIR": str(folder)})
 
 
 def stored_keys(folder: str | Path) -> dict[str, str]:
-    """Dotted keys and values, as text, of the run in a folder; empty where there is no config, or a damaged one."""
+    """Dotted keys and values (as text) of the run in a folder; empty if its config is missing or damaged."""
     path = Path(folder) / FILE
     try:
         check_text(path.read_bytes().decode(), path)

@@ -1,7 +1,7 @@
-"""Try settings that need a training of their own on the protocol's selection images, and keep the first best.
+"""Try settings that each need a training, and keep the first of the best on the protocol's selection images.
 
-`SWEEP` holds [KEY, [values]] pairs. Every combination is trained once in the run's `sweep/` folder. The run itself is
-then the run with the best combination, and has the same figures as with that combination on the command line.
+`SWEEP` holds [KEY, [values]] pairs. Every combination is trained once in the run's `sweep/` folder. The run itself
+then uses the best combination, and has the same figures as with that combination on the command line.
 Hyper-parameters that need no new training are searched by `simnl.fewshot.search` within each run instead.
 """
 
@@ -26,7 +26,7 @@ FILE = "sweep.json"
 
 
 def combinations(cfg: CN) -> list[dict[str, object]]:
-    """Settings {KEY: value} in the order of SWEEP, the last key fastest; empty where nothing is swept.
+    """Settings {KEY: value} in the order of SWEEP; the last key changes fastest. Empty without a sweep.
 
     Raises:
         ConfigError: SWEEP is not a list of [KEY, [values]], or names an unknown key.
@@ -36,7 +36,7 @@ def combinations(cfg: CN) -> list[dict[str, object]]:
         if not (pair and isinstance(entry[1], list | tuple) and entry[1]):
             raise ConfigError(f"SWEEP holds [KEY, [values]] pairs, e.g. [['OPTIM.LR', [0.001, 0.01]]]; got {entry!r}.")
         if find_key(cfg, entry[0])[0] is None:
-            raise ConfigError(f"SWEEP names the unknown key {entry[0]}.")
+            raise ConfigError(f"SWEEP names the unknown key {entry[0]}. Check its spelling.")
     if not cfg.SWEEP:
         return []
     keys, values = zip(*cfg.SWEEP, strict=True)
@@ -56,18 +56,18 @@ def with_settings(cfg: CN, settings: dict[str, object], folder: str) -> CN:
 
 
 def sweep(cfg: CN, score: Callable[[CN], tuple[float | None, int]]) -> tuple[CN, dict, int]:
-    """Train every combination and choose.
+    """Train every combination and choose the best one.
 
-    What is done is kept in `sweep.json`, so that an interrupted sweep goes on where it was.
+    Finished combinations are written to `sweep.json`, so that an interrupted sweep continues there.
 
     Args:
         cfg: the config of the run, with OUTPUT_DIR.
         score: a function that trains a config. It returns the accuracy on the selection images in percent, or None
-            where the protocol gives no such images (then nothing is swept and the config stays as it is), and the
-            number of settings that it tried.
+            if the protocol has no such images (nothing is swept then, and the config stays as it is), and the number of
+            settings that it tried.
 
     Returns:
-        The config to run, the settings chosen, and how many settings were tried in all.
+        The config to run, the chosen settings, and how many settings were tried in all.
     """
     settings = combinations(cfg)
     if not settings:
@@ -76,33 +76,33 @@ def sweep(cfg: CN, score: Callable[[CN], tuple[float | None, int]]) -> tuple[CN,
     done = _read(folder / FILE, settings)
     for number in range(len(done), len(settings)):
         work = folder / "sweep" / str(number + 1)
-        own = {"RESUME": ""} | settings[number]  # RESUME is a checkpoint of the run itself
+        own = {"RESUME": ""} | settings[number]  # RESUME names a checkpoint of the run itself
         accuracy, tried = score(with_settings(cfg, own, str(work)))
         if accuracy is None:
-            log.info("Nothing may be selected on (%s): SWEEP is not carried out.", cfg.PROTOCOL)
+            log.info("The protocol %s allows no selection, so SWEEP is not carried out.", cfg.PROTOCOL)
             return with_settings(cfg, {}, cfg.OUTPUT_DIR), {}, 0
         done.append({"settings": settings[number], "accuracy": accuracy, "num_settings": tried})
         write_sealed(folder / FILE, {"done": done})
         shutil.rmtree(work, ignore_errors=True)
-    best = max(done, key=lambda entry: entry["accuracy"])  # the first of equals
+    best = max(done, key=lambda entry: entry["accuracy"])  # the first one of equals
     log.info("Swept %d settings: %s with %.2f %%", len(done), best["settings"], best["accuracy"])
     total = sum(entry["num_settings"] for entry in done)
     return with_settings(cfg, best["settings"], cfg.OUTPUT_DIR), best["settings"], total
 
 
 def _read(path: Path, settings: list[dict]) -> list[dict]:
-    """What an interrupted sweep of the same settings has done; a damaged file, or one of others, is not used."""
+    """The results of an interrupted sweep of the same settings. Other or damaged files are not used."""
     try:
         content = read_sealed(path, older=lambda found: isinstance(found, list))
         done, why = content.get("done") if isinstance(content, dict) else content, ""
     except FileNotFoundError:
         return []
     except DamagedError as error:
-        done, why = None, f" (It {error.why}.)"
+        done, why = None, f" (The file {error.why}.)"
     expected = json.loads(json.dumps(settings))
     if isinstance(done, list) and all(map(_is_entry, done)) and [e["settings"] for e in done] == expected[: len(done)]:
         return done
-    log.warning("%s is damaged or of another sweep: the sweep starts anew.%s", path, why)
+    log.warning("%s is damaged or belongs to another sweep, so the sweep starts anew.%s", path, why)
     return []
 
 

@@ -1,10 +1,10 @@
-"""Targets of TEST.TARGETS before anything is computed: their configs, and their names in records. No PyTorch here.
+"""The configs of the targets of TEST.TARGETS, and their names in records. This module needs no PyTorch.
 
-A target is one of three:
+A target is one of these three:
 
 - `NAME`, a data set of the registry with the classes of the run: a shifted version of its data;
 - `new`, the classes that a run on `DATASET.SUBSAMPLE_CLASSES base` leaves out;
-- `cross:NAME`, a data set of the registry with other classes, or a folder of one's own images.
+- `cross:NAME`, a data set of the registry with other classes, or a folder of the user's own images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 
 def target_config(cfg: CN, name: str) -> CN:
-    """The config of a run with the data of a target in the place of its own, and the prompts where it has other ones.
+    """The config of a run with the data of a target in the place of its own, and with the prompts of the target, if
+    any.
 
     Raises:
         ValueError: see `build_targets`.
@@ -42,19 +43,13 @@ def target_config(cfg: CN, name: str) -> CN:
     if reason and is_on_new_classes(name):
         raise ValueError(f"{cfg.TRAINER.NAME} on new classes: {reason}.")
     if name == NEW_CLASSES:
-        if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
-            raise ValueError(
-                f"The target '{NEW_CLASSES}' needs a run on the other half of the classes: set "
-                f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES})."
-            )
-        target.DATASET.SUBSAMPLE_CLASSES = "new"
-        return target
+        return with_new_classes(cfg)
     if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
         raise ValueError(
-            f"The target {name} has all classes, and the run only some (DATASET.SUBSAMPLE_CLASSES is "
-            f"{cfg.DATASET.SUBSAMPLE_CLASSES}): set it to all, or leave {name} out of the targets."
+            f"The target {name} has all classes, but the run has only some (DATASET.SUBSAMPLE_CLASSES is "
+            f"{cfg.DATASET.SUBSAMPLE_CLASSES}). Set that key to all, or leave {name} out of the targets."
         )
-    if target.DATASET.SPLIT_FILE:  # the source's; names are then given for the classes of that file
+    if target.DATASET.SPLIT_FILE:  # it belongs to the source, and names are given for its classes
         target.DATASET.SPLIT_FILE = target.DATASET.CLASSNAMES_FILE = ""
     if name.startswith(CROSS):
         return _with_other_classes(target, name.removeprefix(CROSS))
@@ -63,10 +58,27 @@ def target_config(cfg: CN, name: str) -> CN:
     return target
 
 
-def _with_other_classes(target: CN, name: str) -> CN:
-    """The data and the prompts of a data set of the registry, or of a folder of one's own images.
+def with_new_classes(cfg: CN) -> CN:
+    """The config of a run with the classes that the run leaves out, and no others.
 
-    The prompts are those of the data set's own config, as the method has them there: the source's describe its classes.
+    Raises:
+        ValueError: the run leaves out no classes.
+    """
+    if cfg.DATASET.SUBSAMPLE_CLASSES != "base":
+        raise ValueError(
+            f"'{NEW_CLASSES}' stands for the classes that a run on the base classes leaves out. Set "
+            f"DATASET.SUBSAMPLE_CLASSES to base (it is {cfg.DATASET.SUBSAMPLE_CLASSES}), or leave '{NEW_CLASSES}' out."
+        )
+    other = cfg.clone()
+    other.defrost()
+    other.DATASET.SUBSAMPLE_CLASSES = "new"
+    return other
+
+
+def _with_other_classes(target: CN, name: str) -> CN:
+    """The config with data and prompts of another data set of the registry, or of a folder of the user's own images.
+
+    The prompts come from the config of that data set, because those of the source describe other classes.
     """
     target.DATASET.CLASSNAMES_FILE, target.DATASET.LABEL_NOISE = "", 0.0
     target.DATASET.FOLDER = "" if name in known("datasets") else name
@@ -76,7 +88,7 @@ def _with_other_classes(target: CN, name: str) -> CN:
     files = [config_file("datasets", config), config_file("trainers", target.TRAINER.NAME)]
     own = assemble(files, settings={key: _value(target, key) for key in same})
     target.DATASET.NAME, target.PROMPTS = own.DATASET.NAME, own.PROMPTS
-    target.DATASET.NUM_SHOTS = 1  # nothing is learned from it, so it may have fewer images than the source needs
+    target.DATASET.NUM_SHOTS = 1  # nothing is learned from the target, so it may have few images
     return target
 
 
@@ -87,10 +99,10 @@ def _value(cfg: CN, key: str) -> object:
 
 
 def check_other(root: str, name: str) -> str:
-    """The name of the config of a data set with other classes: its own, or that of a folder of one's own images.
+    """The name of the config of a target with other classes: a data set's own, or that of folders of images.
 
     Raises:
-        ValueError: the name is neither that of a data set nor of a folder, which may be absolute or below `root`.
+        ValueError: there is neither a data set of this name nor such a folder, absolute or below `root`.
     """
     if name in known("datasets") and name != OWN_IMAGES:
         return name
@@ -105,23 +117,23 @@ def check_other(root: str, name: str) -> str:
 
 
 def named_targets(cfg: CN) -> dict[str, str]:
-    """{name under which a record has the figure: name in TEST.TARGETS}.
+    """The targets of a config, as {name in records: name in TEST.TARGETS}.
 
-    Both are the same, but for a folder of one's own images, which records tell by its last name and eight hex digits of
-    what decides its labels, its test images and its prompts: `cross:imagefolder-mine@0a1b2c3d`.
+    Both names are the same, except for a folder of the user's own images. Records name it by its last name and eight
+    hex digits, which are a hash of its labels, test images and prompts: `cross:imagefolder-mine@0a1b2c3d`.
     """
     return {_key(cfg, name): name for name in cfg.TEST.TARGETS}
 
 
 def targets_of_record(cfg: CN, record: Mapping[str, Any]) -> dict[str, str]:
-    """The result of `named_targets` for all targets of a run's record, those of earlier commands, too.
+    """The result of `named_targets` for all targets in a run's record, also those of earlier commands.
 
-    A folder of images that the stored config of the run does not name any more is left out, and the log says so.
+    A folder of images that the run's stored config no longer names is left out, and the log says so.
     """
     here, found = named_targets(cfg), {}
     for key in record.get("targets", {}):
         if key not in here and key.startswith(f"{CROSS}{OWN_IMAGES}-"):
-            log.warning("The target %s of %s is left out: where it lies is not known.", key, record.get("path"))
+            log.warning("The target %s of %s is left out: its folder is not known.", key, record.get("path"))
         else:
             found[key] = here.get(key, key)
     return found

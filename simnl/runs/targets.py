@@ -1,6 +1,6 @@
 """Data sets on which a trained head is also tested: shifted versions, and classes that training did not see.
 
-What a name in TEST.TARGETS stands for is in `simnl.runs.target_configs`.
+`simnl.runs.target_configs` says what a name in TEST.TARGETS stands for.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 
 def build_targets(cfg: CN) -> dict:
-    """The data sets of TEST.TARGETS by name. What is missing or makes no sense is told before anything is trained.
+    """The data sets of TEST.TARGETS by name. They are built, and checked, before anything is trained.
 
     Raises:
-        ValueError: a name is unknown, a run on a part of the classes asks for other data, or a method or run that has
-            no new classes asks for them.
-        FileNotFoundError: a data set is not there.
+        ValueError: a name is unknown, a run on a part of the classes has other data as a target, or a method or run
+            that has no new classes has them as a target.
+        FileNotFoundError: a data set is missing.
     """
     return {name: build_dataset(target_config(cfg, name)) for name in cfg.TEST.TARGETS}
 
 
 def checked_targets(cfg: CN) -> dict:
-    """The targets of `build_targets`, each of which is compared with the data of the run before anything is encoded.
+    """The targets of `build_targets`, after a comparison of each with the data of the run. No image is encoded.
 
     Raises:
         ValueError, FileNotFoundError: see `build_targets` and `check_targets`.
@@ -48,12 +48,12 @@ def checked_targets(cfg: CN) -> dict:
 
 
 def check_targets(source, targets: dict) -> None:
-    """Check that labels of the shifted data sets among `targets` are columns of a head for the classes of `source`,
-    and that the classes of `cross:` ones are others.
+    """Check that the labels of shifted data sets among `targets` are columns of a head for the classes of `source`, and
+    that `cross:` targets have other classes.
 
     Raises:
-        ValueError: a shifted data set has more or fewer classes, or most of them have other names; or one that should
-            have other classes has these.
+        ValueError: a shifted data set has more or fewer classes, or most of its classes have other names. Also if a
+            `cross:` target has the classes of the source.
     """
     for name, dataset in targets.items():
         if name == NEW_CLASSES:
@@ -61,13 +61,13 @@ def check_targets(source, targets: dict) -> None:
         reason = _misfit(source, dataset)
         if name.startswith(CROSS) and not reason:
             raise ValueError(
-                f"The target {name} has the classes of the data that the run is on, so they are not new to the head. "
-                f"Without '{CROSS}' it is a shifted version of that data."
+                f"The target {name} has the classes of the data of the run, so they are not new to the head. Leave out "
+                f"'{CROSS}' to test on it as a shifted version of these data."
             )
         if reason and not name.startswith(CROSS):
             raise ValueError(
-                f"The target {name} is no shifted version of the data that the run is on: {reason}. As a data set of "
-                f"other classes it is {CROSS}{name}."
+                f"The target {name} is not a shifted version of the data of the run: {reason}. Use {CROSS}{name} to "
+                "test on it as a data set of other classes."
             )
 
 
@@ -76,9 +76,9 @@ def _misfit(source, dataset) -> str:
     if columns is None:
         columns = range(dataset.num_classes)
         if dataset.num_classes != source.num_classes:
-            return f"it has {dataset.num_classes} classes, the head {source.num_classes}"
+            return f"it has {dataset.num_classes} classes, and the head {source.num_classes}"
     elif max(columns) >= source.num_classes:
-        return f"its classes go up to number {max(columns) + 1}, the head's to {source.num_classes}"
+        return f"its classes go up to number {max(columns) + 1}, and those of the head to {source.num_classes}"
     names = [(source.lab2cname[column], dataset.lab2cname[label]) for label, column in enumerate(columns)]
     other = [f"{ours} / {theirs}" for ours, theirs in names if ours != theirs]
     if 2 * len(other) > len(names):
@@ -91,7 +91,7 @@ def test_on_all(trainer, names: Mapping[str, str], keeper: Keeper, targets: Mapp
 
     Args:
         names: the result of `named_targets`.
-        keeper: takes the logits, under the names in records.
+        keeper: gets the logits, under the names in records.
         targets: the result of `build_targets`.
     """
     return {key: test_on(trainer, name, targets[name], keeper, key) for key, name in names.items()}
@@ -100,12 +100,12 @@ def test_on_all(trainer, names: Mapping[str, str], keeper: Keeper, targets: Mapp
 def test_on(trainer, name: str, dataset, keeper: Keeper, key: str) -> float:
     """Accuracy in percent of a trained head on a target; nothing is learned or selected on it.
 
-    On a shifted data set, which `check_targets` has found to fit, the logits of all classes are computed and the
-    target's columns kept (`dataset.class_indices`), so nothing depends on the target. For new classes, what was learned
-    is put into a head that is built from their names. `keeper` takes the logits, under the target's `key`.
+    On a shifted data set, which `check_targets` has accepted, the logits of all classes are computed and the columns of
+    the target's classes are used (`dataset.class_indices`), so nothing depends on the target. For new classes, a head
+    is built from their names and gets what was learned. `keeper` gets the logits, under the target's `key`.
 
     Raises:
-        NotFinite: logits are NaN or infinite, so that an accuracy would mean nothing.
+        NotFinite: logits are NaN or infinite, so an accuracy would mean nothing.
     """
     head, columns, factors = trainer.head.on_shifted(), dataset.class_indices, None
     if is_on_new_classes(name):
@@ -128,10 +128,10 @@ def test_on(trainer, name: str, dataset, keeper: Keeper, key: str) -> float:
 
 
 def head_for(trainer, dataset, cfg: CN) -> Head:
-    """What was learned, in a head for the classes of another data set, or what stands in for it (TEST.NEW_CLASSES).
+    """A head with what was learned for the classes of another data set, or the fallback of TEST.NEW_CLASSES.
 
     Args:
-        cfg: the config of that data set, with its prompts; see `target_config`.
+        cfg: the config with that data set and its prompts; see `target_config`.
     """
     classnames = tuple(dataset.lab2cname[label] for label in range(dataset.num_classes))
     task = trainer.build_task(dataset, classnames, None, cfg)

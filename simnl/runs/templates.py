@@ -11,14 +11,14 @@ from simnl.clip.prompt_files import read_templates
 
 
 def apply_templates(cfg: CN, given: set[str], problems: list[str]) -> None:
-    """Put templates that stand in text files into PROMPTS.POSITIVE and PROMPTS.NEGATIVE.
+    """Read templates from text files into PROMPTS.POSITIVE and PROMPTS.NEGATIVE.
 
-    The files are PROMPTS.POSITIVE_FILE and NEGATIVE_FILE, else those that the data set has beside its images
-    (`FewShotDataset.template_files`), unless the command line says otherwise.
+    The files are PROMPTS.POSITIVE_FILE and NEGATIVE_FILE, or else the files beside the images of the data set
+    (`FewShotDataset.template_files`). Templates on the command line come before those of the data set.
 
     Args:
-        cfg: not frozen yet.
-        given: keys of the command line.
+        cfg: a config that is not frozen yet.
+        given: the keys of the command line.
         problems: the list to which problems are added.
     """
     known = cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
@@ -27,7 +27,7 @@ def apply_templates(cfg: CN, given: set[str], problems: list[str]) -> None:
         key, file_key = f"PROMPTS.{sign}", f"PROMPTS.{sign}_FILE"
         path = cfg.PROMPTS[f"{sign}_FILE"]
         if path and key in given:
-            problems.append(f"command line: {key} and {file_key} both give templates: leave one out")
+            problems.append(f"command line: {key} and {file_key} both give templates. Leave one of them out.")
             continue
         if not path and key not in given:
             path = beside.get(sign)

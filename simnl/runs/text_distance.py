@@ -9,7 +9,8 @@ from yacs.config import CfgNode as CN
 from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.text import class_weights
 from simnl.fewshot.head import Head
-from simnl.metrics.calibrators import Floats, dac_factors
+from simnl.metrics.detection import Floats
+from simnl.metrics.published import dac_factors
 
 TEMPLATES, AVERAGING = "template", "normalize-mean-normalize"  # the text classifier of zero-shot CLIP
 

@@ -1,4 +1,4 @@
-"""Whether the weights of the paper's tables are on this machine and are OpenAI's, before hours of runs begin."""
+"""Check, before hours of runs, that the weights of the paper's tables are on this machine and are OpenAI's."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from simnl.files import sha256_of
 from simnl.runs.backbones import backbone_settings
 from simnl.runs.config import assemble
 
-PAPER = {"rn50": "Tables A1 and A3", "vit_b32": "Table A2"}  # backbone yaml: where the paper uses it
-OPENAI = "openai"  # the tag; the address of its file has the file's SHA-256 before the file's name
+PAPER = {"rn50": "Tables A1 and A3", "vit_b32": "Table A2"}  # name of the backbone: the tables of the paper that use it
+OPENAI = "openai"  # the tag; the address of a file has its SHA-256 before the file name
 LOGIT_SCALE = 100.0  # exp of the scale in every checkpoint that OpenAI published
 RIGHT = "right"
 
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What was found of a backbone's weights.
+    """The result of the check of a backbone's weights.
 
     Attributes:
         name: the name of the backbone's yaml.
         tables: the tables of the paper that need it.
         state: "right", "not here" or "not OpenAI's".
-        fingerprint: the hash of the loaded tensors, as run records have it; empty where there are none.
-        logit_scale: exp of the model's scale.
-        problem: a sentence, where there is one.
+        fingerprint: the hash of the loaded tensors, as in run records; empty without weights.
+        logit_scale: the exponential of the model's scale.
+        problem: a sentence about the problem; empty without one.
     """
 
     name: str
@@ -45,20 +45,20 @@ class WeightsReport:
 
     @property
     def right(self) -> bool:
-        """True where nothing speaks against the weights."""
+        """True if the weights have no problem."""
         return self.state == RIGHT
 
 
 def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
-    """Load a backbone as a run would, and look at what tells OpenAI's weights from others.
+    """Load a backbone as a run would, and check that its weights are OpenAI's.
 
     Args:
         name: the name of a yaml in configs/backbones.
         tables: the tables that need them.
-        weights: a tag or a file in the place of the yaml's.
+        weights: a tag or a file that replaces the one in the yaml.
 
     Raises:
-        ValueError: a file that is none of weights, or does not fit the architecture; the message says what to do.
+        ValueError: the file holds no weights, or does not fit the architecture. The message says what to do.
     """
     files, settings = backbone_settings(name, weights)
     keys = assemble(files, settings=settings).MODEL.BACKBONE
@@ -70,24 +70,24 @@ def check_weights(name: str, tables: str, weights: str = "") -> WeightsReport:
         return WeightsReport(name, tables, "not here", problem=str(error))
     scale = float(clip.logit_scale)
     if not math.isclose(scale, LOGIT_SCALE, rel_tol=1e-3):
-        problem = f"their logit scale is {scale:.2f}, and that of all of OpenAI's is {LOGIT_SCALE:g}"
+        problem = f"their logit scale is {scale:.2f}, but that of all weights of OpenAI is {LOGIT_SCALE:g}"
         return WeightsReport(name, tables, "not OpenAI's", clip.fingerprint, scale, problem)
     return WeightsReport(name, tables, RIGHT, clip.fingerprint, scale)
 
 
 def files_for(files: Sequence[str]) -> dict[str, str]:
-    """The file of each backbone of `PAPER`, of files that are known by OpenAI's names; empty where there is none.
+    """The file of each backbone of `PAPER`, found by the name that OpenAI gave it; empty if there is none.
 
     Args:
         files: paths that end in `RN50.pt` or `ViT-B-32.pt`.
 
     Raises:
-        ValueError: a file of another name.
+        ValueError: a file has another name.
     """
     named = {_published(_arch(name))[1]: name for name in PAPER}
     unknown = [file for file in files if Path(file).name not in named]
     if unknown:
-        raise ValueError(f"{unknown[0]} has none of the names by which OpenAI's files are known: {', '.join(named)}.")
+        raise ValueError(f"{unknown[0]} has none of the names of OpenAI's files: {', '.join(named)}. Rename it.")
     return dict.fromkeys(PAPER, "") | {named[Path(file).name]: file for file in files}
 
 
@@ -103,7 +103,7 @@ def _published(arch: str) -> tuple[str, str]:
 
 
 def _changed(arch: str, file: Path) -> str:
-    """What is wrong with a file of OpenAI's name; empty where it is theirs, and for a file of another name."""
+    """How a file with a name of OpenAI's differs from theirs; empty if it is equal, or has another name."""
     digest, name = _published(arch)
     if file.name != name or not file.is_file() or sha256_of(file) == digest:
         return ""
@@ -111,7 +111,7 @@ def _changed(arch: str, file: Path) -> str:
 
 
 def render(reports: Sequence[WeightsReport]) -> str:
-    """A table, and below it what is wrong."""
+    """A table, and below it the problems."""
     rows = [
         [r.name, r.tables, r.state, r.fingerprint[:12] or "-", "-" if r.logit_scale is None else f"{r.logit_scale:.2f}"]
         for r in reports

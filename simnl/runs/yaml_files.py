@@ -1,7 +1,7 @@
-"""Read yaml that a person wrote. One sentence, with the file and the key, says what cannot be a config.
+"""Read yaml that a person wrote. What cannot be in a config is refused in one sentence with the file and the key.
 
-Yaml can hold more than a config: aliases that contain themselves or stand for a billion values, tags that name Python
-objects, keys that are numbers or dates, and the same key twice. `read_yaml` accepts none of these.
+Yaml allows more than a config needs: aliases that contain themselves or stand for a billion values, tags that name
+Python objects, keys that are numbers or dates, and the same key twice. `read_yaml` accepts none of these.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times as fast, where libyaml is there
+YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first needs libyaml and is faster
 
 BYTES = 4_000_000  # the largest config of this program has some 5,000
 DEPTH = 20  # keys below keys; configs have four
@@ -24,7 +24,7 @@ VALUES = 100_000
 
 
 class _Loader(YAML_LOADER):
-    """Refuses a key that is given twice, of which yaml would take the last without a word."""
+    """A loader that refuses a key that is given twice. Yaml itself would take the last one silently."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -32,18 +32,18 @@ class _Loader(YAML_LOADER):
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     line = key.start_mark.line + 1
-                    raise ValueError(f"the key {key.value} is there twice in one block, the second time in line {line}")
+                    raise ValueError(f"the key {key.value} is given twice in one block, the second time in line {line}")
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> object:
-    """What a yaml file holds: plain dicts with text as keys, lists and scalars; {} for an empty file.
+    """The content of a yaml file: plain dicts with text as keys, lists and scalars; {} for an empty file.
 
     Raises:
-        FileNotFoundError: there is no file.
-        ValueError: it is no file, cannot be read, or holds something else. The message names the file, and the key if
-            there is one.
+        FileNotFoundError: the file is missing.
+        ValueError: the path is not a file, cannot be read, or holds something else. The message names the file, and the
+            key if there is one.
     """
     text = _text(path)
     try:
@@ -64,20 +64,20 @@ def _text(path: Path) -> str:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path}: is {'a folder' if stat.S_ISDIR(status.st_mode) else 'no file'}, not a yaml file")
+            raise ValueError(f"{path}: this is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a file'}")
         if status.st_size > BYTES:
-            raise ValueError(f"{path}: has {status.st_size:,} bytes, which is no config")
+            raise ValueError(f"{path}: the file has {status.st_size:,} bytes, which is too large for a config")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+        raise ValueError(f"{path}: the file is not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ValueError(f"{path}: the file cannot be read: {error.strerror}") from error
 
 
 def _require_sane(text: str) -> None:
-    """Look through the events, which are flat, before anything is built of them."""
+    """Check the events of the parser, which are not nested, before objects are built from them."""
     depth = aliases = 0
     for event in yaml.parse(text, Loader=YAML_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -90,7 +90,7 @@ def _require_sane(text: str) -> None:
 
 
 def _problems(value: object, key: str, depth: int) -> Iterator[str]:
-    """What is wrong with each value; "" where nothing is wrong."""
+    """The problem of each value; "" for a value without one."""
     if depth > DEPTH:
         yield f"{key[:60]}: an alias (*name) contains itself"
     elif isinstance(value, dict):
@@ -102,8 +102,9 @@ def _problems(value: object, key: str, depth: int) -> Iterator[str]:
         for inner in value:
             yield from _problems(inner, key, depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{key}: a finite number is needed, got {value}"
+        yield f"{key}: a finite number is needed, but the value is {value}"
     elif value is None or isinstance(value, str | int | float | bool):
         yield ""
     else:
-        yield f"{key}: text or a number is needed, got {type(value).__name__} {str(value)[:40]!r}; put it in quotes"
+        kind = type(value).__name__
+        yield f"{key}: text or a number is needed, but {str(value)[:40]!r} is read as a {kind}. Put it in quotes"

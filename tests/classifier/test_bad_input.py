@@ -16,12 +16,12 @@ MEANS = {"text_features": "class-means", "device": "cpu"}
 
 CASES = {
     "an unknown method": ({"method": "SimNLL"}, X, Y, "Unknown trainer 'SimNLL'. Did you mean SimNL?"),
-    "no word as a method": ({"method": 3}, X, Y, "method is 3: give a method's name"),
+    "no word as a method": ({"method": 3}, X, Y, "method is 3. Give the name of a method"),
     "an unknown backbone": ({"backbone": "vit_b61"}, X, Y, "Unknown backbone 'vit_b61'. Did you mean vit_b16?"),
     "an unknown device": ({"device": "tpu"}, X, Y, "device is 'tpu'. Choose auto, cpu or cuda"),
     "an unknown option": ({"options": {"OPTIM.EPOCHS": 1}}, X, Y, r"options: unknown key OPTIM.EPOCHS. Did you mean"),
     "an option of another type": ({"options": {"BETA": "big"}}, X, Y, "options: TRAINER.SIMNL.BETA: expected float"),
-    "an option that is a parameter": ({"options": {"SEED": 2}}, X, Y, "SEED: that is given by the parameter"),
+    "an option that is a parameter": ({"options": {"SEED": 2}}, X, Y, "SEED. Use the parameter"),
     "an option of runs": ({"options": {"TEST.TARGETS": []}}, X, Y, "TEST.TARGETS, which is for runs"),
     "options that are no dict": ({"options": ["BETA"]}, X, Y, "options must be a dict of config keys"),
     "a preset that draws twice": ({"options": {"PRESET": "official"}}, X, Y, "DATASET.TRAIN_DRAW is 'separate'"),
@@ -29,25 +29,27 @@ CASES = {
     "labels that are too few": ({}, X, Y[:7], "inconsistent numbers of samples"),
     "NaN in X": ({}, np.where(X > 1, np.nan, X), Y, "Input X contains NaN"),
     "a share of one example": ({"validation": 0.5}, X[:3], ["ant", "bee", "bee"], "Class 'ant' has 1 example"),
-    "a share that is none": ({"validation": 2.0}, X, Y, "validation is 2.0: a share lies between 0 and 1"),
+    "a share that is none": ({"validation": 2.0}, X, Y, "validation is 2.0, but a share must be between 0 and 1"),
     "validation of another kind": ({"validation": "some"}, X, Y, "validation must be None, a pair"),
     "a class of validation alone": ({"validation": (X[:1], ["cow"])}, X, Y, "y of validation has the label 'cow'"),
-    "another width of validation": ({"validation": (X[:, :2], Y)}, X, Y, "X of validation has 2 columns, and X has 4"),
-    "labels of validation": ({"validation": (X, Y[:2])}, X, Y, "y of validation has 2 labels, and there are 8"),
-    "pictures to select on": ({"validation": ([Image.new("RGB", (4, 4))], ["ant"])}, X, Y, "must be what X is"),
-    "too few names": ({"classnames": ["ant"]}, X, Y, "classnames has 1 names, and y has 2 classes"),
+    "another width of validation": ({"validation": (X[:, :2], Y)}, X, Y, "X of validation has 2 columns, but X has 4"),
+    "labels of validation": ({"validation": (X, Y[:2])}, X, Y, "y of validation has 2 labels, but there are 8"),
+    "pictures to select on": (
+        {"validation": ([Image.new("RGB", (4, 4))], ["ant"])}, X, Y, "must be of the same kind as X",
+    ),  # fmt: skip
+    "too few names": ({"classnames": ["ant"]}, X, Y, "classnames has 1 names, but y has 2 classes"),
     "a name that is missing": ({"classnames": {"ant": "an ant"}}, X, Y, "classnames has no name for 1 of the labels"),
-    "a name that is none": ({"classnames": ["ant", 3]}, X, Y, "classnames must be words, and 3 is none"),
+    "a name that is none": ({"classnames": ["ant", 3]}, X, Y, "classnames must be words, but 3 is not one"),
     "an unknown word for texts": ({"text_features": "means"}, X, Y, "text_features is 'means'"),
-    "texts of another width": ({"text_features": X[:2, :3]}, X, Y, r"the shape (2, 3): it must be (C, D)"),
+    "texts of another width": ({"text_features": X[:2, :3]}, X, Y, r"the shape (2, 3), but it must be (C, D)"),
     "texts of an unknown set": ({"text_features": {"positive": X[:2]}}, X, Y, "text_features has the key 'positive'"),
     "NaN in texts": ({"text_features": np.full((2, 4), np.nan)}, X, Y, "text_features (template) contains NaN"),
     "a set that is missing": ({"text_features": X[:2]}, X, Y, "SimNL needs text features of negative prompts"),
     "a scale below 0": ({"logit_scale": -1.0}, X, Y, "logit_scale is -1.0"),
     "a negative seed": ({"random_state": -1}, X, Y, "random_state is -1"),
-    "features of no backbone": ({"text_features": None}, X, Y, "X has 4 columns, and the features of tiny have 128"),
+    "features of no backbone": ({"text_features": None}, X, Y, "X has 4 columns, but the features of tiny have 128"),
     "labels that are no words": ({"text_features": None}, X, [1, 2] * 4, "SimNL reads the names of classes"),
-    "a file that is not there": ({"text_features": None}, ["a.png", "b.png"], Y[:2], "X[0] is 'a.png', and there"),
+    "a file that is not there": ({"text_features": None}, ["a.png", "b.png"], Y[:2], "X[0] is 'a.png', but there"),
     "texts beside pictures": ({}, [Image.new("RGB", (4, 4))] * 2, Y[:2], "text_features goes with X of features"),
     "an unknown data set": ({"constants_of": "shaps"}, X, Y, "Unknown data set 'shaps'. Did you mean shapes?"),
 }  # fmt: skip
@@ -65,9 +67,9 @@ def test_pictures_that_are_none(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     classifier = FewShotClassifier("ZeroshotCLIP", backbone="tiny", cache=False, device="cpu")
     image = Image.new("RGB", (8, 8))
-    with pytest.raises(TypeError, match=re.escape("X[1] is a int: give paths or PIL images")):
+    with pytest.raises(TypeError, match=re.escape("X[1] is a int. Give paths or PIL images")):
         classifier.fit([image, 3], ["ant", "bee"])
-    with pytest.raises(TypeError, match=re.escape("X is a single picture ('a.png'): give a list")):
+    with pytest.raises(TypeError, match=re.escape("X is a single picture ('a.png'). Give a list")):
         classifier.fit("a.png", ["ant"])
     with pytest.raises(ValueError, match=re.escape("X[1], a PIL image of 8 x 8, mode F, cannot be read")):
         classifier.fit([image, Image.new("F", (8, 8))], ["ant", "bee"])

@@ -36,9 +36,9 @@ def test_wrong_places(pictures, tmp_path):
     (empty / "class").mkdir(parents=True)
     cases = [
         (tmp_path / "none", "head", f"There is no folder {tmp_path / 'none'}."),
-        (empty / "class", "head", "No class folder in"),
-        (empty, "head", "holds no picture"),
-        (pictures.folder / "train", "empty", f"{empty} is a folder: name a file, such as {empty}/head.safetensors."),
+        (empty / "class", "head", "There is no class folder"),
+        (empty, "head", "A class folder has no picture"),
+        (pictures.folder / "train", "empty", f"{empty} is a folder. Name a file, such as {empty}/head.safetensors."),
     ]
     for folder, target, said in cases:
         with pytest.raises(OSError, match=re.escape(said)):

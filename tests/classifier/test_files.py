@@ -54,7 +54,7 @@ def test_what_cannot_be_loaded_or_saved(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no head file"):
         FewShotClassifier.load(tmp_path / "none.safetensors")
     (tmp_path / "head.safetensors").write_bytes(b"not this")
-    with pytest.raises(ValueError, match="is no trained head of this program, or is damaged"):
+    with pytest.raises(ValueError, match="is not a trained head of this program, or is damaged"):
         FewShotClassifier.load(tmp_path)
     with pytest.raises(ValueError, match="not fitted yet"):
         FewShotClassifier().save(tmp_path / "head.safetensors")

@@ -140,7 +140,7 @@ def test_what_goes_wrong_is_one_sentence(hub, fitted, tmp_path):
         fitted.push_to_hub("me/heads", **RIGHT)
     with pytest.raises(ValueError, match="not fitted yet"):
         FewShotClassifier().push_to_hub("me/heads", **RIGHT)
-    with pytest.raises(ValueError, match="y has the label 'fly', which the classifier does not know"):
+    with pytest.raises(ValueError, match="y has the label 'fly', which is not a class of the classifier"):
         fitted.push_to_hub("me/heads", test=([[0.0] * 8], ["fly"]), **RIGHT)
 
 

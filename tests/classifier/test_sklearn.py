@@ -81,7 +81,7 @@ def test_methods_that_features_do_not_do_for(data):
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - set(INDUCTIVE)))
 def test_methods_that_look_at_several_test_examples(method, data):
-    with pytest.raises(ValueError, match=f"{method} sees .*, and a classifier predicts each example by itself"):
+    with pytest.raises(ValueError, match=f"{method} sees .*, but a classifier predicts each example by itself"):
         FewShotClassifier(method, text_features="class-means", device="cpu").fit(*data)
 
 

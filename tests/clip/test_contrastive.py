@@ -86,8 +86,8 @@ def test_the_files_of_shapes_give_the_negative_text():
 
 
 def test_files_that_are_not_there_or_both_are_told():
-    with pytest.raises(FileNotFoundError, match=r"PROMPTS\.CONTRASTIVE: no file none\.json in"):
+    with pytest.raises(FileNotFoundError, match=r"PROMPTS\.CONTRASTIVE: there is no file none\.json in"):
         negative_of("PROMPTS.CONTRASTIVE", "none.json")
     both = ("PROMPTS.CONTRASTIVE", "contrastive_shapes.json", "PROMPTS.NEGATIVE_SENTENCES", "x.json")
-    with pytest.raises(ValueError, match="leave one out"):
+    with pytest.raises(ValueError, match="Leave one out"):
         negative_of(*both)

@@ -48,7 +48,7 @@ def test_weights_that_are_not_finite_are_refused(changed, name, where, value):
     path = changed(name, value)
     with pytest.raises(NotFinite) as caught:
         load_clip("test-vit", path)
-    for part in (path, "test-vit", name, where, "fetch it again"):
+    for part in (path, "test-vit", name, where, "Fetch it again"):
         assert part in str(caught.value)
 
 

@@ -113,7 +113,7 @@ def test_wrong_options(options, word):
     ("vision", "text", "words"),
     [
         ({"layers": [1, 1, 1, 1], "width": 8, "patch_size": None}, {}, "image tower, ModifiedResNet"),
-        ({}, {"qk_norm": True}, "text tower is not plain"),
+        ({}, {"qk_norm": True}, "text tower is not a plain one"),
     ],
 )
 def test_other_towers_are_refused(vision, text, words):

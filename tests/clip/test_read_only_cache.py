@@ -72,7 +72,7 @@ def test_what_is_missing_is_told(tmp_path, vit, image_files, read_only):
     store_at(root, vit).images(image_files[:5], plain(vit))
     read_only(root)
     store = store_at(root, vit)
-    with pytest.raises(OSError, match="7 features are missing in .*sqlite, which cannot be written to.*Set CACHE"):
+    with pytest.raises(OSError, match="7 features are missing in .*sqlite, which cannot be written .*Set CACHE"):
         store.images(image_files, plain(vit))
     with pytest.raises(OSError, match="Cannot open the feature store .*Set CACHE to a folder that you can write to"):
         store.texts(["a cat"])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+import multiprocessing
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import time
 from contextlib import closing
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,10 @@ from PIL import Image
 
 from helpers.images import make_images
 from helpers.stores import plain, store_at
+from simnl.clip.model import FrozenCLIP
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.data.images import UnreadableImage, read_image
-
-REPO = Path(__file__).resolve().parents[2]
 
 
 def random_views(clip) -> ViewSpec:
@@ -211,59 +209,46 @@ def test_a_file_that_another_process_does_not_let_go_of_is_told(tmp_path, vit, i
             store_at(tmp_path / "store", vit).images(image_files, plain(vit))
 
 
-SCRIPT = """
-import json, sys, time
-sys.path[:0] = [{repo!r}, {toolbox!r}]
-import open_clip, torch
-torch.set_num_threads(1)
-open_clip.add_model_config({config!r})
-from simnl.clip.model import FrozenCLIP, load_clip
-from simnl.clip.store import FeatureStore
-from simnl.clip.views import ViewSpec
-clip = load_clip("test-vit", {weights!r})
-encode = FrozenCLIP.encode_image
-def slow(self, pixels):
-    time.sleep({pause})
-    return encode(self, pixels)
-FrozenCLIP.encode_image = slow
-store = FeatureStore({root!r}, clip, progress=False)
-print("ready", flush=True)
-features = store.images(json.loads({images!r}), ViewSpec.test(clip.preprocess))
-print(store.encoded_images, float(features.double().sum()), flush=True)
-"""
+def encode_slowly(root: Path, clip: FrozenCLIP, images: list[str], told: Connection) -> None:
+    """In another process: tell of each batch, and at the end how many images were encoded, and the features' sum."""
+    encode = FrozenCLIP.encode_image
+
+    def slow(self, pixels):
+        told.send("a batch")
+        time.sleep(0.3)
+        return encode(self, pixels)
+
+    FrozenCLIP.encode_image = slow
+    store = store_at(root, clip)
+    told.send((float(store.images(images, plain(clip)).double().sum()), store.encoded_images))
 
 
-def start(tmp_path, clip_checkpoints, images, pause) -> subprocess.Popen:
-    import json
-
-    weights = clip_checkpoints["test-vit"]
-    script = SCRIPT.format(
-        repo=str(REPO),
-        toolbox=str(REPO / "toolbox"),
-        config=str(weights.with_suffix(".json")),
-        weights=str(weights),
-        pause=pause,
-        root=str(tmp_path / "store"),
-        images=json.dumps(images),
-    )
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+def start(*given: object) -> tuple[BaseProcess, Connection]:
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=encode_slowly, args=(*given, there))
+    process.start()
+    there.close()
+    return process, here
 
 
-def test_two_processes_that_ask_at_once_encode_once(tmp_path, vit, clip_checkpoints, image_files):
-    processes = [start(tmp_path, clip_checkpoints, image_files, pause=0.3) for _ in range(2)]
-    results = [p.communicate(timeout=120)[0].split() for p in processes]
-    encoded = sorted(int(r[1]) for r in results)
-    assert encoded == [0, 12]
-    assert results[0][2] == results[1][2]
+def test_two_processes_that_ask_at_once_encode_once(tmp_path, vit, image_files):
+    results = []
+    for process, told in [start(tmp_path / "store", vit, image_files) for _ in range(2)]:
+        while (one := told.recv()) == "a batch":
+            pass
+        results.append(one)
+        process.join()
+    assert sorted(encoded for _, encoded in results) == [0, 12]
+    assert results[0][0] == results[1][0]
 
 
-def test_a_killed_process_leaves_nothing_that_is_later_used(tmp_path, vit, clip_checkpoints):
+def test_a_killed_process_leaves_nothing_that_is_later_used(tmp_path, vit):
     image_files = make_images(tmp_path / "images", 4 * vit.batch_rows)
-    process = start(tmp_path, clip_checkpoints, image_files, pause=0.4)
-    assert process.stdout.readline().strip() == "ready"
-    time.sleep(0.6)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process, told = start(tmp_path / "store", vit, image_files)
+    assert [told.recv(), told.recv()] == ["a batch"] * 2
+    process.kill()
+    process.join()
     store = store_at(tmp_path / "store", vit)
     features = store.images(image_files, plain(vit))
     assert 0 < store.encoded_images <= len(image_files)

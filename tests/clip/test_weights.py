@@ -99,7 +99,7 @@ CONTENTS = {
     "holds no tensor .its keys: epoch": saved({"epoch": 3}),
     "several sets of tensors .teacher, student": saved(dict.fromkeys(("teacher", "student"), {"a": torch.ones(1)})),
     "cut short or damaged": saved(MODULE.state_dict())[:700],
-    "cut short or damaged: fetch": saved(MODULE.state_dict(), _use_new_zipfile_serialization=False)[:-20],
+    "cut short or damaged. Fetch": saved(MODULE.state_dict(), _use_new_zipfile_serialization=False)[:-20],
     "no known form": bytes(range(200, 256)) * 10,
 }  # fmt: skip
 
@@ -282,7 +282,7 @@ def test_a_loaded_file_has_the_transform_of_its_architecture(tmp_path, state, mo
 
 def test_a_tag_says_its_transform_itself():
     for arch, weights in (("tiny-clip", "bundled"), ("RN50-quickgelu", "openai")):
-        with pytest.raises(ValueError, match=f"'{weights}' says its transform itself"):
+        with pytest.raises(ValueError, match=f"WEIGHTS is '{weights}'"):
             load_clip(arch, weights, transform=Transform(mean=HALF))
 
 

@@ -32,7 +32,9 @@ def test_file_name_that_is_not_utf8(build, load):
         built = build(name)
         image = next((built.images / folder).iterdir())
         shutil.copy(image, image.with_name(ODD))
-        with pytest.raises(ValueError, match=rf"{folder}: the name 'caf\\udce9.jpg' in it is not UTF-8: rename it"):
+        with pytest.raises(
+            ValueError, match=rf"{folder} holds the name 'caf\\udce9.jpg', which is not UTF-8. Rename it"
+        ):
             load(name)
 
 
@@ -40,7 +42,7 @@ def test_file_name_that_is_not_utf8(build, load):
 def test_class_folder_that_is_not_utf8(build, load):
     built = build("ImageFolder")
     (built.images / "train" / "x1").rename(built.images / "train" / ODD)
-    with pytest.raises(ValueError, match="train: the name .* is not UTF-8: rename it"):
+    with pytest.raises(ValueError, match="train holds the name .*, which is not UTF-8. Rename it"):
         load("ImageFolder")
 
 
@@ -55,10 +57,10 @@ def test_wrong_endings_are_told(root, build, load, caplog):
     folder = mine.images / "train" / "x1"
     shutil.copy(next(folder.iterdir()), folder / "photo.heic")
     load("ImageFolder")
-    assert "train/x1: left out, as their endings are not those of images: photo.heic" in caplog.text
+    assert "train/x1: files without the ending of an image are left out: photo.heic" in caplog.text
     for image in list_images(folder):
         (folder / image).rename(folder / f"{image}.txt")
-    with pytest.raises(FileNotFoundError, match=r"no image in the class folder .*0.png.txt"):
+    with pytest.raises(FileNotFoundError, match=r"there is no image in a class folder .*0.png.txt"):
         load("ImageFolder")
 
 
@@ -89,14 +91,17 @@ def test_fewer_images_than_shots_are_told(build, load, caplog):
     assert len(load("Food101", NUM_SHOTS=6).train_x) == 18
     assert "fewer than" not in caplog.text
     assert len(load("Food101", NUM_SHOTS=16).train_x) == 18
-    assert "fewer than 16 training images, so all of them, in: apple_pie (6), baklava (6), tacos (6)" in caplog.text
+    assert (
+        "these classes have fewer than 16 training images, all of which are used: apple_pie (6), baklava (6), tacos (6)"
+        in caplog.text
+    )
 
 
 def test_class_without_test_image_is_told(build, load, caplog):
     built = build("ImageFolder")
     shutil.rmtree(built.images / "test" / "x1")
     assert load("ImageFolder").num_classes == 2
-    assert "no test image of: steam engine" in caplog.text
+    assert "these classes have no test image: steam engine" in caplog.text
 
 
 # ------------------------------------------------------------------------------------- permissions

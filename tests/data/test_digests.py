@@ -50,7 +50,7 @@ def test_rows_of_the_table_of_digests_are_checked(tmp_path, caplog):
     table.write_bytes(flip(content, 8 * place + 3))
     caplog.clear()
     assert FileDigests(tmp_path / "store").of(files) == expected
-    assert f"1 rows of {table} are damaged; their files are read again" in caplog.text
+    assert f"1 rows of {table} are damaged, so their files are read again" in caplog.text
     caplog.clear()
     assert FileDigests(tmp_path / "store").of(files) == expected
     assert not caplog.text

@@ -73,7 +73,7 @@ def test_own_images_warn_and_go_on(leaking, load, caplog):
     assert (
         "1 test image is equal in content to validation images: test/big cat/other name.png = val/x1/3.png" in warning
     )
-    assert "remove one of each pair" in warning
+    assert "Remove one of each pair" in warning
     assert len(data.test) == 6  # nothing is taken out
 
 
@@ -91,4 +91,4 @@ def test_split_made_here_is_named(build, load, root, caplog):
         (built.images / "train" / folder).rename(built.images / folder)  # 6 equal images each
     (built.images / "train").rmdir()
     assert load("ImageFolder").shared
-    assert "remove one of each pair, and split.json where it was made here" in caplog.text
+    assert "Remove one of each pair, and split.json where it was made here" in caplog.text

@@ -13,7 +13,7 @@ from PIL import Image
 def test_one_folder_deeper(flat, load, root):
     (root / "above").mkdir()
     flat.rename(root / "above" / "mine")
-    with pytest.raises(FileNotFoundError, match=rf"give it as DATASET.FOLDER: {root}/above/mine$"):
+    with pytest.raises(FileNotFoundError, match=rf"set DATASET.FOLDER to {root}/above/mine$"):
         load("ImageFolder", FOLDER="above")
     assert load("ImageFolder", FOLDER="above/mine").num_classes == 3
 
@@ -22,7 +22,7 @@ def test_one_folder_deeper(flat, load, root):
 def test_parts_of_another_name(build, load, part, name):
     built = build("ImageFolder")
     (built.images / part).rename(built.images / name)
-    with pytest.raises(FileNotFoundError, match=f"called train, val and test: rename {name}"):
+    with pytest.raises(FileNotFoundError, match=f"called train, val and test. Rename {name}"):
         load("ImageFolder")
 
 
@@ -58,14 +58,14 @@ def test_folders_in_a_class_folder(flat, load, caplog):
 def test_images_of_another_format(flat, load):
     for path in flat.glob("cat/*.PNG"):
         path.rename(path.with_suffix(".heic"))
-    with pytest.raises(FileNotFoundError, match=r"0.heic.* Images end in .jpg, .*: convert others\."):
+    with pytest.raises(FileNotFoundError, match=r"0.heic.* Images end in .jpg, .*\. Convert others\."):
         load("ImageFolder")
 
 
 def test_images_outside_class_folders_are_told(flat, load, caplog):
     shutil.copy(flat / "cat" / "0.PNG", flat / "loose.jpg")
     load("ImageFolder")
-    assert "left out, as they are in no class folder: loose.jpg" in caplog.text
+    assert "images outside of class folders are left out: loose.jpg" in caplog.text
 
 
 def test_own_split_of_a_folder_without_class_folders(load, root, tmp_path, caplog):

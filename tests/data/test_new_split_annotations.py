@@ -33,7 +33,7 @@ def test_flowers(flowers, load):
 def test_flowers_damaged(flowers, load):
     built, _ = flowers
     (built.folder / "imagelabels.mat").write_bytes(b"not a mat file" * 20)
-    with pytest.raises(ValueError, match=r"imagelabels.mat is no readable MATLAB file"):
+    with pytest.raises(ValueError, match=r"imagelabels.mat is not a readable MATLAB file"):
         load("OxfordFlowers", NEW_SPLIT=True)
     savemat(built.folder / "imagelabels.mat", {"others": [1]})
     with pytest.raises(ValueError, match=r"imagelabels.mat has no variable 'labels'"):

@@ -208,7 +208,7 @@ def test_new_split_of_one_class_does_not_move_another():
 
 
 def test_new_split_of_too_few_images():
-    with pytest.raises(ValueError, match=r"here: class 'cat' has 2 image\(s\), too few for val"):
+    with pytest.raises(ValueError, match=r"here: class 'cat' has only 2 image\(s\), so none is left for val"):
         make_split("here", [("cat", ["1.jpg", "2.jpg"])], 1, 0.2, 0.3)
     with pytest.raises(ValueError, match="no class"):
         make_split("here", [], 1, 0.2, 0.3)

@@ -59,14 +59,16 @@ def test_a_missing_or_empty_wordnet_is_one_plain_sentence(tmp_path, monkeypatch)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("NLTK_DATA", raising=False)
     monkeypatch.setattr(wordnet, "DEBIAN", tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match=r"^WordNet is not here: set WORDNET to the folder of its files [^.]*"):
+    with pytest.raises(
+        FileNotFoundError, match=r"^WordNet was not found. Please set WORDNET to the folder of its files [^.]*"
+    ):
         read_words()
     with pytest.raises(FileNotFoundError, match="WORDNET: .*nowhere does not exist"):
         read_words(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="there are no words in"):
         read_words(str(tmp_path))
     (tmp_path / "words.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(ValueError, match="is no UTF-8 text"):
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
         read_words(str(tmp_path / "words.txt"))
 
 

@@ -85,8 +85,8 @@ def test_empty_class_folder(build, load):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("n01440764 tench\nn01443537\n", "line 2: expected `wnid name`"),
-        ("n01440764 tench\nn01440764 tench\n", "line 2: n01440764 was named before"),
+        ("n01440764 tench\nn01443537\n", "line 2: the line must be `wnid name`"),
+        ("n01440764 tench\nn01440764 tench\n", "line 2: n01440764 has a name already"),
         ("n01440764 tench\n", "does not name the class folder"),
         ("\n", "is empty"),
     ],

@@ -248,7 +248,7 @@ def test_private_names_do_not_hide_the_engines():
     ("settings", "message"),
     [
         ({"SUBSAMPLE_CLASSES": "half"}, "all, base or new"),
-        ({"SEED": -1}, "SEED must be 0 or more"),
+        ({"SEED": -1}, "SEED is -1, but a few-shot draw needs 0 or more"),
         ({"LABEL_NOISE": 1.5}, "between 0 and 1"),
         ({"ROOT": ""}, "DATASET.ROOT is empty"),
     ],

@@ -157,7 +157,7 @@ def test_what_is_missing_is_a_sentence(open_page, pictures):
     assert page.settled()["status"]["phase"] == "ready"
     page.client.delete(f"/a-token/classes/{heart}")
     text = page.settled()["status"]["text"]
-    assert text == "There is one class, “dotted star”. Add another: there must be two or more to tell apart."
+    assert text == "There is one class, “dotted star”. Add another one, because two or more are needed."
     page.client.delete(f"/a-token/classes/{star}")
     assert page.settled()["status"]["text"].startswith("There is no class. Add another")
     assert page.post(f"pictures/{new}", place=star).json()["problem"] == "This class is not there any more."
@@ -306,7 +306,7 @@ def test_a_head_that_is_none_is_told_by_its_name(open_page):
     page.post("head", b"not this", {"name": "photo.safetensors"})
     state = page.settled()
     assert state["status"]["phase"] == "problem"
-    assert state["status"]["text"].startswith("photo.safetensors is no trained head of this program")
+    assert state["status"]["text"].startswith("photo.safetensors is not a trained head of this program")
     page.post("head/away")
     assert page.settled()["status"]["phase"] == "waiting"
 

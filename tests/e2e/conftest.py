@@ -1,15 +1,18 @@
-"""End-to-end runs share one cache folder, so that the features of `shapes` are encoded once for all test processes."""
+"""End-to-end runs share one cache folder, so that the features of `shapes` are encoded once for all test processes, and
+a python that has imported PyTorch already (helpers/warm_python.py)."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from helpers.e2e_tools import REPO
+from helpers.warm_python import warm_python
 
 VARIABLES = (
     "DATA",
@@ -35,15 +38,22 @@ def cache(tmp_path_factory) -> Path:
     return shared / "cache"
 
 
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    """The path of a python that starts at once."""
+    with warm_python(tmp_path_factory.mktemp("python")) as path:
+        yield path
+
+
 @pytest.fixture
-def shell(cache, tmp_path):
+def shell(cache, tmp_path, python):
     """Run a command in bash from the repository's root, as a user types it; returns the finished process."""
 
     def run(command: str, **variables: object) -> subprocess.CompletedProcess:
         return subprocess.run(
             ["bash", "-c", command],
             cwd=REPO,
-            env=environment(cache, tmp_path, variables),
+            env=environment(cache, tmp_path, {"PYTHON": python, **variables}),
             capture_output=True,
             text=True,
             timeout=600,
@@ -53,11 +63,11 @@ def shell(cache, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def shell_in(cache, tmp_path_factory):
+def shell_in(cache, tmp_path_factory, python):
     """The same in a given folder, whatever the test."""
 
     def run(folder: Path, command: str, **variables: object) -> subprocess.CompletedProcess:
-        env = environment(cache, tmp_path_factory.getbasetemp(), variables)
+        env = environment(cache, tmp_path_factory.getbasetemp(), {"PYTHON": python, **variables})
         return subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=600)
 
     return run
@@ -65,7 +75,7 @@ def shell_in(cache, tmp_path_factory):
 
 @pytest.fixture
 def start(cache, tmp_path):
-    """The same without waiting, in a process group of its own."""
+    """The same without waiting, in a process group of its own, by a python that starts cold."""
 
     def run(command: str, **variables: object) -> subprocess.Popen:
         env = environment(cache, tmp_path, variables)
@@ -73,6 +83,25 @@ def start(cache, tmp_path):
         return subprocess.Popen(["bash", "-c", command], cwd=REPO, env=env, **quiet)
 
     return run
+
+
+@pytest.fixture
+def refusal(cache, tmp_path, monkeypatch, capsys):
+    """What a tool's main function, called here with words and variables, says against them; it must begin nothing."""
+
+    def call(main: Callable[[], int], words: str, **variables: object) -> str:
+        for name in VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"CACHE": cache, "OUTPUT": tmp_path / "output", **variables}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setattr(sys, "argv", ["tool", *words.split()])
+        assert main() == 1
+        out, err = capsys.readouterr()
+        assert "running" not in out
+        assert not list((tmp_path / "output").rglob("*"))
+        return err
+
+    return call
 
 
 @pytest.fixture

@@ -53,7 +53,10 @@ def test_truncated_image(run, mine, tmp_path):
     make_images(mine / "cat", 10, size=35)
     done = run(shots=16)
     assert done.returncode == 0, done.stderr
-    assert "Note: ImageFolder: fewer than 16 training images, so all of them, in: cat (5), dog (5)" in done.stderr
+    assert (
+        "Note: ImageFolder: these classes have fewer than 16 training images, all of which are used: cat (5), dog (5)"
+        in done.stderr
+    )
 
 
 def test_split_that_names_a_missing_file(run, mine, tmp_path):

@@ -55,9 +55,12 @@ def test_imagenet_layout(shell, tmp_path, shots, num_train, num_val):
     assert (record["num_train"], record["num_val"], record["num_test"]) == (num_train, num_val, 12)
     assert ("nothing is selected" in done.stderr) == (num_val == 0)
     assert not list((tmp_path / "data").rglob("*.json"))  # nothing is written into the data root
-    refused = shell(
-        "bash scripts/simnl/main.sh imagenet 2", DATA=tmp_path / "data", BACKBONE="tiny", PROTOCOL="full-val"
-    )
+
+
+def test_imagenet_has_no_validation_split_of_its_own(shell, tmp_path):
+    make_imagenet(tmp_path / "data")
+    place = {"DATA": tmp_path / "data", "BACKBONE": "tiny", "PROTOCOL": "full-val"}
+    refused = shell("bash scripts/simnl/main.sh imagenet 2", **place)
     assert refused.returncode == 1
     assert "no validation split of its own" in refused.stderr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -48,9 +47,9 @@ def small_disk(tmp_path):
 
 # Full when TensorBoard's thread writes, when a checkpoint is written, and when there is no room for bytes.
 @pytest.mark.parametrize("options", ["nr_inodes=7,size=20m", "nr_inodes=11,size=20m", "size=32k"])
-def test_one_sentence_and_nothing_of_threads(data, small_disk, options):
+def test_one_sentence_and_nothing_of_threads(data, small_disk, python, options):
     disk = small_disk(options)
-    command = [sys.executable, "tools/train.py", "--trainer", "CLIPAdapter", "--output-dir", str(disk / "run")]
+    command = [str(python), "tools/train.py", "--trainer", "CLIPAdapter", "--output-dir", str(disk / "run")]
     command += ["--dataset-config-file", "configs/datasets/imagefolder.yaml", "DATASET.FOLDER", str(data / "images")]
     command += ["STORE.ROOT", str(data / "cache"), "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "2", "SWEEP", "[]"]
     command += ["VERBOSE", "False", "TRAIN.CHECKPOINT_FREQ", "1"]

@@ -64,8 +64,8 @@ def test_noisy_labels_are_stored_once_for_both_methods(followed, cache):
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("classnames.txt", "k01, star\nk02, heart\n", "names 2 of 3 classes; add a line for k03"),
-        ("templates.txt", "a photo of a thing.\n", "line 1: no {}"),
+        ("classnames.txt", "k01, star\nk02, heart\n", "names 2 of 3 classes. Add a line for k03"),
+        ("templates.txt", "a photo of a thing.\n", "has no {}"),
     ],
 )
 def test_mistakes_are_told(followed, shell_in, file, text, words):

@@ -61,8 +61,6 @@ def members(session: int) -> list[str]:
         (MAIN, importing, signal.SIGTERM, False),
         (MAIN, running, signal.SIGINT, True),
         (f"{MAIN} DATALOADER.NUM_WORKERS 2 VIEWS.CACHE 60", with_workers, signal.SIGINT, True),
-        (f"{MAIN} DATALOADER.NUM_WORKERS 2 VIEWS.CACHE 60", with_workers, signal.SIGTERM, True),
-        (f"{JOBS} OPTIM.MAX_EPOCH 4000", both_running, signal.SIGINT, True),
         (f"{JOBS} OPTIM.MAX_EPOCH 4000", both_running, signal.SIGTERM, True),
     ],
 )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from simnl.fewshot.adapters import (
+    AXES,
     ClassNegativeKeys,
     MovedKeys,
     NegativeText,
@@ -104,14 +105,14 @@ def test_slot_wise_keys_need_equal_classes():
 
 def test_text():
     template, cupl, f = unit(CLASSES, 3), unit(CLASSES, 4), unit(BATCH, 1)
-    mixture = TextMixture(template, cupl, 0.3, torch.float64)
+    mixture = TextMixture(template, cupl, 0.3, AXES["channel"], torch.float64)
     torch.testing.assert_close(mixture(), 0.7 * template + 0.3 * cupl)
     assert [name for name, _ in mixture.named_parameters()] == ["template.residual", "cupl.residual"]
-    alone = TextMixture(template, None, 0.3, torch.float64)
+    alone = TextMixture(template, None, 0.3, AXES["class"], torch.float64)
     torch.testing.assert_close(alone(), template)
-    torch.testing.assert_close(alone.anchors(1), template)
+    torch.testing.assert_close(alone.anchors, template)
     assert [name for name, _ in alone.named_parameters()] == ["template.residual"]
     anchors = 0.7 * template / template.norm(dim=0) + 0.3 * cupl / cupl.norm(dim=0)
-    torch.testing.assert_close(mixture.anchors(0), anchors)
+    torch.testing.assert_close(mixture.anchors, anchors)
     negative = NegativeText(template, 1.5, torch.float64)
     torch.testing.assert_close(negative.logits(f), 1.5 - 1.5 * f @ template.T)

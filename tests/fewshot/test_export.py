@@ -27,7 +27,7 @@ from simnl.locations import ROOT
 REFUSED = {"CoCoOp": "prompts of its own", "TDA": "one after the other", "TransCLIP": "all test images at once"}
 EXPORTED = sorted(set(METHODS) - set(REFUSED))
 # In ONNX, whose exporter takes a second or more: a tower of the method's own, and a classifier alone. SimNL behind its
-# tower is in tests/tools/test_export_tool.py. All others are checked as programs of torch.export.
+# tower is in tests/tools/test_export.py. All others are checked as programs of torch.export.
 IN_ONNX = ["CLIPLoRA", "ZeroshotCLIP"]
 PLAIN = ("method", "backbone", "architecture", "fingerprint", "protocol", "dataset", "package_version")
 needs_onnx = pytest.mark.skipif(
@@ -136,7 +136,7 @@ class CacheAlone(Head):
 # ---------------------------------------------------------------------- towers
 
 
-@pytest.mark.parametrize("method", ["ZeroshotCLIP", "ProLIP"])  # in ONNX: tests/tools/test_export_tool.py
+@pytest.mark.parametrize("method", ["ZeroshotCLIP", "ProLIP"])  # in ONNX: tests/tools/test_export.py
 def test_with_its_tower_a_program_takes_pixels(method):
     head, _ = loaded(method)
     encoder = head.encoder(clip=CLIP)
@@ -221,7 +221,7 @@ def test_other_logits_are_noticed():
 
 def test_formats(monkeypatch):
     head, _ = loaded("ZeroshotCLIP")
-    with pytest.raises(ValueError, match="The format is 'tf': choose one of torch, onnx"):
+    with pytest.raises(ValueError, match="The format is 'tf'. Choose one of torch, onnx"):
         export(head, "tf")
     monkeypatch.setattr(exporting, "PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(ImportError, match=r"not installed \(no_such_package\): run .*pip install no_such_package, or"):
@@ -232,5 +232,5 @@ def test_formats(monkeypatch):
 @needs_onnx
 def test_what_one_onnx_file_cannot_hold(monkeypatch):
     monkeypatch.setattr(exporting, "LARGEST_ONNX", 1000)
-    with pytest.raises(ValueError, match="more than the 2 GB that one ONNX file holds: choose --format torch"):
+    with pytest.raises(ValueError, match="more than the 2 GB that one ONNX file holds. Choose --format torch"):
         export(loaded("ZeroshotCLIP")[0], ONNX)

@@ -171,17 +171,17 @@ def test_other_files_are_refused_with_what_to_do(saved, tmp_path):
     path, _, _ = saved("TipAdapter")
     to = tmp_path / "head.safetensors"
     assert "does not" not in refusal(changed(path, to, format="else"))
-    assert "has the format 'else', where a head for predictions has 'simnl-head'. Give" in refusal(to)
+    assert "has the format 'else', but a head for predictions has 'simnl-head'. Give" in refusal(to)
     text = refusal(changed(path, to, version=3, package_version="0.9"))
     assert "has version 3 of the format, and this release reads versions up to 2. Install release 0.9" in text
     assert "method 'Foo', which is not registered here. Put its module into" in refusal(changed(path, to, method="Foo"))
-    assert "misses something ('backbone')" in refusal(changed(path, to, backbone=None))
+    assert "has an incomplete description ('backbone')" in refusal(changed(path, to, backbone=None))
     save_head(to, torch.nn.Linear(1, 1), {"method": "SimNL", "classnames": ["a"], "hparams": {}})
     assert "holds what SimNL learned, as files of earlier releases do, but not the frozen tensors" in refusal(to)
     save_head(to, torch.nn.Linear(1, 1), {})
-    assert "has no format, where a head for predictions" in refusal(to)
+    assert "has no format, but a head for predictions" in refusal(to)
     save_file({"weight": torch.ones(1)}, to)
-    assert "is no trained head of this program: it has no 'about'. Give the head.safetensors" in refusal(to)
+    assert "is not a trained head of this program: it has no 'about'. Give the head.safetensors" in refusal(to)
 
 
 def test_damage_is_refused(saved, tmp_path):
@@ -241,11 +241,11 @@ class Unknown(Head):
 
 def test_a_head_that_no_file_can_hold_does_not_end_its_run(tmp_path, monkeypatch, caplog):
     head, about = Unknown(object()), trained("ZSLP")[1]
-    with pytest.raises(NotRebuildable, match=r"deployed/anything is a builtins.object. A head that is to be kept"):
+    with pytest.raises(NotRebuildable, match=r"deployed/anything is a builtins.object. A head in a file"):
         head_file.save(tmp_path / "head", head, about)
     monkeypatch.setattr(head_file, "describe", lambda trainer: about)
     head_file.save_trained(tmp_path, type("Trainer", (), {"head": head}))
-    assert "keeps what was learned alone" in caplog.text
+    assert "holds only what was learned" in caplog.text
     assert set(load_head(tmp_path / "head.safetensors")[0]) == {"weight"}
     assert "but not the frozen tensors" in refusal(tmp_path / "head.safetensors")
 
@@ -339,7 +339,7 @@ def test_recipes_hold_what_they_may_and_nothing_else():
 
 def test_large_arguments_of_training_are_let_go():
     head, _ = make_head("LPPlusPlus", 2)
-    with pytest.raises(NotRebuildable, match="LPPlusPlusHead has let go of its arguments"):
+    with pytest.raises(NotRebuildable, match="LPPlusPlusHead has dropped its arguments"):
         packed(head, {}, "x")
     assert set(head.deployed().arguments()) == {"classifier", "logit_scale", "bias"}
 

@@ -252,7 +252,7 @@ def test_what_was_learned_works_for_new_classes_and_can_be_loaded(pictures, tmp_
 
 
 def test_a_residual_network_is_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match="vision transformer of open_clip's own, and tiny-clip has none; choose a ViT"):
+    with pytest.raises(ValueError, match="vision transformer of open_clip's own, but tiny-clip has none; choose a ViT"):
         run_one(config(pictures, tmp_path, arch="tiny-clip"))
 
 

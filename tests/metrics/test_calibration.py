@@ -95,13 +95,17 @@ def test_confidence_of_right_and_wrong():
 # ---------------------------------------------------------------------- calibrators
 
 
+def nll(logits: np.ndarray, labels: np.ndarray) -> float:
+    return classification.nll_of(softmax(logits, axis=1), labels)
+
+
 def test_the_temperature_is_the_optimum(case):
     logits, labels = case
     found = calibrators.fit_temperature(logits, labels)
     grid = np.exp(np.linspace(math.log(0.01), math.log(100), 4001))
-    losses = [classification.nll(logits / t, labels) for t in grid]
+    losses = [nll(logits / t, labels) for t in grid]
     assert found.value == pytest.approx(grid[int(np.argmin(losses))], rel=3e-3)
-    nearby = [classification.nll(logits / (found.value * (1 + step)), labels) for step in (-1e-3, 0, 1e-3)]
+    nearby = [nll(logits / (found.value * (1 + step)), labels) for step in (-1e-3, 0, 1e-3)]
     assert nearby[1] == min(nearby)
     assert 2.2 < found.value < 3.9  # 3 within its error
     assert abs(math.log(found.value / 3)) < 4 * found.log_error < 0.6
@@ -168,17 +172,17 @@ def test_parity_of_dac(neighbours):
     tensors = golden("calibration")
     names = ("base_zero_shot", "base_tuned", "new_zero_shot", "new_tuned")
     texts = [np.float64(tensors[f"dac/{name}"]) for name in names]
-    factors = calibrators.dac_factors(*texts, neighbours=neighbours)
+    factors = published.dac_factors(*texts, neighbours=neighbours)
     np.testing.assert_allclose(factors, tensors[f"dac/k{neighbours}/factor"], rtol=2e-6)
-    logits = calibrators.dac(np.float64(tensors["dac/logits_in"]), factors)
+    logits = published.dac(np.float64(tensors["dac/logits_in"]), factors)
     np.testing.assert_allclose(logits, tensors[f"dac/k{neighbours}/logits"], rtol=2e-6, atol=1e-5)
 
 
 def test_texts_that_did_not_move_keep_their_logits():
     rng = np.random.default_rng(0)
     texts, others = unit(rng.normal(size=(6, 8))), unit(rng.normal(size=(4, 8)))
-    np.testing.assert_array_equal(calibrators.dac_factors(texts, texts, others, others), np.ones(4))
-    np.testing.assert_array_equal(calibrators.dac_factors(others, texts, others[:2], texts[:2]), np.ones(2))
+    np.testing.assert_array_equal(published.dac_factors(texts, texts, others, others), np.ones(4))
+    np.testing.assert_array_equal(published.dac_factors(others, texts, others[:2], texts[:2]), np.ones(2))
 
 
 def test_parity_of_isotonic_regression():
@@ -204,4 +208,4 @@ def test_the_optimum_of_the_golden_logits():
         logits = tensors[f"logits/{name}"]
         found = calibrators.fit_temperature(logits, tensors["labels"])
         assert found.value == pytest.approx(value, abs=6e-4)
-        assert classification.nll(logits / found.value, tensors["labels"]) == pytest.approx(2.1693, abs=5e-5)
+        assert nll(logits / found.value, tensors["labels"]) == pytest.approx(2.1693, abs=5e-5)

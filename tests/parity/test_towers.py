@@ -7,7 +7,7 @@ import torch
 
 from dassl.engine import TRAINER_REGISTRY
 from helpers.golden_towers import Recorded, clip, need, optimiser
-from simnl.fewshot.schedule import two_cosines
+from simnl.fewshot.two_stages import two_cosines
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.config import assemble

@@ -1,4 +1,5 @@
-"""Which figures of a column are marked: what a paired test over shared draws does not tell from the best."""
+"""Marks: on the figures that a paired test over shared draws does not tell from the best, and behind the names of
+methods that look at the test images, which are never ranked with the others."""
 
 from __future__ import annotations
 
@@ -9,8 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from helpers.table_records import csv_rows, three
 from simnl.results.stats import paired_difference
+from simnl.results.tables import paired_tables, render_tables, runs_table, summarise
+from simnl.results.tables.common import Request
+from simnl.results.tables.layouts import build
 from simnl.results.tables.model import Cell, Stat, figure, mark_columns, text
+from simnl.results.tables.records import SIGHT
 
 
 def marks(*figures: Stat | None) -> list[str]:
@@ -94,3 +100,70 @@ def test_columns_are_judged_one_by_one_and_the_rest_is_untouched():
     assert [[cell.mark for cell in row[1:]] for row in marked] == [["best", "second", ""], ["second", "best", ""]]
     assert marked[1][2].note == "(n=3)"
     assert rows[0][1].mark == ""
+
+
+RECORDS = [
+    *three(70.0, method="TransCLIP", inference="transductive"),
+    *three(66.0, method="TDA", inference="online"),
+    *three(60.0, method="SimNL", inference="inductive"),
+    *three(50.0, method="TipAdapter"),  # a record of before there was the key
+]
+NOTES = {
+    "†": "(transductive): sees all test images at once, without their labels, before it predicts",
+    "‡": "(online): sees the test images one after the other, without their labels, and remembers those before",
+}
+
+
+def lines(text: str, name: str) -> list[str]:
+    return [line for line in text.splitlines() if line.lstrip("| ").startswith(name)]
+
+
+@pytest.mark.parametrize("layout", ["fewshot", "cost"])
+def test_every_layout_marks_them_and_says_what_the_mark_means(layout):
+    text = render_tables(build(layout, RECORDS, Request()), "markdown")
+    for name, mark in (("TransCLIP", "†"), ("TDA", "‡")):
+        assert all(f"{name}{mark}" in line for line in lines(text, name))
+        assert lines(text, name)
+        assert f"{mark} {NOTES[mark]}" in text
+    assert not any(
+        mark in line for name in ("SimNL", "Tip-Adapter") for line in lines(text, name) for mark in SIGHT.values()
+    )
+
+
+def test_the_best_figure_is_that_of_the_best_method_that_sees_one_image():
+    text = render_tables(build("fewshot", RECORDS, Request()), "markdown")
+    assert "**60.00**" in lines(text, "SimNL")[0]
+    assert not any("**" in line or "<u>" in line for name in ("TransCLIP", "TDA") for line in lines(text, name))
+    alone = render_tables(build("fewshot", RECORDS[6:], Request()), "markdown")
+    assert "†" not in alone
+    assert "‡" not in alone
+
+
+def test_nor_is_an_average_over_data_sets_ranked():
+    both = [
+        {**one, "dataset": name, "config_hash": f"{one['method']}{name}"[:8]}
+        for name in ("dtd", "eurosat")
+        for one in RECORDS
+    ]
+    text = render_tables(build("fewshot", both, Request()), "markdown")
+    assert not any("**" in line or "<u>" in line for name in ("TransCLIP", "TDA") for line in lines(text, name))
+    assert any("**60.00**" in line for line in lines(text, "SimNL"))
+
+
+def test_the_list_of_runs_and_differences_to_a_method():
+    listed = render_tables([runs_table(summarise(RECORDS))], "markdown")
+    paired = render_tables(paired_tables(RECORDS, "SimNL", Request()), "markdown")
+    for table in (listed, paired):
+        for name, mark in (("TransCLIP", "†"), ("TDA", "‡")):
+            assert f"{name}{mark}" in table
+            assert f"{mark} {NOTES[mark]}" in table
+    rows = csv_rows(render_tables([runs_table(summarise(RECORDS))], "csv"))
+    assert {row["method"]: row["inference"] for row in rows} == {
+        "TransCLIP": "transductive", "TDA": "online", "SimNL": "inductive", "TipAdapter": "",
+    }  # fmt: skip
+
+
+def test_marks_in_latex_are_commands():
+    text = render_tables(build("fewshot", RECORDS, Request()), "latex")
+    assert r"TransCLIP\dag{}" in text
+    assert r"TDA\ddag{}" in text

@@ -54,7 +54,7 @@ def test_reliability_without_a_temperature_says_why(tmp_path):
     one = make_run(tmp_path, {"test": drawn(1, 30)}, protocol="no-val")
     _, figure = only(RUN_KINDS["reliability"]([one]))
     assert len(figure.axes) == 1
-    assert "for want of selection images" in " ".join(figure.axes[0].get_title().split())
+    assert "has no selection images" in " ".join(figure.axes[0].get_title().split())
 
 
 @pytest.mark.parametrize("kind", ["roc", "scores"])

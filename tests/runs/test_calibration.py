@@ -30,7 +30,7 @@ def test_the_temperature_is_of_the_selection_images_alone(tmp_path):
 @pytest.mark.parametrize("part", ["test", "target/new"])
 def test_fitting_on_test_images_is_refused(tmp_path, kind, part):
     one = run_of(tmp_path)
-    with pytest.raises(ValueError, match=f"may not be fitted on the part '{part}': protocol fewshot-val"):
+    with pytest.raises(ValueError, match=f"may not be fitted on the part '{part}': the protocol fewshot-val"):
         calibrate(one, read_logits(one), kind, part)
 
 
@@ -45,7 +45,7 @@ def test_without_selection_images_nothing_is_fitted(tmp_path):
     for kind in ("temperature", "isotonic"):
         found = calibrate(one, read_logits(one), kind)
         assert found.temperature.value == 1
-        assert found.note == "not fitted, for want of selection images (protocol no-val)"
+        assert found.note == "not fitted, because the protocol no-val has no selection images"
         logits = read_logits(one).parts["test"][0]
         np.testing.assert_allclose(found.apply(logits), torch.tensor(logits).softmax(1).numpy())
 

@@ -1,4 +1,4 @@
-"""Configs: merge order, overrides, errors; and that every trainer x data set x backbone loads."""
+"""Configs: merge order, overrides, errors; and that every trainer, data set and backbone loads."""
 
 from __future__ import annotations
 
@@ -31,27 +31,33 @@ def simnl(*options: str, dataset: Path = DTD, **settings):
     return assemble([BACKBONE, dataset, SIMNL], options, {**NAME, **settings})
 
 
-@pytest.mark.parametrize("trainer", known("trainers"))
-def test_every_trainer_loads_with_every_dataset_and_every_backbone(trainer):
-    method = CONFIGS / "trainers" / f"{trainer}.yaml"
-    pairs = [(dataset, "rn50") for dataset in known("datasets")]
-    pairs += [(dataset, backbone) for dataset in ("imagenet", "shapes") for backbone in known("backbones")]
-    for dataset, backbone in pairs:
-        files = [CONFIGS / "backbones" / f"{backbone}.yaml", CONFIGS / "datasets" / f"{dataset}.yaml", method]
-        cfg = assemble(files, [], {"TRAINER.NAME": trainer})
-        assert cfg.DATASET.NAME
-        assert trainer.upper() in cfg.TRAINER
-        if backbone == "rn50":
-            assemble(files, ["PRESET", "official"], {"TRAINER.NAME": trainer})
+USUAL = {"backbones": BACKBONE, "datasets": DTD, "trainers": SIMNL}
 
 
-@pytest.mark.parametrize("trainer", known("trainers"))
-def test_what_any_override_sets_is_a_key_of_the_right_type(trainer):
+def beside_the_usual(path: Path, options: tuple[str, ...] = (), **settings):
+    """The config of a file and of the usual ones of the other two kinds."""
+    files = {**USUAL, path.parent.name: path}
+    return assemble(list(files.values()), options, {"TRAINER.NAME": files["trainers"].stem, **settings})
+
+
+@pytest.mark.parametrize("kind", USUAL)
+def test_every_trainer_data_set_and_backbone_loads(kind):
+    """Each beside the usual ones, as what a file sets is right or wrong whatever the others set."""
+    for name in known(kind):
+        for preset in ("repaired", "official"):
+            cfg = beside_the_usual(CONFIGS / kind / f"{name}.yaml", ("PRESET", preset))
+            assert cfg.DATASET.NAME
+            assert cfg.TRAINER.NAME.upper() in cfg.TRAINER
+
+
+@pytest.mark.parametrize("kind", USUAL)
+def test_what_any_override_sets_is_a_key_of_the_right_type(kind):
     """Whatever the data set, the backbone and the shots: each entry is applied by itself."""
-    method = CONFIGS / "trainers" / f"{trainer}.yaml"
-    for override in read_yaml(method).get("OVERRIDES", []):
-        alone = {key: values[0] if isinstance(values, list) else values for key, values in override["WHEN"].items()}
-        assemble([BACKBONE, DTD, method], [], {"TRAINER.NAME": trainer, **alone})
+    for name in known(kind):
+        path = CONFIGS / kind / f"{name}.yaml"
+        for override in read_yaml(path).get("OVERRIDES", []):
+            alone = {key: values[0] if isinstance(values, list) else values for key, values in override["WHEN"].items()}
+            beside_the_usual(path, **alone)
 
 
 def test_merge_order(tmp_path):

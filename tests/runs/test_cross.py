@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from helpers.images import make_images
 from simnl.locations import CONFIGS
-from simnl.metrics import calibrators
+from simnl.metrics import published
 from simnl.results.evaluation import complete_logits, evaluate
 from simnl.results.tables import Request, build
 from simnl.runs.config import assemble
@@ -75,7 +75,7 @@ def test_what_was_learned_on_a_folder_is_tested_on_another(config, method, tmp_p
 @pytest.mark.parametrize("method", ["CLIPAdapter", "CoOp", "CoCoOp"])
 def test_distance_aware_calibration_of_new_classes(config, method, monkeypatch):
     """DAC by `tools/evaluate.py`, from texts of the head, the run's classes, and the target's own templates."""
-    monkeypatch.setattr(calibrators, "SAME_TEXT", 0.0)  # to the tiny tower these names are almost the same
+    monkeypatch.setattr(published, "SAME_TEXT", 0.0)  # to the tiny tower these names are almost the same
     cfg = config(method, *(["OPTIM.LR", "3.0"] if method != "CLIPAdapter" else []))
     (key,) = named_targets(cfg)
     record = {**run_one(cfg), "path": f"{cfg.OUTPUT_DIR}/result.json"}
@@ -183,9 +183,9 @@ def test_a_changed_target_is_another_one(config, root):
 def test_what_cannot_be_is_refused_with_the_reason(config, root):
     with pytest.raises(ValueError, match="SimNL on new classes: what it learns belongs to the classes of training"):
         build_targets(config("SimNL"))
-    with pytest.raises(ValueError, match="has the classes of the data that the run is on, so they are not new"):
+    with pytest.raises(ValueError, match="has the classes of the data of the run, so they are not new"):
         checked_targets(config("CoOp", targets=["cross:source"]))
-    with pytest.raises(ValueError, match="has all classes, and the run only some"):
+    with pytest.raises(ValueError, match="has all classes, but the run has only some"):
         build_targets(config("CoOp", "DATASET.SUBSAMPLE_CLASSES", "base"))
     with pytest.raises(ValueError, match=r"'nothing' is neither a data set nor a folder of images \(.*nothing\)"):
         build_targets(config("CoOp", targets=["cross:nothing"]))

@@ -195,9 +195,9 @@ def test_logits_that_are_not_finite_name_the_method(runs, monkeypatch):
 def test_a_damaged_or_foreign_file_is_told(runs):
     one = runs["ZeroshotCLIP"]
     detect(one, ["new"])
-    with pytest.raises(ValueError, match="is of another run than the result.json beside it"):
+    with pytest.raises(ValueError, match="belongs to another run than the result.json beside it"):
         read_detection({**one, "seed": 9})
-    with pytest.raises(ValueError, match="is of another run"):
+    with pytest.raises(ValueError, match="belongs to another run"):
         read_scores({**one, "seed": 9})
     path = Path(one["path"]).parent / FILE
     path.write_text(path.read_text().replace("0.", "1.", 1))

@@ -78,10 +78,10 @@ def test_each_process_gets_a_visible_gpu_of_its_own(machine):
     assert workers.describe() == ["local job 1 of 2: GPU 3", "local job 2 of 2: GPU 6"]
     assert devices_of("local", 1, 1, "cuda:2") == (True, ("7",))
     machine(8, "3,6,7")
-    with pytest.raises(ValueError, match="--gpus 4, but PyTorch sees 3 here"):
+    with pytest.raises(ValueError, match="--gpus is 4, but PyTorch sees 3 GPUs"):
         devices_of("local", 1, 4, "auto")
     machine(0)
-    with pytest.raises(ValueError, match="--gpus 1, but PyTorch sees 0 here"):
+    with pytest.raises(ValueError, match="--gpus is 1, but PyTorch sees 0 GPUs"):
         devices_of("local", 1, 1, "auto")
 
 

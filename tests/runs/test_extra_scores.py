@@ -16,6 +16,7 @@ from simnl.data import wordnet
 from simnl.fewshot.inputs import load_backbone
 from simnl.metrics.two_sided import conformal_threshold
 from simnl.results.plots import RECORD_KINDS
+from simnl.results.plots.style import Wanted
 from simnl.results.tables import Request, build
 from simnl.runs.detection import detect, has_detection, read_scores
 from simnl.runs.extra_scores import EXTRA, prepare
@@ -63,8 +64,9 @@ def test_all_of_them(one, place, tmp_path):
     (figure,) = RECORD_KINDS["tradeoff"]([one]).values()
     ((x,), (y,)) = figure.axes[0].lines[0].get_data()
     assert (x, y) == (pytest.approx(second["accuracy"]), pytest.approx(100 * found))
+    assert figure.axes[0].get_ylabel() == "AUROC of energy (%)"
     with pytest.raises(ValueError, match="has the score 'enrgy'"):
-        RECORD_KINDS["tradeoff"]([one], score="enrgy")
+        RECORD_KINDS["tradeoff"]([one], wanted=Wanted(score="enrgy"))
 
 
 def whole_images(record: dict) -> np.ndarray:
@@ -92,7 +94,7 @@ def test_without_words_the_table_says_why(one, monkeypatch, tmp_path):
 def test_names_and_methods_that_have_no_such_score(one, place):
     trainer = reload_trainer(one)
     with pytest.raises(
-        ValueError, match="SCORES: there is no score 'glmcm'. Choose from gl_mcm, neglabel, csp, adaneg"
+        ValueError, match="SCORES names the unknown score 'glmcm'. Choose from gl_mcm, neglabel, csp, adaneg"
     ):
         prepare(trainer, ["glmcm"])
     trainer.image_encoder_frozen = False
@@ -100,7 +102,7 @@ def test_names_and_methods_that_have_no_such_score(one, place):
         "gl_mcm": "the method changes the image tower, and patches are those of the frozen one"
     }
     (place / "few.txt").write_text("otter\n")
-    assert "of 1 words none is left" in prepare(trainer, ["csp"], str(place / "few.txt")).missing["csp"]
+    assert "1 words are too few" in prepare(trainer, ["csp"], str(place / "few.txt")).missing["csp"]
 
 
 def test_thresholds_without_training_are_of_support_images_left_out(one):

@@ -137,7 +137,7 @@ def test_the_base_s_config_is_read_first_and_names_the_run(config, monkeypatch):
 
 
 def test_a_base_that_is_no_method_is_told(config):
-    with pytest.raises(ConfigError, match=r"Tip\.yaml: no such file. There are: APE"):
+    with pytest.raises(ConfigError, match=r"Tip\.yaml: there is no such file. The folder has APE"):
         config("TransCLIP", "TRAINER.TRANSCLIP.BASE", "Tip")
 
 
@@ -147,5 +147,5 @@ def test_a_base_that_is_no_method_is_told(config):
 )
 def test_a_base_that_does_not_suit_is_refused(config, base, more):
     cfg = config("TransCLIP", "TRAINER.TRANSCLIP.BASE", base, *more)
-    with pytest.raises(ValueError, match=f"BASE is '{base}'. Choose a method that .* one of: .*TipAdapter"):
+    with pytest.raises(ValueError, match=f"BASE is '{base}', which does not suit: .* Choose one of .*TipAdapter"):
         run_one(cfg)

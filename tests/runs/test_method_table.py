@@ -47,8 +47,8 @@ def test_a_row_is_read_and_lines_that_go_on_are_joined():
     [
         ("        learned: nothing\n", "", "lacks learned"),
         ("learned: nothing", "learned:", "lacks learned"),
-        ("learned: nothing", "learns: nothing", r"knows the fields prediction, .*: 'learns: nothing'"),
-        ("learned: nothing", "nothing", "knows the fields"),
+        ("learned: nothing", "learns: nothing", r"can only have the fields prediction, .*: 'learns: nothing'"),
+        ("learned: nothing", "nothing", "can only have the fields"),
         ("learned: nothing", "prediction: x", "has the field twice: 'prediction: x'"),
         ("        prediction", "    prediction", "lacks prediction, learned, parameters, checked"),
     ],

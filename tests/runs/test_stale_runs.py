@@ -120,7 +120,7 @@ def test_folders_from_before_tell_by_record_or_config(config, tmp_path):
     take(cfg)  # by config.yaml
     for name in (IDENTITY, "config.yaml"):
         (folder / name).unlink()
-    with pytest.raises(ValueError, match=r"nothing in it says which one.* delete what it left there: .*head"):
+    with pytest.raises(ValueError, match=r"no file there says which one.* delete its files there: .*head"):
         take(cfg)
     shutil.rmtree(folder / "head")
     (folder / "head.safetensors").unlink()
@@ -142,7 +142,7 @@ def test_changed_files_are_another_run_though_no_key_differs(config, tmp_path):
     take(config(*options))
     (tmp_path / "run" / "head").mkdir()
     names.write_text("cat, Katze\ndog, Hund\nowl, Eule\n")
-    with pytest.raises(ValueError, match="a file that the config names or the method has changed"):
+    with pytest.raises(ValueError, match="the method or a file that it reads has changed"):
         take(config(*options))
 
 

@@ -66,14 +66,14 @@ def test_data_of_other_classes_are_asked_for_by_another_name():
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        (data_set(*NAMES[:3]), "it has 3 classes, the head 4"),
-        (data_set("yak", "gnu", indices=[3, 4]), "its classes go up to number 5, the head's to 4"),
+        (data_set(*NAMES[:3]), "it has 3 classes, and the head 4"),
+        (data_set("yak", "gnu", indices=[3, 4]), "its classes go up to number 5, and those of the head to 4"),
         (data_set("elm", "oak", "fir", "yak"), r"3 of 4 classes have other names \(cat / elm"),
         (data_set("cat", "yak", indices=[3, 0]), "2 of 2 classes have other names"),
     ],
 )
 def test_what_does_not_fit(target, told):
-    with pytest.raises(ValueError, match=f"The target shifted is no shifted version of .*: {told}"):
+    with pytest.raises(ValueError, match=f"The target shifted is not a shifted version of .*: {told}"):
         check_targets(data_set(*NAMES), {"shifted": target})
 
 

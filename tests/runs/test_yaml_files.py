@@ -34,8 +34,8 @@ BAD = {
     "control character": (b"OPTIM: {LR: 1\x1b}", "not valid yaml"),
     "python object": (b"OPTIM: !!python/object/apply:os.system ['true']", "not valid yaml: .*python/object"),
     "unknown tag": (b"OPTIM: !mine 3", "not valid yaml: .*!mine"),
-    "key twice": (b"OPTIM: {LR: 1.0, LR: 2.0}", "key LR is there twice"),
-    "key twice, with dots": (b"OPTIM: {LR: 1.0}\nOPTIM.LR: 2.0", "OPTIM.LR is there twice"),
+    "key twice": (b"OPTIM: {LR: 1.0, LR: 2.0}", "key LR is given twice"),
+    "key twice, with dots": (b"OPTIM: {LR: 1.0}\nOPTIM.LR: 2.0", "OPTIM.LR is given twice"),
     "a number as key": (b"OPTIM: {1: 2}", "OPTIM: the key 1 must be text"),
     "true as key": (b"yes: 2", "the key True must be text"),
     "nothing as key": (b"~: 2", "the key None must be text"),
@@ -82,10 +82,10 @@ def test_what_is_no_file_is_named(tmp_path):
     loop.symlink_to(loop)
     os.mkfifo(pipe)
     device.symlink_to("/dev/zero")
-    assert f"{folder}: is a folder" in problem_of(folder)
-    assert f"{loop}: cannot be read: Too many levels of symbolic links" in problem_of(loop)
-    assert f"{pipe}: is no file" in problem_of(pipe)
-    assert f"{device}: is no file" in problem_of(device)
+    assert f"{folder}: this is a folder" in problem_of(folder)
+    assert f"{loop}: the file cannot be read: Too many levels of symbolic links" in problem_of(loop)
+    assert f"{pipe}: this is not a file" in problem_of(pipe)
+    assert f"{device}: this is not a file" in problem_of(device)
     assert "no such file" in problem_of(tmp_path / "absent.yaml")
 
 

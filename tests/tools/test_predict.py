@@ -273,7 +273,7 @@ def test_bad_heads_are_refused_in_one_sentence_of_cause(head, images, tmp_path, 
         (tmp_path / name).write_bytes(damaged)
         code, out, err = run(monkeypatch, capsys, tmp_path / name, images)
         assert (code, out) == (1, "")
-        assert err.startswith(f"\nError: {tmp_path / name} is no trained head of this program")
+        assert err.startswith(f"\nError: {tmp_path / name} is not a trained head of this program")
         assert err.count("\n") == 2
     code, _, err = run(monkeypatch, capsys, tmp_path / "nowhere", images)
     assert (code, err) == (1, f"\nError: There is no head file {tmp_path / 'nowhere'}. Give the head.safetensors of a "
@@ -286,13 +286,13 @@ def test_bad_heads_are_refused_in_one_sentence_of_cause(head, images, tmp_path, 
     assert code == 1
     assert "does not hold the weights of test-vit" in err
     code, _, err = run(monkeypatch, capsys, tmp_path / "vit", images, "--weights", "/none/w.safetensors")
-    assert (code, "there is no file /none/w.safetensors. Say with --weights where they are." in err) == (1, True)
+    assert (code, "there is no file /none/w.safetensors. Say with --weights where the file is." in err) == (1, True)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("--topk", "0"), "whole number from 1"), (("--threshold", "1.5"), "no probability from 0 to 1"),
-     (("--threshold", "nan"), "no probability from 0 to 1")],
+    [(("--topk", "0"), "whole number from 1"), (("--threshold", "1.5"), "not a probability from 0 to 1"),
+     (("--threshold", "nan"), "not a probability from 0 to 1")],
 )  # fmt: skip
 def test_bad_options(head, images, monkeypatch, capsys, words, said):
     with pytest.raises(SystemExit):
@@ -303,4 +303,4 @@ def test_bad_options(head, images, monkeypatch, capsys, words, said):
 def test_a_head_alone_is_told_what_it_lacks(head, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, head)
     assert code == 1
-    assert "Name images, folders or patterns behind HEAD" in err
+    assert "Name images, folders or patterns after HEAD" in err

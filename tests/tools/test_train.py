@@ -13,7 +13,9 @@ from simnl.clip.fetching import WeightsUnavailable
 from simnl.locations import CONFIGS
 from simnl.runs import backbones
 
-WARNING = "This run uses the BUNDLED TINY CLIP instead: it shows that everything works, its accuracies mean nothing."
+WARNING = (
+    "This run uses the BUNDLED TINY CLIP instead. It shows that everything works, but its accuracies mean nothing."
+)
 
 
 def warned(caplog, *options: str, dataset: str = "imagefolder") -> bool:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from helpers.cache_heads import LABELS, queries, support
 from simnl.fewshot.discriminant import gda_classifier
 from simnl.fewshot.search import count_grid
+from simnl.fewshot.task import FewShotTask
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
 from trainers.gda import GDA, GDAHead
@@ -80,6 +81,7 @@ def test_every_view_is_a_row_and_one_shot_has_a_covariance():
         device=torch.device("cpu"),
         text_features=lambda name: support([0])["text"].float(),
     )
+    task.view_rows = lambda: FewShotTask.view_rows(task)
     head = GDA.build_head(None, task, SimpleNamespace(ALPHA=0.1))
     rows, labels = F.normalize(views, dim=-1).reshape(20, 6), torch.arange(4).repeat(5)
     weights, biases = gda_classifier(rows, labels, 4)

@@ -15,7 +15,7 @@ from helpers.naive_towers import insert_first, replace_first, replace_last, unit
 from simnl.clip.deep_prompts import TextPrompts, VisionPrompts
 from simnl.clip.model import load_clip
 from simnl.clip.towers import ImageTower, Tokens
-from simnl.fewshot.schedule import two_cosines
+from simnl.fewshot.two_stages import two_cosines
 from simnl.locations import CONFIGS
 from simnl.plugins import load_plugins
 from simnl.runs.config import assemble
@@ -324,7 +324,7 @@ def test_more_depth_than_a_tower_has_is_refused(method, option):
 
 
 def test_a_residual_network_has_no_tokens():
-    with pytest.raises(ValueError, match="no plain vision transformer"):
+    with pytest.raises(ValueError, match="not a plain vision transformer"):
         ImageTower(load_clip("tiny-clip", "bundled"))
 
 

@@ -1,4 +1,4 @@
-"""What an architecture is made of, by its config alone: nothing is loaded or fetched, and PyTorch is not imported.
+"""Facts about architectures from their configs alone. No weights are loaded or fetched, and PyTorch is not imported.
 
 The json files in this folder are architectures that open_clip does not list, because their configs are published with
 their weights; `simnl.clip.model` tells open_clip of them.
@@ -17,7 +17,7 @@ from simnl.clip.bundled import BUNDLED
 from simnl.files import sha256_of
 
 OWN = Path(__file__).resolve().parent  # the folder of these configs
-CONTEXT_LENGTH = 77  # of a config that states none: open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH
+CONTEXT_LENGTH = 77  # for a config that states none: open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH
 
 # Image towers.
 VIT = "ViT"  # open_clip's own, whose class token is the feature
@@ -32,19 +32,19 @@ UNKNOWN = ""
 
 
 def model_config(arch: str) -> dict | None:
-    """The config of an architecture, bundled or open_clip's; None for one that nobody knows."""
+    """The config of an architecture, bundled or open_clip's; None for an unknown one."""
     if arch in BUNDLED:
         return BUNDLED[arch].settings()
     own = _listed(arch)
     if own is not None:
         return own
-    import open_clip  # late: it imports PyTorch, and only rare names (of a model hub, or misspelt) come here
+    import open_clip  # imported late, for rare names only (of a model hub, or misspelt), because it imports PyTorch
 
     return open_clip.get_model_config(arch)
 
 
 def _listed(arch: str) -> dict | None:
-    """What the file of this name says, of the configs in `OWN` and of open_clip's; None where there is no such file."""
+    """The content of the config of this name, in `OWN` or among those of open_clip; None if there is no such file."""
     spec = util.find_spec("open_clip")
     theirs = [Path(folder) / "model_configs" for folder in (spec.submodule_search_locations or ())] if spec else []
     for folder in (OWN, *theirs):
@@ -62,18 +62,18 @@ def is_known(arch: str, weights: str) -> bool:
 
 
 def weights_identity(arch: str, weights: str) -> str:
-    """What stands for the weights in the name of a run: the SHA-256 (hex) of their file, or their tag."""
+    """How the name of a run identifies the weights: by the SHA-256 (hex) of their file, or by their tag."""
     path = BUNDLED[arch].weights if arch in BUNDLED else Path(weights)
     return sha256_of(path) if path.is_file() else weights
 
 
 def settings(arch: str) -> dict[str, Any]:
-    """The model config of an architecture, of open_clip's form; empty for an unknown one."""
+    """The model config of an architecture in open_clip's form; empty for an unknown one."""
     return model_config(arch) or {}
 
 
 def image_tower(arch: str) -> str:
-    """Which kind of image tower an architecture has."""
+    """The kind of image tower of an architecture."""
     vision = settings(arch).get("vision_cfg", {})
     if vision.get("timm_model_name"):
         return TIMM
@@ -85,7 +85,7 @@ def image_tower(arch: str) -> str:
 
 
 def text_tower(arch: str) -> str:
-    """Which kind of text tower an architecture has."""
+    """The kind of text tower of an architecture."""
     text = settings(arch).get("text_cfg")
     if text is None:
         return UNKNOWN
@@ -96,12 +96,12 @@ def text_tower(arch: str) -> str:
 
 
 def has_projection(arch: str) -> bool:
-    """True where the image tower is one of open_clip's own, which end in a projection: a ViT, or CLIP's ResNet."""
+    """True for open_clip's own image towers, which end in a projection: a ViT, or CLIP's ResNet."""
     return image_tower(arch) in (VIT, POOLED_VIT, RESNET)
 
 
 def context_length(arch: str) -> int:
-    """After how many tokens, start and end included, prompts are cut."""
+    """The number of tokens, with start and end, after which prompts are cut."""
     return settings(arch)["text_cfg"].get("context_length", CONTEXT_LENGTH)
 
 
@@ -116,5 +116,5 @@ def hub_text_config(arch: str) -> str:
 
 
 def captions(arch: str) -> bool:
-    """True for CoCa, whose model has a decoder of captions beside the two towers."""
+    """True for CoCa, whose model has a decoder of captions besides the two towers."""
     return "multimodal_cfg" in settings(arch)

@@ -55,14 +55,14 @@ def load_state_dict(path: Path | str = RESNET.weights) -> dict[str, torch.Tensor
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"No weights at {path}: restore the file, or run python tools/train_tiny_clip.py.")
+        raise FileNotFoundError(f"There is no file {path}. Restore it, or run python tools/train_tiny_clip.py.")
     try:
         state = load_file(path)
-    except Exception as error:  # safetensors raises its own type, which is no subclass of a standard one
-        raise ValueError(f"{path} is no safetensors file ({error}): restore it.") from error
+    except Exception as error:  # the error type of safetensors derives from no standard one
+        raise ValueError(f"{path} is not a safetensors file ({error}). Restore it.") from error
     missing = {_IDS, _ROWS} - state.keys()
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: it is no weights file of the tiny CLIP.")
+        raise ValueError(f"{path} is not a weights file of the tiny CLIP: it lacks {', '.join(sorted(missing))}.")
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     state[_TABLE] = full_token_table(state.pop(_IDS).long(), state.pop(_ROWS), _VOCABULARY)
     return state
@@ -93,4 +93,4 @@ def save_state_dict(state: dict[str, torch.Tensor], ids: torch.Tensor, path: Pat
     stored[_IDS] = ids.to(torch.int32)
     with replacing(Path(path)) as temporary:
         save_file(stored, temporary)
-        temporary.chmod(0o644)  # safetensors writes for the owner only
+        temporary.chmod(0o644)  # safetensors makes files that only the owner can read

@@ -1,4 +1,4 @@
-"""Write `classnames.txt`, which gives CLIP's name for the WordNet id of each ImageNet class."""
+"""Write `classnames.txt`, which has CLIP's name for the WordNet id of each ImageNet class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def imagenet_wnids() -> list[str]:
 
     wnids = ImageNetInfo("imagenet-1k").label_names()
     if len(set(wnids)) != IMAGENET_CLASSES or wnids != sorted(wnids):
-        raise RuntimeError("The installed timm does not list the 1000 ImageNet classes in order: update it.")
+        raise RuntimeError("The installed timm does not list the 1000 ImageNet classes in order. Update it.")
     return wnids
 
 

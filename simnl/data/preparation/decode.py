@@ -1,4 +1,4 @@
-"""Looking for images that cannot be decoded. Imports little, as every worker process imports it."""
+"""Find images that cannot be decoded. This module imports little, because every worker process imports it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ POOL_FROM = 2000  # images; for fewer, starting processes takes longer than it s
 
 
 def decode(path: str) -> str:
-    """What is wrong with an image; "" where it decodes as the program will decode it."""
+    """Why the program cannot decode an image; "" if it can."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, which do not matter
+            warnings.simplefilter("ignore")  # warnings of odd metadata, which do not matter
             with Image.open(path) as image:
                 to_rgb(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, on damaged files
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # errors of Pillow
         return str(error) or type(error).__name__
     return ""
 
 
 def unreadable(paths: Sequence[str], name: str, workers: int = 0) -> list[tuple[str, str]]:
-    """(path, reason) of those that cannot be decoded, in order. `workers` 0: as many as there are cores."""
+    """(path, reason) of the images that cannot be decoded, in order. With `workers` 0, all cores are used."""
     with progress_bar(f"decode {name}", len(paths), "image") as bar:
         found = []
         for path, problem in zip(paths, _problems(paths, workers), strict=True):

@@ -1,4 +1,4 @@
-"""Downloads that resume where they broke off, try several addresses, and are checked before use."""
+"""Download files: continue interrupted downloads, try several addresses, and check a file before it is used."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .transfer import continue_download
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5  # attempts at one address without progress, before the next one is tried
-GROWTH = 10_000  # bytes that are progress: a server may break off after every byte
+GROWTH = 10_000  # fewer bytes do not count as progress, because a server may stop after every byte
 PAUSE = 2.0  # seconds between attempts, times their number
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
 
 class FetchError(RuntimeError):
-    """No address gave the file; the message lists each with its reason."""
+    """No address gave the file. The message lists the addresses with their errors."""
 
 
 def is_archive(name: str) -> bool:
@@ -38,10 +38,10 @@ def is_archive(name: str) -> bool:
 
 
 def fetch(remote: Remote, folder: Path) -> Path:
-    """The file, complete and right, in `folder`; it is downloaded unless it is there already.
+    """The complete and correct file in `folder`, which is downloaded if it is missing.
 
-    An unfinished download is `<name>...part` and is continued. A file of a wrong checksum is removed. What a
-    server says and sends is bounded, see `transfer`.
+    An unfinished download has the name `<name>...part` and is continued. A file with a wrong checksum is removed.
+    Answers of servers are bounded, see `transfer`.
 
     Raises:
         FetchError: the message has every address and what went wrong there.
@@ -53,7 +53,7 @@ def fetch(remote: Remote, folder: Path) -> Path:
         if not problem:
             return path
         if not remote.address:
-            raise FetchError(f"{path} is not used: {problem}.")  # the user's own copy: it stays
+            raise FetchError(f"{path} is not used: {problem}.")  # the user's own copy is not deleted
         log.warning("%s is not used: %s.", path, problem)
         path.unlink()
     problems = []
@@ -70,12 +70,12 @@ def fetch(remote: Remote, folder: Path) -> Path:
         if not problem:
             return path
         problems.append(f"  {Remote(remote.name, drive=remote.drive).address}: {problem}")
-    tried = "\n".join(problems) or "  there is no address to get it from"
-    raise FetchError(f"{remote.name} could not be had:\n{tried}")
+    tried = "\n".join(problems) or "  no address is known"
+    raise FetchError(f"{remote.name} could not be downloaded:\n{tried}")
 
 
 def what_is_wrong(path: Path, remote: Remote) -> str:
-    """Why a complete download cannot be the file wanted; "" where nothing speaks against it."""
+    """Why a complete download cannot be the right file; "" if no problem was found."""
     size = path.stat().st_size
     if remote.md5:
         md5 = calculate_md5(path)
@@ -83,12 +83,12 @@ def what_is_wrong(path: Path, remote: Remote) -> str:
     if remote.size and size != remote.size:
         return f"it has {size} bytes, not {remote.size}"
     if is_archive(remote.name) and not (zipfile.is_zipfile(path) or is_tar(path)):
-        return f"it is no archive ({size} bytes; a web page?)"
+        return f"it is not an archive ({size} bytes; perhaps a web page)"
     if remote.name.endswith(".json"):
         try:
             read_json(path)
         except ValueError:
-            return f"it is no json ({size} bytes; a web page?)"
+            return f"it is not json ({size} bytes; perhaps a web page)"
     with open(path, "rb") as file:
         if file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html")):
             return f"it is a web page ({size} bytes)"
@@ -102,8 +102,8 @@ def _part(path: Path, url: str, remote: Remote) -> Path:
 
 
 def _from_url(url: str, part: Path, remote: Remote) -> str:
-    """Fill `part` from `url`; returns what went wrong, "" where nothing did."""
-    for _ in range(2):  # once more from the start, where what was continued turns out wrong
+    """Fill `part` from `url`; returns the problem, or "" if there is none."""
+    for _ in range(2):  # a second time from the start, if the continued file is wrong
         resumed = part.exists()
         problem = _complete(url, part, remote)
         if problem:
@@ -150,7 +150,7 @@ def one_line(error: object) -> str:
 
 
 def _from_drive(remote: Remote, path: Path) -> str:
-    """The file from Google Drive; returns what went wrong. gdown keeps its own unfinished file and continues it."""
+    """The file from Google Drive; returns the problem. gdown keeps and continues its own unfinished file."""
     try:
         import gdown  # only these files need it
     except ImportError:
@@ -161,7 +161,7 @@ def _from_drive(remote: Remote, path: Path) -> str:
     except Exception as error:  # its own error types differ from version to version
         return one_line(str(error).strip().splitlines()[0] if str(error).strip() else error)
     if not got or not whole.is_file():
-        return "Google Drive did not give the file (too many downloads today? Try later, or in a browser)"
+        return "Google Drive did not give the file, perhaps after too many downloads today. Try later, or in a browser"
     problem = what_is_wrong(whole, remote)
     if problem:
         whole.unlink()

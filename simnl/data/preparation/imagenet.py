@@ -26,18 +26,18 @@ DEVKIT = "ILSVRC2012_devkit_t12/data"  # the devkit's archive, unpacked
 KAGGLE = "ILSVRC/Data/CLS-LOC"
 SOLUTION = "LOC_val_solution.csv"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
-Task = tuple[str, Callable[[], None] | None]  # what is to be done, in words; None: by a person
+Task = tuple[str, Callable[[], None] | None]  # the task in words, and its function; None if a person has to do it
 
 
 class Builder:
-    """What makes `images/train` and `images/val` in `folder`, ImageNet's below the data root `root`."""
+    """Makes `images/train` and `images/val` in `folder`, the folder of ImageNet below the data root `root`."""
 
     def __init__(self, root: Path, folder: Path, by_hand: str) -> None:
         self.root, self.folder, self.by_hand = root, folder, by_hand
         self.images = folder / "images"
 
     def tasks(self) -> list[Task]:
-        """The tasks for training and validation images, as far as these are not in place."""
+        """The tasks for training and validation images that are not in place."""
         return [*self._train(), *self._val()]
 
     def _train(self) -> list[Task]:
@@ -59,7 +59,7 @@ class Builder:
         if present(target):
             aside = self.folder / "val"
             advice = (
-                f"{target} holds images that are not in class folders: move that folder to {aside}, run this again."
+                f"{target} holds images that are not in class folders. Move that folder to {aside} and run this again."
             )
             return [(advice, None)]
         for place in self._places("val"):
@@ -136,7 +136,7 @@ def becoming(target: Path):
 
 
 def has_classes(folder: Path) -> bool:
-    """Whether it is a folder with class folders, n01440764 and so on."""
+    """Whether a folder has class folders such as n01440764."""
     return folder.is_dir() and any(re.fullmatch(r"n\d{8}", name) for name in list_folders(folder))
 
 
@@ -150,23 +150,23 @@ def devkit_wnids(devkit: Path) -> list[str]:
     if devkit.is_dir():
         return _ground_truth(devkit)
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, devkit.name).symlink_to(devkit.resolve())  # the parser writes beside the archive
+        Path(folder, devkit.name).symlink_to(devkit.resolve())  # because the parser writes files beside the archive
         try:
             official.parse_devkit_archive(folder, devkit.name)
         except RuntimeError as error:  # of torchvision, which names the temporary folder
-            raise ValueError(f"{devkit} is not the published archive, by its md5: get it anew.") from error
+            raise ValueError(f"{devkit} is not the published archive: its md5 differs. Get it again.") from error
         return list(official.load_meta_file(folder)[1])
 
 
 def _ground_truth(folder: Path) -> list[str]:
     meta, truth = folder / "meta.mat", folder / GROUND_TRUTH
     if not meta.is_file():
-        raise FileNotFoundError(f"{truth} numbers the classes, and {meta}, which names them, is missing: put it there.")
+        raise FileNotFoundError(f"{meta} is missing, which names the classes that {truth} numbers. Put it there.")
     wnids = {str(row.ILSVRC2012_ID): str(row.WNID) for row in load_mat(meta, "synsets")}
     lines = read_text(truth).split()
     unknown = next((line for line in lines if line not in wnids), None)
     if unknown is not None:
-        raise ValueError(f"{truth}: {unknown!r} is no class number of {meta}.")
+        raise ValueError(f"{truth}: {unknown!r} is not a class number of {meta}.")
     return [wnids[line] for line in lines]
 
 
@@ -187,5 +187,5 @@ def solution_wnids(path: Path, images: Sequence[str]) -> list[str]:
         raise ValueError(f"{path} does not list {unknown[0]} ({len(unknown)} such images).")
     odd = sorted(wnid for wnid in set(wnids.values()) if not re.fullmatch(r"n\d{8}", wnid))
     if odd:
-        raise ValueError(f"{path}: {odd[0]!r} is no WordNet id.")
+        raise ValueError(f"{path}: {odd[0]!r} is not a WordNet id.")
     return [wnids[Path(image).stem] for image in images]

@@ -1,4 +1,4 @@
-"""Find what of a data set is on the disk already, in CoOp's layout or another one, and link the latter into the former.
+"""Find the pieces of a data set that are on the disk already, and link those in another layout into CoOp's layout.
 
 No file of the user's is moved, copied or removed.
 """
@@ -17,7 +17,7 @@ DEEPER = 2  # levels of folders that unpacking by hand may have put between a da
 
 
 def present(path: Path) -> bool:
-    """A file, or a folder that is not empty; links are followed."""
+    """Whether a path is a file, or a folder that is not empty. Links are followed."""
     if path.is_dir():
         with os.scandir(path) as entries:
             return any(True for _ in entries)
@@ -25,7 +25,7 @@ def present(path: Path) -> bool:
 
 
 def elsewhere(root: Path, source: Source, piece: Piece) -> Path | None:
-    """Another place below `root` where the piece is; None where there is none."""
+    """Another place below `root` that has the piece; None if there is none."""
     target = source.path(root, piece)
     places = [root / place for place in piece.elsewhere]
     if not piece.above:
@@ -50,18 +50,18 @@ def link(target: Path, place: Path) -> None:
     """Make `target` a relative link to `place`.
 
     Raises:
-        OSError: this disk or system has no links; the message says what to do instead.
+        OSError: this disk or system has no links. The message says what to do instead.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     make_way(target)
     try:
         target.symlink_to(os.path.relpath(place, target.parent.resolve()), target_is_directory=place.is_dir())
     except OSError as error:
-        raise OSError(f"{target} could not be linked to {place} ({error}): copy or move it there yourself.") from error
+        raise OSError(f"{target} could not be linked to {place} ({error}). Copy or move it there yourself.") from error
 
 
 def make_way(target: Path) -> None:
-    """Remove a link that leads nowhere or an empty folder, which hold nothing."""
+    """Remove an empty folder, or a link that leads nowhere, from this path."""
     if target.is_symlink() and not target.exists():
         target.unlink()
     elif target.is_dir() and not target.is_symlink() and not present(target):
@@ -69,7 +69,7 @@ def make_way(target: Path) -> None:
 
 
 def can_link(root: Path, source: Source) -> bool:
-    """Whether something that is missing is below `root` in another layout."""
+    """Whether a missing piece is below `root` in another layout."""
     return any(
         unlinked_in_nested(source.path(root, piece))
         if present(source.path(root, piece))

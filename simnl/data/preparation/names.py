@@ -1,4 +1,4 @@
-"""The data sets that a command means."""
+"""The data sets that the words of a command name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .catalogue import BESIDE_THE_PAPER, SOURCES
 
 
 def chosen(names: Sequence[str], everything: bool, paper: bool = False) -> list[str]:
-    """The names, each once; with `everything`, all there are; with `paper`, the fifteen of the paper's tables.
+    """The names, each once. With `everything` these are all names, and with `paper` the fifteen of the paper's tables.
 
     Raises:
-        ValueError: none is given, one is unknown (with the nearest), or it needs no preparation.
+        ValueError: no name is given, a name is unknown (the message has the nearest one), or needs no preparation.
     """
     if paper:
         return [name for name in SOURCES if name not in BESIDE_THE_PAPER]
@@ -32,11 +32,11 @@ def chosen(names: Sequence[str], everything: bool, paper: bool = False) -> list[
         check_name("datasets", name)
         if name == "imagefolder":
             raise ValueError(
-                "imagefolder is a folder of your own images: there is nothing to get or to compare with. "
-                "`python tools/check_data.py --folder FOLDER` looks through it."
+                "imagefolder is a folder of your own images, so there is nothing to download or to compare with. "
+                "`python tools/check_data.py --folder FOLDER` checks it."
             )
         if name not in SOURCES:
-            raise ValueError(f"{name} is rendered by this program on first use: there is nothing to get.")
+            raise ValueError(f"{name} needs no download, because this program renders it on first use.")
     return list(dict.fromkeys(names))
 
 
@@ -44,18 +44,18 @@ def data_root(given: str, names: Sequence[str]) -> Path:
     """The absolute data root, `~` filled in.
 
     Raises:
-        ValueError: it is the folder of one of the data sets `names`, not the one above it.
+        ValueError: it is the folder of one of the data sets `names` instead of the folder above it.
     """
     root = Path(given).expanduser().absolute()
     for name in names:
         source = SOURCES.get(name)
-        if source is None:  # a set of outliers, whose folder may have any name
+        if source is None:  # sets of outliers have folders of any name
             continue
         if root.name == source.folder and not (root / source.folder).exists():
             inside = [piece.target for piece in source.pieces if not piece.above and (root / piece.target).exists()]
             if inside:
                 raise ValueError(
-                    f"{root} is the folder of {name} itself (it holds {inside[0]}). Give the one above it: --root "
+                    f"{root} is the folder of {name} itself (it holds {inside[0]}). Give the folder above it: --root "
                     f"{root.parent}"
                 )
     return root

@@ -1,7 +1,6 @@
-"""Find out what a data set lacks (`plan`), and get it (`Step.run`).
+"""Find the missing pieces of a data set (`plan`), and get them (`Step.run`).
 
-A step that is interrupted leaves either nothing or all of what it makes, so a plan can be made and run again at any
-time.
+An interrupted step leaves either everything or nothing of its result, so a plan can be made and run again at any time.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from .sources import DOWNLOADS, Piece, Remote, Source
 
 @dataclass(frozen=True)
 class Step:
-    """Something to do, in words; `run` is None where a person has to do it."""
+    """A step in words and the function that does it; `run` is None if a person has to do it."""
 
     text: str
     run: Callable[[], None] | None = None
 
 
 def plan(source: Source, root: Path, keep: bool = False) -> list[Step]:
-    """The steps that are left for a data set; none where all pieces are there. Nothing is changed.
+    """The steps that are left for a data set, without doing them; empty if all pieces are there.
 
     `keep` keeps downloaded archives after they are unpacked.
     """
@@ -56,13 +55,13 @@ def plan(source: Source, root: Path, keep: bool = False) -> list[Step]:
 
 
 def tidy(source: Source, root: Path) -> None:
-    """Remove what runs that were killed while unpacking have left. Not for while another one is at work."""
+    """Remove files of runs that were killed while unpacking. No other run may be unpacking at the same time."""
     for folder in (root / source.folder, root / source.folder / "images"):
         unpack.remove_leftovers(folder)
 
 
 def _without_download(source: Source, piece: Piece, root: Path) -> Step | str:
-    """The step for what is on the disk or can be made here; "there" where there is nothing to do, "" otherwise."""
+    """The step for a piece that is on the disk or made here; "there" if nothing is left to do, else ""."""
     target = source.path(root, piece)
     if layout.present(target):
         entries = layout.unlinked_in_nested(target)
@@ -79,16 +78,16 @@ def _without_download(source: Source, piece: Piece, root: Path) -> Step | str:
 
 
 def _other_file(piece: Piece, target: Path) -> Step | None:
-    """A file that is there, but is not the published one, is the user's to remove."""
+    """The step for a file that differs from the published one, which the user has to remove."""
     remote = piece.remote
-    if not remote or piece.member or not remote.md5 or piece.above:  # one's own CuPL sentences are welcome
+    if not remote or piece.member or not remote.md5 or piece.above:  # the user may have other CuPL sentences
         return None
     md5 = calculate_md5(target)
     if md5 == remote.md5:
         return None
     return Step(
-        f"{target} is not the published file (its md5 is {md5}, not {remote.md5}): results would not compare. Move it "
-        "away and run this again to get the published one."
+        f"{target} is not the published file (its md5 is {md5}, not {remote.md5}), so results could not be compared. "
+        "Move it away and run this again to get the published file."
     )
 
 
@@ -112,12 +111,12 @@ def _get(source: Source, root: Path, remote: Remote, pieces: tuple[Piece, ...], 
         except ValueError as error:
             where = f"It is {path}."
             if remote.address and not remote.md5:
-                path.unlink()  # no checksum told: only a new download can mend it
-                where = "It is removed; this command fetches it anew."
+                path.unlink()  # without a checksum only a new download helps
+                where = "It is removed. Run this command again to fetch it."
             raise ValueError(f"{error} {where}") from error
     else:
         _place(path, source.path(root, pieces[0]))
-    if remote.address and not keep:  # without an address it is the user's own file
+    if remote.address and not keep:  # a file without an address is the user's own
         path.unlink()
 
 
@@ -130,7 +129,7 @@ def _unpack(path: Path, folder: Path, remote: Remote, pieces: tuple[Piece, ...])
 
 
 def _place(path: Path, target: Path) -> None:
-    """Copy, then rename: the data set's folder may be on another disk than the downloads."""
+    """Copy a file, then rename the copy, because the data set's folder may be on another disk than the downloads."""
     layout.make_way(target)
     with replacing(target) as temporary:
         shutil.copyfile(path, temporary)

@@ -1,7 +1,7 @@
-"""Find out how much an archive holds before anything of it is written, and refuse absurd amounts.
+"""Find out how much an archive holds before anything is written, and refuse absurd amounts.
 
-Images are compressed already, so an archive of images is about as large as its content. An archive that says, or turns
-out, to hold many times its own size is damaged or means harm.
+Images are compressed already, so an archive of images is about as large as its content. An archive that holds many
+times its own size, or says so, is damaged or malicious.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import IO, cast
 
 from simnl.bars import bar as progress_bar
 
-RATIO = 20  # times its own size that an archive may hold; those of the catalogue hold about their own
-HARMLESS = 100_000_000  # bytes that any archive may hold: in small ones lists and padding count for more
-MEMBERS = 1_000_000  # the largest of the catalogue has some 109,000 (SUN397)
-BLOCK = 4096  # bytes that a file takes on the disk at least
-STEP = 64 << 20  # bytes read at once: members come in much smaller pieces, a forged header may ask for all of a bomb
+RATIO = 20  # an archive may hold so many times its own size; the catalogue's hold about their own size
+HARMLESS = 100_000_000  # bytes that any archive may hold, because small ones have much padding
+MEMBERS = 1_000_000  # files; the largest archive of the catalogue has some 109,000 (SUN397)
+BLOCK = 4096  # the least bytes of a file on the disk
+STEP = 64 << 20  # bytes read at once; a forged header may ask for more
 
 OPENERS: dict[bytes, Callable] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how a zip starts, and one without members
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the first bytes of a zip file, and of an empty one
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ class Content:
 
 
 class Refused(ValueError):
-    """An archive that is not unpacked, with its name and the reason in the message."""
+    """An archive is not unpacked. The message has its name and the reason."""
 
 
 class Absurd(Refused):
-    """More than an archive of images can hold."""
+    """An archive holds more than an archive of images can hold."""
 
 
 class DiskError(OSError):
-    """The disk is at fault; the message says all of it."""
+    """The disk has a problem, which the message explains."""
 
 
-# The errors of the system that are not the archive's fault: a disk that is full, broken or not to be written.
+# Errors of the system that the archive does not cause: a disk that is full, broken or not writable.
 DISK = tuple(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EIO", "EACCES", "EPERM", "EROFS", "EMFILE", "ENFILE", "ENOENT", "EBUSY", "ESTALE")
@@ -62,13 +62,13 @@ DISK = tuple(
 
 @contextmanager
 def damage_told(archive: Path) -> Iterator[None]:
-    """Whatever the libraries raise on a damaged archive, told as one error that names it.
+    """Turn any error that the libraries raise for a damaged archive into one error with its name.
 
-    They raise some twenty kinds (OverflowError, IndexError, zlib.error, struct.error, ...), by what the damage hits. So
-    all that is neither `Refused`, nor an error of the disk counts as damage.
+    They raise some twenty kinds (OverflowError, IndexError, zlib.error, struct.error, ...), which depend on the damaged
+    place. So every error that is neither `Refused` nor an error of the disk counts as damage.
 
     Raises:
-        Refused: the archive cannot be read. OSError: the disk is at fault; as it came.
+        Refused: the archive cannot be read. OSError: the disk has a problem; the error is raised unchanged.
     """
     try:
         yield
@@ -78,7 +78,7 @@ def damage_told(archive: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in DISK:
             raise
         what = " ".join(str(error).split()) or type(error).__name__
-        raise Refused(f"{archive.name} is damaged or no archive ({what}): get it anew, or elsewhere.") from error
+        raise Refused(f"{archive.name} is damaged or not an archive ({what}). Get it again, or elsewhere.") from error
 
 
 def is_zip(archive: Path) -> bool:
@@ -87,18 +87,18 @@ def is_zip(archive: Path) -> bool:
 
 
 def limit(archive: Path) -> int:
-    """Bytes that the archive may hold."""
+    """The number of bytes that the archive may hold."""
     return max(HARMLESS, RATIO * archive.stat().st_size)
 
 
 def require_sane(archive: Path, folder: Path) -> Content:
-    """What the archive declares to hold, if that is plausible and there is room for it below `folder`.
+    """The declared content of an archive, if it is plausible and there is room for it below `folder`.
 
-    A compressed tar has no list of its members, so it is decompressed once for that, up to the limit.
+    A compressed tar has no list of its members, so it is decompressed once to get one, up to the limit.
 
     Raises:
-        Refused: too many bytes or members (`Absurd`), or a size below 0. OSError: too little room. Else what `tarfile`
-            and `zipfile` raise, see `damage_told`.
+        Refused: there are too many bytes or members (`Absurd`), or a size below 0. OSError: there is too little room.
+            Other errors are those of `tarfile` and `zipfile`, see `damage_told`.
     """
     if is_zip(archive):
         with zipfile.ZipFile(archive) as file:
@@ -126,41 +126,41 @@ def _sum(archive: Path, sizes: Iterable[int]) -> Content:
 def absurd(archive: Path, what: str) -> Absurd:
     """The error of an archive that holds `what`."""
     return Absurd(
-        f"{archive.name} ({archive.stat().st_size:,} bytes) is refused and nothing of it is kept: it would unpack to "
-        f"{what}, and an archive of images holds at most {RATIO} times its size ({limit(archive):,} bytes). It is "
-        "damaged or not the data set's: get it elsewhere, or, if you trust it, unpack it yourself."
+        f"{archive.name} ({archive.stat().st_size:,} bytes) is refused and nothing of it is kept. It would unpack to "
+        f"{what}, but an archive of images holds at most {RATIO} times its size ({limit(archive):,} bytes). It is "
+        "damaged or not that of the data set. Get it elsewhere or, if you trust it, unpack it yourself."
     )
 
 
 def require_space(folder: Path, needed: int, name: str) -> None:
-    """Raise `DiskError` unless `needed` bytes are free on the disk of `folder`, which need not be there yet."""
+    """Raise `DiskError` unless `needed` bytes are free on the disk of `folder`, which may not exist yet."""
     there = next(above for above in (folder, *folder.parents) if above.is_dir())
     free = shutil.disk_usage(there).free
     if needed > free:
         raise DiskError(
-            f"{name} needs {needed / 1e9:.2f} GB below {folder}, where {free / 1e9:.2f} GB are free. Make room, or "
-            "give another --root, and run this again: what is downloaded stays."
+            f"{name} needs {needed / 1e9:.2f} GB below {folder}, but only {free / 1e9:.2f} GB are free. Make room, or "
+            "give another --root, and run this again. Downloaded files are kept."
         )
 
 
 @contextmanager
 def open_tar(archive: Path) -> Iterator[tarfile.TarFile]:
-    """A tar file, opened such that no more than `limit` is ever decompressed from it.
+    """A tar file from which no more than `limit` bytes are ever decompressed.
 
     Raises:
-        tarfile.ReadError: it is none. Absurd: at the byte that is too much, wherever in the archive it is.
+        tarfile.ReadError: the file is not a tar. Absurd: a read goes beyond the limit.
     """
     start = _start(archive)
     opener: Callable = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), open)
     with opener(archive, "rb") as stream:
-        # A tar has headers and padding beside the content of its files, for small ones more than that.
+        # A tar has headers and padding besides the content of its files, which matters for small files.
         bounded = Bounded(stream, archive, None if opener is open else 2 * limit(archive))
         with tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r:") as tar:
             yield tar
 
 
 def is_tar(archive: Path) -> bool:
-    """Whether it begins as a tar does, compressed or not; of a bomb, no more than the beginning is decompressed."""
+    """Whether a file begins like a tar, compressed or not. Only the beginning is decompressed."""
     try:
         with damage_told(archive), open_tar(archive):
             return True
@@ -169,9 +169,9 @@ def is_tar(archive: Path) -> bool:
 
 
 class Bounded:
-    """A decompressed stream for `tarfile` that nobody reads far: not beyond byte `most`, not much of it at once.
+    """A decompressed stream for `tarfile` with limits: no byte after `most` is read, and not much at once.
 
-    `most` None: not compressed, so it ends where the file does.
+    `most` is None for a file that is not compressed, which ends by itself.
     """
 
     def __init__(self, stream: IO[bytes], archive: Path, most: int | None):
@@ -186,7 +186,7 @@ class Bounded:
         return self._stream.read(size)
 
     def seek(self, place: int) -> int:
-        """Go to a byte; in a compressed stream that decompresses what lies before it."""
+        """Go to a byte. In a compressed stream this decompresses everything before it."""
         self._require(place)
         return self._stream.seek(place)
 

@@ -1,19 +1,19 @@
-"""What a data set consists of on disk, and where each piece comes from: the vocabulary of `catalogue`."""
+"""The classes in which `catalogue` describes the pieces of data sets and where they come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-DOWNLOADS = ".downloads"  # folder below the data root for what is being fetched
+DOWNLOADS = ".downloads"  # folder for downloads below the data root
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to download: addresses in the order they are tried, then a Google Drive id.
+    """A file to download, with addresses in the order in which they are tried, and a Google Drive id.
 
-    `md5` is checked before the file is used; "" where none was published. `size` in bytes, 0 where unknown. `inner` is
-    the name of an archive inside this one, which holds the data.
+    `md5` is checked before the file is used; it is "" if none was published. `size` is in bytes, or 0 if unknown.
+    `inner` is the name of an archive inside this one that holds the data.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Remote:
 
     @property
     def address(self) -> str:
-        """The first address at which it is looked for, for people; "" where there is none."""
+        """The first address, for messages; "" if there is none."""
         if self.urls:
             return self.urls[0]
         return f"https://drive.google.com/uc?id={self.drive}" if self.drive else ""
@@ -36,12 +36,12 @@ class Piece:
     """A folder or file of a data set's layout.
 
     Attributes:
-        target: path below the data set's folder.
-        remote: the download it comes from; None where there is none to be had.
-        member: path in the unpacked archive; "" where the download is the file itself.
-        elsewhere: other places below the data root where people have it; it is linked from there.
-        generated: it is written by this program (`classnames.txt`), not fetched.
-        above: it lies below the data root itself, not in the data set's folder (CuPL sentences).
+        target: the path below the data set's folder.
+        remote: the download that has the piece; None if there is no download.
+        member: the path in the unpacked archive; "" if the download is the file itself.
+        elsewhere: other places below the data root where people have the piece, which is linked from there.
+        generated: True if this program writes the piece (`classnames.txt`).
+        above: True if the piece lies below the data root itself instead of the data set's folder (CuPL sentences).
     """
 
     target: str
@@ -54,7 +54,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its folder below the data root, its pieces, and what a person must do where there is no download."""
+    """A data set: its folder below the data root, its pieces, and what a person must do if there is no download."""
 
     name: str
     folder: str

@@ -1,4 +1,4 @@
-"""One request to an untrusted server: what the server says is checked, and what it sends has a limit."""
+"""One request to an untrusted server, whose answer is checked and limited."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from simnl.bars import bar as progress_bar
 from .sizes import DiskError, require_space
 from .sources import Remote
 
-TIMEOUT = 60.0  # seconds without a byte
-ANSWER = 120.0  # seconds until an answer's head is there, with all redirects
-WINDOW = 60.0  # seconds over which the speed is taken
+TIMEOUT = 60.0  # seconds without any byte
+ANSWER = 120.0  # seconds for the head of an answer, with all redirects
+WINDOW = 60.0  # seconds over which the speed is measured
 SLOWEST = 1000  # bytes a second; with less, the largest file of the catalogue would take a year
-LIMIT = 50_000_000_000  # bytes of a file whose size the catalogue does not tell; the largest one has 37 GB
-RESERVE = 1_000_000_000  # bytes that stay free on the disk while a file of unknown size comes in
+LIMIT = 50_000_000_000  # limit for a file whose size the catalogue does not state; the largest one has 37 GB
+RESERVE = 1_000_000_000  # bytes that stay free on the disk during a download of unknown size
 CHUNK = 1 << 20
 AGENT = "prepare_data (urllib)"  # some servers refuse urllib's own name
-PACKED = (".gz", ".tgz")  # files that some servers give with `Content-Encoding: gzip`, as they are
+PACKED = (".gz", ".tgz")  # some servers send these files unchanged with `Content-Encoding: gzip`
 
 
 class BadAnswer(ValueError):
-    """What a server says or sends cannot be the file; asking it again would not help."""
+    """The answer of a server cannot be the file, and asking again would not help."""
 
 
 def continue_download(url: str, part: Path, remote: Remote) -> bool:
-    """One request for what `part` lacks; True where it is complete, False where the connection broke off.
+    """Request the missing bytes of `part` once. True if the file is then complete, False if the connection broke.
 
     Raises:
-        BadAnswer: nonsense in the head, more bytes than the file has, or hardly any. What came slowly stays in `part`.
-        DiskError: the disk is at fault. OSError, http.client.HTTPException, ValueError: the connection or the address.
+        BadAnswer: the head is invalid, there are more bytes than the file has, or they come too slowly. Slow bytes are
+            kept in `part`.
+        DiskError: the disk has a problem. OSError, http.client.HTTPException, ValueError: the connection or the address
+            has one.
     """
     start = part.stat().st_size if part.exists() else 0
     try:
@@ -48,14 +50,14 @@ def continue_download(url: str, part: Path, remote: Remote) -> bool:
             raise
         if said and int(said[1]) == start:
             return True
-        part.unlink()  # longer than the file, or the server does not say: from the start
+        part.unlink()  # start again: `part` is too long, or the server does not say how long the file is
         return continue_download(url, part, remote)
     with response:
         sent_from, whole = _range(response)
         if response.status == 206 and sent_from != start:
             if not start:
-                raise BadAnswer("the server sends a part of the file (206), and was asked for all of it")
-            part.unlink()  # another part than was asked for: from the start
+                raise BadAnswer("the server sends a part of the file (206), but was asked for all of it")
+            part.unlink()  # start again: the server sends another part
             return continue_download(url, part, remote)
         start = start if response.status == 206 else 0
         total = _total(response, start, whole, remote)
@@ -68,7 +70,7 @@ def continue_download(url: str, part: Path, remote: Remote) -> bool:
 
 
 def _ask(url: str, start: int):
-    """The answer, its head read. In a thread: urllib's timeout begins anew with every byte of the head."""
+    """The answer with its head. A thread asks, because urllib's timeout begins again with every byte of the head."""
     headers = {"User-Agent": AGENT} | ({"Range": f"bytes={start}-"} if start else {})
     answers: queue.SimpleQueue = queue.SimpleQueue()
 
@@ -82,14 +84,14 @@ def _ask(url: str, start: int):
     try:
         answer = answers.get(timeout=ANSWER)
     except queue.Empty:
-        raise BadAnswer(f"no whole answer within {ANSWER:.0f} s") from None
+        raise BadAnswer(f"the server gave no complete answer within {ANSWER:.0f} s") from None
     if isinstance(answer, Exception):
         raise answer
     return answer
 
 
 def _range(response) -> tuple[int | None, int]:
-    """First byte and size of the whole file, of Content-Range; None and 0 where they are not told."""
+    """First byte and size of the whole file, from Content-Range; None and 0 if it does not tell them."""
     told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range") or "", re.ASCII)
     if not told:
         return None, 0
@@ -97,24 +99,24 @@ def _range(response) -> tuple[int | None, int]:
 
 
 def _total(response, start: int, whole: int, remote: Remote) -> int:
-    """Bytes of the whole file, 0 where nobody tells."""
+    """The number of bytes of the whole file; 0 if it is not known."""
     packing = (response.headers.get("Content-Encoding") or "identity").lower()
     if packing != "identity" and not remote.name.endswith(PACKED):
-        raise BadAnswer(f"the server sends it packed ({packing}), which was not asked for")
+        raise BadAnswer(f"the server sends the file packed ({packing}), which was not asked for")
     lengths = {text.strip() for text in response.headers.get_all("Content-Length") or ()}
     wrong = sorted(text for text in lengths if not re.fullmatch(r"\d{1,18}", text, re.ASCII))
     if wrong or len(lengths) > 1:
-        raise BadAnswer(f"the server says nonsense, Content-Length: {', '.join(wrong or sorted(lengths))[:80]}")
+        raise BadAnswer(f"the server gives an invalid Content-Length: {', '.join(wrong or sorted(lengths))[:80]}")
     told = whole or (start + int(lengths.pop()) if lengths else 0)
     if remote.size and told and told != remote.size:
-        raise BadAnswer(f"the server has {told:,} bytes, not the {remote.size:,} of the file (a web page?)")
+        raise BadAnswer(f"the server has {told:,} bytes, but the file has {remote.size:,} (perhaps this is a web page)")
     if told > max(LIMIT, remote.size):
         raise BadAnswer(f"the server says that it has {told:,} bytes, more than any file of a data set")
     return told or remote.size
 
 
 def _receive(response, file, start: int, total: int, remote: Remote) -> None:
-    """The body, to the end of the file, of the connection or of patience."""
+    """Receive the body until the file or the connection ends, or the transfer is too slow."""
     got, most = start, total or LIMIT
     pace = Pace(start)
     with progress_bar(f"download {remote.name}", total or None, "B", initial=start) as bar:
@@ -122,7 +124,7 @@ def _receive(response, file, start: int, total: int, remote: Remote) -> None:
             got += len(chunk)
             if got > most:
                 Path(file.name).unlink()
-                raise BadAnswer(f"the server sends more than {most:,} bytes{'' if total else ' and names no end'}")
+                raise BadAnswer(f"the server sends more than {most:,} bytes{'' if total else ' and states no length'}")
             if not total:
                 require_space(Path(file.name).parent, RESERVE, remote.name)
             with _written(Path(file.name)):
@@ -133,19 +135,19 @@ def _receive(response, file, start: int, total: int, remote: Remote) -> None:
 
 
 class Pace:
-    """Notices a transfer that hardly moves, though it never stands still."""
+    """Detects a transfer that is too slow, though it never stops."""
 
     def __init__(self, got: int):
         self._since, self._from = time.monotonic(), got
 
     def check(self, got: int) -> None:
-        """Raise `BadAnswer` where the last `WINDOW` seconds brought less than `SLOWEST` bytes a second."""
+        """Raise `BadAnswer` if fewer than `SLOWEST` bytes a second came in the last `WINDOW` seconds."""
         seconds = time.monotonic() - self._since
         if seconds < WINDOW:
             return
         if got - self._from < SLOWEST * seconds:
             raise BadAnswer(
-                f"too slow: {got - self._from:,} bytes in {seconds:.0f} s. What came is kept, and continued next time"
+                f"the download is too slow: {got - self._from:,} bytes in {seconds:.0f} s. It is continued next time"
             )
         self._since, self._from = time.monotonic(), got
 
@@ -156,5 +158,5 @@ def _written(part: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DiskError(
-            f"{part} could not be written ({error}). Mend that and run this again: it is continued."
+            f"{part} could not be written ({error}). Solve this and run the command again to continue it."
         ) from error

@@ -1,4 +1,4 @@
-"""Open archives that are not trusted: no member leaves the folder, and nothing half-made stays behind."""
+"""Unpack untrusted archives: no member leaves the folder, and no incomplete result is left."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from simnl.bars import bar as progress_bar
 
 from .sizes import DiskError, Refused, damage_told, is_zip, open_tar, require_sane
 
-TEMPORARY = ".unpacking-"  # beside the target: a rename within one disk cannot stop half way
+TEMPORARY = ".unpacking-"  # a folder beside the target, because a rename within one disk is atomic
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # Python reads these
-ENCRYPTED = 0x1  # flag of a zip's member
-_DEPTH = 4  # the levels of folders in which a member is looked for
+ENCRYPTED = 0x1  # a flag of members of zip files
+_DEPTH = 4  # levels of folders in which a member is searched
 
 
 @contextmanager
 def unpacked(archive: Path, beside: Path, inner: str = "") -> Iterator[Path]:
-    """The archive's content in a temporary folder in `beside`, which goes in the end.
+    """The content of an archive in a temporary folder in `beside`, which is deleted at the end.
 
-    `inner` names an archive inside it, which is unpacked, too.
+    `inner` names an archive inside it, which is unpacked as well.
 
     Raises:
-        ValueError: a member that leads out of the folder, by name; a damaged archive; one that holds absurdly much.
-        OSError: the disk has too little room for it.
+        ValueError: a member leads out of the folder, or the archive is damaged or holds absurdly much.
+        OSError: the disk has too little room.
     """
     beside.mkdir(parents=True, exist_ok=True)
     remove_leftovers(beside)
@@ -52,7 +52,7 @@ def unpacked(archive: Path, beside: Path, inner: str = "") -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary folders of runs that were killed; of data in use there is nothing in them."""
+    """Remove temporary folders of killed runs. They hold no data that are in use."""
     for left in folder.glob(f"{TEMPORARY}*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -69,11 +69,11 @@ def extract(archive: Path, folder: Path, below: Path) -> None:
             with progress_bar(f"unpack {archive.name}", content.members, "file") as bar:
                 write = _extract_zip if is_zip(archive) else _extract_tar
                 write(archive, folder, bar)
-    except DiskError:  # says all of it already
+    except DiskError:  # its message is complete
         raise
     except OSError as error:
         raise OSError(
-            f"{archive.name} could not be unpacked below {below} ({error}); nothing of it is kept. Mend that and run "
+            f"{archive.name} could not be unpacked below {below} ({error}). Nothing of it is kept. Solve this and run "
             "this again."
         ) from error
 
@@ -81,12 +81,12 @@ def extract(archive: Path, folder: Path, below: Path) -> None:
 def _extract_tar(archive: Path, folder: Path, bar: Bar) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise Refused(
-            f"{archive.name} is not unpacked: this Python cannot do so safely. Update it (3.10.12, 3.11.4 or later)."
+            f"{archive.name} is not unpacked: this Python cannot do so safely. Update it to 3.10.12, 3.11.4 or later."
         )
     with open_tar(archive) as tar:
         for member in tar:
             _refuse(archive, member.name, outside(member.name))
-            if member.islnk() or member.issym():  # stricter than the filter, which chains of links have deceived
+            if member.islnk() or member.issym():  # stricter than the filter, which chains of links can deceive
                 why = outside(member.linkname)
                 _refuse(archive, member.name, why and f"is a link to {member.linkname!r}, which {why}")
             try:
@@ -96,7 +96,7 @@ def _extract_tar(archive: Path, folder: Path, bar: Bar) -> None:
             if member.isreg():
                 _refuse(archive, member.name, _other_size(folder / member.name, member.size))
             bar.update()
-        # A tar that breaks off between two members looks complete: what compresses it knows better.
+        # A tar that ends between two members looks complete, but its compression shows that it is not.
         while tar.fileobj.read(1 << 20):
             pass
 
@@ -116,7 +116,7 @@ def _extract_zip(archive: Path, folder: Path, bar: Bar) -> None:
 
 
 def _unreadable(info: zipfile.ZipInfo, seen: dict[str, tuple[int, int]]) -> str:
-    """Why a zip's member cannot be unpacked, told before any is; `seen` has check sum and size of those before it."""
+    """Why a member of a zip file cannot be unpacked; `seen` has check sums and sizes of the members before it."""
     if info.flag_bits & ENCRYPTED:
         return "is encrypted; unpack the archive yourself, with its password"
     if info.compress_type not in METHODS:
@@ -126,7 +126,7 @@ def _unreadable(info: zipfile.ZipInfo, seen: dict[str, tuple[int, int]]) -> str:
 
 
 def _other_size(path: Path, declared: int) -> str:
-    """What is wrong with a file as it was written; the libraries write what is declared at most."""
+    """The problem of the size of a written file, if any. The libraries never write more than is declared."""
     written = path.stat().st_size
     return "" if written == declared else f"has {written:,} bytes, not the {declared:,} that the archive declares"
 
@@ -144,14 +144,14 @@ def outside(name: str) -> str:
 
 def _refuse(archive: Path, member: str, why: str) -> None:
     if why:
-        raise Refused(f"{archive.name} is refused and nothing of it is kept: its member {member!r} {why}.")
+        raise Refused(f"{archive.name} is refused and nothing of it is kept, because its member {member!r} {why}.")
 
 
 def find_member(folder: Path, member: str) -> Path:
     """The file or folder whose path below `folder` ends with `member`, the least deep one.
 
     Raises:
-        ValueError: there is none; the message says what there is.
+        ValueError: there is none. The message says what the archive holds.
     """
     parts = PurePosixPath(member).parts
     level = [folder]
@@ -166,7 +166,7 @@ def find_member(folder: Path, member: str) -> Path:
             below += [path for path in found if path.is_dir() and not path.is_symlink()]
         level = below
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
-    raise ValueError(f"the archive holds no {member}; it holds {there}.")
+    raise ValueError(f"the archive holds no {member}, but it holds {there}.")
 
 
 def _is_metadata(name: str) -> bool:

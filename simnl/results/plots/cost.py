@@ -10,21 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from simnl.results.plots import style
-from simnl.results.plots.series import (
-    Kind,
-    average,
-    drawn,
-    is_own,
-    legend_names,
-    notes_on,
-    panel_name,
-    panel_of,
-    standard_runs,
-    stat_of,
-)
+from simnl.results.plots import series, style
 from simnl.results.stats import mean
 from simnl.results.tables.common import method_order, shots_title
+from simnl.results.tables.records import is_own_data, without_studies
 
 COSTS: dict[str, str | tuple[str, ...]] = {
     "seconds to train and select": ("train", "select"),
@@ -37,23 +26,23 @@ def _methods(records: Sequence[dict], key: str, value: object) -> set[str]:
     return {r["method"] for r in records if r[key] == value}
 
 
-def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> dict[str, Figure]:
+def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> Figure | None:
     """The number of shots that most methods ran with (the largest of equals), and the average of the data sets that all
     of these methods have."""
     shots = max({r["shots"] for r in records}, key=lambda k: (len(_methods(records, "shots", k)), k))
     if len(_methods(records, "shots", shots)) < 2:
-        return {}
+        return None
     records = [r for r in records if r["shots"] == shots]
     fullest = max(sorted({r["dataset"] for r in records}), key=lambda d: len(_methods(records, "dataset", d)))
     methods = method_order(_methods(records, "dataset", fullest))
     mine = [r for r in records if r["method"] in methods]
-    runs = drawn(mine, lambda r: (r["method"], panel_of(r)))
-    table = {place: stat_of(members, ci) for place, members in runs.items()}
+    runs = series.drawn(mine, lambda r: (r["method"], series.panel_of(r)))
+    table = {place: series.stat_of(members, ci) for place, members in runs.items()}
     everywhere = [p for p in sorted({p for _, p in table}) if all((m, p) in table for m in methods)]
-    standard = {panel_of(r) for r in mine if not is_own(r)}
+    standard = {series.panel_of(r) for r in mine if not is_own_data(r)}
     everywhere = [p for p in everywhere if p in standard] or everywhere  # one's own data are in no average with them
-    where = panel_name(everywhere[0]) if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
-    levels = {m: average([table[m, p] for p in everywhere]) for m in methods}
+    where = series.panel_name(everywhere[0]) if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
+    levels = {m: series.average([table[m, p] for p in everywhere]) for m in methods}
 
     def fill(ax: Axes, label: str) -> None:
         costly = [r for (_, panel), members in runs.items() if panel in everywhere for r in members]
@@ -61,10 +50,10 @@ def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> d
         _scatter(ax, {m: (costs[m], levels[m]) for m in methods})
         ax.set_xlabel(label)
 
-    shown = legend_names(mine)
+    shown = series.legend_names(mine)
     looks = [(shown[m], {**style.method_style(m), "linestyle": "none"}) for m in methods]
     about = f"{where}, {shots_title(shots)}, {setting}\n{style.statistics(table.values())}"
-    return {setting: style.panelled(list(COSTS), looks, about, fill, notes_on(mine))}
+    return style.panelled(list(COSTS), looks, about, fill, series.notes_on(mine))
 
 
 def _costs(records: Sequence[dict], source: str | tuple[str, ...]) -> dict[str, float]:
@@ -116,9 +105,9 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-cost = Kind(
+cost = series.Kind(
     what="costs",
-    usable=lambda records: [r for r in standard_runs(records) if set(r) >= COST_KEYS],
+    usable=lambda records: [r for r in without_studies(records) if set(r) >= COST_KEYS],
     draw=_draw,
     needed="no two methods of a standard config ran with the same number of shots",
     command="bash scripts/benchmark.sh fewshot",

@@ -5,17 +5,11 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from simnl.results.plots import style
-from simnl.results.plots.series import Kind, few_enough, legend_names, notes_on, panel_name, panel_of, stats
-from simnl.results.tables.common import shots_title
+from simnl.results.plots import series, style
 from simnl.runs.record import reweighting_off
 
 WITHOUT = ", no reweighting"
 HOLLOW = {"linestyle": ":", "markerfacecolor": "white", "markeredgewidth": 1.0}
-
-
-def _place(record: dict) -> tuple:
-    return (panel_of(record), record["shots"], record["line"])
 
 
 def line_of(record: dict) -> str | None:
@@ -28,38 +22,38 @@ def line_of(record: dict) -> str | None:
     return None
 
 
-def _draw(title: str, records: list[dict], ci: str, wanted: style.Wanted) -> dict[str, Figure]:
+def _draw(title: str, records: list[dict], ci: str, wanted: style.Wanted) -> Figure | None:
     """One panel per data set and number of shots, of lines that have wrong labels somewhere."""
-    noisy = {_place(r) for r in records if r.get("label_noise", 0.0) > 0}
-    records = [r for r in records if _place(r) in noisy]
+    noisy = {(series.by_place(r), r["line"]) for r in records if r.get("label_noise", 0.0) > 0}
+    records = [r for r in records if (series.by_place(r), r["line"]) in noisy]
     if len({r.get("label_noise", 0.0) for r in records}) < 2:
-        return {}
-    table = stats(records, lambda r: (panel_of(r), r["shots"], r["line"], 100 * r.get("label_noise", 0.0)), ci)
-    plain = {(line, (*place, k)): c.mean for (*place, line, k), c in table.items() if WITHOUT not in line}
-    without = {(line.removesuffix(WITHOUT), (*place, k)): c.mean for (*place, line, k), c in table.items()}
-    methods = few_enough(without | plain, wanted.curves, title)
-    table = {place: cell for place, cell in table.items() if place[2].removesuffix(WITHOUT) in methods}
-    present = {line for _, _, line, _ in table}
+        return None
+    table = series.stats(records, lambda r: (series.by_place(r), r["line"], 100 * r.get("label_noise", 0.0)), ci)
+    plain = {(line, (place, k)): c.mean for (place, line, k), c in table.items() if WITHOUT not in line}
+    without = {(line.removesuffix(WITHOUT), (place, k)): c.mean for (place, line, k), c in table.items()}
+    methods = series.few_enough(without | plain, wanted.curves, title)
+    table = {place: cell for place, cell in table.items() if place[1].removesuffix(WITHOUT) in methods}
+    present = {line for _, line, _ in table}
     lines = [name for line in methods for name in (line, line + WITHOUT) if name in present]
-    places = sorted({(panel, shots) for panel, shots, _, _ in table})
+    places = sorted({place for place, _, _ in table})
 
     def fill(ax: Axes, place: tuple[str, int]) -> None:
-        here = {(line, level): cell for (p, k, line, level), cell in table.items() if (p, k) == place}
+        here = {(line, level): cell for (owner, line, level), cell in table.items() if owner == place}
         for line in lines:
             levels = sorted(level for owner, level in here if owner == line)
             if levels:
                 style.curve(ax, levels, [here[line, level] for level in levels], **_look(line))
         style.limit(ax, here.values())
-        ax.set_title(style.panel_title(f"{panel_name(place[0])}, {shots_title(place[1])}", len(places)))
+        ax.set_title(style.panel_title(series.place_name(place), len(places)))
         ax.set_xlabel("wrong training labels (%)")
         ax.set_xticks(sorted({level for _, level in here}))
 
     drawn = [r for r in records if r["line"] in lines]
-    shown = legend_names(drawn)
+    shown = series.legend_names(drawn)
     named = [shown[line.removesuffix(WITHOUT)] + (WITHOUT if WITHOUT in line else "") for line in lines]
     looks = [(name, _look(line)) for name, line in zip(named, lines, strict=True)]
     about = f"{title}\n{style.statistics(table.values())}"
-    return {title: style.panelled(places, looks, about, fill, notes_on(drawn))}
+    return style.panelled(places, looks, about, fill, series.notes_on(drawn))
 
 
 def _look(line: str) -> dict:
@@ -70,7 +64,7 @@ def _look(line: str) -> dict:
     return look
 
 
-noise = Kind(
+noise = series.Kind(
     what="noise curves",
     usable=lambda records: [{**r, "line": line} for r in records if (line := line_of(r)) is not None],
     draw=_draw,

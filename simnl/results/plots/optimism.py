@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from simnl.escaping import figure_text
-from simnl.results.plots import style
-from simnl.results.plots.series import Kind, drawn, legend_names, notes_on, panel_name, panel_of, standard_runs, stat_of
-from simnl.results.tables.common import method_order, shots_title
+from simnl.results.plots import series, style
+from simnl.results.tables.common import method_order
 from simnl.results.tables.protocols import HONEST, ORACLE, PROTOCOLS
+from simnl.results.tables.records import without_studies
 
 ROW = 0.24  # inches per method
 LOOKS = {
@@ -19,28 +19,16 @@ LOOKS = {
 }  # fmt: skip
 
 
-def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> dict[str, Figure]:
-    """A figure for each data set and number of shots."""
-    figures = {}
-    for place in sorted({(panel_of(r), r["shots"]) for r in records}):
-        here = [r for r in records if (panel_of(r), r["shots"]) == place]
-        found = _levels(here, ci)
-        if found:
-            title = f"{panel_name(place[0])}, {shots_title(place[1])}, {setting}"
-            figures[title] = _figure(title, found, [r for r in here if r["method"] in found])
-    return figures
-
-
-def _levels(records: Sequence[dict], ci: str) -> dict[str, dict]:
-    """{method: {protocol: accuracies}} of the methods that have the oracle and an honest protocol."""
+def _draw(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) -> Figure | None:
+    """A row for each method that has the oracle and an honest protocol."""
     levels: dict[str, dict] = {}
-    for (method, protocol), runs in drawn(records, lambda r: (r["method"], r["protocol"])).items():
-        levels.setdefault(method, {})[protocol] = stat_of(runs, ci)
-    return {m: of for m, of in levels.items() if ORACLE in of and any(name in of for name in HONEST)}
-
-
-def _figure(title: str, levels: dict[str, dict], records: Sequence[dict]) -> Figure:
-    shown = legend_names(records)
+    for (method, protocol), runs in series.drawn(records, lambda r: (r["method"], r["protocol"])).items():
+        levels.setdefault(method, {})[protocol] = series.stat_of(runs, ci)
+    levels = {m: of for m, of in levels.items() if ORACLE in of and any(name in of for name in HONEST)}
+    if not levels:
+        return None
+    records = [r for r in records if r["method"] in levels]
+    shown = series.legend_names(records)
     methods = method_order(levels)[::-1]
     figure = Figure(figsize=(style.SINGLE[0], 1.3 + ROW * len(methods)), layout="constrained")
     ax = figure.add_subplot()
@@ -57,7 +45,7 @@ def _figure(title: str, levels: dict[str, dict], records: Sequence[dict]) -> Fig
     ax.set_ylim(-0.7, len(methods) - 0.3)
     there = [name for name in PROTOCOLS if any(name in of for of in levels.values())]
     handles = [style.handle(marker=LOOKS[n][0], color=LOOKS[n][1], linestyle="none") for n in there]
-    style.legend_below(figure, handles, there, notes_on(records))
+    style.legend_below(figure, handles, there, series.notes_on(records))
     seeds = style.points([stat for of in levels.values() for stat in of.values()])
     figure.suptitle(
         figure_text(f"{title}\n{seeds}; lines: from an honest choice to the choice on test images"), fontsize="medium"
@@ -65,11 +53,12 @@ def _figure(title: str, levels: dict[str, dict], records: Sequence[dict]) -> Fig
     return figure
 
 
-optimism = Kind(
+optimism = series.Kind(
     what="protocols",
-    usable=standard_runs,
+    usable=without_studies,
     draw=_draw,
     needed=f"no method ran under {ORACLE} and under another protocol",
     command="python tools/audit.py shapes 16",
     but=("protocol",),
+    apart=series.by_place,
 )

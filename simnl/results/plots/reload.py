@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simnl.results.plots.series import describe_setting
+from simnl.results.tables.common import shots_title
 from simnl.runs.reload import reload_trainer
 
 
@@ -48,6 +50,12 @@ def one_run(records: Sequence[dict], kind: str) -> dict:
             f"{kind} shows one run, and there are {len(records)}. Name a run's folder, e.g. one of\n{folders}"
         )
     return records[0]
+
+
+def title_of_run(record: dict, what: str, *more: str) -> str:
+    """The title of a figure of one run: the run and what is said of it, its setting, and more lines."""
+    where = f"{record['method']} on {record['dataset']}, {shots_title(record['shots'])}, seed {record['seed']}: {what}"
+    return "\n".join(filter(None, (where, describe_setting(record), *more)))
 
 
 def reload(record: dict) -> Run:

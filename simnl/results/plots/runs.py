@@ -15,9 +15,7 @@ from torch import Tensor
 from simnl.escaping import figure_text
 from simnl.fewshot.cache import class_negative_keys
 from simnl.results.plots import style
-from simnl.results.plots.reload import Run, one_run, reload
-from simnl.results.plots.series import describe_setting
-from simnl.results.tables.common import shots_title
+from simnl.results.plots.reload import Run, one_run, reload, title_of_run
 
 CONFUSION_CLASSES, MAP_CLASSES = 40, 7
 PROTOTYPES = {  # kind -> marker; text prototypes are large, those of images smaller
@@ -148,10 +146,8 @@ def _names(run: Run, labels: Sequence[int]) -> list[str]:
 
 
 def _title(run: Run, shown: str) -> str:
-    record = run.record
-    what = f"{record['method']} on {record['dataset']}, {shots_title(record['shots'])}, seed {record['seed']}"
     accuracy = 100 * (run.logits.argmax(1) == run.labels).double().mean().item()
-    return "\n".join(filter(None, (f"{what}: {accuracy:.2f} %", describe_setting(record), shown)))
+    return title_of_run(run.record, f"{accuracy:.2f} %", shown)
 
 
 def _draw_map(points: np.ndarray, labels: Sequence[int], maps: dict, names: Sequence[str], title: str) -> Figure:

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from yacs.config import CfgNode as CN
 
 from simnl.config_names import config_file, known
-from simnl.results.plots import style
-from simnl.results.plots.series import Kind, legend_names, notes_on, panel_name, panel_of, stats
+from simnl.results.plots import series, style
 from simnl.results.tables.common import shots_title
 from simnl.results.tables.grids import PARAMETERS
 from simnl.results.tables.model import Stat
@@ -57,23 +56,15 @@ def _points(records: Sequence[dict], key: str, ci: str) -> dict[tuple, dict[floa
             placed.append({**record, "value": float(record["options"][key])})
         elif not off and standard.get(line) is not None:
             placed.append({**record, "value": standard[line]})
-    table = stats(placed, lambda r: (_line(r), r["value"]), ci)
+    table = series.stats(placed, lambda r: (_line(r), r["value"]), ci)
     return {line: {v: table[owner, v] for owner, v in sorted(table, key=str) if owner == line} for line in standard}
 
 
-def _draw(setting: str, records: list[dict], ci: str, wanted: style.Wanted) -> dict[str, Figure]:
-    """A figure for each data set, with a panel per hyper-parameter."""
-    figures = {}
-    for data_set in sorted(set(map(panel_of, records))):
-        mine = [r for r in records if panel_of(r) == data_set]
-        if any(len(off_standard(r)) == 1 for r in mine):
-            title = f"{panel_name(data_set)}, {setting}"
-            figures[title] = _figure(title, mine, ci)
-    return figures
-
-
-def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
+def _draw(title: str, records: Sequence[dict], ci: str, wanted: style.Wanted) -> Figure | None:
+    """A panel per hyper-parameter."""
     found = {key for r in records if len(off_standard(r)) == 1 for key in off_standard(r)}
+    if not found:
+        return None
     keys = sorted(found, key=lambda key: (PARAMETERS.index(key.rsplit(".", 1)[-1]), key))
     points = {key: _points(records, key, ci) for key in keys}
     lines = sorted({line for of_key in points.values() for line in of_key}, key=lambda o: (o[0], o[1], str(o[2])))
@@ -99,9 +90,9 @@ def _figure(title: str, records: Sequence[dict], ci: str) -> Figure:
         of_method = f" of {display_name(methods.get(node, node))}" if len(methods) > 1 else ""
         ax.set_xlabel(name.lower() + of_method)
 
-    names = _names(lines, legend_names(records))
+    names = _names(lines, series.legend_names(records))
     named = [*zip(names, looks, strict=True), ("standard value", STANDARD)]
-    return style.panelled(keys, named, f"{title}\n{style.statistics(drawn)}", fill, notes_on(records))
+    return style.panelled(keys, named, f"{title}\n{style.statistics(drawn)}", fill, series.notes_on(records))
 
 
 def _names(lines: Sequence[tuple], shown: dict[str, str]) -> list[str]:
@@ -137,10 +128,11 @@ def _config(names: tuple[tuple[str, str], ...], shots: int, preset: str, protoco
     return assemble(files, settings=settings)
 
 
-sensitivity = Kind(
+sensitivity = series.Kind(
     what="sensitivity curves",
     usable=list,
     draw=_draw,
     needed=f"no run sets just one of {', '.join(PARAMETERS)} of its method",
     command="bash scripts/simnl/sensitivity.sh shapes 16",
+    apart=lambda record: (series.panel_of(record),),
 )

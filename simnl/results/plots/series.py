@@ -12,20 +12,25 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from simnl.results.plots import style
-from simnl.results.published import ZEROSHOT
-from simnl.results.published.audit import footnotes as audit_notes
-from simnl.results.published.audit import ordered, raised
+from simnl.results.published import ZEROSHOT, audit
 from simnl.results.stats import mean
 from simnl.results.tables.common import LAST, method_order, shots_title, unlike_standard
 from simnl.results.tables.model import Stat
-from simnl.results.tables.records import by_seed, by_setting, marks_of_run
-from simnl.results.tables.sight import footnotes, mark_of, marked_name
+from simnl.results.tables.records import (
+    by_seed,
+    by_setting,
+    marked_name,
+    marks_of_run,
+    sight_notes,
+    sight_of,
+    split_by,
+)
 from simnl.runs.names import dataset_name, display_name
-from simnl.runs.record import OWN_IMAGES, config_of
 
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)  # what tells figures apart
+OWN_SPLIT = " (own split)"
 
 
 def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[str, list[dict]]:
@@ -60,7 +65,9 @@ def panel_of(record: dict) -> str:
     return record["dataset"] + (OWN_SPLIT if own else "")
 
 
-OWN_SPLIT = " (own split)"
+def by_place(record: dict) -> tuple:
+    """The panel and the number of shots."""
+    return panel_of(record), record["shots"]
 
 
 def panel_name(panel: str) -> str:
@@ -68,20 +75,19 @@ def panel_name(panel: str) -> str:
     return dataset_name(panel.removesuffix(OWN_SPLIT)) + (OWN_SPLIT if panel.endswith(OWN_SPLIT) else "")
 
 
-def is_own(record: dict) -> bool:
-    """True for data of one's own: a folder of images, or a split that was made here. No average mixes them with
-    standard data sets."""
-    return config_of(record["dataset"]) == OWN_IMAGES or record.get("split_origin", "standard") != "standard"
+def place_name(place: tuple) -> str:
+    """A panel, or a panel and a number of shots, in words."""
+    return ", ".join([panel_name(place[0]), *map(shots_title, place[1:])])
 
 
 def legend_names(records: Iterable[dict]) -> dict[str, str]:
     """What a legend calls the methods of records: as tables do, with the marks of tables."""
     marks: dict[str, str] = defaultdict(str)
     names: dict[str, str] = {}
-    for record in sorted(records, key=mark_of):  # a method that has runs of both kinds is marked
+    for record in sorted(records, key=sight_of):  # a method that has runs of both kinds is marked
         marks[record["method"]] += marks_of_run(record)
         names[record["method"]] = marked_name(record)
-    return {method: name + raised(ordered(marks[method])) for method, name in names.items()}
+    return {method: name + audit.raised(audit.ordered(marks[method])) for method, name in names.items()}
 
 
 def notes_on(records: Sequence[dict], published: Iterable[tuple[str, str]] = ()) -> list[str]:
@@ -92,7 +98,7 @@ def notes_on(records: Sequence[dict], published: Iterable[tuple[str, str]] = ())
         published: the letters of the published figures that are drawn, and their methods.
     """
     marked = [*((marks_of_run(r), r["method"]) for r in records), *published]
-    return footnotes(records) + audit_notes((letters, display_name(method)) for letters, method in marked)
+    return sight_notes(records) + audit.footnotes((letters, display_name(method)) for letters, method in marked)
 
 
 def few_enough(accuracies: dict[tuple, float], most: int, title: str) -> list[str]:
@@ -175,33 +181,32 @@ class Kind:
     Attributes:
         what: the name of what it draws, for the error where there is nothing.
         usable: the records that can be drawn, of all.
-        draw: {title: figure} of the records of one setting, from the text that says the setting, these records, the
-            name of the interval and what was asked for; empty where there is nothing to compare.
-        needed: why there is nothing to draw, for the error.
+        draw: the figure of the records of one setting and place, from its title, these records, the name of the
+            interval and what was asked for; None where there is nothing to compare.
+        needed: why there is nothing to draw, for the error; `{score}` stands for the score that was asked for.
         command: the command that makes such runs.
         but: keys of the setting that may differ within a figure.
+        apart: the place of a record, a panel or `by_place`; each has a figure of its own. None: all are in one.
     """
 
     what: str
     usable: Callable[[Sequence[dict]], list[dict]]
-    draw: Callable[[str, list[dict], str, style.Wanted], dict[str, Figure]]
+    draw: Callable[[str, list[dict], str, style.Wanted], Figure | None]
     needed: str
     command: str
     but: tuple[str, ...] = ()
+    apart: Callable[[dict], tuple] | None = None
 
     def __call__(self, records: Sequence[dict], ci: str = "t", wanted: style.Wanted = style.USUAL) -> dict[str, Figure]:
         """Figures by title, of each setting its own; a ValueError says that there is nothing to draw."""
-        figures: dict[str, Figure] = {}
+        drawn: dict[str, Figure | None] = {}
         with matplotlib.rc_context(style.RC):
             for setting, group in titled_settings(self.usable(records), self.but).items():
-                figures |= self.draw(setting, group, ci, wanted)
+                for part in split_by(group, self.apart) if self.apart else [group]:
+                    title = f"{place_name(self.apart(part[0]))}, {setting}" if self.apart else setting
+                    drawn[title] = self.draw(title, part, ci, wanted)
+        figures = {title: figure for title, figure in drawn.items() if figure}
         if not figures:
-            raise ValueError(
-                f"There is nothing to draw {self.what} from: {self.needed}. Make some, e.g.\n  {self.command}"
-            )
+            needed = self.needed.format(score=wanted.score)
+            raise ValueError(f"There is nothing to draw {self.what} from: {needed}. Make some, e.g.\n  {self.command}")
         return figures
-
-
-def standard_runs(records: Sequence[dict]) -> list[dict]:
-    """The runs without options of their own and without wrong labels."""
-    return [r for r in records if not r.get("options") and not r.get("label_noise")]

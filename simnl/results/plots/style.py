@@ -81,10 +81,12 @@ class Wanted:
     Attributes:
         curves: the most curves in a panel, SimNL, zero-shot CLIP and the best; 0: all.
         published: draw published curves beside ours.
+        score: the score of unknown classes.
     """
 
     curves: int = CURVES
     published: bool = False
+    score: str = "energy"
 
 
 USUAL = Wanted()
@@ -157,29 +159,22 @@ def panelled(
         notes: sentences below the legend.
         label: the label of the y axes.
     """
-    names = [name for name, _ in looks]
-    figure, axes = _panels(len(places), names, title)
-    for place, ax in zip(places, axes, strict=True):
-        draw(ax, place)
-    grid = axes[0].get_gridspec()
-    for ax in axes[:: grid.ncols if grid else 1]:  # the first of each row
-        ax.set_ylabel(label)
-    legend_below(figure, [handle(**look) for _, look in looks], names, notes)
-    return figure
-
-
-def _panels(count: int, labels: Sequence[str], title: str) -> tuple[Figure, list[Axes]]:
-    """A figure of a fixed size for a number of panels, with room for a legend of these labels below."""
-    columns = min(count, PER_ROW) if count != 3 else 3
+    names, count = [name for name, _ in looks], len(places)
+    columns = min(count, PER_ROW)
     rows = math.ceil(count / columns)
     width, height = SINGLE if count == 1 else (PANEL[0] * columns, PANEL[1] * rows)
-    lines = math.ceil(len(labels) / legend_columns(width, labels))
+    lines = math.ceil(len(names) / legend_columns(width, names))  # of the legend
     extra = LEGEND_LINE * (lines + max(0, wrapped(title, width).count("\n") - 1))
     figure = titled_figure(title, width, height + 0.55 + extra)
     axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for unused in axes[count:]:
         unused.remove()
-    return figure, axes[:count]
+    for place, ax in zip(places, axes[:count], strict=True):
+        draw(ax, place)
+    for ax in axes[:count:columns]:  # the first of each row
+        ax.set_ylabel(label)
+    legend_below(figure, [handle(**look) for _, look in looks], names, notes)
+    return figure
 
 
 def titled_figure(title: str, width: float, height: float) -> Figure:

@@ -13,9 +13,7 @@ from simnl.metrics import calibration
 from simnl.metrics.detection import auroc, fpr95_id, roc
 from simnl.metrics.scores import LOGIT_SCORES
 from simnl.results.plots import style
-from simnl.results.plots.reload import one_run
-from simnl.results.plots.series import describe_setting
-from simnl.results.tables.common import shots_title
+from simnl.results.plots.reload import one_run, title_of_run
 from simnl.runs.calibration import calibrate, plain
 from simnl.runs.detection import KNOWN, read_scores
 from simnl.runs.logits import TEST, read_logits
@@ -40,7 +38,7 @@ def reliability(records: Sequence[dict], **_) -> dict[str, Figure]:
     maps = {"as it is": plain(), f"temperature {found.temperature.value:.2f}": found}
     if found.note:
         maps = {f"as it is (temperature {found.note})": plain()}
-    title = _title(record, "reliability")
+    title = title_of_run(record, "reliability")
     figure = Figure(figsize=(3.7 * len(maps) + 0.4, 4.2), layout="constrained")
     figure.suptitle(style.wrapped(title, 3.7 * len(maps)))
     for ax, (name, one) in zip(np.atleast_1d(figure.subplots(1, len(maps))), maps.items(), strict=True):
@@ -74,7 +72,7 @@ def roc_curves(records: Sequence[dict], score: str = "", **_) -> dict[str, Figur
         FileNotFoundError, ValueError: the run has no scores of outliers, or none of that name.
     """
     record, known, sets, name = _scores(records, "roc", score)
-    title = _title(record, f"known against unknown classes by {name}")
+    title = title_of_run(record, f"known against unknown classes by {name}")
     figure = style.titled_figure(title, 4.8, 4.9)
     ax = figure.subplots()
     for number, (outliers, values) in enumerate(sets.items()):
@@ -92,7 +90,7 @@ def roc_curves(records: Sequence[dict], score: str = "", **_) -> dict[str, Figur
 def score_histograms(records: Sequence[dict], score: str = "", **_) -> dict[str, Figure]:
     """Histograms of a score on known images and on each set of outliers. Arguments and errors: as of `roc_curves`."""
     record, known, sets, name = _scores(records, "scores", score)
-    title = _title(record, f"{name} of known and unknown classes")
+    title = title_of_run(record, f"{name} of known and unknown classes")
     finite = np.concatenate([known, *sets.values()])
     finite = finite[np.isfinite(finite)]
     edges = np.histogram_bin_edges(finite, HISTOGRAM_BINS)
@@ -120,8 +118,3 @@ def _scores(records: Sequence[dict], kind: str, score: str) -> tuple[dict, np.nd
         first = sorted(names, key=lambda one: (one not in LOGIT_SCORES, one))
         raise ValueError(f"--score: the run has no score '{name}'. Choose one of {', '.join(first)}.")
     return record, known[name], {outliers: values[name] for outliers, values in sorted(found.items())}, name
-
-
-def _title(record: dict, what: str) -> str:
-    where = f"{record['method']} on {record['dataset']}, {shots_title(record['shots'])}, seed {record['seed']}: {what}"
-    return "\n".join(filter(None, (where, describe_setting(record))))

@@ -19,9 +19,18 @@ ORDER = (
     "promptsrc", "prolip", "clip-svd",
 )  # fmt: skip
 AVERAGE = "average"
+ARROW = " -> "  # between source and target, where a target stands for a data set
 HARMONIC = "harmonic"
 ROUNDED = 0.015  # what rounding to two decimals can do to a harmonic mean, and less than two kinds of means differ
 ZEROSHOT = "ZeroshotCLIP"  # the same at every number of shots; published with 0 shots by some
+
+# Of each file of figures: what places a figure beside source, method, backbone and shots, the column that tells the
+# figures of a place apart, and the task where the data set's name does not say it.
+FILES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "accuracy": ((), "dataset", ""),
+    "base2new": (("dataset",), "classes", "base2new"),
+    "sensitivity": (("parameter", "dataset"), "value", ""),
+}
 
 # File names under which OpenAI publishes the weights of its models.
 OPENAI_FILES = {"RN50.pt", "RN101.pt", "ViT-B-32.pt", "ViT-B-16.pt", "ViT-L-14.pt"}
@@ -93,22 +102,7 @@ def published_accuracy(method: str, backbone: str, shots: int, sources: Sequence
     Returns:
         {data set: figure}; `source -> target` for a shifted data set, `average` for the mean of the eleven.
     """
-    for source in sources:
-        for wanted in (shots, 0) if method == ZEROSHOT else (shots,):
-            rows = _accuracies().get((source, method, backbone, wanted))
-            if rows:
-                return rows
-    return {}
-
-
-def published_methods(backbone: str, shots: int, source: str) -> list[str]:
-    """Methods of a source, in its order."""
-    return [key[1] for key in _accuracies() if (key[0], key[2], key[3]) == (source, backbone, shots)]
-
-
-def published_names() -> list[str]:
-    """Methods with any published accuracy."""
-    return sorted({row["method"] for file in ("accuracy", "base2new") for row in read(file)})
+    return _of_first_source("accuracy", sources, method, backbone, shots)
 
 
 def published_base2new(
@@ -124,40 +118,60 @@ def published_base2new(
         {`base`, `new` or `harmonic`: figure}. A harmonic mean that is not that of the other two figures is of another
         kind (a mean of harmonic means) and is left out.
     """
-    for source in sources:
-        for wanted in (shots, 0) if method == ZEROSHOT else (shots,):
-            rows = _base2new().get((source, method, backbone, wanted, dataset))
-            if rows:
-                return {part: theirs for part, theirs in rows.items() if part != HARMONIC or _is_harmonic(rows)}
-    return {}
-
-
-def _is_harmonic(rows: dict[str, Figure]) -> bool:
-    """True where the harmonic mean of a row is that of its base and new figures, all rounded to two decimals."""
-    base, new, mean = (rows[part].accuracy for part in ("base", "new", HARMONIC))
-    return abs(2 * base * new / (base + new) - mean) < ROUNDED
-
-
-@cache
-def _base2new() -> dict[tuple[str, str, str, int, str], dict[str, Figure]]:
-    """{(source, method, backbone, shots, data set): {part: figure}}."""
-    table: dict[tuple[str, str, str, int, str], dict[str, Figure]] = {}
-    for row in read("base2new"):
-        key = (row["source"], row["method"], row["backbone"], int(row["shots"]), row["dataset"])
-        accuracy, task = float(row["accuracy"]), "base2new"
-        figure = Figure(accuracy, None, row["source"], row["per_seed"], row["method"], row["dataset"], task)
-        table.setdefault(key, {})[row["classes"]] = figure
-    return table
+    rows = _of_first_source("base2new", sources, method, backbone, shots, dataset)
+    return {part: theirs for part, theirs in rows.items() if part != HARMONIC or _is_harmonic(rows)}
 
 
 def published_sensitivity(method: str, parameter: str, backbone: str, dataset: str, shots: int) -> dict[float, Figure]:
     """Published accuracies by value of a hyper-parameter; empty where there are none."""
-    wanted = (method, parameter, backbone, dataset, str(shots))
-    keys = ("method", "parameter", "backbone", "dataset", "shots")
-    rows = [row for row in read("sensitivity") if tuple(row[key] for key in keys) == wanted]
-    return {
-        float(row["value"]): Figure(float(row["accuracy"]), None, row["source"], "", method, dataset) for row in rows
-    }
+    rows = _of_first_source("sensitivity", [PAPER_A3], method, backbone, shots, parameter, dataset)
+    return {float(value): theirs for value, theirs in rows.items()}
+
+
+def published_methods(backbone: str, shots: int, source: str) -> list[str]:
+    """Methods of a source, in its order."""
+    return [key[1] for key in _figures("accuracy") if (key[0], *key[2:]) == (source, backbone, shots)]
+
+
+def published_names() -> list[str]:
+    """Methods with any published accuracy."""
+    return sorted({row["method"] for file in ("accuracy", "base2new") for row in read(file)})
+
+
+def harmonic(values: Sequence[float]) -> float:
+    """Harmonic mean of two numbers from 0; 0 where both are."""
+    return 2 * values[0] * values[1] / sum(values) if any(values) else 0.0
+
+
+def _is_harmonic(rows: dict[str, Figure]) -> bool:
+    """True where the harmonic mean of a row is that of its base and new figures, all rounded to two decimals."""
+    base, new, printed = (rows[part].accuracy for part in ("base", "new", HARMONIC))
+    return abs(harmonic([base, new]) - printed) < ROUNDED
+
+
+def _of_first_source(
+    file: str, sources: Sequence[str], method: str, backbone: str, shots: int, *place: str
+) -> dict[str, Figure]:
+    for source in sources:
+        for wanted in (shots, 0) if method == ZEROSHOT else (shots,):
+            rows = _figures(file).get((source, method, backbone, wanted, *place))
+            if rows:
+                return rows
+    return {}
+
+
+@cache
+def _figures(file: str) -> dict[tuple, dict[str, Figure]]:
+    """The figures of a file of `FILES`: {(source, method, backbone, shots and what else it says): {column: figure}}."""
+    also, column, task = FILES[file]
+    table: dict[tuple, dict[str, Figure]] = {}
+    for row in read(file):
+        key = (row["source"], row["method"], row["backbone"], int(row["shots"]), *(row[name] for name in also))
+        interval, per_seed = float(row["ci"]) if row.get("ci") else None, row.get("per_seed", "")
+        table.setdefault(key, {})[row[column]] = Figure(
+            float(row["accuracy"]), interval, row["source"], per_seed, row["method"], row["dataset"], task
+        )
+    return table
 
 
 def same_weights(records: Iterable[dict]) -> bool:
@@ -165,15 +179,3 @@ def same_weights(records: Iterable[dict]) -> bool:
     the file in any of them."""
     names = {record.get("weights", "") for record in records}
     return "openai" in names or any(Path(name).name in OPENAI_FILES for name in names)
-
-
-@cache
-def _accuracies() -> dict[tuple[str, str, str, int], dict[str, Figure]]:
-    """{(source, method, backbone, shots): {data set: figure}}."""
-    table: dict[tuple[str, str, str, int], dict[str, Figure]] = {}
-    for row in read("accuracy"):
-        key = (row["source"], row["method"], row["backbone"], int(row["shots"]))
-        interval = float(row["ci"]) if row["ci"] else None
-        figure = Figure(float(row["accuracy"]), interval, row["source"], row["per_seed"], row["method"], row["dataset"])
-        table.setdefault(key, {})[row["dataset"]] = figure
-    return table

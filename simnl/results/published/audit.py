@@ -7,23 +7,13 @@ its method, task and data set; where there is no finding, the mark says that not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import NamedTuple
+from types import SimpleNamespace
 
-from simnl.results.published import AVERAGE, ZEROSHOT, Figure, read, source_row
+from simnl.results.published import ARROW, AVERAGE, ZEROSHOT, Figure, read, source_row
 
-ARROW = " -> "  # between the source and the target of a figure on a shifted data set
 IMAGENET = "imagenet"
-TASKS = ("fewshot", "targets", "base2new", "cross", "noise", "biomedical")
-# On which images the epoch and the hyper-parameters were chosen; the words of the field stand in docs/audit.md.
-SELECTIONS = ("none", "constants", "fewshot-val", "k-val", "full-val", "test", "source-test", "target", "unknown")
-DRAWS = ("coop", "own", "none", "unlabelled")
-CONFIDENCE = ("executed", "read", "inferred")
-SUPERVISION = ("yes", "no")
-# One piece of evidence: a file of the repository, or `owner/name@commit file` of another one, and its lines.
-EVIDENCE = re.compile(r"([\w.-]+/[\w.-]+@[0-9a-f]+ )?[\w./+-]+:\d+(-\d+)?")
 
 MARKS: dict[str, str] = {
     "t": "epoch or hyper-parameters are chosen on the test images",
@@ -52,36 +42,8 @@ EQUAL_SELECTION = {
 }  # fmt: skip
 
 
-class Finding(NamedTuple):
-    """What the released code of a method does in one scope; the fields are the columns of `audit.csv`."""
-
-    method: str
-    variant: str
-    repository: str
-    commit: str
-    scope: str
-    tasks: str
-    datasets: str
-    selection: str
-    draws: str
-    num_seeds: str
-    transductive: str
-    epoch_selection: str
-    hparam_selection: str
-    num_settings: str
-    selection_images: str
-    seeds: str
-    draws_detail: str
-    same_images_for_cache_and_training: str
-    per_dataset_constants: str
-    views: str
-    prompts: str
-    transductive_detail: str
-    backbones: str
-    reported_value: str
-    evidence: str
-    note: str
-    confidence: str
+class Finding(SimpleNamespace):
+    """What the released code of a method does in one scope; the attributes are texts, the columns of `audit.csv`."""
 
     def covers(self, task: str, dataset: str) -> bool:
         """True where the finding is about this task and data set; `average` stands for all of the eleven."""
@@ -112,83 +74,39 @@ def raised(letters: str) -> str:
 
 @cache
 def findings() -> tuple[Finding, ...]:
-    """All findings, in the order of the file.
-
-    Raises:
-        ValueError: a row has a word that its column does not know, or evidence without a place; with row and column.
-    """
-    rows = tuple(Finding(**row) for row in read("audit"))
-    for number, row in enumerate(rows, start=2):
-        for column, problem in problems(row).items():
-            raise ValueError(f"simnl/results/published/audit.csv, line {number}, {column}: {problem}")
-    return rows
-
-
-def problems(finding: Finding) -> dict[str, str]:
-    """{column: what is wrong with it}; empty for a sound finding."""
-    vocabulary = {
-        "datasets": ("all", IMAGENET, "ten"), "selection": SELECTIONS, "draws": DRAWS, "transductive": SUPERVISION,
-        "confidence": CONFIDENCE,
-    }  # fmt: skip
-    wrong = {
-        column: f"'{getattr(finding, column)}' is none of {', '.join(words)}."
-        for column, words in vocabulary.items()
-        if getattr(finding, column) not in words
-    }
-    if not finding.tasks or not set(finding.tasks.split()) <= set(TASKS):
-        wrong["tasks"] = f"'{finding.tasks}' is not made of {', '.join(TASKS)}."
-    if finding.num_seeds and not finding.num_seeds.isdecimal():
-        wrong["num_seeds"] = f"'{finding.num_seeds}' is no number."
-    if not re.fullmatch(r"[0-9a-f]{40}", finding.commit):
-        wrong["commit"] = f"'{finding.commit}' is no commit of 40 hex digits."
-    places = [place.strip() for place in finding.evidence.split(";")]
-    if not all(EVIDENCE.fullmatch(place) for place in places):
-        wrong["evidence"] = "Each piece, parted by semicolons, must be a file with its lines, such as main.py:12-20."
-    return wrong
-
-
-def task_of(dataset: str) -> str:
-    """The task of a figure in `accuracy.csv`: `targets` for a shifted data set, or `fewshot`."""
-    return "targets" if ARROW in dataset else "fewshot"
+    """All findings, in the order of the file; tests/results/test_audit.py checks each."""
+    return tuple(Finding(**row) for row in read("audit"))
 
 
 @cache
-def findings_on(source: str, method: str, dataset: str, task: str = "") -> tuple[Finding, ...]:
+def findings_on(figure: Figure) -> tuple[Finding, ...]:
     """What is known of how a published figure came about; empty where nothing is.
-
-    Args:
-        source: full name of the figure's source.
-        method: its name in the published files.
-        dataset: its name in the published files: a name, `source -> target`, or `average`.
-        task: one of `TASKS`; empty: what the data set's name says.
 
     Raises:
         KeyError: an unknown source.
     """
-    row, task = source_row(source), task or task_of(dataset)
-    found = _findings_of(method, dataset, task)
-    if row["others"] != "as reported" and method != ZEROSHOT:  # who made the rows of other methods, and how, is open
+    row = source_row(figure.source)
+    task = figure.task or ("targets" if ARROW in figure.dataset else "fewshot")
+    found = _findings_of(figure.method, figure.dataset, task)
+    if row["others"] != "as reported" and figure.method != ZEROSHOT:  # who made rows of other methods, and how, is open
         found = [f for f in found if f.repository == row["repository"]]
     if len({f.variant for f in found}) > 1:
-        found = [f for f in found if f.variant in source]
+        found = [f for f in found if f.variant in figure.source]
     return tuple(found)
 
 
-def marks_on(source: str, method: str, dataset: str, task: str = "") -> str:
-    """The letters of `MARKS` for a published figure; `n` where no finding is about it. Arguments of `findings_on`."""
-    found = findings_on(source, method, dataset, task)
+def marks_of(figure: Figure) -> str:
+    """The letters of `MARKS` for a published figure; `n` where no finding is about it."""
+    found = findings_on(figure)
     return ordered("".join(f.marks for f in found)) if found else "n"
 
 
-def is_comparable(source: str, method: str, dataset: str, protocol: str, task: str = "") -> bool:
+def has_protocol(figure: Figure, protocol: str) -> bool:
     """True where everything known of a figure equals our protocol: its selection images, CoOp's draws, no test images.
 
-    Args:
-        protocol: the protocol of our runs; one that is not in `EQUAL_SELECTION` equals none.
-
-    The other arguments are those of `findings_on`.
+    A protocol that is not in `EQUAL_SELECTION` equals none.
     """
-    return _all_equal(findings_on(source, method, dataset, task), protocol)
+    return _all_equal(findings_on(figure), protocol)
 
 
 def _all_equal(found: Sequence[Finding], protocol: str) -> bool:
@@ -198,21 +116,11 @@ def _all_equal(found: Sequence[Finding], protocol: str) -> bool:
     )
 
 
-def marks_of(figure: Figure) -> str:
-    """The letters of `MARKS` for a published figure."""
-    return marks_on(figure.source, figure.method, figure.dataset, figure.task)
-
-
-def has_protocol(figure: Figure, protocol: str) -> bool:
-    """`is_comparable` for a published figure."""
-    return is_comparable(figure.source, figure.method, figure.dataset, protocol, figure.task)
-
-
 def marks_of_imported(method: str, dataset: str, task: str, protocol: str) -> str:
     """The letters of `MARKS` for the figure of an imported run: those of its method's released code, and `i`.
 
     Args:
-        method, dataset, task: as of `findings_on`.
+        method, dataset, task: as of a published figure.
         protocol: as the record of the run says it; where that chose an epoch, it is not known on which images.
     """
     found = _findings_of(method, dataset, task)

@@ -74,7 +74,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
         lstrip_blocks=True,
         finalize=lambda value: printable(value, lines=True) if type(value) is str else value,  # Markup stays
     )
-    environment.filters["figure"] = cell_text
+    environment.filters.update(figure=cell_text, options=options_text, prompts=prompts_text)
     environment.globals["of_figures"] = numeric
     return environment.get_template("report.html.j2").render(content, notes=notes)
 
@@ -96,7 +96,7 @@ def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
         "marks": MARKS["markdown"] + RULE,
         "figures": _entries(list(_figures(records, ci, shown))),
         "summary": summarise(records, ci),
-        "runs": [_run(record, output) for record in records],
+        "runs": [(record, _place(record, output)) for record in records],
         "common": common,
         "configs": configs,
         "environments": _environments(records),
@@ -150,43 +150,9 @@ def cell_text(cell: Cell) -> str:
     return rendered(replace(cell, mark=""), "terminal")
 
 
-def _run(record: dict, output: Path) -> dict:
-    """What the list of runs shows."""
+def _place(record: dict, output: Path) -> str:
     folder = Path(record["path"]).parent
-    scores, seconds = record.get("val_accuracy_per_epoch") or [], record.get("seconds", {})
-    details = {
-        "options": options_text(record),
-        "swept": _pairs(record.get("swept", {})),
-        "targets": _pairs(record.get("targets", {})),
-        "hyper-parameters": _pairs(record.get("hparams", {})),
-        "settings tried": record.get("num_settings", ""),
-        "epoch": f"{record['best_epoch']} of {len(scores)}" if record.get("best_epoch") else "",
-        "validation": f"{max(scores):.2f} %" if scores else "",
-        "images": ", ".join(f"{record[f'num_{k}']} {k}" for k in ("train", "val", "test") if f"num_{k}" in record),
-        "prompts": prompts_text(record),
-        "seconds": _pairs(seconds),
-        "memory (MB)": _pairs(record.get("peak_memory_mb", {})),
-        "views encoded": record.get("encoded_images", ""),
-        "weights": f"{record.get('weights', '')} {record.get('weights_fingerprint', '')[:12]}".strip(),
-        "split": f"{record.get('split_origin', '')} {str(record.get('split_hash', ''))[:12]}".strip(),
-        "classes": record.get("subsample_classes", ""),
-        "device": record.get("device", ""),
-        "commit": record.get("environment", {}).get("commit", ""),
-    }
-    return {
-        **{key: record[key] for key in ("dataset", "method", "backbone", "shots", "seed", "preset", "protocol")},
-        "noise": record.get("label_noise", 0.0),
-        "accuracy": record["accuracy"],
-        "parameters": record.get("trainable_parameters"),
-        "seconds": seconds.get("total"),
-        "config": record["config_hash"],
-        "folder": str(folder.relative_to(output)) if folder.is_relative_to(output) else str(folder),
-        "details": {name: str(value) for name, value in details.items() if value not in ("", None)},
-    }
-
-
-def _pairs(values: dict) -> str:
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in sorted(values.items()))
+    return str(folder.relative_to(output)) if folder.is_relative_to(output) else str(folder)
 
 
 def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from simnl.results.published import AVERAGE
@@ -56,20 +56,22 @@ def _groups(records: Sequence[dict], request: Request) -> list[Ablation]:
 
 def _ablation(family: Family, request: Request) -> Ablation:
     rows = _grid(family, family.records, request.ci)
-    rows.sort(key=lambda row: (len(family.changed(row.first)), _order(row, family), row.label))
+    order = list(parts_of(family.records[0]))
+    changed = {row.label: [order.index(name) for name in family.changed(row.first)] for row in rows}
+    rows.sort(key=lambda row: (len(changed[row.label]), changed[row.label], row.label))
     datasets = common.dataset_order({r["dataset"] for r in family.records}, request)
     return Ablation(family, rows, *_paired(family, request.ci), datasets)
 
 
 def _lines(group: Ablation, request: Request) -> list[Line]:
     """The rows of each data set, and where there are several, of their average."""
-    parts, datasets = _parts(group.family), group.datasets
+    datasets = group.datasets
     blocks = [(name, [name]) for name in datasets] + ([(AVERAGE, datasets)] if len(datasets) > 1 else [])
-    found = [_line(group, row, parts, *block, request.ci) for block in blocks for row in group.rows]
+    found = [_line(group, row, *block, request.ci) for block in blocks for row in group.rows]
     return [line for line in found if line]
 
 
-def _line(group: Ablation, row: GridRow, parts: Callable, name: str, datasets: Sequence[str], ci: str) -> Line | None:
+def _line(group: Ablation, row: GridRow, name: str, datasets: Sequence[str], ci: str) -> Line | None:
     """Figures of one data set, or the average over several; None for a row that has not all of them."""
     stats = [row.stats.get(name) for name in datasets]
     stat = stats[0] if len(stats) == 1 else common.average_of(stats, ci)
@@ -78,17 +80,16 @@ def _line(group: Ablation, row: GridRow, parts: Callable, name: str, datasets: S
     paired, n, is_full = group.paired.get(row.label, {}), common.usual_n(group.rows), group.family.is_full(row.first)
     known = [paired[name] for name in datasets if name in paired]
     difference = union(known) if len(known) == len(datasets) else None
-    several = [parts(row, name) for name in datasets]
+    several = [_parts(group.family, row, name) for name in datasets]
     same = {part: on if all(p[part] == on for p in several) else None for part, on in several[0].items()}
     cells = {part: text(MARKS[on]) for part, on in same.items()}
     cells |= {"accuracy": figure(stat, n), "difference": text("") if is_full else difference_cell(difference, n)}
-    figures = common.tidy("ablation", row, stat, None, ci, dataset=name)
     tidy = {
-        **{key: value for key, value in figures.items() if not key.startswith(("published", "source", "difference"))},
+        **common.tidy("ablation", row, stat, ci, dataset=name),
         **same,
         "full": is_full,
-        "difference": difference.mean if difference else None,
-        "difference_ci95": difference.half if difference else None,
+        "difference": difference and difference.mean,
+        "difference_ci95": difference and difference.half,
         "difference_n": difference.n if difference else 0,
     }
     return Line(row.shown, cells, [tidy], common.block_title(name, len(group.datasets)))
@@ -105,17 +106,15 @@ def _paired(family: Family, ci: str) -> tuple[dict[str, dict[str, Stat]], str]:
         baseline = baseline_by_draw(family.records, family.is_full)
     except ValueError as error:  # two full methods: each has its row
         return {}, f"Difference: none. {error}"
-    by_label = {}
-    for row in _grid(family, [{**record, "seed": draw_of(record)} for record in family.records], ci):
-        by_label[row.label] = (
-            {}
-            if family.is_full(row.first)
-            else {
-                name: Stat({d: a - baseline[d]["accuracy"] for d, a in stat.by_seed.items() if d in baseline}, ci)
-                for name, stat in row.stats.items()
-                if stat.by_seed.keys() & baseline.keys()
-            }
-        )
+    by_label = {
+        row.label: {
+            name: Stat({d: a - baseline[d]["accuracy"] for d, a in stat.by_seed.items() if d in baseline}, ci)
+            for name, stat in row.stats.items()
+            if stat.by_seed.keys() & baseline.keys()
+        }
+        for row in _grid(family, [{**record, "seed": draw_of(record)} for record in family.records], ci)
+        if not family.is_full(row.first)
+    }
     return by_label, (
         "Difference: mean of the accuracy minus that of the full method over the draws (data set, shots, seed, split) "
         "that both have, with the interval of these differences"
@@ -127,23 +126,12 @@ def _grid(family: Family, records: Sequence[dict], ci: str) -> list[GridRow]:
     return grid(records, lambda r: r["dataset"], ci, family.words, prompts=lambda r: "")
 
 
-def _order(row: GridRow, family: Family) -> list[int]:
-    names = list(parts_of(row.first))
-    return [names.index(name) for name in family.changed(row.first)]
-
-
-def _parts(family: Family) -> Callable[[GridRow, str], dict[str, bool]]:
+def _parts(family: Family, row: GridRow, dataset: str) -> dict[str, bool]:
     """The parts of a row's runs on a data set, which may lack CuPL sentences; of its config where that has runs."""
-    found: dict[tuple[str, ...], dict[str, bool]] = {}
-    for record in family.records:
-        place = (family.words(record), record["dataset"])
-        found[place + (record["config_hash"],)] = found[place] = parts_of(record)
-
-    def of_row(row: GridRow, dataset: str) -> dict[str, bool]:
-        place = (family.words(row.first), dataset)
-        return found.get(place + (row.first["config_hash"],)) or found[place]
-
-    return of_row
+    words = family.words(row.first)
+    there = [r for r in family.records if r["dataset"] == dataset and family.words(r) == words]
+    same = [r for r in there if r["config_hash"] == row.first["config_hash"]]
+    return parts_of((same or there)[-1])
 
 
 def _caption(group: Ablation, lines: Sequence[Line], request: Request) -> list[str]:

@@ -16,12 +16,11 @@ from simnl.results.tables.records import (
     SETTING,
     GridRow,
     images_text,
-    is_imported,
     options_text,
     own_setting,
     prompts_text,
+    sight_notes,
 )
-from simnl.results.tables.sight import footnotes
 from simnl.runs.names import dataset_name, display_name
 
 # The eleven data sets of the few-shot benchmark, in the order of the paper's Table A1, and the shifted ones of A2.
@@ -155,7 +154,7 @@ def fewer_images(records: Sequence[dict]) -> list[str]:
 
 def runs_caption(first: dict, records: Sequence[dict]) -> list[str]:
     """What a table says of its runs: their setting, too few training images, and what the marks of methods mean."""
-    return [setting_text(first), *fewer_images(records), *footnotes(records)]
+    return [setting_text(first), *fewer_images(records), *sight_notes(records)]
 
 
 def by_value(records: Sequence[dict], value: Callable[[dict], str]) -> str:
@@ -181,44 +180,45 @@ def common_caption(records: Sequence[dict], rows: Sequence[GridRow], request: Re
     ]
 
 
-def tidy(
-    layout: str, row: GridRow, stat: Stat | None, published: Figure | None, ci: str, **place: object
-) -> dict[str, object]:
-    """One figure for csv, in full precision; what `place` says of the setting counts before the row's first run."""
-    value, first = stat.mean if stat else None, own_setting(row.first)
-    compared = stat.mean - published.accuracy if stat and published and not is_imported(first) else None
+def place_in_csv(layout: str, row: GridRow, **place: object) -> dict[str, object]:
+    """Where a figure stands, for csv; what `place` says of setting and shots counts before the row's first run."""
+    first = own_setting(row.first)
     return {
         "layout": layout,
         "method": row.method,
         "row": row.label,
         **{key: value for key, value in place.items() if key not in SETTING},
-        "shots": row.first.get("shots"),
+        "shots": place.get("shots", first.get("shots")),
         **{key: place.get(key, first.get(key, "")) for key in SETTING},
-        "prompts": prompts_text(row.first),
-        "options": options_text(row.first),
-        "accuracy": value,
-        "ci95": stat.half if stat else None,
-        "interval": ci,
-        "images": stat.images if stat else "",
-        "n": stat.n if stat else 0,
-        "seeds": " ".join(map(str, stat.by_seed)) if stat else "",
-        "marks": stat.audit if stat else "",
-        "published": published.accuracy if published else None,
-        "published_ci95": published.ci if published else None,
-        "published_per_seed": published.per_seed if published else "",
-        "difference": compared,
-        "source": published.source if published else "",
-        "published_marks": marks_of(published) if published else "",
     }
 
 
-def tidy_published(layout: str, method: str, published: Figure, **more: object) -> dict[str, object]:
-    """A published figure of a method that we have no run of, for csv."""
+def tidy(layout: str, row: GridRow, stat: Stat | None, ci: str, **place: object) -> dict[str, object]:
+    """One figure of ours for csv, in full precision."""
     return {
-        "layout": layout, "method": method, "row": method, **more, "published": published.accuracy,
-        "published_ci95": published.ci, "published_per_seed": published.per_seed, "source": published.source,
-        "published_marks": marks_of(published),
-    }  # fmt: skip
+        **place_in_csv(layout, row, **place),
+        "prompts": prompts_text(row.first),
+        "options": options_text(row.first),
+        "accuracy": stat and stat.mean,
+        "ci95": stat and stat.half,
+        "interval": ci,
+        "images": stat and stat.images,
+        "n": stat.n if stat else 0,
+        "seeds": stat and " ".join(map(str, stat.by_seed)),
+        "marks": stat and stat.audit,
+    }
+
+
+def tidy_published(theirs: Figure | None, **more: object) -> dict[str, object]:
+    """A published figure for csv, where there is one."""
+    return {
+        "published": theirs and theirs.accuracy,
+        "published_ci95": theirs and theirs.ci,
+        "published_per_seed": theirs and theirs.per_seed,
+        **more,
+        "source": theirs and theirs.source,
+        "published_marks": theirs and marks_of(theirs),
+    }
 
 
 def block_title(key: Any, others: int = 0) -> str:

@@ -8,13 +8,13 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from simnl.config_names import known
-from simnl.results.published import AVERAGE, Figure, published_methods, same_weights
+from simnl.results.published import ARROW, AVERAGE, Figure, published_methods, same_weights
 from simnl.results.published.audit import has_protocol
 from simnl.results.tables import common
 from simnl.results.tables.beside import Line, Rows, beside, published_caption, with_published
 from simnl.results.tables.common import Request
-from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Row, Stat, Table, figure, mark_columns, text
-from simnl.results.tables.records import ARROW, COLUMN, GridRow, grid, is_clean, is_imported, is_standard, split_by
+from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Stat, Table, figure, mark_columns, text
+from simnl.results.tables.records import COLUMN, GridRow, grid, is_clean, is_imported, is_standard, split_by
 from simnl.runs.names import display_name
 
 
@@ -156,10 +156,13 @@ class Layout:
             stat, theirs = line.row.stats.get(column) if line.row else None, line.published.get(column)
             place = self.place(first, line.block or first["dataset"], column)
             if line.row and (stat or theirs):
-                found.append(common.tidy(self.name, line.row, stat, theirs, ci, **place))
+                compared = stat.mean - theirs.accuracy if stat and theirs and not is_imported(line.row.first) else None
+                ours = common.tidy(self.name, line.row, stat, ci, **place)
+                found.append(ours | common.tidy_published(theirs, difference=compared))
             elif theirs:
                 place |= {"shots": line.shots, "backbone": first["backbone"]}
-                found.append(common.tidy_published(self.name, line.method, theirs, **place))
+                of_method = {"layout": self.name, "method": line.method, "row": line.method}
+                found.append({**of_method, **place, **common.tidy_published(theirs)})
         return found
 
 
@@ -182,26 +185,32 @@ class _Lines:
         self.comparable = self.columns if self.is_whole else columns
         self.shows_published = bool(layout.published) and same_weights(records) and layout.like_published(self.first)
         self.source = layout.paper(columns)
-        self.notes: list[str] = []
+        self.notes: dict[str, None] = {}
         unable = {r["method"] for r in everything if self._reason(r["method"])} if layout.shows_unable else set()
         self.others = {r["method"] for r in records} | set(request.methods) | unable if layout.task else set()
 
     def of_block(self, key: Any, rows: Sequence[GridRow]) -> tuple[list, list[Line]]:
         """The columns of a block, and its lines in order, marked, with methods that have no run here."""
         rows, shots = common.ordered(rows, self.request), key if self.layout.block == "shots" else self.first["shots"]
-        there = {row.method for row in rows} | self.others | set(self._published_methods(shots))
+        there = {row.method for row in rows} | self.others
+        if self.shows_published and self.source in self.request.sources and not self.request.methods:
+            there |= set(published_methods(self.first["backbone"], shots, self.source))
         theirs = {method: self._published(method, key, shots) for method in there}
         of_rows = [theirs[row.method] if self._shows_published_at(row, rows) else {} for row in rows]
         there_are = {c for row in rows for c in row.stats} | {c for figures in of_rows for c in figures}
         names = self.columns or sorted(there_are)
         n = common.usual_n(rows)
-        ours = [[self._cell(row, column, n) for column in names] for row in rows]
+        ours = [[self._cell(row.method, column, row.stats.get(column), n) for column in names] for row in rows]
         cells = mark_columns(ours) if self.layout.marked else ours
         lines: list[Line] = []
         for method in common.method_order(there, self.request.methods):
             whole = zip(rows, cells, of_rows, strict=True)
             mine = [Line(key, shots, method, *of_row) for of_row in whole if of_row[0].method == method]
-            lines += mine or [Line(key, shots, method, None, self._absent(method, len(names)), theirs[method])]
+            if not mine:
+                ours_too = method in known("trainers")
+                no_run = [self._cell(method, column, None, n) if ours_too else text("") for column in names]
+                mine = [Line(key, shots, method, None, no_run, theirs[method])]
+            lines += mine
         return names, lines
 
     def _shows_published_at(self, row: GridRow, rows: Sequence[GridRow]) -> bool:
@@ -209,12 +218,6 @@ class _Lines:
         if is_imported(row.first):
             return not any(one.method == row.method and not is_imported(one.first) for one in rows)
         return self.layout.compared[0](row.first)
-
-    def _published_methods(self, shots: int) -> list[str]:
-        """The methods of the paper's table, unless methods were asked for."""
-        if self.source not in self.request.sources or self.request.methods or not self.shows_published:
-            return []
-        return published_methods(self.first["backbone"], shots, self.source)
 
     def _published(self, method: str, key: Any, shots: int) -> dict[Any, Figure]:
         """Published figures by column, where data and weights are those of the published figures."""
@@ -226,22 +229,16 @@ class _Lines:
             found = {c: theirs for c, theirs in found.items() if has_protocol(theirs, self.first["protocol"])}
         return {c: figure for c, figure in found.items() if c in self.comparable} if self.columns else found
 
+    def _cell(self, method: str, column: Any, stat: Stat | None, usual_n: int | None) -> Cell:
+        """A figure; or `n/a`, whose reason is among the notes; or a missing figure."""
+        if stat:
+            return self.layout.cell(column, stat, usual_n)
+        reason = self._reason(method)
+        self.notes |= {f"n/a ({display_name(method)}): {reason.rstrip('.')}.": None} if reason else {}
+        return text(NOT_APPLICABLE) if reason else Cell()
+
     def _reason(self, method: str) -> str | None:
         return reason_against(method, self.layout.task, self.first.get("arch", "")) if self.layout.task else None
-
-    def _cell(self, row: GridRow, column: Any, usual_n: int | None) -> Cell:
-        stat = row.stats.get(column)
-        return self.layout.cell(column, stat, usual_n) if stat else self._missing(row.method)
-
-    def _absent(self, method: str, count: int) -> Row:
-        return [self._missing(method) if method in known("trainers") else text("")] * count
-
-    def _missing(self, method: str) -> Cell:
-        """`n/a`, with the reason in the notes, once; or a missing figure."""
-        reason = self._reason(method)
-        note = f"n/a ({display_name(method)}): {reason.rstrip('.')}." if reason else ""
-        self.notes += [note] if note and note not in self.notes else []
-        return text(NOT_APPLICABLE) if reason else Cell()
 
 
 @cache

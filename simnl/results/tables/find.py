@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simnl.results.bundle import is_bundle
 from simnl.results.bundle import read as read_bundle
-from simnl.results.tables.records import IDENTITY, SETTING, prompts_text, split_suffix, values_of
+from simnl.results.tables.records import IDENTITY, SETTING, is_own_data, prompts_text, split_suffix, values_of
 from simnl.runs.record import FILE, OWN_IMAGES, UNSEALED, config_of, own_images_name, read_record
 
 log = logging.getLogger(__name__)
@@ -79,19 +79,13 @@ def _apart(records: Sequence[dict]) -> list[dict]:
     Standard splits are left as they are: there, tables name the split in a row's label.
     """
     splits = defaultdict(set)
-    for record in filter(_own_split, records):
-        splits[record["dataset"], record.get("split_origin")].add(record.get("split_hash", ""))
-    several = {place for place, hashes in splits.items() if len(hashes) > 1}
+    own = [(record["dataset"], record.get("split_origin")) if is_own_data(record) else None for record in records]
+    for place, record in zip(own, records, strict=True):
+        splits[place].add(record.get("split_hash", ""))
     return [
-        {**record, "dataset": record["dataset"] + split_suffix(record)}
-        if _own_split(record) and (record["dataset"], record.get("split_origin")) in several
-        else record
-        for record in records
+        {**record, "dataset": record["dataset"] + split_suffix(record)} if place and len(splits[place]) > 1 else record
+        for place, record in zip(own, records, strict=True)
     ]
-
-
-def _own_split(record: dict) -> bool:
-    return config_of(record["dataset"]) == OWN_IMAGES or record.get("split_origin", "standard") != "standard"
 
 
 def _once(records: Iterable[dict]) -> list[dict]:

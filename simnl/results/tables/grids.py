@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from simnl.results.published import AVERAGE, PAPER_A1, published_sensitivity
 from simnl.results.tables import common
 from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import ELEVEN, Request
 from simnl.results.tables.comparison import Average, Layout
-from simnl.results.tables.records import (
-    GridRow,
-    by_setting,
-    grid,
-    node_of,
-    options_text,
-    prompts_text,
-)
+from simnl.results.tables.records import by_setting, grid, node_of, options_text, prompts_text
 from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG, accuracies
 from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import reweighting_off
@@ -34,11 +28,6 @@ def _by_data_sets(records: Sequence[dict], request: Request) -> list[list[dict]]
     return [members for part in parts for members in by_setting(part)]
 
 
-def _expected(there: set[str], request: Request) -> set[str]:
-    """The data sets asked for; else the eleven where records are of any of these; else those with records."""
-    return set(request.datasets) or (set(ELEVEN) if there & set(ELEVEN) else there)
-
-
 FEWSHOT = Layout(
     name="fewshot",
     title=lambda record: "Few-shot classification",
@@ -46,7 +35,8 @@ FEWSHOT = Layout(
     figures=lambda record: {record["dataset"]: record["accuracy"]},
     columns=common.dataset_order,
     headers=lambda columns: [f"Avg. ({len(columns) - 1})" if c == AVERAGE else dataset_name(c) for c in columns],
-    expected=_expected,
+    # the data sets asked for; else the eleven where records are of any of these; else those with records
+    expected=lambda there, request: set(request.datasets) or (set(ELEVEN) if there & set(ELEVEN) else there),
     average=lambda columns: Average(AVERAGE, columns, "data sets"),
     task="few-shot",
     shows_unable=False,
@@ -77,12 +67,6 @@ def _noise_of(record: dict) -> float:
     return float(record.get("label_noise", 0))
 
 
-def _noise_rows(records: Sequence[dict], request: Request) -> Rows:
-    """Methods, with and without reweighting; a row without any figure at wrong labels is of another config."""
-    rows = grid(records, _noise_of, request.ci, _reweighting(records))
-    return {"": [row for row in rows if any(row.stats) or row.method in request.methods]}
-
-
 def _reweighting(records: Sequence[dict]) -> Callable[[dict], str]:
     """Names the options of a record; those of reweighting in words, for methods that were run both ways."""
     both = {r["method"] for r in records if reweighting_off(r)}
@@ -105,7 +89,13 @@ NOISE = Layout(
     columns=lambda there, request: sorted(there),
     headers=lambda columns: [common.percent(share) for share in columns],
     block="dataset",
-    rows=_noise_rows,
+    rows=lambda records, request: {
+        "": [
+            row
+            for row in grid(records, _noise_of, request.ci, _reweighting(records))
+            if any(row.stats) or row.method in request.methods  # one without figures at wrong labels: another config
+        ]
+    },
     caption=(
         "Columns: share of the few-shot training labels that are replaced by another class; the test labels are clean.",
     ),
@@ -124,25 +114,17 @@ def _value(record: dict, parameter: str) -> float | None:
         return None
 
 
-def _swept_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
-    given = [r for r in records if any(_value(r, parameter) is not None for parameter in PARAMETERS)]
-    return by_setting(given, also=["method", "dataset", "shots"])
-
-
 def _curves(records: Sequence[dict], request: Request) -> Rows:
     """The rows of each hyper-parameter, one per setting of the other options, with a column per value.
 
     Rows of several options with a single value are left out.
     """
-    curves = {parameter.lower(): _curves_of(parameter, records, request.ci) for parameter in PARAMETERS}
+    curves = {}
+    for name in PARAMETERS:
+        key, given = node_of(records[0]) + name, [r for r in records if _value(r, name) is not None]
+        rows = grid(given, partial(_value, parameter=name), request.ci, partial(options_text, ignore=[key]))
+        curves[name.lower()] = [row for row in rows if len(row.stats) > 1 or set(row.first["options"]) == {key}]
     return {name: rows for name, rows in curves.items() if rows}
-
-
-def _curves_of(parameter: str, records: Sequence[dict], ci: str) -> list[GridRow]:
-    key = node_of(records[0]) + parameter
-    given = [r for r in records if _value(r, parameter) is not None]
-    rows = grid(given, lambda r: _value(r, parameter), ci, lambda r: options_text(r, [key]))
-    return [row for row in rows if len(row.stats) > 1 or set(row.first["options"]) == {key}]
 
 
 def _beside(curves: Rows) -> list[str]:
@@ -154,17 +136,15 @@ def _beside(curves: Rows) -> list[str]:
     return [f"Set beside the hyper-parameter that varies: {'; '.join(sorted(fixed))}."]
 
 
-def _is_plain(record: dict) -> bool:
-    """True for a run that sets nothing but hyper-parameters and the search."""
-    return set(record["options"]) <= {SEARCH, *(node_of(record) + parameter for parameter in PARAMETERS)}
-
-
 SENSITIVITY = Layout(  # the paper's Table A3
     name="sensitivity",
     title=lambda r: (
         f"Sensitivity of {display_name(r['method'])} on {dataset_name(r['dataset'])}, {common.shots_title(r['shots'])}"
     ),
-    groups=_swept_groups,
+    groups=lambda records, request: by_setting(
+        [r for r in records if any(_value(r, parameter) is not None for parameter in PARAMETERS)],
+        also=["method", "dataset", "shots"],
+    ),
     figures=lambda record: {},
     columns=lambda there, request: [],
     headers=lambda values: [f"{value:g}" for value in values],
@@ -177,7 +157,10 @@ SENSITIVITY = Layout(  # the paper's Table A3
     published=lambda r, name, sources: published_sensitivity(
         r["method"], name, r["backbone"], r["dataset"], r["shots"]
     ),
-    compared=(_is_plain, "no other option than these parameters and the search is set"),
+    compared=(
+        lambda record: set(record["options"]) <= {SEARCH, *(node_of(record) + parameter for parameter in PARAMETERS)},
+        "no other option than these parameters and the search is set",
+    ),
     marked=False,
     missing="No runs that differ in one of alpha, beta, lam or tau alone. Run some first, e.g.\n"
     "  bash scripts/benchmark.sh sensitivity --datasets shapes",

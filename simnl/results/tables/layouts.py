@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from simnl.results.tables.ablation import ABLATION
 from simnl.results.tables.common import Request
-from simnl.results.tables.costs import COST
 from simnl.results.tables.declared import DATA_SETS, PROMPTS
 from simnl.results.tables.grids import FEWSHOT, NOISE, SENSITIVITY
-from simnl.results.tables.metrics import METRICS
+from simnl.results.tables.metrics import COST, METRICS
 from simnl.results.tables.model import Table
-from simnl.results.tables.ood import ood_tables
+from simnl.results.tables.ood import TRADEOFF, ood_tables
 from simnl.results.tables.paired import paired_tables
 from simnl.results.tables.protocols import OPTIMISMS
+from simnl.results.tables.records import without_studies
 from simnl.results.tables.summary import RUNS
-from simnl.results.tables.tradeoff import TRADEOFFS
 from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG
 
 DEFAULT_LAYOUT = "runs"
@@ -24,10 +24,10 @@ STANDARD, STUDY, VARIANTS = "standard", "study", "variants"
 
 
 class Entry(NamedTuple):
-    """What makes the tables of a layout, and of which runs.
+    """What makes the tables of a layout, from records and what was asked for, and of which runs.
 
     Attributes:
-        tables: makes the tables, from records and what was asked for.
+        tables: makes the tables.
         runs: `standard`: those of studies (options, wrong labels, half of the classes) only if asked for; `study`: all,
             and paired differences are of the study's runs; `variants`: all, of one method, while paired differences are
             of its standard runs; else all.
@@ -51,7 +51,7 @@ LAYOUTS = {
     "cost": Entry(COST.tables, STANDARD),
     "metrics": Entry(METRICS.tables),
     "ood": Entry(ood_tables),
-    "tradeoff": Entry(TRADEOFFS.tables),
+    "tradeoff": Entry(TRADEOFF.tables),
     "audit": Entry(OPTIMISMS.tables, STANDARD),
     "datasets": Entry(DATA_SETS.tables, without_records=True),
     "prompts": Entry(PROMPTS.tables, without_records=True),
@@ -69,10 +69,7 @@ def build(layout: str, records: Sequence[dict], request: Request) -> list[Table]
         raise ValueError(f"Unknown layout '{layout}'. Choose one of {', '.join(LAYOUTS)}.")
     entry = LAYOUTS[layout]
     kept, notes = standard_runs(records, request) if entry.runs == STANDARD else (records, [])
-    tables = entry.tables(kept, request)
-    for table in tables:
-        table.caption += notes
-    return tables
+    return _noted(entry.tables(kept, request), notes)
 
 
 def build_paired(layout: str, records: Sequence[dict], against: str, request: Request) -> list[Table]:
@@ -85,19 +82,16 @@ def build_paired(layout: str, records: Sequence[dict], against: str, request: Re
     kept, notes = (records, []) if runs == STUDY else standard_runs(records, request)
     if notes and runs == VARIANTS:
         notes = [f"Of standard runs alone, not of the rows of {layout}: those runs have options.", *notes]
-    tables = paired_tables(kept, against, request, layout)
-    for table in tables:
-        table.caption += notes
-    return tables
+    return _noted(paired_tables(kept, against, request, layout), notes)
+
+
+def _noted(tables: list[Table], notes: Sequence[str]) -> list[Table]:
+    return [replace(table, caption=[*table.caption, *notes]) for table in tables]
 
 
 def standard_runs(records: Sequence[dict], request: Request) -> tuple[Sequence[dict], list[str]]:
     """The runs that belong to no study, and a sentence on the others; all runs where there is none such."""
-    standard = [
-        r
-        for r in records
-        if not r["options"] and not r.get("label_noise") and r.get("subsample_classes", "all") == "all"
-    ]
+    standard = [r for r in without_studies(records) if r.get("subsample_classes", "all") == "all"]
     left = len(records) - len(standard)
     if request.all_runs or not standard or not left:
         return records, []

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 from simnl.results.stats import interval, mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.model import Block, Cell, Table, mark_columns, text
-from simnl.results.tables.records import SETTING, by_seed, options_text, prompts_text, split_by
-from simnl.results.tables.sight import marked_name
+from simnl.results.tables.records import SETTING, by_seed, marked_name, options_text, prompts_text, split_by
 
 Columns = dict[str, Callable[[Any], Cell]]
 
@@ -89,12 +87,8 @@ def _tidy(line: Any) -> list[dict]:
 
 def columns_of(headers: Mapping[Any, str]) -> Columns:
     """The method, and the cells of lines that are a `Line`. headers: {column: what stands above it}."""
-    cells = {header: partial(_cell, column) for column, header in headers.items()}
+    cells = {header: lambda line, column=column: line.cells[column] for column, header in headers.items()}
     return {"method": lambda line: text(line.label), **cells}
-
-
-def _cell(column: Any, line: Line) -> Cell:
-    return line.cells[column]
 
 
 def words(key: str, otherwise: str = "") -> Callable[[Mapping], Cell]:

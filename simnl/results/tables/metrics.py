@@ -1,4 +1,4 @@
-"""Layout `metrics`: figures that follow from the logits of runs, one row per method and config."""
+"""Layouts `metrics` and `cost`: what follows from the logits of runs, and what runs cost, by method and config."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import Any
 from simnl.metrics.names import PREDICTED
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.listing import Columns, Listing, figure_of, labelled_runs, mean_line, seeds_text, words
+from simnl.results.tables.listing import (
+    Columns,
+    Listing,
+    figure_of,
+    labelled_runs,
+    mean_line,
+    number,
+    seeds_text,
+    words,
+)
 from simnl.results.tables.model import Table
 from simnl.results.tables.records import by_setting, is_imported
 
@@ -133,3 +142,45 @@ def evaluation_table(found: Sequence[tuple[Mapping[str, Any], dict[str, Any]]]) 
     keys = ("method", "dataset", "shots", "seed", "backbone", "preset", "protocol", "config_hash")
     lines = [{**{key: record[key] for key in keys}, **figures} for record, figures in found]
     return EVALUATION.table(lines, Request())
+
+
+COSTS = {  # column: where it stands in a record, decimals
+    "trainable parameters": ("trainable_parameters", 0),
+    **{f"{phase} s": (f"seconds.{phase}", 2) for phase in ("features", "train", "select", "test", "total")},
+    "peak host MB": ("peak_memory_mb.host", 0),
+    "peak GPU MB": ("peak_memory_mb.gpu", 0),
+    "settings tried": ("num_settings", 0),
+    "encoded images": ("encoded_images", 0),
+}
+
+
+def _costs(record: dict) -> dict[str, float | None]:
+    """The costs of a run, by column; None where the record has no such number."""
+    found = {}
+    for column, (path, _) in COSTS.items():
+        value: Any = record
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        found[column.replace(" ", "_")] = value if isinstance(value, int | float) else None
+    return found
+
+
+COST = Listing(
+    groups=lambda records, request: by_setting(records, also=["dataset", "shots", "device"]),
+    lines=lambda records, request: [
+        mean_line("cost", label, runs, device=runs[0].get("device", ""))
+        for label, runs in labelled_runs([{**r, "figures": _costs(r)} for r in records], request)
+    ],
+    columns=lambda records, lines: {
+        "method": words("label"),
+        **{column: number(column.replace(" ", "_"), decimals) for column, (_, decimals) in COSTS.items()},
+    },
+    title=lambda records, request: common.titled(f"Cost on {common.place_text(records[0])}", records[0]),
+    caption=lambda records, lines, request: [
+        *common.runs_caption(records[0], records),
+        f"Device: {records[0].get('device') or 'not recorded'}.",
+        f"{seeds_text(lines)} Seconds and encoded images depend on what was in the feature store: the first run on "
+        "some images encodes them for all others. Memory is the peak of the process, which may have done other runs "
+        "before.",
+    ],
+)

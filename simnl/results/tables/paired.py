@@ -14,8 +14,7 @@ from simnl.results.tables.comparison import Average, Layout
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
 from simnl.results.tables.listing import Line, Listing, columns_of
 from simnl.results.tables.model import Cell, Stat, Table
-from simnl.results.tables.records import COLUMN, SETTING, GridRow, is_imported, prompts_text
-from simnl.results.tables.sight import footnotes
+from simnl.results.tables.records import COLUMN, GridRow, is_imported, prompts_text, sight_notes
 from simnl.runs.names import display_name
 
 ALL = "all draws"
@@ -146,7 +145,7 @@ def _lines(pairs: Pairs, request: Request) -> list[Line]:
         for row in rows:
             cells = {column: difference_cell(row.stats.get(column)) for column in pairs.columns}
             shown = [column for column in pairs.columns if column in row.stats]
-            tidy = [_tidy(pairs, key, row, column, request.ci) for column in shown]
+            tidy = [_tidy(pairs, key, row, column) for column in shown]
             lines.append(Line(row.shown, cells, tidy, every if key == ALL else common.block_title(key)))
     return lines
 
@@ -162,7 +161,7 @@ def _caption(pairs: Pairs, lines: Sequence[Line], request: Request) -> list[str]
     return [
         common.setting_text(pairs.cut.setting(pairs.records[0])),
         *common.fewer_images(pairs.records),
-        *footnotes(pairs.found),
+        *sight_notes(pairs.found),
         f"Mean of a method's accuracy minus that of {display_name(pairs.against)} over the n draws (data set, shots, "
         f"seed, split) that both have; ±: half width of its 95 % interval ({CI_METHODS[request.ci]}); none for one "
         "draw.",
@@ -193,20 +192,9 @@ def _blocks(pairs: Pairs, request: Request) -> Rows:
     return {key: common.ordered(rows, request) for key, rows in blocks.items()}
 
 
-def _tidy(pairs: Pairs, key: Any, row: GridRow, column: Any, ci: str) -> dict[str, object]:
+def _tidy(pairs: Pairs, key: Any, row: GridRow, column: Any) -> dict[str, object]:
     """A difference for csv."""
-    stat = row.stats[column]
-    shots = {"dataset": column, "shots": "all" if key == ALL else key}
-    part = {"dataset": key, "part": column, "shots": row.first["shots"]}
-    return {
-        "layout": "paired",
-        "method": row.method,
-        "row": row.label,
-        "against": pairs.against,
-        **(shots if pairs.cut.block == "shots" else part),
-        **{name: row.first.get(name, "") for name in SETTING},
-        "difference": stat.mean,
-        "ci95": stat.half,
-        "interval": ci,
-        "n": stat.n,
-    }
+    stat, by_shots = row.stats[column], {"dataset": column, "shots": "all" if key == ALL else key}
+    place = by_shots if pairs.cut.block == "shots" else {"dataset": key, "part": column}
+    figures = {"difference": stat.mean, "ci95": stat.half, "interval": stat.ci, "n": stat.n}
+    return common.place_in_csv("paired", row, against=pairs.against, **place) | figures

@@ -10,7 +10,7 @@ from simnl.results.tables.common import Request
 from simnl.results.tables.listing import Line, Listing, columns_of
 from simnl.results.tables.model import Cell, Stat, figure
 from simnl.results.tables.paired import difference_cell
-from simnl.results.tables.records import SETTING, GridRow, by_setting, grid, prompts_text
+from simnl.results.tables.records import GridRow, by_setting, grid, prompts_text
 
 ORACLE = "oracle-test"
 # From the fewest labels seen in the choice to the most. The first of `HONEST` that was run is compared with the oracle.
@@ -31,24 +31,6 @@ def optimism(row: GridRow) -> tuple[str, Stat] | None:
     return honest, Stat({seed: best.by_seed[seed] - fair.by_seed[seed] for seed in common_seeds}, best.ci)
 
 
-def _tidy(row: GridRow, name: str, ci: str) -> dict[str, object]:
-    """A figure for csv."""
-    stat = row.stats[name]
-    return {
-        "layout": "audit",
-        "method": row.method,
-        "row": row.label,
-        "dataset": row.first["dataset"],
-        "shots": row.first["shots"],
-        **{key: row.first.get(key, "") for key in SETTING if key != "protocol"},
-        "protocol": name,
-        "accuracy": stat.mean,
-        "ci95": stat.half,
-        "interval": ci,
-        "n": stat.n,
-    }
-
-
 def _columns(records: Sequence[dict]) -> list[str]:
     """The protocols of some runs in their order, and the optimism."""
     there = {record["protocol"] for record in records}
@@ -61,6 +43,13 @@ def _groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
     return [group for group in groups if ORACLE in _columns(group) and len(_columns(group)) > 2]
 
 
+def _tidy(row: GridRow, name: str) -> dict[str, object]:
+    """A figure for csv."""
+    stat, place = row.stats[name], common.place_in_csv("audit", row, dataset=row.first["dataset"])
+    figures = {"accuracy": stat.mean, "ci95": stat.half, "interval": stat.ci, "n": stat.n}
+    return {**{key: value for key, value in place.items() if key != "protocol"}, "protocol": name, **figures}
+
+
 def _lines(records: Sequence[dict], request: Request) -> list[Line]:
     """One line per method, and below them the mean over the methods that have every column, of two or more."""
     rows, columns = common.ordered(grid(records, lambda r: r["protocol"], request.ci), request), _columns(records)
@@ -69,7 +58,7 @@ def _lines(records: Sequence[dict], request: Request) -> list[Line]:
         found = optimism(row)
         worth = {OPTIMISM: difference_cell(found[1], found[1].n)} if found else {OPTIMISM: Cell()}
         row.stats |= {OPTIMISM: found[1]} if found else {}
-        tidy = [_tidy(row, name, request.ci) for name in columns if name in row.stats]
+        tidy = [_tidy(row, name) for name in columns if name in row.stats]
         lines.append(Line(row.shown, {name: figure(row.stats.get(name), usual) for name in columns} | worth, tidy))
     whole = [row for row in rows if all(name in row.stats for name in columns)]
     if len(whole) > 1:

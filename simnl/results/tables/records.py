@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simnl.fewshot.capabilities import CROSS
+from simnl.fewshot.capabilities import CROSS, INFERENCE
+from simnl.results.published import ARROW
 from simnl.results.published.audit import imported_has_protocol, marks_of_imported
 from simnl.results.tables.model import Stat
-from simnl.results.tables.sight import mark_of, marked_name
+from simnl.runs.names import display_name
+from simnl.runs.record import OWN_IMAGES, config_of
 
 # A table holds records that agree in all of these.
 SETTING = (
@@ -20,10 +22,10 @@ SETTING = (
 )  # fmt: skip
 # Within one row and column, records must agree in these, too.
 IDENTITY = ("config_hash", "split_hash")
-ARROW = " -> "  # between source and target, where a target stands for a data set
 COLUMN = "column"  # key of a record in a layout: the column of its figure
 OWN_SETTING = "own_setting"  # of an imported run in a table of ours: what it says of its setting itself
 IMPORTED = "imported"  # the preset of runs whose records were made from the logs of other programs
+SIGHT = {"transductive": "†", "online": "‡"}  # behind the names of methods that look at the test images
 
 
 def with_targets(record: dict) -> list[dict]:
@@ -38,8 +40,8 @@ def with_targets(record: dict) -> list[dict]:
 def comparable(records: Sequence[dict], to: dict) -> list[dict]:
     """The records that may stand in one table with a record: same data, shots, model, preset and protocol."""
     keys = ("shots", "weights_fingerprint", "preset", "protocol", "split_hash", "label_noise", "subsample_classes")
-    plain = [name_without_split(r) == name_without_split(to) for r in records]  # found with others, they may name it
-    return [r for r, same in zip(records, plain, strict=True) if same and all(r.get(k) == to.get(k) for k in keys)]
+    name = name_without_split(to)  # records that were found with others may name their split
+    return [r for r in records if name_without_split(r) == name and all(r.get(k) == to.get(k) for k in keys)]
 
 
 def name_without_split(record: dict) -> str:
@@ -140,12 +142,16 @@ def grid(
         describe: the options of a record that tell rows apart, as text.
         prompts: the same of its prompts; None: `prompts_text`.
     """
-    rows, prompts = [], prompts or prompts_text
-    variants = split_by(records, lambda r: (r["method"], origin(r), describe(r), prompts(r)))
-    several = Counter((members[0]["method"], origin(members[0]), describe(members[0])) for members in variants)
+
+    def parts(record: dict) -> tuple[str, str, str, str]:
+        origin = IMPORTED if is_imported(record) else ""
+        return record["method"], origin, describe(record), (prompts or prompts_text)(record)
+
+    rows, variants = [], split_by(records, parts)
+    several = Counter(parts(members[0])[:3] for members in variants)
     for members in variants:
-        method, source, options = members[0]["method"], origin(members[0]), describe(members[0])
-        words = [source, options, prompts(members[0]) if several[method, source, options] > 1 else ""]
+        method, origin, options, of_prompts = parts(members[0])
+        words = [origin, options, of_prompts if several[method, origin, options] > 1 else ""]
         rows += _rows(method, [word for word in words if word], members, column, ci)
     return rows
 
@@ -166,12 +172,11 @@ def _rows(method: str, words: list[str], members: list[dict], column: Callable, 
 
 
 def _stat(records: Sequence[dict], ci: str) -> Stat:
-    images = images_text(records[0]) if no_class_has_enough(records[0]) else ""
-    accuracies = {seed: record["accuracy"] for seed, record in by_seed(records).items()}
     first, marks = records[0], marks_of_run(records[0])
-    return Stat(
-        accuracies, ci, str(first.get("split_hash", "")), images, ranked=not (mark_of(first) or marks), audit=marks
-    )
+    images = images_text(first) if no_class_has_enough(first) else ""
+    accuracies = {seed: record["accuracy"] for seed, record in by_seed(records).items()}
+    ranked = not (sight_of(first) or marks)
+    return Stat(accuracies, ci, str(first.get("split_hash", "")), images, ranked=ranked, audit=marks)
 
 
 def by_seed(records: Sequence[dict]) -> dict[int, dict]:
@@ -217,11 +222,6 @@ def is_imported(record: dict) -> bool:
     return IMPORTED in record
 
 
-def origin(record: dict) -> str:
-    """`imported`, or nothing for a run of ours."""
-    return IMPORTED if is_imported(record) else ""
-
-
 def own_setting(record: dict) -> dict:
     """The record with what it says of its setting itself, where it stands in a table of another one."""
     return {**record, **record.get(OWN_SETTING, {})}
@@ -246,6 +246,33 @@ def _place(record: dict) -> tuple[str, str]:
     if arrow:
         return place, "cross" if target.startswith(CROSS) else "targets"
     return record["dataset"], "fewshot" if record.get("subsample_classes", "all") == "all" else "base2new"
+
+
+def sight_of(record: dict) -> str:
+    """The mark of a method that looks at the test images; empty where each stood alone, as in all older records."""
+    return SIGHT.get(record.get("inference", ""), "")
+
+
+def marked_name(record: dict) -> str:
+    """The display name of a run's method, with that mark."""
+    return display_name(record["method"]) + sight_of(record)
+
+
+def sight_notes(records: Iterable[dict]) -> list[str]:
+    """What those marks of these runs mean, in plain words; nothing where there is none."""
+    there = {record.get("inference", "") for record in records}
+    found = [f"{mark} ({kind}): {INFERENCE[kind]}" for kind, mark in SIGHT.items() if kind in there]
+    return [f"{'; '.join(found)}. Such figures are not ranked with the others."] if found else []
+
+
+def is_own_data(record: dict) -> bool:
+    """True for data of one's own: a folder of images, or a split that was made here."""
+    return config_of(record["dataset"]) == OWN_IMAGES or record.get("split_origin", "standard") != "standard"
+
+
+def without_studies(records: Sequence[dict]) -> list[dict]:
+    """The runs without options of their own and without wrong labels."""
+    return [r for r in records if not r.get("options") and not r.get("label_noise")]
 
 
 def is_clean(record: dict) -> bool:

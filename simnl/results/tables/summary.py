@@ -17,13 +17,14 @@ from simnl.results.tables.records import (
     SETTING,
     by_seed,
     images_text,
+    marked_name,
     marks_of_run,
     options_text,
     prompts_text,
+    sight_notes,
     values_of,
     with_targets,
 )
-from simnl.results.tables.sight import footnotes, marked_name
 from simnl.runs.names import dataset_name, display_name
 
 SAME = ("dataset", "method", "shots", *SETTING, *IDENTITY)  # runs of one row agree in these, in prompts and in options
@@ -87,16 +88,15 @@ def _columns(rows: Sequence[dict], lines: Sequence[dict]) -> Columns:
     }
 
 
-def _caption(rows: Sequence[dict], lines: Sequence[dict], request: Request) -> list[str]:
-    return footnotes(rows) + marks_text((row["marks"], display_name(row["method"])) for row in rows)
-
-
 RUNS = Listing(
     groups=lambda records, request: [summarise(records, request.ci)],
     lines=lambda rows, request: rows,
     columns=_columns,
     title=lambda rows, request: "",
-    caption=_caption,
+    caption=lambda rows, lines, request: [
+        *sight_notes(rows),
+        *marks_text((row["marks"], display_name(row["method"])) for row in rows),
+    ],
 )
 
 

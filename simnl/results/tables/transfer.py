@@ -7,13 +7,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from simnl.fewshot.capabilities import CROSS, NEW_CLASSES, is_on_new_classes
-from simnl.results.published import AVERAGE, PAPER_A2, Figure, published_accuracy, published_base2new
+from simnl.results.published import (
+    ARROW,
+    AVERAGE,
+    PAPER_A2,
+    Figure,
+    harmonic,
+    published_accuracy,
+    published_base2new,
+)
 from simnl.results.published import HARMONIC as PUBLISHED_HARMONIC
 from simnl.results.tables import common
 from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import ELEVEN, SHIFTED, Request
 from simnl.results.tables.comparison import Average, Layout
-from simnl.results.tables.records import ARROW, by_setting, grid, is_clean, is_standard
+from simnl.results.tables.records import by_setting, grid, is_clean, is_standard
 from simnl.runs.names import dataset_name
 
 HARMONIC = "harmonic mean"
@@ -25,47 +33,6 @@ def accuracies(place: dict, block: Any, sources: Sequence[str]) -> dict[Any, Fig
     return published_accuracy(place["method"], place["backbone"], place["shots"], sources)
 
 
-def _is_shifted(target: str) -> bool:
-    return not is_on_new_classes(target)
-
-
-def _is_other(target: str) -> bool:
-    return target.startswith(CROSS)
-
-
-def _groups_with(kind: Callable[[str], bool]) -> Callable[[Sequence[dict], Request], list[list[dict]]]:
-    """Records by setting and source, at numbers of shots at which a run has targets of a kind."""
-
-    def groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
-        # runs of the same source without targets are missing figures, not missing methods
-        whole = by_setting(records, also=["dataset"])
-        shots = [{r["shots"] for r in group if any(map(kind, r.get("targets", {})))} for group in whole]
-        kept = [[r for r in group if r["shots"] in of_group] for group, of_group in zip(whole, shots, strict=True)]
-        return [group for group in kept if group]
-
-    return groups
-
-
-def _figures_on(kind: Callable[[str], bool]) -> Callable[[dict], dict[str, float]]:
-    """A run's accuracy on its own data set, the source, and on each target of a kind, `source -> target`."""
-
-    def figures(record: dict) -> dict[str, float]:
-        source, targets = record["dataset"], record.get("targets", {})
-        return {source: record["accuracy"]} | {f"{source}{ARROW}{t}": a for t, a in targets.items() if kind(t)}
-
-    return figures
-
-
-def _source_then(order: Sequence[str]) -> Callable[[set[str], Request], list[str]]:
-    """The source, then `source -> target` in the order of the targets."""
-
-    def columns(there: set[str], request: Request) -> list[str]:
-        targets = {column.split(ARROW)[1]: column for column in there if ARROW in column}
-        return [*(c for c in there if ARROW not in c), *(targets[name] for name in common.in_order(targets, order))]
-
-    return columns
-
-
 def _headers(columns: Sequence[str]) -> list[str]:
     names = [column.partition(ARROW)[2].removeprefix(CROSS) for column in columns]
     alike = Counter(name.partition("@")[0] for name in names)
@@ -74,18 +41,37 @@ def _headers(columns: Sequence[str]) -> list[str]:
     return [titles.get(name) or dataset_name(plain[name]) for name in names]
 
 
-def _over_targets(columns: Sequence) -> Average:
-    return Average(f"{columns[0]}{ARROW}{AVERAGE}", columns[1:], "targets, without the source,", apart=False)
+def _onto(kind: Callable[[str], bool], order: Sequence[str], **declared: Any) -> Layout:
+    """A layout of the source and its targets of a kind, in an order, one table per source."""
+
+    def groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
+        """Records by setting and source, at numbers of shots at which a run has such targets."""
+        # runs of the same source without targets are missing figures, not missing methods
+        whole = by_setting(records, also=["dataset"])
+        shots = [{r["shots"] for r in group if any(map(kind, r.get("targets", {})))} for group in whole]
+        kept = [[r for r in group if r["shots"] in of_group] for group, of_group in zip(whole, shots, strict=True)]
+        return [group for group in kept if group]
+
+    def figures(record: dict) -> dict[str, float]:
+        """The accuracy on the source, and on each target under `source -> target`."""
+        source, targets = record["dataset"], record.get("targets", {})
+        return {source: record["accuracy"]} | {f"{source}{ARROW}{t}": a for t, a in targets.items() if kind(t)}
+
+    def columns(there: set[str], request: Request) -> list[str]:
+        targets = {column.split(ARROW)[1]: column for column in there if ARROW in column}
+        return [*(c for c in there if ARROW not in c), *(targets[name] for name in common.in_order(targets, order))]
+
+    def average(columns: Sequence[str]) -> Average:
+        return Average(f"{columns[0]}{ARROW}{AVERAGE}", columns[1:], "targets, without the source,", apart=False)
+
+    return Layout(groups=groups, figures=figures, columns=columns, headers=_headers, average=average, **declared)
 
 
-DG = Layout(
+DG = _onto(
+    lambda target: not is_on_new_classes(target),
+    SHIFTED,
     name="dg",
     title=lambda record: f"Domain generalisation from {dataset_name(record['dataset'])}",
-    groups=_groups_with(_is_shifted),
-    figures=_figures_on(_is_shifted),
-    columns=_source_then(SHIFTED),
-    headers=_headers,
-    average=_over_targets,
     caption=("Trained and selected on the source alone; nothing is selected on a target.",),
     task="dg",
     published=accuracies,
@@ -94,14 +80,11 @@ DG = Layout(
     missing="No run was tested on a shifted data set. Run one first, e.g.\n  bash scripts/simnl/dg.sh shapes 16",
 )
 
-CROSS_DATA_SETS = Layout(
+CROSS_DATA_SETS = _onto(
+    lambda target: target.startswith(CROSS),
+    [f"{CROSS}{name}" for name in ELEVEN],
     name="cross",
     title=lambda record: f"Cross-data-set transfer from {dataset_name(record['dataset'])}",
-    groups=_groups_with(_is_other),
-    figures=_figures_on(_is_other),
-    columns=_source_then([f"{CROSS}{name}" for name in ELEVEN]),
-    headers=_headers,
-    average=_over_targets,
     caption=(
         "Trained and selected on the source alone; tested on the classes of each target, which are new to what was "
         "learned, with the target's own prompts where a method takes fixed ones.",
@@ -112,34 +95,17 @@ CROSS_DATA_SETS = Layout(
 )
 
 
-def harmonic(values: Sequence[float]) -> float:
-    """Harmonic mean of two numbers from 0; 0 where both are."""
-    return 2 * values[0] * values[1] / sum(values) if any(values) else 0.0
-
-
-def _base_groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
-    """The runs on the base classes that were tested on the new ones, by setting and number of shots."""
-    base = [r for r in records if r.get("subsample_classes") == "base" and NEW_CLASSES in r.get("targets", {})]
-    return by_setting(base, also=["shots"])
-
-
-def _base_new_harmonic(record: dict) -> dict[str, float]:
-    """A run's accuracy on the base and on the new classes, and their harmonic mean."""
-    pair = (record["accuracy"], record["targets"][NEW_CLASSES])
-    return dict(zip(PARTS, (*pair, harmonic(pair)), strict=True))
+def _base_and_new(record: dict) -> dict[str, float]:
+    return dict(zip(PARTS, (record["accuracy"], record["targets"][NEW_CLASSES]), strict=False))
 
 
 def _base_new_rows(records: Sequence[dict], request: Request) -> Rows:
     """Rows of each data set; where there are several, those of their average, whose harmonic mean is of averages."""
-    parts = [
-        {**record, "part": part, "accuracy": accuracy}
-        for record in records
-        for part, accuracy in zip(PARTS, (record["accuracy"], record["targets"][NEW_CLASSES]), strict=False)
-    ]
+    parts = [{**r, "part": part, "accuracy": a} for r in records for part, a in _base_and_new(r).items()]
     rows = grid(parts, lambda r: (r["dataset"], r["part"]), request.ci)
     blocks = common.over_data_sets(rows, common.dataset_order({r["dataset"] for r in records}, request), request.ci)
-    for row in (row for of_block in blocks.values() for row in of_block):
-        common.add_average([row], HARMONIC, PARTS[:2], request.ci, harmonic)
+    for of_block in blocks.values():
+        common.add_average(of_block, HARMONIC, PARTS[:2], request.ci, harmonic)
     return blocks
 
 
@@ -156,8 +122,11 @@ def _all_classes(record: dict) -> dict:
 BASE2NEW = Layout(
     name="base2new",
     title=lambda record: f"Base to new classes, {common.shots_title(record['shots'])}",
-    groups=_base_groups,
-    figures=_base_new_harmonic,
+    groups=lambda records, request: by_setting(
+        [r for r in records if r.get("subsample_classes") == "base" and NEW_CLASSES in r.get("targets", {})],
+        also=["shots"],
+    ),
+    figures=lambda record: {**_base_and_new(record), HARMONIC: harmonic([*_base_and_new(record).values()])},
     columns=lambda there, request: [part for part in PARTS if part in there],
     block="dataset",
     rows=_base_new_rows,

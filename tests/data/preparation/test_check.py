@@ -63,7 +63,7 @@ def test_miniature_against_the_published_sizes(build, root, tool, caplog):
     assert code == 1
     assert "wrong class count" in output
     assert "3 / 47" in output
-    assert "dtd: 3 classes, not 47" in output
+    assert "dtd: 3 classes were found, 47 are expected" in output
     assert not caplog.records  # the table says it, and no warning says it again
 
 
@@ -73,7 +73,7 @@ def test_wrong_image_count(pets, root, monkeypatch):
     monkeypatch.setattr(OxfordPets, "published", replace(OxfordPets.published, test=7))
     report = check("oxford_pets", root)
     assert report.state == "wrong image count"
-    assert report.problem == "6 test images, not 7"
+    assert report.problem == "6 test images were found, 7 are expected"
     assert "6 / 7" in render([report])
 
 
@@ -175,7 +175,7 @@ def test_duplicates_are_counted_and_right_all_the_same(pets, root, tool, tmp_pat
     assert code == 0  # some published splits have them
     assert re.search(r"oxford_pets +right .* 1 training/test, 1 validation/test *$", output, re.M)
     assert f"1 test image is equal in content to training images: {test.name} = {train.name}" in output
-    assert "Published splits stay as they are" in output
+    assert "Published splits are not changed" in output
 
 
 def test_duplicates_are_looked_for_only_where_asked(pets, root, tool, tmp_path):
@@ -236,7 +236,7 @@ def test_own_folder_with_equal_images(mine, tool, tmp_path, caplog):
     code, output, _ = tool("check_data", "--folder", mine, "--cache", tmp_path / "cache")
     assert code == 0
     assert re.search(r"2 training/test, 2 validation/test, 1 training/validation *$", output, re.M)
-    assert "remove one of each pair" in caplog.text
+    assert "Remove one of each pair" in caplog.text
 
 
 @pytest.mark.parametrize(

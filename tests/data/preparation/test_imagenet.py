@@ -171,11 +171,11 @@ def test_flat_folder_with_the_ground_truth_file(helpers, root, place):
     truth, meta = (root / place / name for name in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat"))
     names, text = meta.read_bytes(), truth.read_text()
     meta.unlink()
-    with pytest.raises(FileNotFoundError, match=r"meta.mat, which names them, is missing"):
+    with pytest.raises(FileNotFoundError, match=r"meta.mat is missing, which names the classes"):
         run_all(root)
     meta.write_bytes(names)
     truth.write_text("7\n" * 8)
-    with pytest.raises(ValueError, match=r"ground_truth.txt: '7' is no class number"):
+    with pytest.raises(ValueError, match=r"ground_truth.txt: '7' is not a class number"):
         run_all(root)
     truth.write_text(text)
     run_all(root)
@@ -195,7 +195,7 @@ def test_flat_images_in_the_target_are_left_to_the_user(archives, root):
     archives(root / "imagenet", "train", "devkit")
     flat_val(root / "imagenet" / "images" / "val")
     (text,) = run_all(root)
-    assert f"move that folder to {root / 'imagenet' / 'val'}" in text
+    assert f"Move that folder to {root / 'imagenet' / 'val'}" in text
     assert len(os.listdir(root / "imagenet" / "images" / "val")) == len(VAL)
 
 

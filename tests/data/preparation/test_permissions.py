@@ -40,7 +40,7 @@ def test_one_data_set_that_may_not_be_read_does_not_hide_the_others(build, root,
     assert (code, errors) == (1, "")
     assert f"food101: [Errno 13] Permission denied: '{built.images}/tacos'" in output
     assert FIX in output
-    assert "dtd: 3 classes, not 47" in output
+    assert "dtd: 3 classes were found, 47 are expected" in output
 
 
 @pytest.mark.parametrize("option", [["--dry-run"], []])

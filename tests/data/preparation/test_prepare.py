@@ -45,7 +45,7 @@ def test_cupl_sentences_are_fetched_too(caltech, site, root, tool, helpers, monk
     code, output, errors = tool("prepare_data", "caltech101", "--root", root)
     assert code == 1
     assert re.search(r"caltech101 +right .* no", output)
-    assert re.search(rf"{name} could not be had:\n.*gone/{name}: the server answers 404", output)
+    assert re.search(rf"{name} could not be downloaded:\n.*gone/{name}: the server answers 404", output)
     assert "See above for what is left to do for caltech101" in errors
     site.add(name, sentences)
     code, output, _ = tool("prepare_data", "caltech101", "--root", root)
@@ -232,7 +232,7 @@ def test_where_links_are_impossible(build, root, monkeypatch):
         raise OSError("not permitted")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    with pytest.raises(OSError, match="not permitted.*copy or move it there yourself"):
+    with pytest.raises(OSError, match="not permitted.*Copy or move it there yourself"):
         plan(SOURCES["oxford_pets"], root)[0].run()
 
 
@@ -280,7 +280,7 @@ def test_other_split_file_is_left_alone(caltech, root, tool):
     ("names", "words"),
     [
         (["oxford_pet"], "Did you mean oxford_pets?"),
-        (["shapes_noise"], "rendered by this program"),
+        (["shapes_noise"], "this program renders it"),
         (["imagefolder"], "your own images"),
         ([], "Name at least one data set"),
     ],

@@ -124,7 +124,7 @@ def test_disk_that_will_be_full_is_told_first(tmp_path, maker, monkeypatch):
         unpacked(archive, tmp_path / "data"),
     ):
         pytest.fail("it was unpacked")
-    assert f"below {tmp_path}/data, where" in str(error.value)
+    assert f"below {tmp_path}/data, but only" in str(error.value)
     assert nothing_is_kept(tmp_path / "data")
 
 

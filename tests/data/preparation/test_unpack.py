@@ -140,7 +140,7 @@ def test_member_is_the_least_deep_one_or_an_error(tmp_path):
     for name in ("a/data/images", "data/images/data/images", "z"):
         (tmp_path / name).mkdir(parents=True)
     assert find_member(tmp_path, "data/images") == tmp_path / "data" / "images"
-    with pytest.raises(ValueError, match="holds no jpg; it holds a, data, z"):
+    with pytest.raises(ValueError, match="holds no jpg, but it holds a, data, z"):
         find_member(tmp_path, "jpg")
 
 

@@ -232,7 +232,7 @@ def test_confusable_labels_of_a_data_set(build, load, tmp_path):
     ("text", "why"),
     [
         ('{"a": "b"}', "'b' has no pair"),
-        ('{"a": "b", "b": "b"}', "'b' is paired with 'b', which is no other class"),
+        ('{"a": "b", "b": "b"}', "'b' is paired with 'b', which is not another class"),
         ('{"a": "c", "b": "a"}', "'a' is paired with 'c'"),
         ('["a"]', "must hold json of class -> other class"),
         ("{", "NOISE_PAIRS: "),

@@ -218,9 +218,9 @@ def test_consistency_ignores_scale_along_its_own_axis_only():
         ("class", torch.rand(5, 1) + 0.5, scale),
     ):
         head = make_head(consistency_axis=name)
-        text = head.positive_text()
+        mixture, text = head.positive_text, head.positive_text()
         reference, *moved = (
-            consistency_loss(m, head.anchors, head.consistency_dim) for m in (text, text * invariant, text * other)
+            consistency_loss(m, mixture.anchors, mixture.axis) for m in (text, text * invariant, text * other)
         )
         torch.testing.assert_close(moved[0], reference)
         assert (moved[1] - reference).abs() > 1e-6

@@ -10,8 +10,8 @@ import torch
 
 from helpers.simnl_head import make_head
 from simnl.fewshot.cache import instance_weights
-from simnl.fewshot.routing import fisher, margins, routed, set_weight_by_support, sides_left_out, weight_by_support
 from simnl.fewshot.search import Grid, count_grid
+from simnl.fewshot.two_sides import fisher, margins, routed, set_weight_by_support, sides_left_out, weight_by_support
 
 CLASSES, WIDTH = 5, 8
 
@@ -131,7 +131,7 @@ def test_one_image_per_class_leaves_lambda_as_it_is(caplog):
     with caplog.at_level(logging.WARNING):
         set_weight_by_support(head, task)
     assert head.hparams["lam"] == 0.75
-    assert "lambda stays at 0.75" in caplog.text
+    assert "so it stays at 0.75" in caplog.text
     more = make_head(3, 4, WIDTH)
     labels = torch.arange(3).repeat_interleave(4)
     task = SimpleNamespace(cache_keys=lambda: unit(random(12, WIDTH)), support_labels=labels, num_classes=3)

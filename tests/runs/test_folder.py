@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import train
 from filelock import FileLock
 
+from dassl.utils.tools import atomic_write
 from simnl.files import HOUR, remove_left_overs, replacing, write_text_atomically
+from simnl.locations import CONFIGS
 from simnl.runs.folder import LOCK, check_folder, claimed
 from simnl.studies import executor
 from simnl.studies.cells import Cell, Plan, Setup, build_cells
 
-REPO = Path(__file__).resolve().parents[2]
 A_FILE_BELONGS = [
     "result.json", "head.safetensors", "config.yaml", "selection.json", "sweep.json", "log.txt", "run.json", ".lock",
     "best-epoch2.safetensors", "head/checkpoint", "head/model.pth.tar-2",
@@ -43,7 +46,7 @@ def two_links_in_a_ring(path: Path) -> None:
 ODD = {
     "is a link that leads to itself": link_to_itself,
     "is a link that leads nowhere": link_to_nothing,
-    "is no regular file": os.mkfifo,
+    "is not a regular file": os.mkfifo,
 }
 
 
@@ -53,7 +56,7 @@ def test_what_lies_where_a_file_belongs_is_told(tmp_path, name, kind):
     path = tmp_path / "run" / name
     path.parent.mkdir(parents=True)
     ODD.get(kind, Path.mkdir)(path)
-    with pytest.raises(OSError, match=f"^{path} {kind}, where the run writes a file. Move it away and run again.$"):
+    with pytest.raises(OSError, match=f"^{path} {kind}, but the run writes a file there. Move it away and run again.$"):
         check_folder(tmp_path / "run")
 
 
@@ -61,7 +64,7 @@ def test_what_lies_where_a_file_belongs_is_told(tmp_path, name, kind):
 @pytest.mark.parametrize("kind", ["is a file", *ODD])
 def test_what_lies_where_a_folder_belongs_is_told(tmp_path, name, kind):
     ODD.get(kind, Path.touch)(tmp_path / name)
-    with pytest.raises(OSError, match=f"^{tmp_path / name} {kind}, where the run writes a folder. Move"):
+    with pytest.raises(OSError, match=f"^{tmp_path / name} {kind}, but the run writes a folder there. Move"):
         check_folder(tmp_path)
 
 
@@ -101,14 +104,14 @@ def test_a_folder_without_permission_is_told(tmp_path):
         tmp_path.chmod(0o700)
 
 
-def test_a_tool_tells_it_before_it_loads_anything(tmp_path):
+def test_a_tool_tells_it_before_it_loads_anything(tmp_path, monkeypatch, capsys):
     (tmp_path / "run" / "result.json").mkdir(parents=True)
-    command = [sys.executable, "tools/train.py", "--trainer", "ZeroshotCLIP", "--output-dir", str(tmp_path / "run")]
-    command += ["--dataset-config-file", "configs/datasets/shapes.yaml", "STORE.ROOT", str(tmp_path / "cache")]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
-    told = "is a folder, where the run writes a file. Move it away and run again."
-    assert done.stderr.strip() == f"Error: {tmp_path / 'run' / 'result.json'} {told}"
+    words = ["train.py", "--trainer", "ZeroshotCLIP", "--output-dir", str(tmp_path / "run"), "--dataset-config-file"]
+    words += [str(CONFIGS / "datasets" / "shapes.yaml"), "STORE.ROOT", str(tmp_path / "cache")]
+    monkeypatch.setattr(sys, "argv", words)
+    assert train.main() == 1
+    told = "is a folder, but the run writes a file there. Move it away and run again."
+    assert capsys.readouterr().err.strip() == f"Error: {tmp_path / 'run' / 'result.json'} {told}"
     assert not (tmp_path / "cache").exists()
 
 
@@ -131,24 +134,22 @@ def test_in_a_benchmark_the_other_cells_go_on(cell, monkeypatch):
 
 # ---------------------------------------------------------------------- the lock, and what killed processes leave
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from simnl.files import replacing
-from dassl.utils.tools import atomic_write
-with replacing(Path(sys.argv[1])) as one, atomic_write(sys.argv[2]) as other:
-    one.write_text("half of it")
-    other.write(b"half of it")
-    other.flush()
-    os.kill(os.getpid(), 9)
-"""
+
+def write_and_die(one: Path, other: Path) -> None:
+    with replacing(one) as file, atomic_write(str(other)) as stream:
+        file.write_text("half of it")
+        stream.write(b"half of it")
+        stream.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_a_killed_process_left_goes_with_the_next_run(tmp_path):
     run = tmp_path / "run"
-    files = [str(run / "result.json"), str(run / "head" / "model.pth.tar-1")]
-    environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    subprocess.run([sys.executable, "-c", KILLED, *files], env=environment, timeout=120, check=False)
+    files = run / "result.json", run / "head" / "model.pth.tar-1"
+    process = multiprocessing.get_context("fork").Process(target=write_and_die, args=files)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     left = sorted(run.rglob("*.tmp"))
     assert len(left) == 2, left
     (run / "sweep" / "3" / "head").mkdir(parents=True)
@@ -177,7 +178,9 @@ def test_whoever_waits_says_so(tmp_path, caplog, monkeypatch):
     def other():
         with FileLock(tmp_path / LOCK):
             held.set()
-            time.sleep(0.5)
+            end = time.monotonic() + 30
+            while "Waiting" not in caplog.text and time.monotonic() < end:
+                time.sleep(0.01)
 
     thread = threading.Thread(target=other)
     thread.start()
