@@ -61,4 +61,5 @@ def check_name(kind: str, name: str) -> str:
     by_lower = {known_name.lower(): known_name for known_name in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     hint = f" Did you mean {by_lower[near[0]]}?" if near else ""
-    raise ValueError(f"Unknown {kind[:-1].replace('dataset', 'data set')} '{name}'.{hint} Valid: {', '.join(names)}.")
+    what = {"trainers": "method", "datasets": "data set"}.get(kind, kind.removesuffix("s"))
+    raise ValueError(f"Unknown {what} '{name}'.{hint} Valid: {', '.join(names)}.")

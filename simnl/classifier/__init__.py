@@ -1,7 +1,8 @@
 """`FewShotClassifier`: every method as a classifier of scikit-learn's kind, for programs and notebooks.
 
 It makes the config of a run and has the trainer of a run learn from what is in memory. docs/classifier.md shows how to
-use it. It is imported when it is asked for, so that the commands beside it show their help at once.
+use it. The class is imported only when a program asks for it, so that the commands of this package show their help at
+once.
 """
 
 from __future__ import annotations

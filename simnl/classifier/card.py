@@ -1,4 +1,4 @@
-"""The model card of a head that is shared: what its file says of the training, and how good it was found to be."""
+"""The model card of a shared head: the facts of its training from the file, and its measured accuracy."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ PROTOCOLS = {
     "held-shot": "held-shot: hyper-parameters were chosen on an image of each class that a first training left out",
     "fewshot-val": "fewshot-val: epoch and hyper-parameters were chosen on a few held-out images of each class",
     "full-val": "full-val: epoch and hyper-parameters were chosen on a validation set",
-    "oracle-test": "oracle-test: epoch and hyper-parameters were chosen on the test images: its accuracy is too high",
+    "oracle-test": "oracle-test: epoch and hyper-parameters were chosen on the test images, so it is too high",
 }
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on labelled images.
+    """The result of a test on labelled images.
 
     Attributes:
         what: the images, in words.
-        right, total: how many labels were right, of how many.
-        ece, confidence: in percent; None where the probabilities are not at hand.
+        right, total: the number of right labels, and of all labels.
+        ece, confidence: in percent; None if the probabilities are not known.
     """
 
     what: str
@@ -50,7 +50,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, what: str, probabilities: ArrayLike, labels: ArrayLike) -> Evaluation:
-        """Of probabilities (N, C) and labels (N,), N > 0."""
+        """The result for probabilities (N, C) and labels (N,), N > 0."""
         rows, truth = np.asarray(probabilities, np.float64), np.asarray(labels)
         right, confidence = rows.argmax(1) == truth, rows.max(1)
         return cls(what, int(right.sum()), len(truth), 100 * ece(confidence, right), 100 * float(confidence.mean()))
@@ -68,7 +68,7 @@ class Evaluation:
 
 
 def evaluation_of_run(folder: Path) -> Evaluation | None:
-    """What a run measured on its test images: from its logits, or else its record; None for a head without a run.
+    """The result of a run on its test images, from its logits or else its record; None for a head without a run.
 
     Raises:
         ValueError: the record is damaged.
@@ -80,7 +80,7 @@ def evaluation_of_run(folder: Path) -> Evaluation | None:
     what = f"the test images of {record['dataset']}"
     try:
         logits, labels = read_logits(record).parts[TEST]
-    except (FileNotFoundError, DamagedError, KeyError):  # of an earlier release, or thrown away
+    except (FileNotFoundError, DamagedError, KeyError):  # logits of an earlier release, or deleted ones
         total = record.get("num_test", 0)
         return Evaluation(what, round(record["accuracy"] * total / 100), total) if total else None
     return Evaluation.of(what, softmax(logits, axis=1), labels)
@@ -90,10 +90,10 @@ def model_card(about: HeadDescription, repository: str, evaluation: Evaluation |
     """The text of README.md in the repository of a head.
 
     Args:
-        about: what the head's file says.
-        repository: from which it is loaded, OWNER/NAME or a folder.
-        evaluation: what was measured, if anything was.
-        licence: an identifier of the hub (`mit`, `cc-by-4.0`, ...), or empty: it is left to be filled in.
+        about: the description in the head's file.
+        repository: the place from which the head is loaded, OWNER/NAME or a folder.
+        evaluation: the result of a test, if there was one.
+        licence: an identifier of the hub (`mit`, `cc-by-4.0`, ...); if it is empty, the card has a line to fill in.
     """
     templates = FileSystemLoader(Path(__file__).with_name("templates"))
     environment = Environment(

@@ -72,7 +72,7 @@ def check_target(path: Path) -> None:
     """Check that the head file can be written, before anything is learned.
 
     Raises:
-        IsADirectoryError, PermissionError: it cannot; with what to do.
+        IsADirectoryError, PermissionError: it cannot. The message says what to do.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder. Name a file, such as {path / 'head.safetensors'}.")

@@ -26,7 +26,7 @@ from simnl.fewshot.head_file import load as load_head_file
 from simnl.fewshot.memory import Memory
 from simnl.runs.backbones import TINY_BACKBONE
 
-LOGIT_SCALE = 100.0  # exp of the bound that CLIP's training sets (Radford et al., 2021), which published weights reach
+LOGIT_SCALE = 100.0  # the upper bound of the logit scale in CLIP's training, which published weights reach
 LARGEST_SEED = 2**31 - 1
 TINY_WARNING = (
     "No backbone is named, so this is the bundled tiny CLIP, which knows rendered figures only: on photographs its "
@@ -35,10 +35,10 @@ TINY_WARNING = (
 
 
 class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
-    """A frozen CLIP, adapted to classes of one's own with a few examples each.
+    """A frozen CLIP that is adapted to your classes with a few examples of each.
 
-    It learns from pictures (a list of paths or PIL images), or from raw image features (N, D) that were computed
-    before: a numpy array or a torch tensor. Given the same pictures, it gives the logits of a run of `tools/train.py`.
+    It learns from pictures (a list of paths or PIL images), or from raw image features (N, D), which are a numpy array
+    or a torch tensor. Given the same pictures, it gives the logits of a run of `tools/train.py`.
 
     Parameters
     ----------
@@ -51,23 +51,24 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
     templates, negative_templates : a sentence with {} in the place of the name, or a list of them. None: those of
         `constants_of`.
     cupl : sentences about each class: {name: [sentence, ...]}, or the path of such a json file. None: none.
-    validation : what epoch and hyper-parameters are chosen on. None: nothing is chosen. (X, y): these examples. A
-        number between 0 and 1: this share of each class, which is then not learned from. `held-shot`: a first training
-        holds out the last example of each class and chooses hyper-parameters, and a second one learns from all.
+    validation : the examples on which epoch and hyper-parameters are chosen. None: nothing is chosen. (X, y): these
+        examples. A number between 0 and 1: this share of each class, from which the method does not learn. `held-shot`:
+        a first training holds out the last example of each class and chooses hyper-parameters, and a second one learns
+        from all examples.
     text_features : text features for X of raw features: an array (C, D) in the order of `classes_`, or (C, P, D) with P
         prompts per class; a dict of such under `template`, `negative` and `cupl`; or `class-means`: the mean features
         of each class take the place of its text. No CLIP is loaded then. None: `backbone` encodes the prompts, and X
         holds features of this backbone.
-    logit_scale : by which cosines are multiplied where no CLIP is loaded. None: 100, as in nearly all published CLIPs.
+    logit_scale : the factor of cosines if no CLIP is loaded. None: 100, as in nearly all published CLIPs.
     random_state : an integer is the SEED of a run. A RandomState, or None for numpy's global one, draws such a seed.
     device : `auto`, `cpu` or `cuda`.
-    options : other config keys and their values, e.g. {"OPTIM.MAX_EPOCH": 10}; the method's own by their last part,
-        e.g. {"BETA": 2.0}.
-    constants_of : the config in configs/datasets whose templates and constants are taken.
-    cache : where features of pictures are kept. None: the folder of all runs (~/.cache/simnl). A path: there. False:
-        nowhere beyond the call.
-    num_workers : processes that decode pictures; no figure depends on it.
-    verbose : True shows progress bars; 2 the lines of the engine's log, too.
+    options : other config keys and their values, e.g. {"OPTIM.MAX_EPOCH": 10}. Keys of the method's own node need only
+        their last part, e.g. {"BETA": 2.0}.
+    constants_of : the config in configs/datasets whose templates and constants are used.
+    cache : the folder for features of pictures. None: the folder of all runs (~/.cache/simnl). False: features are not
+        kept after the call.
+    num_workers : the number of processes that decode pictures. No figure depends on it.
+    verbose : True shows progress bars, and 2 also the lines of the engine's log.
 
     Attributes
     ----------
@@ -142,7 +143,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def decision_function(self, X) -> np.ndarray:
-        """The result of `logits`; of two classes (N,), the second's logit less the first's, as scikit-learn has it."""
+        """The result of `logits`; for two classes the difference of the logits (N,), as scikit-learn has it."""
         logits = self.logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
@@ -160,7 +161,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         """Labels as positions in `classes_`, (N,).
 
         Raises:
-            ValueError: a label that is none of them.
+            ValueError: a label is not one of them.
         """
         labels = checked_labels(y, len(y), "y")
         unknown = set(labels.tolist()) - set(self.classes_.tolist())
@@ -177,13 +178,13 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         return self._fitted.loaded
 
     def encode(self, X) -> torch.Tensor:
-        """What the head takes of pictures or features: raw features (N, D), or pixels of a method that reads those."""
+        """The inputs of the head for pictures or features: raw features (N, D), or pixels if it reads pixels."""
         return torch.cat(list(self._read(X)))
 
     # ------------------------------------------------------------------ files
 
     def save(self, path: str | Path) -> None:
-        """Write what was learned to one file, which needs no training picture; `tools/predict.py` reads it, too.
+        """Write what was learned to one file, which needs no training picture. `tools/predict.py` reads it as well.
 
         Raises:
             ValueError: labels that are neither words nor numbers; OSError: the file cannot be written.
@@ -202,7 +203,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
             parameters: others of the class, such as cache, num_workers and verbose.
 
         Raises:
-            FileNotFoundError: no such file; ValueError: another kind of file, damaged, or of another release.
+            FileNotFoundError: there is no such file. ValueError: the file is of another kind or release, or damaged.
         """
         place = "cuda" if training.uses_cuda(device) else "cpu"
         with undisturbed():
@@ -218,7 +219,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
     # ------------------------------------------------------------------ what X and the parameters mean
 
     def _read(self, X) -> Iterator[torch.Tensor]:
-        """What the head takes, part by part."""
+        """The inputs of the head, part by part."""
         check_is_fitted(self)
         if inputs.is_pictures(X):
             pictures = inputs.as_pictures(X)
@@ -228,7 +229,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
             yield self._fitted.of_features(torch.from_numpy(X))
 
     def _check_kind(self, method: Any, name: str, examples: Examples) -> None:
-        """Refuse what a method cannot learn from, and parameters that mean nothing for such examples."""
+        """Refuse examples that a method cannot learn from, and parameters that have no effect on them."""
         is_given = examples.features is not None and self.text_features is not None
         if examples.features is None:
             for parameter in ("text_features", "logit_scale"):
@@ -257,7 +258,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         return int(check_random_state(self.random_state).randint(LARGEST_SEED))
 
     def _config(self, method: str, train: Examples, names: list[str], settings: dict[str, Any], folder: Path) -> CN:
-        """The config of the run that this is."""
+        """The config of the run that does the same."""
         settings |= training.prompt_settings(self.templates, self.negative_templates, self.cupl, names, folder) | {
             "DATASET.NUM_SHOTS": train.shots(),
             "OUTPUT_DIR": str(folder / "run"),
@@ -269,7 +270,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
             "TRAIN.CHECKPOINT_FREQ": 0,
         }
         if train.features is not None:
-            settings["VIEWS.KIND"] = "centre"  # there is one view
+            settings["VIEWS.KIND"] = "centre"  # features have one view
         return training.make_config(
             method=method,
             backbone=self.backbone or TINY_BACKBONE,
@@ -280,9 +281,9 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         )
 
     def _memory(self, reads_names: bool, train: Examples, val: Examples | None, names: list[str]) -> Memory:
-        """What the trainer gets in the place of files.
+        """The sources that the trainer gets instead of files.
 
-        reads_names: the method has prompts encoded, so that a CLIP is needed.
+        `reads_names` is True if the method needs encoded prompts, and so a CLIP.
         """
         dataset, features = dataset_of(train, val, names)
         if features is None or train.features is None:

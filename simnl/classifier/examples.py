@@ -43,7 +43,7 @@ class Examples:
         return Examples(paths, features, self.labels[chosen])
 
     def shots(self) -> int:
-        """K: the number of examples of the class with the most."""
+        """K, the number of examples of the largest class."""
         return int(np.bincount(self.labels).max())
 
     def items(self, names: Sequence[str], first: int = 0) -> list[Item]:
@@ -56,7 +56,8 @@ def read_examples(estimator: Any, x: Any, y: Any, folder: Path) -> tuple[Example
     """X and y of `fit`, and the sorted classes. PIL images are written into `folder`.
 
     Raises:
-        ValueError: scikit-learn's messages; a class alone. TypeError, FileNotFoundError: what X must not hold.
+        ValueError: scikit-learn refuses the input, or there is only one class. TypeError, FileNotFoundError: X holds
+            something else than pictures or features.
     """
     is_pictures = inputs.is_pictures(x)
     if is_pictures:
@@ -75,7 +76,7 @@ def checked_labels(y: Any, number: int, name: str) -> np.ndarray:
     """Labels as an array (N,).
 
     Raises:
-        ValueError: none, more or fewer than there are examples, NaN, or a table.
+        ValueError: there are no labels, or more or fewer than examples, or they are NaN or a table.
     """
     if y is None:
         raise ValueError(f"FewShotClassifier requires {name} to be passed, but the target y is None.")
@@ -88,10 +89,10 @@ def checked_labels(y: Any, number: int, name: str) -> np.ndarray:
 def divide(
     examples: Examples, validation: Any, classes: np.ndarray, names: Sequence[str], seed: int, folder: Path
 ) -> tuple[Examples, Examples | None, str]:
-    """What is learned from, what is selected on, and the protocol that this is.
+    """Divide the examples into those to learn from and those to select on, and name the protocol.
 
     Raises:
-        ValueError: `validation` is nothing of what it may be, or does not go with X and y; says what and where.
+        ValueError: `validation` has a wrong kind, or does not fit X and y. The message says what is wrong.
     """
     if validation is None:
         return examples, None, "no-val"

@@ -1,7 +1,6 @@
-"""Trained classifiers on the Hugging Face hub: one head file, a model card made from what the file says, and a line of
-json that the hub wants.
+"""Trained classifiers on the Hugging Face hub: a head file, a model card, and a line of json that the hub needs.
 
-The hub's own `ModelHubMixin` does the work. It is told by a class of its own, because it would give the classifier
+The hub's own `ModelHubMixin` does the work. A separate class derives from it, because it would give the classifier
 attributes that scikit-learn does not expect.
 """
 
@@ -24,7 +23,7 @@ from simnl.fewshot import head_file
 from simnl.fewshot.head_file import FILE
 from simnl.fewshot.loaded_head import LoadedHead
 
-CLIENT = "httpx"  # what huggingface_hub talks to the hub with; its errors have no class of huggingface_hub's
+CLIENT = "httpx"  # the client that huggingface_hub uses, which raises errors of its own
 REFUSED = {
     401: "there is no such repository, or the hub does not accept the token: use `hf auth login`, or give token",
     403: "the token may not write there: it needs the permission to write",
@@ -33,12 +32,12 @@ REFUSED = {
 
 
 class SharedHead(ModelHubMixin, library_name="simnl", pipeline_tag="image-classification"):
-    """What the hub's mixin saves, uploads and downloads: the head file and its card.
+    """The object that the hub's mixin saves, uploads and downloads: a head file and its card.
 
     Args:
-        head: to save; or None, where it was downloaded.
+        head: the head to save; None for a downloaded one.
         card: the text of README.md.
-        file: of the head, where it was downloaded.
+        file: the path of a downloaded head.
     """
 
     def __init__(self, head: LoadedHead | None = None, card: str = "", file: str = ""):
@@ -52,7 +51,7 @@ class SharedHead(ModelHubMixin, library_name="simnl", pipeline_tag="image-classi
             head_file.save(save_directory / FILE, self.head.head, self.head.about)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The card; its yaml is read, so that a wrong one is not uploaded."""
+        """The card. Its yaml is parsed, so that a wrong one is not uploaded."""
         return ModelCard(self.card)
 
     @classmethod
@@ -70,10 +69,10 @@ class SharedHead(ModelHubMixin, library_name="simnl", pipeline_tag="image-classi
 
 @contextmanager
 def told(repository: str) -> Iterator[None]:
-    """Turn what the hub's client raises into one sentence with the repository and what to do.
+    """Turn an error of the hub's client into one sentence with the repository and what to do.
 
     Raises:
-        ValueError: a name that the hub does not allow, no access, or a repository without a head.
+        ValueError: the hub does not allow the name or the access, or the repository has no head.
         ConnectionError: the hub cannot be reached, or failed.
     """
     try:
@@ -90,7 +89,7 @@ def told(repository: str) -> Iterator[None]:
             ) from error
         said = REFUSED.get(status, f"the hub answered with status {status}; try again later")
         raise (ValueError if status in REFUSED else ConnectionError)(f"{repository}: {said}.") from error
-    except EntryNotFoundError as error:  # asked for what is here alone
+    except EntryNotFoundError as error:  # because of local_files_only
         raise ValueError(f"{FILE} of {repository} is not on this machine. Leave local_files_only out.") from error
     except Exception as error:
         if not isinstance(error, ConnectionError) and type(error).__module__.partition(".")[0] != CLIENT:
@@ -102,7 +101,7 @@ def told(repository: str) -> Iterator[None]:
 
 
 def for_others(head: LoadedHead, keep_names: bool) -> LoadedHead:
-    """The head without what says something of the machine, and of people: paths, and names of training images."""
+    """The head without paths and names of training images, which reveal something of the machine and of people."""
     about = head.about
     weights = about.backbone.weights
     known = os.path.basename(weights) if os.path.isabs(weights) or os.path.isfile(weights) else weights
@@ -120,12 +119,12 @@ def downloaded(repository: str, **options: Any) -> str:
     """
     with told(repository):
         if not options.get("local_files_only"):
-            check_hub()  # the hub's client would try for most of a minute
+            check_hub()  # the hub's client would retry for most of a minute
         return SharedHead.from_pretrained(repository, **options).file
 
 
 class Shareable:
-    """What a fitted classifier can be asked for; a base of `FewShotClassifier`."""
+    """The methods of `FewShotClassifier` for the hub."""
 
     _fitted: Any
     classes_: Any
@@ -133,10 +132,10 @@ class Shareable:
     def save_pretrained(
         self, folder: str | Path, *, test: tuple | None = None, license: str = "", keep_names: bool = False
     ) -> None:
-        """Write what `push_to_hub` would upload to a folder. A README.md that is there stays.
+        """Write the files that `push_to_hub` would upload to a folder. An existing README.md is kept.
 
         Args:
-            folder: which is made where it does not exist.
+            folder: the folder, which is made if it does not exist.
             test: labelled examples (X, y) that the classifier has not seen, for accuracy and calibration in the card.
             license: an identifier of the hub, such as `mit`. Empty: the card leaves it to be filled in.
             keep_names: keep the file names of the training images, which `explain` shows.
@@ -151,13 +150,13 @@ class Shareable:
         private: bool | None = None, token: str | None = None, branch: str | None = None,
         create_pr: bool | None = None, commit_message: str = "Share a few-shot classifier", keep_card: bool = False,
     ) -> str:  # fmt: skip
-        """Upload the head and its card to a repository of the hub, which is made where it does not exist.
+        """Upload the head and its card to a repository of the hub, which is made if it does not exist.
 
         Args:
             repo_id: OWNER/NAME.
             test, license, keep_names: as of `save_pretrained`.
             private, token, branch, create_pr, commit_message: as of `ModelHubMixin.push_to_hub`.
-            keep_card: leave the README.md that is there.
+            keep_card: True to keep the README.md of the repository.
 
         Returns:
             The address of the commit.

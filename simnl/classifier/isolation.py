@@ -1,4 +1,4 @@
-"""Training within somebody else's program: afterwards everything is as it was before."""
+"""Training within another program, whose state is restored afterwards."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put the global generators of Python, numpy and torch, torch's switches of arithmetic, and the root logger's
-    handlers (libraries that log through `logging.info` add one) back after a block."""
+    """Restore global state after a block: the generators of Python, numpy and torch, torch's switches of arithmetic,
+    and the handlers of the root logger, to which libraries that use `logging.info` add one."""
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     switches, cublas, handlers = _switches(), os.environ.get(CUBLAS), logging.root.handlers[:]
@@ -58,7 +58,7 @@ def _set_switches(known: dict[str, Any]) -> None:
 
 
 def _deterministic() -> Any:
-    return torch.utils.deterministic  # torch does not declare what it documents
+    return torch.utils.deterministic  # torch's annotations lack it
 
 
 class _QuietThread:
@@ -68,7 +68,7 @@ class _QuietThread:
         self._stream, self._thread = stream, threading.get_ident()
 
     def write(self, text: str) -> int:
-        """Write, or not."""
+        """Write the text unless it comes from the silenced thread."""
         return len(text) if threading.get_ident() == self._thread else self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a trained classifier keeps, and how it predicts."""
+"""The state of a trained classifier, and its predictions."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from simnl.fewshot.description import FEATURES, PIXELS, HeadDescription, describ
 from simnl.fewshot.head_file import LoadedHead
 from simnl.fewshot.memory import GIVEN, NO_TOWER
 
-PICTURES = 256  # held at once
-PREFIX = "simnl-"  # of temporary folders
+PICTURES = 256  # pictures in memory at once
+PREFIX = "simnl-"  # prefix of the names of temporary folders
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Fitted:
 
     Attributes:
         loaded: the head, as if it came from a file.
-        clip: the frozen model; None: it is loaded where it is needed. A pickle leaves it out.
-        weights: a tag or path of its weights in the place of the one that the head's description has.
+        clip: the frozen model; None until it is needed. A pickle leaves it out.
+        weights: a tag or path of its weights that replaces the one in the head's description.
     """
 
     loaded: LoadedHead
@@ -47,7 +47,7 @@ class Fitted:
 
     @classmethod
     def of(cls, trainer: Any, labels: Sequence[Any]) -> Fitted:
-        """What a trainer has trained. labels: of the classes, as a program calls them."""
+        """The result of a trainer. `labels` are those of the classes in the user's program."""
         head = trainer.head.deployed().to(trainer.device).eval().requires_grad_(False)
         about = replace(describe(trainer), labels=tuple(labels))
         return cls(LoadedHead(head, about, Path("The classifier"), trainer.device), trainer.clip)
@@ -57,7 +57,7 @@ class Fitted:
 
     @property
     def about(self) -> HeadDescription:
-        """What is known of the head."""
+        """The description of the head."""
         return self.loaded.about
 
     def save(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class Fitted:
         head_file.save(path, self.loaded.head, self.about)
 
     def of_features(self, features: Tensor) -> Tensor:
-        """Raw features (N, D) as the head takes them.
+        """Raw features (N, D) in the form that the head takes.
 
         Raises:
             ValueError: the head takes pictures.
@@ -82,7 +82,7 @@ class Fitted:
         return features
 
     def of_pictures(self, pictures: Sequence[Picture], cache: Any, workers: int, shown: bool) -> Iterator[Tensor]:
-        """Pictures as the head takes them, (n, D) or (n, 3, H, W), part by part.
+        """The inputs of the head for pictures, (n, D) or (n, 3, H, W), part by part.
 
         Raises:
             ValueError: the head was trained on features of an unknown model.
@@ -112,7 +112,7 @@ class Fitted:
         return self.clip
 
     def logits(self, rows: Tensor) -> np.ndarray:
-        """Logits (n, C) of what the head takes."""
+        """Logits (n, C) of inputs of the head."""
         logits = in_fixed_batches(self.loaded.logits, rows, BATCH_ROWS)  # so a row's bits do not depend on the others
         check_logits(logits, self.about.method)
         return logits.numpy()

@@ -29,7 +29,7 @@ from simnl.runs.methods import method_of
 from simnl.runs.run import chosen_by_trainings, seeded_trainer
 from simnl.runs.sweep import combinations
 
-# Config keys that parameters of the classifier stand for.
+# Config keys whose values come from parameters of the classifier.
 PARAMETERS = {
     "TRAINER.NAME": "method", "SEED": "random_state", "USE_CUDA": "device", "VERBOSE": "verbose", "STORE.ROOT": "cache",
     "MODEL.BACKBONE.NAME": "backbone", "MODEL.BACKBONE.ARCH": "backbone", "MODEL.BACKBONE.WEIGHTS": "weights",
@@ -37,15 +37,15 @@ PARAMETERS = {
     "PROTOCOL": "validation", "DATALOADER.NUM_WORKERS": "num_workers", "DATASET.NAME": "constants_of",
     "DATASET.CONFIG": "constants_of",
 }  # fmt: skip
-MEANINGLESS = ("DATASET.", "TEST.", "OUTPUT_DIR", "RESUME")  # keys of runs, which keep folders and have test images
-MEANT = ("DATASET.TRAIN_DRAW", "DATASET.GROUP_BY")  # but these say how a method treats its images
+MEANINGLESS = ("DATASET.", "TEST.", "OUTPUT_DIR", "RESUME")  # keys that only have an effect in runs
+MEANT = ("DATASET.TRAIN_DRAW", "DATASET.GROUP_BY")  # except these, which say how a method treats its images
 
 
 def find_method(word: str) -> tuple[str, type]:
     """The registered name of a method and its class.
 
     Raises:
-        ValueError: no method is meant; with the nearest name.
+        ValueError: there is no such method. The message has the nearest name.
     """
     if not isinstance(word, str):
         raise ValueError(f"method is {word!r}. Give the name of a method, such as 'SimNL'.")
@@ -58,7 +58,7 @@ def option_keys(options: Mapping[str, Any] | None, method: str) -> dict[str, Any
     """Options under their full config keys: those of the method's own node may be given by their last part.
 
     Raises:
-        ValueError: a key that a parameter stands for, or that has no meaning here.
+        ValueError: a key belongs to a parameter, or has no effect here.
     """
     if options is not None and not isinstance(options, Mapping):
         raise ValueError(f"options must be a dict of config keys, such as {{'OPTIM.MAX_EPOCH': 10}}, not {options!r}.")
@@ -80,7 +80,7 @@ def make_config(
     """The frozen config of a run: yaml files in the order of `tools/train.py`, then settings, then options.
 
     Raises:
-        ValueError: an unknown backbone, data set or key, or a value that does not fit; what, where, what is valid.
+        ValueError: a backbone, data set or key is unknown, or a value is wrong. The message says what is valid.
     """
     files, more = backbone_settings(backbone, weights or "")
     check_name("datasets", constants_of)
@@ -92,10 +92,10 @@ def make_config(
 
 
 def prompt_settings(templates: Any, negative: Any, cupl: Any, names: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Config keys of the prompts that were given. CuPL sentences in a dict are written to a file in `folder`.
+    """The config keys of the user's prompts. CuPL sentences in a dict are written to a file in `folder`.
 
     Raises:
-        ValueError: sentences for some classes only; FileNotFoundError: no such file.
+        ValueError: only some classes have sentences. FileNotFoundError: there is no such file.
     """
     settings: dict[str, Any] = {"PROMPTS.CUPL": ""}
     for key, given in (("PROMPTS.POSITIVE", templates), ("PROMPTS.NEGATIVE", negative)):
@@ -124,10 +124,10 @@ def cache_root(cache: Any, folder: Path) -> Path:
 
 
 def check_inductive(method: Any, cfg: CN) -> None:
-    """Check that a method (a `VLTrainer` class) answers for each example by itself, as `predict` does.
+    """Check that a method (a `VLTrainer` class) predicts each example by itself, as `predict` does.
 
     Raises:
-        ValueError: it does not; says what it does.
+        ValueError: it does not. The message says how it predicts.
     """
     seen = method.inference_of(method.node_of(cfg))
     if seen != "inductive":
@@ -138,15 +138,15 @@ def check_inductive(method: Any, cfg: CN) -> None:
 
 
 def reads_names(method: Any, cfg: CN) -> bool:
-    """Whether a method (a `VLTrainer` class) has prompts with the names of classes encoded."""
+    """Whether a method (a `VLTrainer` class) needs encoded prompts with the names of classes."""
     return bool(method.prompt_sets_of(method.node_of(cfg))) or not method.text_features_cached
 
 
 def uses_cuda(device: str) -> bool:
-    """Whether a GPU is used: `auto` takes one where there is one.
+    """Whether to use a GPU. `auto` takes one if there is one.
 
     Raises:
-        ValueError: another word; RuntimeError: no GPU is there.
+        ValueError: the word is unknown. RuntimeError: there is no GPU.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device is {device!r}. Choose auto, cpu or cuda (which GPU, CUDA_VISIBLE_DEVICES says).")
@@ -157,7 +157,7 @@ def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any]]:
     """Sweep and train as a run does, in the temporary folder OUTPUT_DIR.
 
     Returns:
-        The trainer, with the deployed head; and what the record says of the choice of settings.
+        The trainer with the deployed head, and the entries of the record about the choice of settings.
 
     Raises:
         FloatingPointError: training diverged.
@@ -187,7 +187,7 @@ def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any]]:
 
 
 def record(cfg: CN, trainer: Any, choice: dict[str, Any]) -> dict[str, Any]:
-    """How a head was trained, under the keys that run records have."""
+    """The facts of the training of a head, under the keys of run records."""
     selection = trainer.selection if trainer.trains else None
     return {
         "method": cfg.TRAINER.NAME,
@@ -209,7 +209,7 @@ def record(cfg: CN, trainer: Any, choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def record_of_file(about: HeadDescription) -> dict[str, Any]:
-    """What a head file says of the training, under the same keys."""
+    """The facts of the training in a head file, under the same keys."""
     return {
         "method": about.method,
         "backbone": about.backbone.arch,

@@ -1,7 +1,7 @@
-"""AdaNeg: NegLabel's score, whose texts are moved towards test images that it is sure of. Larger = known.
+"""AdaNeg: the score of NegLabel with texts that move towards confident test images. Larger scores mean known.
 
-It sees the test images as a stream of known and unknown ones, and remembers some: a figure of it depends on the order
-and on the mixture of the images, and is not one of a detector that sees one image at a time.
+It sees the test images as a stream of known and unknown ones, and remembers some of them. So its figures depend on the
+order and the mixture of the images, unlike those of a detector that sees one image at a time.
 
 Source: Zhang and Zhang, "AdaNeg: Adaptive Negative Proxy Guided OOD Detection with Vision-Language Models", NeurIPS
 2024, and the settings of the authors' released code for ImageNet.
@@ -29,9 +29,9 @@ class AdaNeg:
         order, groups: of `simnl.metrics.word_scores.grouped`.
         scale: the logit scale s.
         memory: M. A text has M + 1 places, of which it takes the first and M - 1 are filled with images.
-        threshold, gap: images with a score above threshold + gap (1 - threshold) are taken for known, below
-            threshold - gap threshold for unknown.
-        weight: of the score of the texts alone.
+        threshold, gap: images with a score above threshold + gap (1 - threshold) count as known, and those below
+            threshold - gap threshold as unknown.
+        weight: the weight of the score of the texts without memory.
     """
 
     classes: Floats
@@ -77,7 +77,7 @@ class AdaNeg:
         return grouped(logits[:, :count], logits[:, count:], self.order, self.groups)
 
     def _remember(self, text: int, image: Floats, entropy: np.float32) -> None:
-        """Put an image into the next place of a text, or into that of the least sure one where it is surer."""
+        """Put an image into the next place of a text, or replace its least certain image by a more certain one."""
         place = int(self.next_place[text])
         if place == self.memory:
             place = int(self.entropies[text].argmax())

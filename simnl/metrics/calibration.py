@@ -1,4 +1,4 @@
-"""How far confidences are from the shares of right predictions.
+"""Calibration errors: how far confidences are from the shares of right predictions.
 
 A confidence is the largest probability of an image, (N,) float64; `right` says whether the prediction is right, (N,).
 Definitions that other repositories print are in `published`.
@@ -50,7 +50,7 @@ def equal_width(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Bi
 
 
 def equal_mass(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Bins:
-    """Bins of as equal numbers of images as can be, by rising confidence; the first N mod B have one more.
+    """Bins of nearly equal numbers of images, by rising confidence. The first N mod B bins have one more.
 
     Equal confidences stay in the order in which they are given.
     """

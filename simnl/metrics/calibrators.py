@@ -17,7 +17,7 @@ from sklearn.isotonic import IsotonicRegression
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-LOWEST, HIGHEST = 0.01, 100.0  # temperatures that are looked at
+LOWEST, HIGHEST = 0.01, 100.0  # the range of temperatures
 RIDGE = 1e-9  # share of the given probability that isotonic regression keeps, so that no row is all zero
 
 

@@ -8,14 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-LEAST = 1e-12  # what the probability of a true class counts as at least, in the NLL of probabilities
+LEAST = 1e-12  # the least probability of a true class in the NLL of probabilities
 
 
 def checked(rows: ArrayLike, labels: ArrayLike) -> tuple[Floats, Integers]:
     """Rows (N, C) as float64 with labels (N,) as int64.
 
     Raises:
-        ValueError: NaN or infinite numbers, no image, one label too few or many, or a label that is no column.
+        ValueError: numbers are NaN or infinite, there is no image, or labels are too few, too many or not columns.
     """
     rows, labels = np.asarray(rows, np.float64), np.asarray(labels, np.int64)
     if rows.ndim != 2 or labels.shape != rows.shape[:1] or not rows.size:

@@ -1,4 +1,4 @@
-"""How well a score tells images of known classes from images of unknown ones.
+"""Figures of how well a score tells images of known classes from images of unknown ones.
 
 All functions take the scores of the known images, (n,), and of the unknown ones, (m,). A larger score speaks for a
 known class. Images with equal scores are accepted or rejected together. Infinite scores are legal, NaN is not.
@@ -24,7 +24,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Curve:
-    """What is accepted at each threshold.
+    """The numbers of accepted images at each threshold.
 
     Attributes:
         thresholds: the distinct scores of all images, descending, (k,).
@@ -43,7 +43,7 @@ def checked(known: ArrayLike, unknown: ArrayLike) -> tuple[Floats, Floats]:
     """Both kinds of scores as float64 vectors.
 
     Raises:
-        ValueError: one side is empty, is no vector, or holds NaN; the message says which.
+        ValueError: one side is empty, is not a vector, or holds NaN. The message says which.
     """
     sides = {"known": np.asarray(known, np.float64), "unknown": np.asarray(unknown, np.float64)}
     for name, scores in sides.items():

@@ -1,7 +1,7 @@
-"""Scores that say how sure it is that an image shows one of the known classes: larger = known. All are (N,) float64.
+"""Scores of whether an image shows a known class, (N,) float64 each; larger scores mean known.
 
-`logits` are (N, C) at the scale of the model, `cosines` (N, C) are logits without that scale. Two conventions of
-temperature live side by side in the literature, and rank images differently: the softmax of cosines / T with T = 1
+`logits` are (N, C) at the scale of the model, `cosines` (N, C) are logits without that scale. The literature has two
+conventions of temperature, which rank images differently: the softmax of cosines / T with T = 1
 (MCM), and the softmax of logits / T (OpenOOD), which is MCM with T = 1/scale. Names say which it is: `mcm@T1`, `msp`.
 """
 

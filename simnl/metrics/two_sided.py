@@ -1,7 +1,7 @@
-"""Scores of known classes from a method that has a positive and a negative side (SimNL): larger = known.
+"""Scores of known classes for a method with a positive and a negative side (SimNL); larger scores mean known.
 
-The positive side A says how much speaks for a class, the negative side B how little is said against it; the logits are
-lambda A + (1 - lambda) B. Nobody has published these scores: they are ours.
+The positive side A is the evidence for a class, and the negative side B is larger, the less evidence there is against
+it. The logits are lambda A + (1 - lambda) B. These scores are ours; they have not been published elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DENIAL = 0.01  # temperature of the softmax over classes of cosines with negativ
 
 @dataclass(frozen=True)
 class Sides:
-    """What a two-sided head says of N images. Arrays are (N, C) float64.
+    """The two sides of the logits of N images. Arrays are (N, C) float64.
 
     Attributes:
         positive: A. negative: B.

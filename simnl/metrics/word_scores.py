@@ -2,8 +2,8 @@
 
 Texts are unit rows, float64. Source: Jiang et al., "Negative Label Guided OOD Detection with Pretrained Vision-Language
 Models", ICLR 2024; Chen et al., "Conjugated Semantic Pool Improves OOD Detection", NeurIPS 2024; and their code.
-Difference from it: which words are left out and how words are grouped is a function of the words alone (there: of the
-order of files on a disk, and of a GPU's generator).
+Difference from their code: the choice and the grouping of words depend only on the words, where their code depends on
+the order of files on a disk and on a GPU's generator.
 """
 
 from __future__ import annotations

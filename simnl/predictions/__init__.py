@@ -1,1 +1,1 @@
-"""Labels for images by a head file: which images, their labels, why, and where all this is written."""
+"""Label images with a head file: find the images, predict, explain, and write the results."""

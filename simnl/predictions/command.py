@@ -23,7 +23,7 @@ from simnl.files import write_text_atomically
 from simnl.numbers import argument
 from simnl.predictions.images import STANDARD_INPUT, images_of
 
-BATCH = 40  # images that are answered, and explained, at once
+BATCH = 40  # images that are labelled and explained at once
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,7 +74,7 @@ def _share(text: str) -> float:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Label images as the command line says; 0, or 1 where an image could not be read.
+    """Label images as the command line says. Returns 0, or 1 if an image could not be read.
 
     Raises:
         ValueError, OSError: the message says what is wrong, where, and what to do.
@@ -91,7 +91,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     loaded = load(args.head, weights=args.weights, device="cuda" if pick_device(args.device) else "cpu")
     if args.half:
         before, after = halve(args.head, Path(args.half), weights=args.weights)
-        _say(f"{args.half}: {after / 1000:.0f} kB, where {loaded.path} has {before / 1000:.0f} kB")
+        _say(f"{args.half} has {after / 1000:.0f} kB, and {loaded.path} has {before / 1000:.0f} kB")
     if not paths:
         return 0
     return _label(args, loaded, paths, start)
@@ -126,7 +126,7 @@ def _label(args: argparse.Namespace, loaded, paths: list[str], start: float) -> 
 
 
 def _answers(args: argparse.Namespace, loaded, encoder, paths: list[str]) -> Iterator:
-    """An `Answer` or `Unreadable` for each path, in order; explained, where that is asked for, a batch at a time."""
+    """An `Answer` or `Unreadable` for each path, in order. With --explain, a batch is explained at a time."""
     from simnl.predictions.explain import explain
     from simnl.predictions.outputs import Answer
     from simnl.predictions.predict import Prediction, predict
@@ -143,13 +143,13 @@ def _answers(args: argparse.Namespace, loaded, encoder, paths: list[str]) -> Ite
 
 
 def _finish(labelled: int, unreadable: Sequence, loading: float, seconds: float) -> None:
-    """How fast it was, and what could not be read, on standard error."""
+    """Write the speed, and the images that could not be read, to standard error."""
     lines = [
         f"{labelled} {'image' if labelled == 1 else 'images'} in {seconds:.1f} s, {labelled / seconds:.0f} images per "
         f"second; head and backbone were loaded in {loading:.1f} s."
     ]
     if unreadable:
-        lines.append(f"{len(unreadable)} could not be read:")
+        lines.append(f"{len(unreadable)} {'image' if len(unreadable) == 1 else 'images'} could not be read:")
         lines += [printable(f"  {one.path}: {one.reason}") for one in unreadable]
     sys.stderr.write("\n".join(lines) + "\n")
 

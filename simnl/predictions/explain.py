@@ -15,7 +15,7 @@ from simnl.fewshot.description import PIXELS
 from simnl.fewshot.head_file import LoadedHead
 from simnl.predictions.predict import Prediction
 
-SHOWN = 5  # support images that are named
+SHOWN = 5  # the number of support images that are named
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Explanation:
     """Why an image has its label.
 
     Attributes:
-        label, rival: the most probable class, and the one after it ("" where there is none).
+        label, rival: the most probable class, and the second one ("" if there is none).
         logit, rival_logit: the logits of the two classes.
-        terms: (name, what it adds to the label's logit, and to the rival's).
-        support_terms: names of the terms to which support images add.
-        support: (file name, what it adds to the label's logit) of those that add the most, in that order.
-        note: the sentence that says what cannot be told, and why; otherwise empty.
+        terms: (name, part of the label's logit, part of the rival's logit).
+        support_terms: the names of the terms to which support images add.
+        support: (file name, part of the label's logit) of the support images that add most, in this order.
+        note: a sentence about what cannot be explained and why; else empty.
     """
 
     label: str
@@ -90,7 +90,7 @@ def explain(loaded: LoadedHead, predictions: Sequence[Prediction], shown: int = 
 
 
 def _strongest(values: torch.Tensor, names: Sequence[str], shown: int) -> list[tuple[str, float]]:
-    """The largest positive values with the names of their images, or with their numbers where names are not known."""
+    """The largest positive values with the names of their images, or with their numbers if names are not known."""
     top = values.topk(min(shown, len(values)))
     known = names if len(names) == len(values) else [f"support image {i + 1}" for i in range(len(values))]
     return [(known[i], v) for i, v in zip(top.indices.tolist(), top.values.tolist(), strict=True) if v > 0]
@@ -99,7 +99,5 @@ def _strongest(values: torch.Tensor, names: Sequence[str], shown: int) -> list[t
 def _note(loaded: LoadedHead, terms: int) -> str:
     method = loaded.about.method
     if terms == 1:
-        return (
-            f"{method} has one classifier for each class: its logit has no parts, and no support image one of its own."
-        )
+        return f"{method} has one classifier for each class, so its logit has no parts, and support images have none."
     return "" if loaded.head.support_terms else f"No support image has a part of its own in the logits of {method}."

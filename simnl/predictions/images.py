@@ -1,4 +1,4 @@
-"""The images that words on a command line mean."""
+"""Find the images that the words of a command line name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def images_of(words: Sequence[str], lines: Iterable[str] = ()) -> list[str]:
     """Paths of images, each once, in the order of the words.
 
     Args:
-        words: files; folders, of which all images count, those of the folders in them too; patterns with `*`, `?` or
-            `[...]` (`**` goes through folders); `-`, which stands for `lines`.
-        lines: one such word (but `-`) each.
+        words: files; folders, with all images in them and in their folders; patterns with `*`, `?` or `[...]` (`**`
+            goes through folders); and `-`, which stands for `lines`.
+        lines: one such word (except `-`) each.
 
     Returns:
-        A file that is named is in it though it is not there: whoever reads it says so.
+        The paths. A named file may be missing; the reader then reports it.
 
     Raises:
-        FileNotFoundError: a folder without images, a pattern that nothing fits, or no image at all.
+        FileNotFoundError: a folder has no images, no file fits a pattern, or there is no image at all.
     """
     found: list[str] = []
     for word in words:
@@ -42,14 +42,14 @@ def _images(word: str) -> list[str]:
         inside = list(_below(word))
         if not inside:
             raise FileNotFoundError(
-                f"No image lies in {word}. Files count that end in {', '.join(IMAGE_SUFFIXES)}, but no hidden ones."
+                f"There is no image in {word}. Images end in {', '.join(IMAGE_SUFFIXES)}; hidden files are left out."
             )
         return inside
     if os.path.lexists(word) or not glob.has_magic(word):
         return [word]
     fitting = sorted(path for path in glob.glob(word, recursive=True) if os.path.isfile(path))
     if not fitting:
-        raise FileNotFoundError(f"No file fits the pattern {word}.")
+        raise FileNotFoundError(f"No file fits the pattern {word}. Check the pattern, or name files or folders.")
     return fitting
 
 

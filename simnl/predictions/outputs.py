@@ -1,4 +1,4 @@
-"""What is said of images: a line for a person, a csv file, a json file."""
+"""The results for images as lines for people, as a csv file, and as a json file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NONE = "none of these"  # the label of an image below the threshold
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of an image.
+    """The result for an image.
 
     Attributes:
         path: the path of the image.
         label: the name of the most probable class, or `NONE`.
         top: (name, probability) of the most probable classes, the first of them first.
-        why: of which the first one's logit is made; None where nobody asked.
+        why: the explanation; None if it was not asked for.
     """
 
     path: str
@@ -40,19 +40,19 @@ class Answer:
         threshold: float = 0.0,
         why: Explanation | None = None,
     ) -> Answer:
-        """The answer that follows from a prediction; below the threshold (a probability) none of the classes is it."""
+        """The result of a prediction. Below the threshold, a probability, the label is `NONE`."""
         top = [(classnames[index], probability) for index, probability in prediction.best(topk)]
         return cls(prediction.path, top[0][0] if top[0][1] >= threshold else NONE, top, why)
 
     def line(self) -> str:
-        """`cat.png  circle  97.3 %`, with further classes behind it where there are more."""
+        """`cat.png  circle  97.3 %`, followed by further classes if there are any."""
         top = ", ".join(f"{printable(name)} {100 * probability:.1f} %" for name, probability in self.top)
         best = f"{100 * self.top[0][1]:.1f} %" if len(self.top) == 1 and self.label != NONE else f"({top})"
         return f"{printable(self.path)}  {printable(self.label)}  {best}"
 
 
 def csv_text(answers: Sequence[Answer]) -> str:
-    """Columns path, label, probability; where more classes were asked for class2, probability2 and so on."""
+    """Columns path, label, probability; with further classes also class2, probability2 and so on."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     number = max((len(answer.top) for answer in answers), default=1)
@@ -65,7 +65,7 @@ def csv_text(answers: Sequence[Answer]) -> str:
 
 
 def json_text(answers: Sequence[Answer], unreadable: Sequence[Unreadable], head: dict) -> str:
-    """An object with `head`, `images` and `unreadable`; `images` have path, label, top, and why, where it was asked."""
+    """An object with `head`, `images` and `unreadable`; `images` have path, label, top, and why with explanations."""
     images = []
     for answer in answers:
         entry: dict[str, object] = {"path": answer.path, "label": answer.label}

@@ -1,4 +1,4 @@
-"""Why images have their labels, as one HTML file with small pictures in it."""
+"""Explanations of labels as one HTML file with small pictures in it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SIZE = 128  # pixels of the longer side of a picture
 def explanation_page(
     answers: Sequence[Answer], unreadable: Sequence[Unreadable], about: HeadDescription, support_folder: str = ""
 ) -> str:
-    """The page, which loads nothing: pictures are in it, and what others wrote is escaped.
+    """The page. It contains its pictures and loads nothing, and texts of others are escaped.
 
     Args:
         answers: the answers, with their explanations.
         unreadable: the images that could not be decoded.
         about: the head.
-        support_folder: the folder of the support images, under the names that the head file has for them; empty: none.
+        support_folder: the folder of the support images, under the names in the head file; empty if there is none.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -64,7 +64,7 @@ def _inside(folder: str, name: str) -> str:
 
 
 def _picture(path: str) -> str:
-    """A small copy of an image as the address of its data; empty where there is none."""
+    """A small copy of an image as a data address; empty if there is no image."""
     try:
         image = read_image(path) if path else None
     except UnreadableImage:

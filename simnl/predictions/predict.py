@@ -23,9 +23,9 @@ WORKERS = min(4, os.cpu_count() or 1)  # threads that decode
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a head says of an image.
+    """The prediction for an image.
 
-    `path` is that of the image, `probabilities` are (C,), and `inputs` are what the head was given, (D,) or pixels.
+    `path` is that of the image, `probabilities` are (C,), and `inputs` are the inputs of the head, (D,) or pixels.
     """
 
     path: str
@@ -33,7 +33,7 @@ class Prediction:
     inputs: Tensor
 
     def best(self, number: int) -> list[tuple[int, float]]:
-        """The most probable classes with their probabilities, at most so many."""
+        """The most probable classes with their probabilities, at most `number`."""
         top = self.probabilities.topk(min(number, len(self.probabilities)))
         return list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
 
@@ -49,23 +49,23 @@ class Unreadable:
 def predict(
     loaded: LoadedHead, encoder: ImageEncoder, paths: Sequence[str], *, workers: int = WORKERS, progress: bool = True
 ) -> Iterator[Prediction | Unreadable]:
-    """What a head says of image files, in their order.
+    """The predictions of a head for image files, in their order.
 
     Args:
         loaded: the head.
         encoder: the encoder of the head (`LoadedHead.encoder`).
         paths: the paths of the images.
-        workers: threads that decode.
-        progress: show a bar.
+        workers: the number of threads that decode.
+        progress: True to show a bar.
 
     Yields:
-        A `Prediction`, or `Unreadable` for what cannot be decoded.
+        A `Prediction`, or `Unreadable` for an image that cannot be decoded.
 
     Raises:
-        NotFinite: features that are NaN or infinite.
+        NotFinite: features are NaN or infinite.
     """
     with progress_bar("Labelling images", len(paths), "image", shown=progress) as bar:
-        waiting: list[tuple[str, Tensor | str]] = []  # they come in order, and not more than a batch of them is decoded
+        waiting: list[tuple[str, Tensor | str]] = []  # in order, at most a batch of them decoded
         decoded = 0
         for path, pixels in _decoded(encoder, paths, workers):
             waiting.append((path, pixels))

@@ -11,14 +11,14 @@ from simnl.escaping import file_name
 class Sorter:
     """Links images into `<folder>/<label>/`.
 
-    Names of labels are escaped as file names. A link that is there already stays; where its name belongs to another
-    file, a number is added to the new one's name.
+    Names of labels are escaped as file names. Existing links stay. If a name is taken by another file, a number is
+    added to the new name.
 
     Args:
-        folder: made where it is missing.
+        folder: the folder, which is made if it is missing.
 
     Raises:
-        OSError: something else than a folder is in the way, or it cannot be made.
+        OSError: something else is in the place of the folder, or it cannot be made.
     """
 
     def __init__(self, folder: str | Path):
@@ -26,14 +26,16 @@ class Sorter:
         _make(self.folder)
 
     def add(self, path: str, label: str) -> Path:
-        """Link an image under its label; the link.
+        """Link an image under its label, and return the link.
 
         Raises:
             OSError: something else is in the place of the label's folder, or the link cannot be made.
         """
         place = self.folder / file_name(label)
         if place.is_symlink():
-            raise OSError(f"{place} is a link, where a folder for images belongs. Move it away, or sort into another.")
+            raise OSError(
+                f"{place} is a link, but a folder for images belongs there. Move it away, or sort into another folder."
+            )
         _make(place)
         target, (stem, ending) = os.path.abspath(path), os.path.splitext(os.path.basename(path))
         number = 1

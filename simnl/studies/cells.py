@@ -39,10 +39,10 @@ class Setup:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], *, cuda: bool) -> Setup:
-        """Read DATA, OUTPUT, CACHE, BACKBONE, WEIGHTS, PRESET and PROTOCOL; one that is empty counts as not set.
+        """Read DATA, OUTPUT, CACHE, BACKBONE, WEIGHTS, PRESET and PROTOCOL; an empty one counts as not set.
 
         Raises:
-            ValueError: a value that no run can have.
+            ValueError: a value is impossible.
         """
         names = [name for name in cls.__dataclass_fields__ if name != "cuda"]
         given = {name: environment[name.upper()] for name in names if environment.get(name.upper())}
@@ -51,14 +51,14 @@ class Setup:
         return setup
 
     def _check(self) -> None:
-        if self.backbone == "auto":  # which backbone it is depends on the data set; weights are for the paper's
+        if self.backbone == "auto":  # the backbone depends on the data set; weights are those of the paper's backbone
             files, settings = backbone_settings(PAPER_BACKBONE, self.weights) if self.weights else ([], {})
         else:
             files, settings = backbone_settings(self.backbone, self.weights)
         check_early(assemble(files, settings=settings | self.settings()))
 
     def settings(self) -> dict[str, object]:
-        """The config keys that the fields stand for, but for the backbone's."""
+        """The config keys of the fields, except those of the backbone."""
         settings = {
             "DATASET.ROOT": self.data,
             "PRESET": self.preset,
@@ -70,7 +70,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed in a group of cells: a name for tables, KEY VALUE options, and shifted targets."""
+    """The changes of a group of cells: a name for tables, KEY VALUE options, and shifted targets."""
 
     name: str = ""
     options: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs that differ in nothing but the seed."""
+    """Runs that differ only in the seed."""
 
     method: str
     dataset: str
@@ -96,10 +96,10 @@ class Cell:
     """One run of a matrix.
 
     Attributes:
-        cfg: the config of the cell; None where it cannot be run.
+        cfg: the config of the cell; None if it cannot be run.
         refusal: why the method cannot do it; empty if it can.
         error: the fault of its config or data; empty if there is none.
-        identity: the identity of the run; None where it cannot be run.
+        identity: the identity of the run; None if it cannot be run.
     """
 
     plan: Plan
@@ -129,7 +129,7 @@ def is_finished(cell: Cell) -> bool:
 
 
 def check_data(setup: Setup, dataset: str, options: Sequence[str] = ()) -> None:
-    """Fail on missing data before any weights are downloaded; looked for once per process and place.
+    """Fail on missing data before any weights are downloaded. Data are looked for once per process and place.
 
     Args:
         options: KEY VALUE pairs, of which those of DATASET say where the data is. Wrong labels are left out: there is
@@ -152,7 +152,7 @@ def _look_for_data(setup: Setup, dataset: str, options: tuple[str, ...]) -> None
 
 @functools.cache
 def automatic_backbone(dataset: str) -> str:
-    """What `auto` stands for, looked up once per process."""
+    """The backbone for `auto`, looked up once per process."""
     return resolve_auto(dataset)
 
 
@@ -160,8 +160,8 @@ def build_config(setup: Setup, plan: Plan) -> CN:
     """The frozen config of a plan, without a seed and a folder.
 
     Raises:
-        ValueError: unknown names or keys, wrong values; all that is wrong in one message.
-        FileNotFoundError: missing data.
+        ValueError: names or keys are unknown, or values are wrong. One message lists everything.
+        FileNotFoundError: data are missing.
     """
     dataset, method, options = plan.dataset, plan.method, plan.variant.options
     backbone = setup.backbone
@@ -201,12 +201,12 @@ def _of_seed(setup: Setup, plan: Plan, cfg: CN, identity: RunIdentity) -> Cell:
     return Cell(plan, identity.seed, cfg, identity=identity)
 
 
-# What is wrong with a cell rather than with the whole matrix.
+# Errors of a cell, in contrast to those of the whole matrix.
 CELL_ERRORS = (ValueError, OSError, KeyError)
 
 
 def build_cells(setup: Setup, plans: Sequence[Plan], seeds: Sequence[int], task: str = "few-shot") -> list[Cell]:
-    """All cells, those that cannot be run with the reason. Cells of equal config appear once."""
+    """All cells; those that cannot be run have the reason. Cells of equal config appear once."""
     cells, seen = [], set()
     for plan in plans:
         for cell in _cells_of(setup, plan, seeds, task):

@@ -1,4 +1,4 @@
-"""What a study uses where nothing is named: the methods, the data sets, and the targets that a word stands for."""
+"""The defaults of studies: methods and data sets, and the targets that a word stands for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def targets_of(dataset: str, names: str | Sequence[str], root: str = "") -> list
         root: the data root, below which folders of one's own images may lie.
 
     Raises:
-        ValueError: an unknown name, or a data set without variants.
+        ValueError: a name is unknown, or the data set has no variants.
     """
     if names != "variants":
         each = names.replace(",", " ").split() if isinstance(names, str) else names
@@ -48,13 +48,13 @@ def variants_of(dataset: str) -> list[str]:
 
 
 def default_datasets(setup: Setup, task: str = "few-shot") -> list[str]:
-    """The data sets of the paper's eleven whose data is there and which suit the task; `shapes` where none is."""
+    """Those of the paper's eleven data sets that are on the disk and suit the task; `shapes` if there are none."""
     sources = {"dg": [name for name in PAPER_DATASETS if variants_of(name)], "cross": ["imagenet"]}
     return [name for name in sources.get(task, PAPER_DATASETS) if _has_data(setup, name)] or ["shapes"]
 
 
 def other_datasets(setup: Setup, dataset: str) -> list[str]:
-    """The data sets of the paper's eleven but this one whose data is there."""
+    """Those of the paper's eleven data sets that are on the disk, without this one."""
     return [name for name in PAPER_DATASETS if name != dataset and _has_data(setup, name)]
 
 

@@ -26,7 +26,7 @@ from simnl.studies.cells import (
 )
 from simnl.studies.choices import default_datasets, default_methods, other_datasets, targets_of
 
-ALL = "all"  # in the place of methods' names: every method
+ALL = "all"  # stands for all methods
 SHOTS = (1, 2, 4, 8, 16)
 NOISE = (0.0, 0.1, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # SimNL's share, and the eighths of NLPrompt and JoAPR
 PAPER_VALUES = {"ALPHA": (0.0, 0.5, 1.0, 1.2, 1.5), "BETA": (1.0, 1.5, 2.0, 2.5, 3.0, 3.5)}  # Table A3, ImageNet
@@ -36,7 +36,7 @@ VALUES = {"LAM": (0.25, 0.5, 0.65, 0.75, 0.85, 1.0), "TAU": (0.1, 0.2, 0.5, 1.0,
 
 @dataclass(frozen=True)
 class Request:
-    """A study as asked for; empty tuples stand for the study's own choice."""
+    """A study as the user asks for it. Empty tuples stand for the defaults of the study."""
 
     study: str
     setup: Setup
@@ -60,13 +60,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Study:
-    """How a study's variants are made, and what it uses unless told otherwise.
+    """How the variants of a study are made, and its defaults.
 
     Attributes:
         variants: (setup, plan without a variant) -> variants.
-        methods, shots: defaults; no methods: all that work on cached features. (`ALL` stands for all of them.)
+        methods, shots: the defaults. Without methods, all that work on cached features; `ALL` for all methods.
         task: the task that the methods must be able to do, see `simnl.runs.capabilities`.
-        layout: the layout of tools/table.py that shows the result; empty: none.
+        layout: the layout of tools/table.py that shows the result; empty without one.
     """
 
     variants: Callable[[Setup, Plan], Iterator[Variant]]
@@ -77,7 +77,7 @@ class Study:
 
 
 def plain(setup: Setup, plan: Plan) -> Iterator[Variant]:
-    """The methods as they are."""
+    """One variant: the methods without changes."""
     yield Variant()
 
 
@@ -96,7 +96,7 @@ def other_data_sets(setup: Setup, plan: Plan) -> Iterator[Variant]:
     names = plan.variant.targets or other_datasets(setup, plan.dataset)
     if not names:
         raise ValueError(
-            f"Beside {plan.dataset} there is no data set of the paper's eleven below {setup.data} (DATA). "
+            f"Except {plan.dataset} there is no data set of the paper's eleven below {setup.data} (DATA). "
             "Name data sets or folders of images to test on: --targets NAME ..."
         )
     yield Variant(targets=tuple(targets_of(plan.dataset, [f"{CROSS}{name}" for name in names], setup.data)))
@@ -130,7 +130,7 @@ def ablation(setup: Setup, plan: Plan) -> Iterator[Variant]:
     node = f"TRAINER.{plan.method.upper()}."
     adapters = defaults_of(plan.method).get("ADAPTERS")
     if adapters is None:
-        raise ValueError(f"The ablation is SimNL's; {plan.method} has no such parts.")
+        raise ValueError(f"The ablation is for SimNL, but {plan.method} has other parts. Use --methods SimNL.")
     yield Variant("full")
     for off in adapters:
         kept = [name for name in adapters if name != off]
@@ -200,7 +200,7 @@ def cells_of(request: Request) -> list[Cell]:
         ValueError: unknown names, or targets where the study has none to name.
     """
     if request.targets and request.study != "cross":
-        raise ValueError(f"--targets is for the study cross; {request.study} has none to name.")
+        raise ValueError(f"--targets is for the study cross, but the study is {request.study}. Leave it out.")
     study, setup = STUDIES[request.study], request.setup
     wanted = request.methods or study.methods or default_methods()
     methods = known("trainers") if ALL in wanted else [check_name("trainers", name) for name in wanted]

@@ -19,23 +19,23 @@ from simnl.runs.logs import run_log
 from simnl.runs.run import run_one
 from simnl.studies.cells import Cell, is_finished
 
-BUSY_PAUSE = 1.0  # seconds between two looks at cells that other processes run
+BUSY_PAUSE = 1.0  # seconds between two checks of cells that other processes run
 
-Report = Callable[[int, dict], None]  # number of the cell, what became of it
+Report = Callable[[int, dict], None]  # number of the cell, its result
 
 
 def execute(cell: Cell) -> dict | None:
-    """Run a cell with its output in its folder's log.txt; the record, or None where nothing was tested."""
+    """Run a cell with its output in its folder's log.txt. Returns the record, or None if nothing was tested."""
     cfg: Any = cell.cfg  # of a cell that can be run
     with run_log(cell.folder, quiet=True):
         return run_one(cfg, cell.identity)
 
 
 def attempt(cell: Cell) -> dict | None:
-    """Run a cell unless it is done or cannot be run.
+    """Run a cell unless it is finished or cannot be run.
 
     Returns:
-        `state` (done, skipped, failed or n/a) and details; None where another process has the cell.
+        `state` (done, skipped, failed or n/a) and details; None if another process has the cell.
     """
     if cell.refusal:
         return {"state": "n/a", "reason": cell.refusal}
@@ -47,10 +47,10 @@ def attempt(cell: Cell) -> dict | None:
         with claimed(cell.folder, wait=False) as mine:
             if not mine:
                 return None
-            if is_finished(cell):  # since the look above, by another process
+            if is_finished(cell):  # by another process, since the first check
                 return {"state": "skipped"}
             return _run(cell)
-    except OSError as error:  # the folder is of no use
+    except OSError as error:  # the folder cannot be used
         return {"state": "failed", "error": describe(error), "log": ""}
 
 
@@ -59,7 +59,7 @@ def _run(cell: Cell) -> dict:
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # progress bars of single runs
             record = execute(cell)
-    except Exception as error:  # whatever it is, it is reported and the other cells go on
+    except Exception as error:  # any error is reported, and the other cells go on
         interrupts.raise_received()  # a worker that was stopped with this process ends in an error here
         return {"state": "failed", "error": summary(error), "log": f"{cell.folder}/log.txt"}
     seconds = time.perf_counter() - start
@@ -73,7 +73,7 @@ def work(
     order: Sequence[int] | None = None,
     is_settled: Callable[[int], bool] = lambda number: False,
 ) -> None:
-    """Attempt all cells; those that another process has are looked at again until they are done or free.
+    """Attempt all cells. Cells of other processes are checked again until they are finished or free.
 
     Args:
         report: called when a cell starts (`state` running) and when it is settled.

@@ -1,4 +1,4 @@
-"""Start the processes that work on a matrix, follow them, and put together what they report."""
+"""Start the processes that work on a matrix, follow them, and collect their results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from simnl.studies.progress import Progress
 from simnl.studies.workers import STOP, EventLog, Worker, chosen_threads, usable_cores
 
 FOLDER = ".benchmark"  # below OUTPUT: events and logs of processes
-POLL = {"local": 0.3, "slurm": 2.0}  # seconds between two looks at the events
+POLL = {"local": 0.3, "slurm": 2.0}  # seconds between two reads of the events
 PATIENCE = 10.0  # seconds for processes to end when all cells are settled
 LOCAL_MINUTES = 60 * 24 * 30  # time limit of a process on this machine
 
@@ -56,9 +56,11 @@ class Workers:
             ValueError: they do not fit together, or not this machine; RuntimeError: DEVICE asks for a GPU in vain.
         """
         if parameters and executor != "slurm":
-            raise ValueError("--slurm goes with --executor slurm.")
+            raise ValueError("--slurm needs --executor slurm.")
         if gpus and jobs > 1:
-            raise ValueError("--gpus N starts one process per GPU, --jobs N processes without one: give one of them.")
+            raise ValueError(
+                "--gpus N starts one process per GPU, and --jobs N processes without a GPU. Give only one of them."
+            )
         cuda, names = devices_of(executor, jobs, gpus, device)
         return cls(executor, gpus or jobs, cuda, names, slurm.parse(parameters))
 
@@ -75,7 +77,7 @@ class Workers:
 
 
 def describe_cell(cell: Cell) -> str:
-    """A line for a dry run: the cell, and done, to run, n/a or what is wrong."""
+    """A line for a dry run: the cell, and done, to run, n/a or its error."""
     if cell.refusal:
         return f"{cell}: n/a: {cell.refusal}"
     if cell.error:
@@ -84,7 +86,7 @@ def describe_cell(cell: Cell) -> str:
 
 
 def run(request: Request, cells: Sequence[Cell], workers: Workers) -> dict[int, dict]:
-    """Do all cells; what became of each, by number. Warnings of runs are shown on the console, each once."""
+    """Run all cells, and return their results by number. Each warning of runs is shown once on the console."""
     console = Console(file=sys.stdout, soft_wrap=True)
     with Progress(cells, console, workers.count) as progress:
         if workers.in_process:
@@ -109,7 +111,7 @@ def follow(request: Request, workers: Workers, progress: Progress) -> None:
     settled_at, last_of = None, {}
     try:
         while settled_at is None or time.monotonic() - settled_at < PATIENCE:
-            over = all_over(jobs)  # asked before the last look at the events
+            over = all_over(jobs)  # asked before the last read of the events
             for number, event in events.read():
                 last_of[number] = event.get("process", 0)
                 progress.report(number, event)
@@ -121,7 +123,7 @@ def follow(request: Request, workers: Workers, progress: Progress) -> None:
             time.sleep(POLL[workers.executor])
     finally:
         if not all_over(jobs):
-            (folder / STOP).touch()  # a job may outlive its cancellation for a while; it shall begin nothing
+            (folder / STOP).touch()  # so that a job that ends late begins no other cell
             for job in jobs:
                 cancel(job)
             end = time.monotonic() + PATIENCE
@@ -139,7 +141,7 @@ def cancel(job) -> None:
 
 @contextlib.contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """What is started within is not reached by the terminal's Ctrl-C: this process answers it, and stops the others."""
+    """Processes that are started within the block do not get the terminal's Ctrl-C; this process stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
     try:
         yield
@@ -148,7 +150,7 @@ def without_ctrl_c() -> Iterator[None]:
 
 
 def report_lost(progress: Progress, jobs: Sequence, last_of: dict[int, int]) -> None:
-    """All processes have ended: cells that none of them settled have failed; the log says why.
+    """Report unfinished cells as failed after all processes have ended. The log says why.
 
     Args:
         last_of: the process that had a cell last; cells that none came to are told with the first process.
@@ -156,7 +158,7 @@ def report_lost(progress: Progress, jobs: Sequence, last_of: dict[int, int]) -> 
     for number in range(len(progress.cells)):
         if number not in progress.outcomes:
             log = jobs[last_of.get(number, 0)].paths.stderr
-            error = f"its process ended early. {last_line(log) or 'It left no message: was it killed, for its memory?'}"
+            error = f"its process ended early. {last_line(log) or 'It left no message; perhaps memory ran out.'}"
             progress.report(number, {"state": "failed", "error": error, "log": str(log)})
 
 

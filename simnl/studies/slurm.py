@@ -26,7 +26,7 @@ def parse(texts: Sequence[str]) -> dict[str, object]:
     """The words after --slurm as {name with underscores: value}; `time` in minutes.
 
     Raises:
-        ValueError: no KEY=VALUE, a name that is none of sbatch's, a value that its option cannot have.
+        ValueError: a word is not KEY=VALUE, a name is not an option of sbatch, or a value is impossible.
     """
     parsed: dict[str, object] = {}
     for text in texts:
@@ -34,7 +34,7 @@ def parse(texts: Sequence[str]) -> dict[str, object]:
         key, _, value = text.partition("=")
         name = key.strip().lstrip("-").replace("-", "_")
         if not (name and value):
-            raise ValueError(f"--slurm takes KEY=VALUE, e.g. partition=gpu time=4:00:00; got '{shortened(text)}'.")
+            raise ValueError(f"--slurm takes KEY=VALUE, e.g. partition=gpu time=4:00:00, not '{shortened(text)}'.")
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, n=1)
             hint = f" Did you mean {_typed(near[0])}?" if near else ""
@@ -51,7 +51,7 @@ def require_one_line(name: str, text: str) -> None:
     """ValueError where what becomes a line of the batch script would become more, or others than it seems."""
     if text != printable(text):
         raise ValueError(
-            f"{name} is '{shortened(text)}': it holds a line break or another control character. Leave that out."
+            f"{name} is '{shortened(text)}', which has a line break or another control character. Remove it."
         )
 
 

@@ -15,7 +15,7 @@ Y = ["ant", "bee"] * 4
 MEANS = {"text_features": "class-means", "device": "cpu"}
 
 CASES = {
-    "an unknown method": ({"method": "SimNLL"}, X, Y, "Unknown trainer 'SimNLL'. Did you mean SimNL?"),
+    "an unknown method": ({"method": "SimNLL"}, X, Y, "Unknown method 'SimNLL'. Did you mean SimNL?"),
     "no word as a method": ({"method": 3}, X, Y, "method is 3. Give the name of a method"),
     "an unknown backbone": ({"backbone": "vit_b61"}, X, Y, "Unknown backbone 'vit_b61'. Did you mean vit_b16?"),
     "an unknown device": ({"device": "tpu"}, X, Y, "device is 'tpu'. Choose auto, cpu or cuda"),

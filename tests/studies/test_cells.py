@@ -199,7 +199,7 @@ def test_a_sensitivity_run_names_every_hyper_parameter(setup):
 @pytest.mark.parametrize(
     ("study", "methods", "datasets", "reason"),
     [
-        ("ablation", ("GDA", "SimNL"), ("shapes",), "GDA has no such parts"),
+        ("ablation", ("GDA", "SimNL"), ("shapes",), "but GDA has other parts"),
         ("sensitivity", ("ZeroshotCLIP", "SimNL"), ("shapes",), "ZeroshotCLIP has none of the hyper-parameters"),
         ("sensitivity", ("SimNL",), ("dtd", "shapes"), "DescribableTextures|dtd"),
         ("dg", ("SimNL",), ("caltech101", "shapes"), "caltech101 has no shifted variants"),
@@ -245,7 +245,7 @@ def test_targets_of_other_classes(setup, tmp_path):
     assert "'nowhere' is neither a data set nor a folder of images" in wrong.error
     (none,) = cells(methods=("CoOp",))  # there is no other data
     assert "Name data sets or folders of images to test on: --targets" in none.error
-    with pytest.raises(ValueError, match="--targets is for the study cross; dg has none to name"):
+    with pytest.raises(ValueError, match="--targets is for the study cross, but the study is dg"):
         cells_of(Request("dg", setup, targets=("dtd",)))
 
 

@@ -84,7 +84,7 @@ def test_unreadable_images_are_told_at_the_end_and_end_nothing(head, images, tmp
     assert code == 1
     assert [line.split("  ")[0] for line in out.splitlines()] == [f"{tmp_path}/z.png"]
     assert err.splitlines()[-3:-1] == [
-        "2 could not be read:",
+        "2 images could not be read:",
         f"  {tmp_path}/bad\\x1b.png: " + err.splitlines()[-2].split(": ", 1)[1],
     ]
     assert "cannot identify image file" in err
@@ -156,7 +156,7 @@ def test_sorting_links_and_never_overwrites_nor_leaves_the_folder(head, images, 
     folder.symlink_to(tmp_path / "away")
     code, _, err = run(monkeypatch, capsys, head, images, "--sort-into", target)
     assert code == 1
-    assert f"{folder} is a link, where a folder for images belongs" in err
+    assert f"{folder} is a link, but a folder for images belongs there" in err
 
 
 def test_names_of_files():
@@ -241,7 +241,7 @@ def test_which_images_are_meant(images, tmp_path, monkeypatch):
             with pytest.raises(FileNotFoundError, match=match):
                 images_of(words)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"No image lies in .*empty. Files count that end in .jpg"):
+    with pytest.raises(FileNotFoundError, match=r"There is no image in .*empty. Images end in .jpg"):
         images_of([str(tmp_path / "empty")])
 
 
