@@ -2,6 +2,7 @@
 
 python tools/evaluate.py output/shapes                          # every part of every run, before and after calibration
 python tools/evaluate.py output --calibrator isotonic --format csv --output metrics.csv
+python tools/evaluate.py output --calibrator dac                # new classes by the distance of their texts (base2new)
 python tools/evaluate.py output --again                         # first compute missing logits from the trained heads
 
 Each row is one run (seed) and one list of images: `test`, or a target by its name. tools/table.py --layout metrics
@@ -32,7 +33,7 @@ def main() -> int:
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", nargs="+", help="run folders, folders above them, or result.json files")
-    parser.add_argument("--calibrator", choices=CALIBRATORS, default="temperature", help="the calibrator to fit")
+    parser.add_argument("--calibrator", choices=CALIBRATORS, default="temperature", help="the calibrator")
     parser.add_argument("--again", action="store_true", help="compute missing logits from the heads")
     parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, and markdown elsewhere")
     parser.add_argument("--output", help="write to this file instead of the terminal")
@@ -43,7 +44,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="Warning: %(message)s")
     records = find_records(args.paths)
     if args.again:
-        complete_logits(records)
+        complete_logits(records, args.calibrator)
     found, problems = evaluate_all(records, args.calibrator)
     for problem in problems:
         logging.warning("%s", problem)

@@ -24,6 +24,7 @@ from simnl.commands import as_typed
 from simnl.config_names import known
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
+from simnl.metrics.names import CALIBRATORS
 from simnl.numbers import argument
 from simnl.results.published import ORDER, published_names, source_keys, sources_of
 from simnl.results.stats import CI_METHODS
@@ -66,6 +67,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--protocol", nargs="+", default=[], help="show only runs with these protocols")
     parser.add_argument("--preset", nargs="+", default=[], help="show only these; for --layout prompts: the preset")
     parser.add_argument("--backbone", nargs="+", default=[], help="show only these, by their names in tables: RN50")
+    parser.add_argument(
+        "--calibrator",
+        choices=CALIBRATORS[:-1],
+        default=CALIBRATORS[0],
+        help="of --layout metrics; dac shows targets of new classes",
+    )
     parser.add_argument("--all-runs", action="store_true", help="also show the runs of studies (docs/results.md)")
     parser.add_argument(
         "--published",
@@ -115,6 +122,7 @@ def table(args: argparse.Namespace) -> str:
         comparable=args.comparable,
         all_runs=args.all_runs,
         preset=args.preset[0] if args.preset else "repaired",
+        calibrator=args.calibrator,
     )
     tables = build(args.layout, records, request)
     if args.against:

@@ -10,7 +10,8 @@ with l_ck = s f . e_ck of all C (1 + n) prompts, e_c0 constant in stage 2, and, 
     MSP    L_other = mean of log(1 + exp(-+ l_ck)), + for all prompts of the image's class, - for all others
            L_apart = -mean_ck (1 - e_c0 . e_ck)         moves negative prompts away from their class's prompt
     OE     L_other = mean_i [logsumexp l - mean l],     L_apart = +mean_ck (1 - e_c0 . e_ck)
-    L_spread = mean_c |mean_k e_ck| - 1                 moves the negative prompts of a class apart
+    Fence  L_other = -mean_ik |p_yk - 0.5 / (2 + n)|    p the softmax of all l of image i, y its class;  L_apart = 0
+    L_spread = mean_c |mean_k e_ck| - 1                 negatives of a class go apart
 
 Both towers are frozen. Learned are v and u, (1 + n) M W numbers. These scores, which are larger for known classes,
 follow from the cosines and from p, their softmax over all C (1 + n) prompts: `nega` -max p_ck, `posi_nega` max_c p_c0 -
@@ -18,12 +19,13 @@ max_k p_ck of that class, `msp_all` max_c p_c0, `energy_all` log sum_c exp(f . e
 
 Source: Li et al., "Learning Transferable Negative Prompts for Out-of-Distribution Detection", CVPR 2024,
 arXiv:2404.03248, and the authors' released code.
-Differences from the authors' code: the term 1e-8 CE of stage 2 is left out, because nothing that it depends on is
-learned then. Few-shot images are CoOp's draws, where the authors' code has a generator without a seed. The last epoch
-is kept, where the authors' code keeps the best one on the test images of the unknown classes. The rate follows one
-cosine in each stage, where the authors' code has one of 50 steps that goes up and down. The loss `Fence`, and the term
-of prototypes with the weight 0, are not offered. u starts at numbers within 1e-5, as in the authors' code. Parity:
-tests/parity/test_detectors.py compares with recorded outputs of the authors' code;
+Differences from the authors' code: its 1e-8 CE of stage 2 is left out, as nothing that it depends on is learned then.
+Few-shot images are CoOp's draws (there: a generator that nobody seeds), and the last epoch is kept (there: the best one
+on the test images of the unknown classes). The rate follows one cosine in each stage (there: one of 50 steps that goes
+up and down). Its Fence leaves out the first image of each batch, which is `Fence-released` here. Its term of prototypes
+(weight 0) is left out, too: it depends on e_c0 alone, so nothing is learned by it. u starts at numbers within 1e-5, as
+there.
+Parity: tests/parity/test_detectors.py compares with recorded outputs of the authors' code;
 tests/trainers/test_negative_prompts.py has the formulas in float64.
 """
 
@@ -41,8 +43,9 @@ from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.two_stages import LearnsInTwoStages
 
-LOSSES = ("MSP", "OE")
-NOISE = 1e-5  # size of the initial differences of the negative contexts
+LOSSES = ("MSP", "OE", "Fence", "Fence-released")
+FENCE = 0.5  # p at the fence, times the number of an image's own prompts and one
+NOISE = 1e-5  # of the negative contexts at the start
 
 
 def other_loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:
@@ -50,12 +53,18 @@ def other_loss(logits: Tensor, labels: Tensor, kind: str) -> Tensor:
     if kind == "OE":
         flat = logits.flatten(1)
         return (flat.logsumexp(1) - flat.mean(1)).mean()
+    if kind.startswith("Fence"):
+        p = logits.flatten(1).softmax(1).view_as(logits)[torch.arange(len(labels)), labels]
+        p = p[1:] if kind == "Fence-released" else p
+        return -(p - FENCE / (1 + logits.shape[2])).abs().sum() / max(1, p.numel())
     own = F.one_hot(labels, logits.shape[1]).to(logits.dtype)[..., None].expand_as(logits)
     return F.binary_cross_entropy_with_logits(logits, own)
 
 
 def apart_loss(texts: Tensor, kind: str) -> Tensor:
     """L_apart. texts: unit rows (C, 1 + n, D), the positive one first."""
+    if kind.startswith("Fence"):
+        return texts.new_zeros(())
     distance = (1 - (texts[:, :1] * texts[:, 1:]).sum(-1)).mean()
     return distance if kind == "OE" else -distance
 

@@ -1,12 +1,12 @@
 """Wrong training labels: the rules of the field, by name.
 
-    bernoulli      each label changes with probability p; the new one is drawn evenly from the others     SimNL
-    exact          floor(p N) of all N labels change; the new one is drawn evenly from the others      NLPrompt,
-    symmetric next           as many change; the new label is the next class, or the first for the last
-    NLPrompt, asymmetric confusable     as many change; the new label is the class most easily confused with the true
-    one     ours foreign        labels stay, but floor(p K) of the K images of a class are images of other classes
-    JoAPR, symmetric foreign-next   labels stay, but as many images are of the next class, or of the first for the last
-    JoAPR, pairs
+    bernoulli      each label with probability p; the new one is a uniform choice of the others     SimNL
+    exact          floor(p N) of all N images; the new label is a uniform choice of the others      NLPrompt, symmetric
+    next           as many; the new label is the next class, and the first after the last           NLPrompt, asymmetric
+    confusable     as many; the new label is the class that is easiest to take for the true one     ours
+    instance       each with a probability near p; the image decides on the new label               DeFT, on features
+    foreign        labels stay, and floor(p K) of the K images of a class are images of others      JoAPR, symmetric
+    foreign-next   as many are images of the next class, of the first for the last                  JoAPR, pairs
 
 `next` and `foreign-next` point in opposite directions: an image of c is called c + 1, or an image of c + 1 is called c.
 """
@@ -19,12 +19,18 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri, softmax
 
 from simnl.data.splits import Item
 
-Rule = Literal["bernoulli", "exact", "next", "confusable", "foreign", "foreign-next"]
+Floats = NDArray[np.float64]
+Rule = Literal["bernoulli", "exact", "next", "confusable", "instance", "foreign", "foreign-next"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 CONFUSABLE: Rule = "confusable"
+INSTANCE: Rule = "instance"
+AFTER_DRAW: tuple[Rule, ...] = (CONFUSABLE, INSTANCE)
+SPREAD = 0.1  # of the probabilities of `instance`, as in DeFT's code
 FOREIGN: tuple[Rule, ...] = ("foreign", "foreign-next")
 
 
@@ -32,11 +38,12 @@ FOREIGN: tuple[Rule, ...] = ("foreign", "foreign-next")
 class Noise:
     """A share `p` of wrong training labels, by one of `RULES`.
 
-    Under the repaired `bernoulli`, whether and how an image's label changes follows only from `seed` and the image's
-    path. So every draw of a run sees the same wrong label on an image, and a higher `p` keeps the wrong labels of a
-    lower one. The other rules depend on the images that were drawn. `interleaved` is the authors' rule (ImageNet_N):
-    the decisions come from the stream that draws the images, image by image after the draw of each class, and `seed` is
-    not used. `confusable` is not part of a draw, because the text tower says which classes are alike; see `confused`.
+    Of `bernoulli`, repaired: whether and how an image's label changes follows from `seed` and the image's path alone.
+    So every draw of a run sees the same wrong label on an image, and a higher `p` keeps the wrong labels of a lower
+    one; the other rules depend on the images that were drawn. `interleaved` is the authors' rule instead (ImageNet_N):
+    the decisions come from the stream that draws the images, image by image after each class's draw; `seed` is not
+    used. `confusable` and `instance` are no part of a draw, because the model says which classes are alike, and what an
+    image looks like; see `confused` and `by_instance`.
     """
 
     p: float
@@ -192,6 +199,35 @@ def confused(labels: Sequence[int], others: Sequence[int], share: float, key: st
     """
     wrong = some_places(len(labels), share, key)
     return [others[label] if place in wrong else label for place, label in enumerate(labels)]
+
+
+def by_instance(
+    features: Floats, labels: Sequence[int], paths: Sequence[str], classes: int, share: float, seed: int
+) -> list[int]:
+    """Labels under the rule `instance`. Source: DeFT's code, with features in the place of pixels, which is ours.
+
+    q_i ~ N(share, SPREAD^2) within [0, 1] is the probability that image i gets a wrong label, and P(c) = q_i
+    softmax_{c != y}(f_i . W_y) that of class c, where the entries of W_y (D, C) are standard normal. What is drawn
+    follows from the seed and the path, and a larger share keeps the images with wrong labels of a smaller one.
+
+    Args:
+        features: unit rows f, (N, D).
+        labels: y, from 0 to classes - 1, (N,).
+        paths: of the images, (N,).
+    """
+    low, high = ndtr(-share / SPREAD), ndtr((1 - share) / SPREAD)
+    weights = {y: np.random.default_rng([seed, y]).standard_normal((features.shape[1], classes)) for y in set(labels)}
+    new = list(labels)
+    for i, (label, path) in enumerate(zip(labels, paths, strict=True)):
+        generator = random.Random(f"{seed}/{INSTANCE}/{path}")
+        rate, decision, choice = (generator.random() for _ in range(3))
+        if decision < share + SPREAD * ndtri(low + rate * (high - low)):
+            scores = features[i] @ weights[label]
+            scores[label] = -np.inf
+            new[i] = min(int(np.searchsorted(softmax(scores).cumsum(), choice, side="right")), classes - 1)
+            # rounding at the end of the sums must not give the label itself
+            new[i] -= new[i] == label
+    return new
 
 
 def noisy_selection(items: Sequence[Item], noise: Noise, others: Sequence[int], key: str) -> list[int]:

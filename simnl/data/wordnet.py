@@ -24,11 +24,13 @@ FILES = {  # numbers and names of lexicographer files of nouns and adjectives (l
     "noun": dict(enumerate(NOUN_FILES, 3)),
     "adj": {0: "all", 1: "pert", 44: "ppl"},
 }
+TYPES = {"noun": ("n",), "adj": ("a", "s")}  # of entries, as they stand in data files
 DEBIAN = Path("/usr/share/wordnet")
 ADVICE = (
     "set WORDNET to the folder of its files data.noun and data.adj (`python -m nltk.downloader wordnet` and Debian's "
     "package wordnet-base have them), or to a text file with one word in a line"
 )
+AGAIN = "Install it again, or set WORDNET to a text file with one word in a line."
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,15 @@ def read_words(place: str = "") -> Words:
     """The words at a place, or where nltk and Debian put them; nouns in the order of files' names and lines.
 
     Raises:
-        FileNotFoundError: there are no words. The message says what to do.
-        ValueError: the files hold no words, or cannot be read as text.
+        FileNotFoundError: there are none, or one of two files is missing; the message says what to do.
+        ValueError: files that hold no words, cannot be read as text, or are damaged.
     """
     where = _place(place)
     try:
         if where.is_file():
             kinds = {"noun": tuple((line, "noun") for line in _lines(where)), "adj": ()}
-        elif (where / "data.noun").is_file():
-            kinds = {kind: tuple(sorted(_entries(where / f"data.{kind}", kind), key=lambda e: e[1])) for kind in FILES}
+        elif any((where / f"data.{kind}").is_file() for kind in FILES):
+            kinds = {kind: tuple(_entries(where, kind)) for kind in FILES}
         else:
             kinds = {kind: tuple(_listed(where, kind)) for kind in FILES}
     except UnicodeDecodeError as error:
@@ -95,12 +97,45 @@ def _listed(folder: Path, kind: str) -> Iterator[tuple[str, str]]:
         yield from ((line, path.stem) for line in _lines(path))
 
 
-def _entries(path: Path, kind: str) -> Iterator[tuple[str, str]]:
-    """The words of a data file, whose lines are `offset file type count(hex) (word id)* ...`; a licence has blanks."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        fields = line.split()
-        if line.startswith(" ") or len(fields) < 4:
+def _entries(folder: Path, kind: str) -> list[tuple[str, str]]:
+    """The words of a data file, sorted by lexicographer file.
+
+    A line is `offset file type count(hex) (word id)* pointers(decimal) (symbol offset type numbers)* ...`; lines of the
+    licence begin with a blank. A file that was cut off is known by pointers to entries that are not in it.
+    """
+    path, words, offsets, pointers = folder / f"data.{kind}", [], set(), set()
+    if not path.is_file():
+        raise FileNotFoundError(f"WORDNET: {path} is missing beside the other data file. Please {ADVICE}.")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith(" ") or not line.strip():
             continue
-        file = f"{kind}.{FILES[kind].get(int(fields[1]), fields[1])}"
-        for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]:
-            yield word.partition("(")[0], file  # an adjective may have a note on its position: galore(ip)
+        fields = line.partition("|")[0].split()
+        found = _entry(fields, kind)
+        if found is None:
+            raise ValueError(
+                f"WORDNET: line {number} of {path} is no entry of WordNet, so the file is damaged. {AGAIN}"
+            )
+        file, own, targets = found
+        offsets.add(fields[0])
+        pointers.update(targets)
+        words += [(word, file) for word in own]
+    if lost := pointers - offsets:
+        raise ValueError(f"WORDNET: {path} is damaged: it refers to {len(lost)} entries that are not in it. {AGAIN}")
+    return sorted(words, key=lambda entry: entry[1])
+
+
+def _entry(fields: list[str], kind: str) -> tuple[str, list[str], list[str]] | None:
+    """The lexicographer file of an entry, its words, and the offsets of entries of its kind that it points to; None
+    for what is no entry."""
+    try:
+        number, end = int(fields[1]), 4 + 2 * int(fields[3], 16)
+        count = int(fields[end])
+        words, pointers = fields[4:end:2], fields[end + 1 : end + 1 + 4 * count]
+        if not fields[0].isdigit() or fields[2] not in TYPES[kind] or not words or len(pointers) < 4 * count:
+            return None
+    except (IndexError, ValueError):
+        return None
+    # an adjective may say where it stands: galore(ip)
+    own = [word.partition("(")[0] for word in words]
+    targets = [offset for offset, of in zip(pointers[1::4], pointers[2::4], strict=True) if of in TYPES[kind]]
+    return f"{kind}.{FILES[kind].get(number, number)}", own, targets

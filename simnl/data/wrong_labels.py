@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dassl.data.datasets import DatasetBase, Datum
 from simnl.data.classnames import as_read
-from simnl.data.noise import CONFUSABLE, FOREIGN, Noise, confused, noisy_selection
+from simnl.data.noise import (
+    AFTER_DRAW,
+    CONFUSABLE,
+    FOREIGN,
+    INSTANCE,
+    Floats,
+    Noise,
+    by_instance,
+    confused,
+    noisy_selection,
+)
 from simnl.data.splits import Item
 from simnl.sealed import DamagedError, read_json
 
@@ -16,8 +26,8 @@ from simnl.sealed import DamagedError, read_json
 class WrongLabels(DatasetBase):
     """A data set with the wrong labels of DATASET.LABEL_NOISE, NOISE_RULE and NOISY_SELECTION.
 
-    Most rules are part of the draw (`noise_of_draw`). For the rule `confusable`, the classes that are easy to confuse
-    are given later, when they are known (`confuse`).
+    Most rules are part of the draw (`noise_of_draw`). Which classes are easy to confuse, for the rule `confusable`, is
+    told once they are known (`confuse`), and so is what images look like, for the rule `instance` (`look_at`).
     """
 
     cfg: Any
@@ -27,11 +37,12 @@ class WrongLabels(DatasetBase):
     _kept: dict[int, int]
     _names: list[str]
     _others: tuple[int, ...] = ()
+    _features: Callable[[Sequence[str]], Floats] | None = None
 
     def noise_of_draw(self) -> Noise | None:
         """The noise of the draw of training images; None if all labels are right, or are changed later."""
         noise = self._noise(tuple(self._kept))
-        return None if noise is None or noise.rule == CONFUSABLE else noise
+        return None if noise is None or noise.rule in AFTER_DRAW else noise
 
     def _noise(self, labels: tuple[int, ...]) -> Noise | None:
         node = self.cfg.DATASET
@@ -49,6 +60,17 @@ class WrongLabels(DatasetBase):
         node = self.cfg.DATASET
         return bool(node.LABEL_NOISE) and node.NOISE_RULE == CONFUSABLE and not self._others
 
+    def needs_features(self) -> bool:
+        """Whether `look_at` is to be called before a label is used."""
+        node = self.cfg.DATASET
+        return bool(node.LABEL_NOISE) and node.NOISE_RULE == INSTANCE and self._features is None
+
+    def look_at(self, features: Callable[[Sequence[str]], Floats]) -> None:
+        """Rule `instance`: training images get labels that follow from these features. paths -> unit rows (N, D)."""
+        self._noise(tuple(range(len(self._names))))  # raises where the share or the number of classes is wrong
+        self._features = features
+        self._train_x = self._confused(self._right())
+
     def given_confusions(self) -> list[int] | None:
         """The other class of each class in the file DATASET.NOISE_PAIRS; None if no file is named.
 
@@ -65,13 +87,16 @@ class WrongLabels(DatasetBase):
         """Rule `confusable`: give a share of the training images the class that `others` has for their own class."""
         self._noise(tuple(range(len(self._names))))  # raises an error if the share or the number of classes is wrong
         self._others = tuple(others)
-        right = [
-            self._with_label(item, label) for item, label in zip(self.train_x or [], self.clean_labels, strict=True)
-        ]
-        self._train_x = self._confused(right)
+        self._train_x = self._confused(self._right())
+
+    def _right(self) -> list[Datum]:
+        rows = zip(self.train_x or [], self.clean_labels, strict=True)
+        return [self._with_label(item, label) for item, label in rows]
 
     def _confused(self, items: list[Datum]) -> list[Datum]:
-        """The images with the labels of the rule `confusable`, if it is in use and the pairs are known."""
+        """The images with the labels of a rule that is no part of the draw, where what it needs is known."""
+        if self._features is not None:
+            return self._by_instance(items)
         if not self._others:
             return items
         key = f"{self.cfg.SEED}/{CONFUSABLE}"
@@ -86,10 +111,22 @@ class WrongLabels(DatasetBase):
         noise = self._noise(tuple(range(len(self._names)))) if self.cfg.DATASET.NOISY_SELECTION else None
         if noise is None:
             return list(items)
-        paths = [Path(item.impath).relative_to(self.image_root).as_posix() for item in items]
-        rows = [Item(path, item.label, item.classname) for path, item in zip(paths, items, strict=True)]
+        if self._features is not None:
+            return self._by_instance(list(items))
+        rows = [Item(path, item.label, item.classname) for path, item in zip(self._paths(items), items, strict=True)]
         labels = noisy_selection(rows, noise, self._others, f"{self.cfg.SEED}/{part}/{noise.rule}")
         return [self._with_label(item, label) for item, label in zip(items, labels, strict=True)]
+
+    def _by_instance(self, items: list[Datum]) -> list[Datum]:
+        if self._features is None or not items:
+            return items
+        features, own = self._features([item.impath for item in items]), [item.label for item in items]
+        node = self.cfg.DATASET
+        labels = by_instance(features, own, self._paths(items), len(self._names), node.LABEL_NOISE, self.cfg.SEED)
+        return [self._with_label(item, label) for item, label in zip(items, labels, strict=True)]
+
+    def _paths(self, items: Sequence[Datum]) -> list[str]:
+        return [Path(item.impath).relative_to(self.image_root).as_posix() for item in items]
 
     def _with_label(self, item: Datum, label: int) -> Datum:
         return Datum(impath=item.impath, label=label, classname=self._names[label])

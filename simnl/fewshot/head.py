@@ -50,7 +50,7 @@ class Head(Rebuildable, nn.Module):
         return {}
 
     def texts(self) -> Tensor | None:
-        """Unit text features (C, D) with which the logits compare an image, for scores of patches; or None."""
+        """Unit text features (C, D) that the logits compare images with (for scores of patches, DAC); None: none."""
         return None
 
     def own_scores(self, features: Tensor) -> dict[str, Tensor]:

@@ -90,7 +90,12 @@ class FeatureInputs:
 
     def support(self, dataset) -> SupportSet:
         """The K-shot images of a run."""
-        return gather_support(self.cfg, dataset, self.store, self.train_specs)
+        return gather_support(self.cfg, dataset, self.store, self.train_specs, self.whole)
+
+    def whole(self, paths: Sequence[str]) -> torch.Tensor:
+        """Raw features (N, D) of images under the test transform, those that most methods take."""
+        clip = load_backbone(self.cfg.MODEL.BACKBONE, self.device)
+        return open_store(self.cfg, clip, progress=self.cfg.VERBOSE).images(paths, self.test_view)[0]
 
     def train_loader(self, support: SupportSet):
         """Shuffled batches of the support set."""
@@ -139,8 +144,8 @@ class PixelInputs(FeatureInputs):
     """Pixels, which are read and transformed in every epoch. The same generators draw the views as for the store."""
 
     def support(self, dataset) -> SupportSet:
-        """The K-shot images of a run, which are not encoded."""
-        return gather_support(self.cfg, dataset, self.store, self.train_specs, encode=False)
+        """The K-shot images of a run, not encoded."""
+        return gather_support(self.cfg, dataset, self.store, self.train_specs, self.whole, encode=False)
 
     def train_loader(self, support: SupportSet):
         """Shuffled batches of pixels (B, 3, H, W).

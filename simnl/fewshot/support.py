@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from simnl.clip.store import FeatureStore
@@ -14,6 +15,7 @@ from simnl.clip.text import PromptSet, class_weights
 from simnl.clip.views import ViewSpec
 from simnl.data.wrong_labels import WrongLabels
 
+Features = Callable[[Sequence[str]], Tensor]  # paths of images to their features
 SECOND_DRAW = 3406  # the authors cache the draw of seed 1 and train on that of seed 3407: seed + 3406
 
 
@@ -40,15 +42,17 @@ class SupportSet:
         return cls(features, labels, labels, features, labels)
 
 
-def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec], encode: bool = True) -> SupportSet:
-    """The support set with rows sorted by class; without features if `encode` is False.
+def gather_support(
+    cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec], whole: Features, encode: bool = True
+) -> SupportSet:
+    """Features of the K-shot images, rows sorted by class; without features where `encode` is off.
 
-    With a random transform, VIEWS.CACHE views make the cache, and training reads VIEWS.TRAIN views (0 for one per
-    epoch). These are the same views if VIEWS.SHARED is True, else new ones. A fixed transform (centre crop) has one
-    view for both. DATASET.TRAIN_DRAW `separate` trains on a second K-shot draw, as the authors' code does by accident.
-    Held-out images (SELECTION.HOLD_OUT) are neither in the cache nor trained on.
+    Of a random transform, VIEWS.CACHE views make the cache; training reads VIEWS.TRAIN views (0: one per epoch), the
+    same ones where VIEWS.SHARED is on, else new ones. A fixed transform (centre crop) has one view for both.
+    DATASET.TRAIN_DRAW `separate` trains on a second K-shot draw, as the authors' code does by accident. Images that are
+    held out (SELECTION.HOLD_OUT) are in neither. `whole` is for `settle_labels`.
     """
-    settle_labels(cfg, dataset, store)
+    settle_labels(cfg, dataset, store, whole)
     held = {item.impath for item in held_out(dataset.train_x)} if cfg.SELECTION.HOLD_OUT else set()
     items, classes = _sorted_rows(dataset.train_x, _true_labels(cfg, dataset), held)
     train_items = items
@@ -67,12 +71,15 @@ def gather_support(cfg, dataset, store: FeatureStore, specs: Sequence[ViewSpec],
     return SupportSet(features, *labels, train_features, _labels(train_items), tuple(train_items), tuple(items))
 
 
-def settle_labels(cfg, dataset, store: FeatureStore) -> None:
-    """Under DATASET.NOISE_RULE confusable, tell the data set which other class each class is easily confused with.
+def settle_labels(cfg, dataset, store: FeatureStore, whole: Features) -> None:
+    """Under DATASET.NOISE_RULE confusable, tell the data set which classes are easy to confuse: the pairs of its file,
+    else the nearest other class by the cosine of the templates' text features; under `instance`, what images look like.
+    Called before a label is used.
 
-    The pairs come from the file of the config, or else are the nearest classes by the cosine of the templates' text
-    features. This is called before any label is used.
+    whole: paths to raw features (N, D) of the whole images, by the frozen tower, whatever features the method takes.
     """
+    if isinstance(dataset, WrongLabels) and dataset.needs_features():
+        dataset.look_at(lambda paths: F.normalize(whole(paths), dim=-1).double().cpu().numpy())
     if not isinstance(dataset, WrongLabels) or not dataset.needs_confusions():
         return
     others = dataset.given_confusions()

@@ -61,6 +61,10 @@ class TowerHead(Head):
             self._kept = learned, self.encode_classes()
         return self._kept[1]
 
+    def texts(self) -> Tensor:
+        """As `text_features`."""
+        return self.text_features()
+
     def cosine(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """Raw image features (B, D) and unit rows (C, D) to logits (B, C)."""
         return self.logit_scale * F.normalize(image_features, dim=-1) @ text_features.T

@@ -1,7 +1,7 @@
 """The names of figures, for tables and command lines, which import nothing heavy to be understood."""
 
 PREDICTED = ("accuracy", "balanced_accuracy", "macro_f1")  # in percent; a calibrator that keeps the order keeps them
-CALIBRATORS = ("temperature", "isotonic", "none")
+CALIBRATORS = ("temperature", "isotonic", "dac", "none")
 DEFINITIONS = {
     "auroc": "P(known > unknown) + P(equal) / 2",
     "fpr95_id": "share of unknown images accepted at the largest threshold that accepts 95 % of the known ones",

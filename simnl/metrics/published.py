@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist
 
 from simnl.metrics.detection import RECALL, Floats, Integers, checked, curve, roc, trapezoid
 
@@ -173,7 +174,7 @@ def dac_factors(
 
 
 def _distances(texts: Floats, base: Floats, neighbours: int) -> tuple[Floats, Floats]:
-    distances = np.sort(np.linalg.norm(texts[:, None] - base[None], axis=-1), axis=1)
+    distances = np.sort(cdist(texts, base), axis=1)
     return distances[:, :neighbours].sum(1) / neighbours, distances[:, 0]
 
 

@@ -20,21 +20,21 @@ QUANTILE = 0.95
 GROUPS = 100
 
 
-def farthest(words: Floats, classes: Floats, share: float = SHARE, ceiling: float | None = None) -> Integers:
-    """Positions of the floor(share W) words that are farthest from the known classes, the farthest first.
-
-    How close a word is to the classes is a quantile (`QUANTILE`) over classes of its cosine.
+def nearness(words: Floats, classes: Floats, ceiling: float | None = None) -> Floats:
+    """How close words are to the known classes, (W,): a quantile (`QUANTILE`) over classes of their cosines.
 
     Args:
         words, classes: (W, D) and (C, D).
-        share: the share of the words that are kept.
-        ceiling: words with a cosine to any class above it go last (CSP: 0.95); None: NegLabel.
+        ceiling: words with a cosine to any class above it have 1 (CSP: 0.95); None: NegLabel.
     """
     cosines = words @ classes.T
     near = np.quantile(cosines, QUANTILE, axis=1)
-    if ceiling is not None:
-        near = np.where(cosines.max(1) > ceiling, 1.0, near)
-    return np.argsort(near, kind="stable")[: int(share * len(words))]
+    return near if ceiling is None else np.where(cosines.max(1) > ceiling, 1.0, near)
+
+
+def farthest(near: Floats, share: float = SHARE) -> Integers:
+    """Positions of the floor(share W) words that are the farthest, the farthest first. near: as `nearness`, (W,)."""
+    return np.argsort(near, kind="stable")[: int(share * len(near))]
 
 
 def grouping(words: int, groups: int = GROUPS) -> Integers:

@@ -10,8 +10,8 @@ from typing import Any
 from simnl.metrics import calibration, classification
 from simnl.metrics.classification import Floats, Integers
 from simnl.metrics.names import PREDICTED
-from simnl.runs.calibration import Calibration, calibrate, plain
-from simnl.runs.logits import SELECTION, TARGET, read_logits
+from simnl.runs.calibration import Calibration, calibrators, plain
+from simnl.runs.logits import SELECTION, TARGET, Logits, is_of_new_classes, read_logits
 from simnl.runs.restored import restore_logits
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def evaluate(record: Mapping[str, Any], kind: str = "temperature") -> Iterator[d
 
     Args:
         record: the record of the run, with its `path`.
-        kind: the kind of the calibrator (`simnl.runs.calibration.KINDS`); `none` for figures before it alone.
+        kind: the kind of the calibrator (`simnl.metrics.names.CALIBRATORS`); `none` for figures before it alone.
 
     Yields:
         For each part, test images first: `part` (the target's name; `test`), `images`, `calibrator` (empty before
@@ -57,10 +57,10 @@ def evaluate(record: Mapping[str, Any], kind: str = "temperature") -> Iterator[d
         FileNotFoundError, ValueError: see `read_logits`.
     """
     kept = read_logits(record)
-    fitted = calibrate(record, kept, kind)
+    fitted = calibrators(record, kept, kind)
     parts = sorted((name for name in kept.parts if name != SELECTION), key=lambda name: (TARGET in name, name))
     for name in parts:
-        for calibrator, found in [("", plain()), *([(kind, fitted)] if kind != "none" else [])]:
+        for calibrator, found in [("", plain()), *([(kind, fitted(name))] if kind != "none" else [])]:
             yield _figures(name, *kept.parts[name], calibrator, found)
 
 
@@ -78,18 +78,27 @@ def _figures(part: str, logits: Floats, labels: Integers, calibrator: str, found
     }
 
 
-def complete_logits(records: Sequence[Mapping[str, Any]]) -> None:
+def complete_logits(records: Sequence[Mapping[str, Any]], kind: str = "temperature") -> None:
     """Compute the logits of runs that have no usable ones, from their trained heads; nothing is trained.
+
+    kind: of the calibrator that is to be used; `dac` needs factors beside the logits of new classes.
 
     Raises:
         FileNotFoundError, ValueError: the head or the data are not there or not those of the run.
     """
     for record in records:
         try:
-            read_logits(record)
+            kept = read_logits(record)
+            done = kind != "dac" or _has_factors(kept)
         except (OSError, ValueError):
+            done = False
+        if not done:
             log.warning("%s: its logits are computed from its head.", Path(record["path"]).parent)
             restore_logits(record)
+
+
+def _has_factors(kept: Logits) -> bool:
+    return all(name in kept.factors for name in kept.parts if is_of_new_classes(name))
 
 
 def evaluate_all(records: Sequence[Mapping[str, Any]], kind: str) -> tuple[list[tuple[Mapping, dict]], list[str]]:

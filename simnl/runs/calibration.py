@@ -1,7 +1,8 @@
 """Calibrators of a run, fitted on the images that its protocol allows to select on, and on no others.
 
-The head is calibrated as it is tested, after all other choices were made. The calibrator is fitted once, and is the
-same for the test images, shifted data sets and new classes.
+The head is calibrated as it is tested: after all other choices were made. It is fitted once; the test images, shifted
+data sets and new classes get the same calibrator. DAC is fitted on no image: its factors are those of the texts of new
+classes, which the run keeps beside their logits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from simnl.metrics.calibrators import LOWEST, Temperature, fit_isotonic, fit_temperature, isotonic, scaled
 from simnl.metrics.classification import Floats, Integers
 from simnl.metrics.names import CALIBRATORS
-from simnl.runs.logits import ORACLE, SELECTION, Logits
+from simnl.metrics.published import dac
+from simnl.runs.logits import ORACLE, SELECTION, Logits, is_of_new_classes
 
 UNSTEADY = 2.0  # a temperature that differs by more than this factor between two halves of the images is not used
 
@@ -45,15 +47,15 @@ def calibrate(record: Mapping[str, Any], logits: Logits, kind: str = "temperatur
 
     Args:
         record: the record of the run, whose protocol says on which images a temperature may be fitted.
-        logits: the run's stored logits.
-        kind: a name of `KINDS`.
+        logits: the logits that the run keeps.
+        kind: `temperature`, `isotonic` or `none`.
         part: the images to fit on.
 
     Raises:
         ValueError: the kind is unknown, or `part` has test images under a protocol other than `oracle-test`.
     """
     if kind not in KINDS:
-        raise ValueError(f"Unknown calibrator '{kind}'. Choose one of {', '.join(KINDS)}.")
+        raise ValueError(f"Unknown calibrator '{kind}'. Choose one of {', '.join(CALIBRATORS)}.")
     if part != SELECTION and record["protocol"] != ORACLE:
         raise ValueError(
             f"A calibrator may not be fitted on the part '{part}': the protocol {record['protocol']} allows only its "
@@ -95,5 +97,36 @@ def _by_isotonic(rows: Floats, labels: Integers, note: str) -> Calibration:
     return Calibration(lambda logits: isotonic(model, scaled(logits, 1.0)), Temperature(), note)
 
 
-FITS = (_by_temperature, _by_isotonic, lambda rows, labels, note: plain())
-KINDS: dict[str, Callable[[Floats, Integers, str], Calibration]] = dict(zip(CALIBRATORS, FITS, strict=True))
+KINDS: dict[str, Callable[[Floats, Integers, str], Calibration]] = {
+    "temperature": _by_temperature,
+    "isotonic": _by_isotonic,
+    "none": lambda rows, labels, note: plain(),
+}
+
+
+def calibrators(record: Mapping[str, Any], logits: Logits, kind: str) -> Callable[[str], Calibration]:
+    """The calibrator of each part of a run's logits, by the part's name; what is fitted is fitted once.
+
+    Args:
+        record, logits: as for `calibrate`.
+        kind: a name of `CALIBRATORS`.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind == "dac":
+        return lambda part: _by_distance(logits, part)
+    fitted = calibrate(record, logits, kind)
+    return lambda part: fitted
+
+
+def _by_distance(logits: Logits, part: str) -> Calibration:
+    """DAC; trained classes, which shifted data sets have too, keep their logits."""
+    if not is_of_new_classes(part):
+        return plain()
+    factors = logits.factors.get(part)
+    if factors is None:
+        return plain("not used, for want of the factors that tools/evaluate.py --again --calibrator dac computes")
+    if not len(factors):
+        return plain("not used, as the method has other texts for each image, not one per class")
+    return Calibration(lambda rows: scaled(dac(rows, factors), 1.0), Temperature())

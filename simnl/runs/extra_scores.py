@@ -29,12 +29,13 @@ from simnl.fewshot.inputs import load_backbone, open_store
 from simnl.locations import CONFIGS
 from simnl.metrics.ada_neg import AdaNeg
 from simnl.metrics.scores import Floats, local_mcm, mcm
-from simnl.metrics.word_scores import Integers, farthest, grouped, grouping
+from simnl.metrics.word_scores import Integers, farthest, grouped, grouping, nearness
 from simnl.runs.yaml_files import read_yaml
 
 PATCH_SCORES, WORD_SCORES, ADANEG = ("gl_mcm",), ("neglabel", "csp"), "adaneg"
 EXTRA = (*PATCH_SCORES, *WORD_SCORES, ADANEG)
 Stream = Callable[[Sequence[Any]], Iterator[torch.Tensor]]
+PROMPTS = 32768  # that are in memory at once
 MARK = " (test-time)"  # behind the name of a score that depends on the stream of test images
 
 
@@ -237,17 +238,25 @@ def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[st
         draw = random.Random(0)
         nouns = list(map(readable, nouns))
         adjectives = [f"{readable(word)} {draw.choice(node['SUPERCLASSES'])}" for word in adjectives]
-    known, kept, total = _texts(store, node["CLASSES"], classes), [], len(nouns) + len(adjectives)
+    known, total = _texts(store, node["CLASSES"], classes), len(nouns) + len(adjectives)
+    kept: list[Floats] = []
     for part, templates in ((nouns, node.get("NOUNS", node["CLASSES"])), (adjectives, node["ADJECTIVES"])):
         if part:
-            texts = _texts(store, templates, part)
-            rows = farthest(texts, known, node["SHARE"], node.get("CEILING"))
-            kept.append(texts[rows[: node["MOST"] * len(part) // total if "MOST" in node else None]])
+            near = [nearness(texts, known, node.get("CEILING")) for texts in _in_parts(store, templates, part)]
+            rows = farthest(np.concatenate(near), node["SHARE"])
+            rows = rows[: node["MOST"] * len(part) // total if "MOST" in node else None]
+            kept += _in_parts(store, templates, [part[row] for row in rows])
     far = np.concatenate(kept) if kept else known[:0]
     if not len(far):
         raise ValueError(f"{total} words are too few, because only a share of {node['SHARE']} is used. Give more words")
     groups = min(node["GROUPS"], len(far))
     return FarWords(known, far, grouping(len(far), groups), groups)
+
+
+def _in_parts(store: FeatureStore, templates: Sequence[str], words: Sequence[str]) -> Iterator[Floats]:
+    """The rows of `_texts`, part by part: all words of WordNet at once would take gigabytes."""
+    size = max(1, PROMPTS // len(templates))
+    return (_texts(store, templates, words[start : start + size]) for start in range(0, len(words), size))
 
 
 def _texts(store: FeatureStore, templates: Sequence[str], words: Sequence[str]) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from simnl.commands import as_typed
+from simnl.fewshot.capabilities import is_on_new_classes
 from simnl.fewshot.packed_logits import Packed, PackedLogits, unpacked
 from simnl.fewshot.selection import predict
 from simnl.metrics.classification import Floats, Integers, checked
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 
 FILE = "logits.safetensors"
 SCHEMA = 1
-TEST, SELECTION, TARGET = "test", "selection", "target/"  # names of parts; that of a target is `target/<name>`
-LABELS = "/labels"
+TEST, SELECTION, TARGET = "test", "selection", "target/"  # names of parts; a target's is `target/<name>`
+LABELS, FACTORS = "/labels", "dac"
 ORACLE = "oracle-test"  # the protocol whose selection images are the test images
 
 
@@ -40,11 +41,18 @@ class Logits:
         parts: logits (M, C) float64 and labels (M,) int64, by the name of the part.
         classnames: the C class names.
         logit_scale: the exponential of the model's learned scale.
+        factors: of DAC (C,), by the name of a part of new classes; empty where the method has no texts to compare.
     """
 
     parts: Mapping[str, tuple[Floats, Integers]]
     classnames: tuple[str, ...]
     logit_scale: float
+    factors: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def is_of_new_classes(part: str) -> bool:
+    """Whether a part has images of classes that the head was not trained on."""
+    return part.startswith(TARGET) and is_on_new_classes(part.removeprefix(TARGET))
 
 
 class Keeper:
@@ -74,11 +82,11 @@ class Keeper:
         """The buffer for the logits of a part."""
         return PackedLogits(images, classes or self.classes, self.limit)
 
-    def keep(self, name: str, kept: PackedLogits, labels: Tensor) -> None:
-        """Store a part whose logits are complete. A part that is too large is left out with a note."""
+    def keep(self, name: str, kept: PackedLogits, labels: Tensor, factors: Tensor | None = None) -> None:
+        """Take a part whose logits have come, and DAC's factors; one that is too large is named in a note."""
         part = kept.part(labels)
         if part is not None:
-            self.parts[name] = part
+            self.parts[name] = part if factors is None else {**part, FACTORS: factors}
             return
         size, limit = -(-kept.nbytes // 2**20), self.limit // 2**20
         self.left_out[name] = f"they need {size} MB, and TEST.LOGITS_MB is {limit}"
@@ -155,11 +163,13 @@ def read_logits(record: Mapping[str, Any]) -> Logits:
     if any(about.get(key) != value for key, value in _identity(record).items()) or about.get("schema") != SCHEMA:
         raise DamagedError(path, "belongs to another run than the record beside it", advice)
     names = dict.fromkeys(name.rpartition("/")[0] for name in tensors)
-    parts = {}
+    parts, factors = {}, {}
     for name in names:
         part = {key: tensors[f"{name}/{key}"] for key in ("logits", "top", "labels") if f"{name}/{key}" in tensors}
         try:
             parts[name] = checked(unpacked(part).numpy(), part["labels"].numpy().astype(np.int64))
         except (KeyError, ValueError) as error:
             raise DamagedError(path, f"cannot be used, part '{name}': {error}", advice) from error
-    return Logits(parts, tuple(map(str, about["classnames"])), float(about["logit_scale"]))
+        if (key := f"{name}/{FACTORS}") in tensors:
+            factors[name] = tensors[key].double().numpy()
+    return Logits(parts, tuple(map(str, about["classnames"])), float(about["logit_scale"]), factors)

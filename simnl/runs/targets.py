@@ -19,6 +19,7 @@ from simnl.fewshot.new_classes import head_for_new_classes
 from simnl.fewshot.selection import percent_right, predict
 from simnl.runs.logits import TARGET, Keeper
 from simnl.runs.target_configs import target_config
+from simnl.runs.text_distance import text_factors
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +107,16 @@ def test_on(trainer, name: str, dataset, keeper: Keeper, key: str) -> float:
     Raises:
         NotFinite: logits are NaN or infinite, so an accuracy would mean nothing.
     """
-    head, columns = trainer.head.on_shifted(), dataset.class_indices
+    head, columns, factors = trainer.head.on_shifted(), dataset.class_indices, None
     if is_on_new_classes(name):
-        head, columns = head_for(trainer, dataset, target_config(trainer.cfg, name)), None
+        cfg = target_config(trainer.cfg, name)
+        head, columns = head_for(trainer, dataset, cfg), None
+        factors = text_factors(trainer, head, dataset, cfg)
     kept = keeper.collector(len(dataset.test), dataset.num_classes)
     with trainer.stopwatch.phase("targets"):
         batches, method = trainer.seen_by_head(trainer.inputs.stream(dataset.test)), type(trainer).__name__
         predicted, labels = predict(head, batches, trainer.device, columns, method, transduce=True, keep=kept.add)
-    keeper.keep(f"{TARGET}{key}", kept, labels)
+    keeper.keep(f"{TARGET}{key}", kept, labels, factors)
     accuracy = percent_right(predicted, labels)
     log.info("Accuracy on the target %s: %.2f %%", name, accuracy)
     if trainer.cfg.TEST.PER_CLASS_RESULT:

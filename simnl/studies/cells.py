@@ -132,12 +132,13 @@ def check_data(setup: Setup, dataset: str, options: Sequence[str] = ()) -> None:
     """Fail on missing data before any weights are downloaded. Data are looked for once per process and place.
 
     Args:
-        options: KEY VALUE pairs; those of DATASET say where the data are.
+        options: KEY VALUE pairs, of which those of DATASET say where the data is. Wrong labels are left out: there is
+            neither a seed nor a number of shots to draw them by, and the images are the same.
 
     Raises:
         FileNotFoundError: the message says what is missing and where to get it.
     """
-    pairs = zip(options[::2], options[1::2], strict=False)
+    pairs = [pair for pair in zip(options[::2], options[1::2], strict=False) if pair[0] != "DATASET.LABEL_NOISE"]
     _look_for_data(setup, dataset, tuple(word for pair in pairs if pair[0].startswith("DATASET.") for word in pair))
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from yacs.config import CfgNode as CN
@@ -72,6 +73,8 @@ def needs_of(cfg) -> Needs:
     if trainer.uses_support:
         if isinstance(dataset, WrongLabels) and dataset.needs_confusions():
             dataset.confuse([(label + 1) % dataset.num_classes for label in range(dataset.num_classes)])  # any will do
+        if isinstance(dataset, WrongLabels) and dataset.needs_features():
+            dataset.look_at(lambda paths: np.zeros((len(paths), 1)))  # images are the same with any labels
         inputs.support(dataset)
         held = held_out(dataset.train_x or []) if cfg.PROTOCOL == "held-shot" else []
         inputs.validation([*selection_images(cfg, dataset), *held])

@@ -6,11 +6,12 @@ import random
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from helpers.detection_golden import golden
 from simnl.data.draws import DrawSpec, draw
-from simnl.data.noise import FOREIGN, Noise, confused, foreign_draw, noisy_selection, some_places
+from simnl.data.noise import FOREIGN, Noise, by_instance, confused, foreign_draw, noisy_selection, some_places
 from simnl.data.splits import Item
 from simnl.data.wrong_labels import read_pairs
 
@@ -272,3 +273,34 @@ def test_noisy_selection_is_an_option_and_test_labels_stay(build, load):
     labels = [d.label for d in noisy.for_selection(noisy.val, "val")]
     assert all(a != d.label for a, d in zip(labels, noisy.val, strict=True))
     assert [d.label for d in noisy.test] == [d.label for d in clean.test]
+
+
+def test_labels_that_depend_on_the_image():
+    """The rates and the choice of `instance`, by a loop of its own; nested in the share, the same in any order."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(3000, 8))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    labels, paths = [i % 4 for i in range(3000)], [f"{i}.jpg" for i in range(3000)]
+    low, high = (np.array(by_instance(features, labels, paths, 4, share, 7)) for share in (0.3, 0.5))
+    wrong = high != labels
+    assert abs(wrong.mean() - 0.5) < 0.03  # three standard deviations
+    assert ((low == labels) | (low == high)).all()
+    back = by_instance(features[::-1], labels[::-1], paths[::-1], 4, 0.5, 7)
+    assert back[::-1] == high.tolist()
+    assert by_instance(features, labels, paths, 4, 0.5, 8) != high.tolist()
+    for y in range(4):  # the shares of the new labels are those that the features say
+        rows = wrong & (np.array(labels) == y)
+        scores = np.exp(features[rows] @ np.random.default_rng([7, y]).standard_normal((8, 4)))
+        scores[:, y] = 0
+        expected = (scores / scores.sum(1, keepdims=True)).mean(0)
+        found = np.bincount(high[rows], minlength=4) / rows.sum()
+        assert abs(found - expected).max() < 0.08
+        assert found[y] == 0
+    right = [softmax_of(features[i], labels[i])[high[i]] for i in np.flatnonzero(wrong)]
+    assert np.mean(right) > 0.4  # a choice by chance has a third
+
+
+def softmax_of(row, label) -> np.ndarray:
+    scores = np.exp(row @ np.random.default_rng([7, label]).standard_normal((8, 4)))
+    scores[label] = 0
+    return scores / scores.sum()

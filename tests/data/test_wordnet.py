@@ -7,13 +7,14 @@ import pytest
 from simnl.data import wordnet
 from simnl.data.wordnet import read_words
 
-NOUNS = """  1 This software and database is being provided to you
-00001 05 n 02 otter 0 sea_otter 1 000 | fish-eating mammal
-00002 03 n 01 entity 0 000 | that which is perceived
-00003 18 n 0b a 0 b 0 c 0 d 0 e 0 f 0 g 0 h 0 i 0 j 0 otter 2 001 @ 00002 n 0000 | eleven people
+# Entries as WordNet 3.0 has them: offset, file, type, number of words (hex), words, pointers, gloss.
+NOUNS = """  1 This software and database is being provided to you, the LICENSEE, by
+00001740 03 n 01 entity 0 001 ~ 02444819 n 0000 | that which is perceived or known or inferred
+02444819 05 n 02 otter 0 sea_otter 1 002 @ 00001740 n 0000 + 01140651 v 0101 | fish-eating mammal  \n\
+07942152 18 n 0b a 0 b 0 c 0 d 0 e 0 f 0 g 0 h 0 i 0 j 0 otter 2 001 @ 00001740 n 0000 | eleven people
 """
-ADJECTIVES = """00001 00 a 02 galore(ip) 0 ample 0 000 | in great numbers
-00002 01 a 01 Roman 0 000 | of Rome
+ADJECTIVES = """00014358 00 s 02 galore(ip) 0 ample 0 001 & 00013887 a 0000 | in great numbers
+00013887 01 a 01 Roman 0 002 & 00014358 s 0000 \\ 08800676 n 0101 | of Rome
 """
 
 
@@ -69,3 +70,25 @@ def test_a_missing_or_empty_wordnet_is_one_plain_sentence(tmp_path, monkeypatch)
     (tmp_path / "words.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ValueError, match="is not UTF-8 text"):
         read_words(str(tmp_path / "words.txt"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "told"),
+    [
+        ("noun", lambda text: text[: text.index("02444819 05")], "refers to 1 entries that are not in it"),
+        ("noun", lambda text: text[: text.index("@ 00001740 n 0000 | eleven")], "line 4 of .*data.noun is no entry"),
+        ("noun", lambda text: text.replace("n 0b", "n 0z"), "line 4 of .*data.noun is no entry"),
+        ("adj", lambda text: text.replace("s 02", "s 20"), "line 1 of .*data.adj is no entry"),
+        ("adj", lambda text: NOUNS, "line 2 of .*data.adj is no entry"),
+        ("adj", lambda text: None, "data.adj is missing beside"),
+        ("noun", lambda text: None, "data.noun is missing beside"),
+    ],
+)
+def test_a_damaged_data_base_is_told(folder, kind, change, told):
+    path = folder / f"data.{kind}"
+    text = change(path.read_text())
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(
+        (FileNotFoundError, ValueError), match=rf"^WORDNET: .*{told}.* text file with one word in a line"
+    ):
+        read_words(str(folder))

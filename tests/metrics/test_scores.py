@@ -107,7 +107,10 @@ def test_parity_of_words():
     for base, texts, ceiling in (("neglabel", plain, None), ("csp", averaged, 0.95)):
         for share in (0.15, 0.5):
             name, classes = f"{base}/topk{share}", texts["pos"]
-            words = [texts[k][word_scores.farthest(texts[k], classes, share, ceiling)] for k in ("noun", "adj")]
+            words = [
+                texts[k][word_scores.farthest(word_scores.nearness(texts[k], classes, ceiling), share)]
+                for k in ("noun", "adj")
+            ]
             assert len(words[0]) == tensors[f"{name}/num_noun"]
             kept = np.concatenate(words)
             np.testing.assert_allclose(kept, tensors[f"{name}/text_neg"], atol=3e-7)

@@ -65,5 +65,5 @@ def test_a_temperature_that_cannot_be_trusted_is_not_used(tmp_path):
 
 def test_unknown_kinds_are_told(tmp_path):
     one = run_of(tmp_path)
-    with pytest.raises(ValueError, match="Choose one of temperature, isotonic, none"):
+    with pytest.raises(ValueError, match="Choose one of temperature, isotonic, dac, none"):
         calibrate(one, read_logits(one), "vector")

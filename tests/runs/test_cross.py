@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from helpers.images import make_images
 from simnl.locations import CONFIGS
+from simnl.metrics import published
+from simnl.results.evaluation import complete_logits, evaluate
+from simnl.results.tables import Request, build
 from simnl.runs.config import assemble
-from simnl.runs.logits import read_logits
+from simnl.runs.logits import FILE, read_logits
 from simnl.runs.record import is_done
+from simnl.runs.reload import reload_trainer
 from simnl.runs.restored import restore_logits
 from simnl.runs.run import run_one, seeded_trainer
 from simnl.runs.target_configs import check_other, named_targets, target_config
-from simnl.runs.targets import build_targets, checked_targets
-from simnl.sealed import read_sealed
+from simnl.runs.targets import build_targets, checked_targets, head_for
+from simnl.sealed import read_sealed, read_tensors, write_tensors
 
 SOURCE, TARGET = ("cat", "dog", "owl", "yak"), ("bus", "car", "jet")
 QUICK = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "1", "VIEWS.CACHE", "1", "VIEWS.TRAIN", "1", "VERBOSE", "False"]
@@ -61,6 +70,65 @@ def test_what_was_learned_on_a_folder_is_tested_on_another(config, method, tmp_p
     if method == "ZeroshotCLIP":  # the classes, images and templates are those of the target alone
         alone = run_one(config(method, folder="target", targets=()))
         assert made["targets"][key] == alone["accuracy"]
+
+
+@pytest.mark.parametrize("method", ["CLIPAdapter", "CoOp", "CoCoOp"])
+def test_distance_aware_calibration_of_new_classes(config, method, monkeypatch):
+    """DAC by `tools/evaluate.py`, from texts of the head, the run's classes, and the target's own templates."""
+    monkeypatch.setattr(published, "SAME_TEXT", 0.0)  # to the tiny tower these names are almost the same
+    cfg = config(method, *(["OPTIM.LR", "3.0"] if method != "CLIPAdapter" else []))
+    (key,) = named_targets(cfg)
+    record = {**run_one(cfg), "path": f"{cfg.OUTPUT_DIR}/result.json"}
+    kept = read_logits(record)
+    rows = {(row["part"], row["calibrator"]): row for row in evaluate(record, "dac")}
+    before, after = rows[key, ""], rows[key, "dac"]
+    assert rows["test", "dac"]["nll"] == rows["test", ""]["nll"]
+    assert after["accuracy"] == before["accuracy"]
+    factors = kept.factors[f"target/{key}"]
+    if method == "CoCoOp":
+        assert len(factors) == 0
+        assert "has other texts for each image" in after["note"]
+        return
+    if method == "CLIPAdapter":  # which changes no text
+        assert factors.tolist() == [1, 1, 1]
+        return
+    trainer = reload_trainer(record)
+    with torch.no_grad():
+        tuned = F.normalize(trainer.head.texts(), dim=1)
+        (dataset,) = build_targets(cfg).values()
+        new = F.normalize(head_for(trainer, dataset, target_config(cfg, cfg.TEST.TARGETS[0])).texts(), dim=1)
+    frozen = [
+        F.normalize(F.normalize(trainer.store.texts([t.format(name) for t in templates]), dim=1).mean(0), dim=0)
+        for names, templates in ((SOURCE, cfg.PROMPTS.POSITIVE), (TARGET, ["a drawing of a {}."]))
+        for name in names
+    ]
+    expected = []
+    for c in range(len(TARGET)):
+        ds = [
+            sum((row - x).norm().item() for x in texts) / 5  # four trained classes, divided by k
+            for row, texts in ((frozen[len(SOURCE) + c], frozen[: len(SOURCE)]), (new[c], tuned))
+        ]
+        expected.append(math.exp(ds[0] - ds[1]))
+    assert max(abs(1 - factor) for factor in expected) > 0.01
+    np.testing.assert_allclose(factors, expected, atol=2e-5)
+    logits, labels = kept.parts[f"target/{key}"]
+    p = torch.tensor(logits * factors[logits.argmax(1)][:, None]).softmax(1)
+    assert after["nll"] == pytest.approx(-p[range(len(labels)), labels].log().mean().item(), abs=1e-9)
+    (table,) = build("metrics", [record], Request(calibrator="dac"))
+    assert table.tidy[0]["nll/DAC"] == after["nll"]
+    assert "NLL/DAC" in table.blocks[0].headers
+
+
+def test_factors_of_earlier_runs_are_computed_on_demand(config):
+    cfg = config("CoOp")
+    record = {**run_one(cfg), "path": f"{cfg.OUTPUT_DIR}/result.json"}
+    path = Path(cfg.OUTPUT_DIR) / FILE
+    tensors, about = read_tensors(path)
+    write_tensors(path, {name: rows for name, rows in tensors.items() if not name.endswith("/dac")}, about)
+    assert "--again --calibrator dac" in list(evaluate(record, "dac"))[-1]["note"]
+    complete_logits([record], "dac")
+    assert list(evaluate(record, "dac"))[-1]["note"] == ""
+    assert read_tensors(path)[0].keys() == tensors.keys()
 
 
 def test_a_target_needs_no_more_images_than_it_has(config, caplog):

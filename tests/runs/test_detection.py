@@ -59,15 +59,28 @@ def test_figures_of_new_classes_and_a_folder(runs, strangers):
     assert not has_detection(runs["ZeroshotCLIP"], sets)
 
 
-def test_outliers_change_no_threshold_weight_or_choice(runs, place, tmp_path):
-    one = runs["SimNL"]
+@pytest.mark.parametrize("method", ["SimNL", "RPL", "LSN", "NegPrompt"])
+def test_outliers_change_no_threshold_weight_or_choice(runs, place, tmp_path, method):
+    """Other outliers, and the same ones in another order: for every score, those of the method's own among them."""
+    one = runs[method] if method in runs else train(place, method)
     folder = Path(one["path"]).parent
     first = detect(one, [f"{place}/strangers"])
-    weights = (folder / "head.safetensors").read_bytes()
+    weights, (kept, _) = (folder / "head.safetensors").read_bytes(), read_scores(one)
+    own = {"RPL": "distance", "LSN": "lsn", "NegPrompt": "posi_nega", "SimNL": "agree"}[method]
+    assert own in first["detectors"]["thresholds"].keys() == kept["strangers"].keys()
+    pictures = sorted((place / "strangers" / "yeti").iterdir(), reverse=True)
+    (tmp_path / "strangers" / "yeti").mkdir(parents=True)
+    for number, path in enumerate(pictures):
+        shutil.copy(path, tmp_path / "strangers" / "yeti" / f"{number}{path.suffix}")
+    permuted = detect(one, [f"{tmp_path}/strangers"])
+    for name, figures in first["sets"]["strangers"]["figures"].items():
+        assert permuted["sets"]["strangers"]["figures"][name] == pytest.approx(figures, abs=1e-9), name
     make_images(tmp_path / "others" / "kraken", 11, size=16, seed=101)
     second = detect(one, [f"{tmp_path}/others", "new"])
     for key in ("detectors", "accuracy", "accuracy_by_share"):
-        assert first[key] == second[key]
+        assert first.get(key) == permuted.get(key) == second.get(key)
+    for name, scores in read_scores(one)[0]["known"].items():
+        np.testing.assert_array_equal(scores, kept["known"][name])
     assert (folder / "head.safetensors").read_bytes() == weights
     shutil.rmtree(tmp_path / "others")
     with pytest.raises(FileNotFoundError):

@@ -211,7 +211,7 @@ def test_without_tensorboard_a_warning(runs, monkeypatch, caplog):
     assert "No HPARAMS" in caplog.text
 
 
-@pytest.mark.parametrize("rule", ["exact", "confusable"])
+@pytest.mark.parametrize("rule", ["exact", "confusable", "instance"])
 def test_wrong_labels_are_listed_and_looked_for(runs, tmp_path, rule):
     root = tmp_path / rule
     root.mkdir()
@@ -223,7 +223,8 @@ def test_wrong_labels_are_listed_and_looked_for(runs, tmp_path, rule):
     told, flips = record_of(folder)["label_flips"], read_sealed(folder / "flips.json")
     assert (told["file"], told["rule"], told["count"]) == ("flips.json", rule, len(flips["flips"]))
     assert all(given != true and path.startswith(NAMES[true]) for path, given, true in flips["flips"])
-    assert (told["count"], told["images"]) == (3, 6)  # floor(0.5 * 6)
+    assert told["images"] == 6
+    assert 1 <= told["count"] <= 5 if rule == "instance" else told["count"] == 3  # floor(0.5 * 6)
     assert told["selection"] == ("noisy" if rule == "confusable" else "clean")
     assert all(0 <= told[name] <= 1 for name in ("auroc", "auroc_loss", "auroc_sides"))
     assert record_of(runs["SimNL"])["label_flips"] is None

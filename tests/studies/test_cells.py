@@ -90,6 +90,14 @@ def test_keys_without_a_dot_are_keys_too():
     assert run.parse(["shapes", "16", *options], "SimNL") == ("shapes", 16, options)
 
 
+@pytest.mark.parametrize("rule", ["exact", "foreign"])
+def test_wrong_labels_are_planned_by_every_rule(setup, rule):
+    """The data are looked for before there are a seed and a number of shots, without which these rules draw nothing."""
+    options = ("DATASET.LABEL_NOISE", "0.5", "DATASET.NOISE_RULE", rule)
+    (cell,) = cells_of(Request("fewshot", setup, ("TaskRes",), ("shapes",), (1,), (1,), options))
+    assert (rule, 0.5) == (cell.cfg.DATASET.NOISE_RULE, cell.cfg.DATASET.LABEL_NOISE)
+
+
 @pytest.mark.parametrize("key", ["PRESET", "PROTOCOL"])
 def test_a_key_wins_over_its_variable(setup, key):
     given = {"PRESET": "official", "PROTOCOL": "no-val"}[key]

@@ -96,7 +96,7 @@ def test_lsn(clip, tower):
     same_slope(sum(losses.values()), head.negatives, lambda u: sum(naive(u)[1:3]), negatives)
 
 
-@pytest.mark.parametrize("kind", ["MSP", "OE"])
+@pytest.mark.parametrize("kind", ["MSP", "OE", "Fence", "Fence-released"])
 def test_neg_prompt(clip, tower, kind):
     context, negatives = initial_context(tower, "", 3, seed=1) * 20, 0.2 * randn(2, 3, tower.width, seed=2)
     x = randn(4, clip.embed_dim)
@@ -116,6 +116,12 @@ def test_neg_prompt(clip, tower, kind):
         oe = (flat.exp().sum(1).log() - flat.mean(1)).mean()
         away = torch.stack([1 - e[c, 0] @ e[c, k] for c in range(3) for k in (1, 2)]).mean()
         spread = sum(((e[c, 1] + e[c, 2]) / 2).norm() - 1 for c in range(3)) / 3
+        if kind.startswith("Fence"):
+            terms = []
+            for row, y in list(zip(logits, LABELS, strict=True))[kind == "Fence-released" :]:
+                total = row.exp().sum()
+                terms += [(row[y, k].exp() / total - 0.5 / 4).abs() for k in range(3)]
+            return -sum(terms) / len(terms), torch.zeros((), dtype=torch.float64), 0.05 * spread
         return (oe, 0.1 * away, 0.05 * spread) if kind == "OE" else (msp, -0.1 * away, 0.05 * spread)
 
     losses = head.losses(x, LABELS)
@@ -149,7 +155,7 @@ def test_stages_follow_each_other():
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
-    [("LOSS", "Fence", "MSP, OE"), ("STAGE1", 1.5, "0 to 1"), ("NEGATIVES", 0, "at least one")],
+    [("LOSS", "Hedge", "MSP, OE, Fence"), ("STAGE1", 1.5, "0 to 1"), ("NEGATIVES", 0, "at least one")],
 )
 def test_values_that_cannot_be_are_told(key, value, message):
     trainer = make_trainer("NegPrompt")

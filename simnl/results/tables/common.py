@@ -47,6 +47,7 @@ class Request:
         comparable: show published figures alone whose protocol is known to equal that of the runs.
         all_runs: show runs with options of their own, wrong labels or a part of the classes in every layout.
         preset: the preset whose prompts the layout `prompts` shows.
+        calibrator: what the layout `metrics` shows figures after.
     """
 
     ci: str = "t"
@@ -56,6 +57,7 @@ class Request:
     comparable: bool = False
     all_runs: bool = False
     preset: str = "repaired"
+    calibrator: str = "temperature"
 
 
 def in_order(names: Iterable[str], order: Sequence[str], *first: Callable[[str], object]) -> list[str]:

@@ -24,8 +24,9 @@ from simnl.results.tables.records import by_setting, is_imported
 
 log = logging.getLogger(__name__)
 
-CALIBRATOR = "temperature"
-# Figure of `simnl.results.evaluation` -> header, factor, decimals. Those after calibration end with `/T` in tables.
+DAC = "dac"
+MARKS = {"temperature": "/T", "isotonic": "/iso", DAC: "/DAC"}  # behind the names of figures after calibration
+# Figure of `simnl.results.evaluation` -> header, factor, decimals. `MARKS` tells those after calibration.
 COLUMNS = {
     "accuracy": ("accuracy", 1, 2), "balanced_accuracy": ("balanced", 1, 2), "macro_f1": ("macro F1", 1, 2),
     "nll": ("NLL", 1, 3), "brier": ("Brier", 1, 3), "ece": ("ECE", 100, 2), "ace": ("ACE", 100, 2),
@@ -37,31 +38,56 @@ METRICS_CAPTION = [
     "Brier from 0 to 2.",
     "ECE: 15 bins of equal width; ACE: 15 bins of equal mass; class-wise ECE: mean over all classes; MCE: largest gap "
     "of a bin. conf. - acc.: mean confidence minus accuracy, positive where a method is too sure.",
-    "T: temperature, fitted by likelihood on the images that the protocol allows to select on, and on no others; "
-    "columns with /T are after it. A temperature changes no prediction.",
 ]
+CALIBRATED = {
+    "temperature": "T: temperature, fitted by likelihood on the images that the protocol allows to select on, and on "
+    "no others; columns with /T are after it. A temperature changes no prediction.",
+    "isotonic": "Columns with /iso are after isotonic regression, fitted on the images that the protocol allows to "
+    "select on, and on no others.",
+    DAC: "Columns with /DAC are after distance-aware calibration, whose factors follow from the texts of trained and "
+    "of new classes alone. Images are those of new classes: others keep their logits. It changes no prediction.",
+}
 
 
-def _evaluated(records: Sequence[dict]) -> list[dict]:
-    """Records with the figures of their own test images, those after calibration under names with `/T`.
+def _evaluated(records: Sequence[dict], kind: str) -> list[dict]:
+    """Records with the figures of their own test images, or for DAC of each target of new classes; those after
+    calibration have a mark of `MARKS` behind their names.
 
     Runs that keep no logits are named in a warning, and left out, as are imported runs, which have neither logits nor
     a head to compute them from.
     """
     from simnl.results.evaluation import evaluate  # logits and calibrators, which other layouts do not need
+    from simnl.runs.logits import TARGET, is_of_new_classes
 
     found = []
     for record in records:
         if is_imported(record):
             continue
         try:
-            before, after = [f for f in evaluate(record, CALIBRATOR) if f["part"] == "test"]
+            rows = list(evaluate(record, kind))
         except (OSError, ValueError) as error:
             log.warning("%s", error)
             continue
-        figures = {name: before[name] for name in COLUMNS} | {f"{name}/T": after[name] for name in AFTER}
-        found.append({**record, "figures": {**figures, "temperature": after["temperature"], "note": after["note"]}})
+        for before, after in zip(rows[::2], rows[1::2], strict=True):
+            part = before["part"]
+            if is_of_new_classes(f"{TARGET}{part}") if kind == DAC else part == "test":
+                figures = {name: before[name] for name in COLUMNS}
+                figures |= {f"{name}{MARKS[kind]}": after[name] for name in AFTER}
+                figures |= {key: after[key] for key in ("temperature", "note")}
+                found.append({**record, "part": part, "calibrator": kind, "figures": figures})
     return found
+
+
+def _lines(records: Sequence[dict], request: Request) -> list[dict]:
+    return [
+        mean_line("metrics", label, runs, request.ci, part=runs[0]["part"], calibrator=request.calibrator)
+        for label, runs in labelled_runs(records, request)
+    ]
+
+
+def _place(record: dict) -> str:
+    place = common.place_text(record)
+    return place if record["part"] == "test" else f"{record['part']}, after training on {place}"
 
 
 def _figures(names: Sequence[str], after: str = "") -> Columns:
@@ -73,25 +99,27 @@ def _figures(names: Sequence[str], after: str = "") -> Columns:
 
 
 METRICS = Listing(
-    groups=lambda records, request: by_setting(_evaluated(records), also=["dataset", "shots"]),
-    lines=lambda records, request: [
-        mean_line("metrics", label, runs, request.ci) for label, runs in labelled_runs(records, request)
-    ],
+    groups=lambda records, request: by_setting(
+        _evaluated(records, request.calibrator), also=["dataset", "shots", "part"]
+    ),
+    lines=_lines,
     columns=lambda records, lines: {
         "method": words("label"),
         **_figures(tuple(COLUMNS)),
-        "T": figure_of("temperature"),
-        **_figures(AFTER, "/T"),
+        **({"T": figure_of("temperature")} if records[0]["calibrator"] == "temperature" else {}),
+        **_figures(AFTER, MARKS[records[0]["calibrator"]]),
     },
-    title=lambda records, request: common.titled(f"Metrics on {common.place_text(records[0])}", records[0]),
+    title=lambda records, request: common.titled(f"Metrics on {_place(records[0])}", records[0]),
     caption=lambda records, lines, request: [
         common.setting_text(records[0]),
         *common.fewer_images(records),
         *METRICS_CAPTION,
+        CALIBRATED[request.calibrator],
         seeds_text(lines),
-        *sorted({f"{line['label']}: temperature {line['note']}." for line in lines if line["note"]}),
+        *sorted({f"{line['label']}: {request.calibrator} {line['note']}." for line in lines if line["note"]}),
     ],
-    missing="None of these runs has usable logits, of which the layout metrics is made; see the warnings.",
+    missing="None of these runs has usable logits, of which the layout metrics is made (for dac: of new classes); see "
+    "the warnings.",
 )
 
 EVALUATION = Listing(  # one row per run, part and calibrator; csv has every figure at full precision
@@ -103,7 +131,7 @@ EVALUATION = Listing(  # one row per run, part and calibrator; csv has every fig
     },
     title=lambda records, request: "Metrics of runs",
     caption=lambda records, lines, request: [
-        *METRICS_CAPTION[:2],
+        *METRICS_CAPTION,
         *sorted({f"{line['method']}, seed {line['seed']}: {line['note']}." for line in lines if line["note"]}),
     ],
 )
