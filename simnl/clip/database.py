@@ -114,11 +114,11 @@ class FeatureDatabase:
         return self._guard(self._missing, items, views)
 
     def _missing(self, items: Sequence[bytes | None], views: Sequence[int]) -> dict[int, tuple[int, ...]]:
-        known = [place for place, item in enumerate(items) if item is not None]
+        known = [(place, item) for place, item in enumerate(items) if item is not None]
         absent = {}
-        for places, found in self._found([items[place] for place in known], views):
-            for position in (known[place] for place in places):
-                lacking = tuple(view for view in views if (items[position], view) not in found)
+        for places, found in self._found([item for _, item in known], views):
+            for position, item in (known[place] for place in places):
+                lacking = tuple(view for view in views if (item, view) not in found)
                 if lacking:
                     absent[position] = lacking
         return dict(sorted(absent.items()))
@@ -150,23 +150,23 @@ class FeatureDatabase:
     def _read(self, items: Sequence[bytes], views: Sequence[int]) -> tuple[np.ndarray, dict[int, tuple[int, ...]]]:
         features = np.zeros((len(views), len(items), self.dim), dtype=np.float32)
         wanted: dict[tuple[bytes, int], list[tuple[int, int]]] = {}  # by (item, view): places in `features`
-        for place in itertools.product(range(len(views)), range(len(items))):
-            wanted.setdefault((items[place[1]], views[place[0]]), []).append(place)
+        for slot, position in itertools.product(range(len(views)), range(len(items))):
+            wanted.setdefault((items[position], views[slot]), []).append((slot, position))
         rows = [row for _, found in self._found(items, views) for key, row in found.items() if key in wanted]
         for item, view, data, crc in self._rows(sorted(rows)):
             if (item, view) not in wanted or not isinstance(data, bytes):
                 continue  # damaged, or another row since the index was read
             if len(data) == self._dtype.itemsize * self.dim and crc == _checksum(item, view, data):
-                for place in wanted.pop((item, view)):
-                    features[place] = np.frombuffer(data, dtype=self._dtype)
+                for slot, position in wanted.pop((item, view)):
+                    features[slot, position] = np.frombuffer(data, dtype=self._dtype)
         bad: dict[int, tuple[int, ...]] = {}
         for slot, position in sorted(place for places in wanted.values() for place in places):
             bad[position] = (*bad.get(position, ()), views[slot])
         finite = np.isfinite(features).all(-1)
         if not finite.all():  # written by a version that did not check
             features[~finite] = 0
-            for place, position in np.argwhere(~finite).tolist():
-                bad[position] = (*bad.get(position, ()), views[place])
+            for slot, position in np.argwhere(~finite).tolist():
+                bad[position] = (*bad.get(position, ()), views[slot])
         return features, bad
 
     def _rows(self, numbers: Sequence[int]) -> Iterator[tuple[bytes, int, bytes, int]]:
