@@ -59,11 +59,11 @@ def look_up_of(path: str, rows: int, number: int) -> Callable:
 
     def look_up() -> None:
         database = FeatureDatabase(Path(path), WIDTH, CONTENT)
-        bad = database.missing(items, (0,))
+        bad = len(database.missing(items, (0,)))
         for start in range(0, len(items), CHUNK):
-            bad += database.read(items[start : start + CHUNK], (0,))[1]
+            bad += len(database.read(items[start : start + CHUNK], (0,))[1])
         if bad:
-            raise RuntimeError(f"{len(bad)} rows are not there.")
+            raise RuntimeError(f"{bad} rows are not there.")
 
     return look_up
 

@@ -103,6 +103,7 @@ def encode_run(method: str, shots: int, seed: int, store: FeatureStore) -> None:
     """Ask the store for what one run needs."""
     cfg = run_config(method, shots, seed)
     dataset, preprocess = build_dataset(cfg), store.clip.preprocess
-    gather_support(cfg, dataset, store, ViewSpec.of_training(preprocess, cfg.VIEWS.KIND, cfg.INPUT.RRCROP_SCALE))
-    paths = [item.impath for item in (*selection_images(cfg, dataset), *dataset.test)]
-    store.warm(paths, ViewSpec.test(preprocess))
+    views = ViewSpec.of_training(preprocess, cfg.VIEWS.KIND, cfg.INPUT.RRCROP_SCALE)
+    test_view = ViewSpec.test(preprocess)
+    gather_support(cfg, dataset, store, views, lambda paths: store.images(paths, test_view)[0])
+    store.warm([item.impath for item in (*selection_images(cfg, dataset), *dataset.test)], test_view)

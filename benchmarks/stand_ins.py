@@ -197,7 +197,7 @@ def _fill_run(cfg, dataset, store: SyntheticStore, kind, name: str) -> None:
     clip = store.clip
     views = ViewSpec.of_training(clip.preprocess, cfg.VIEWS.KIND, cfg.INPUT.RRCROP_SCALE)
     if kind.uses_support:
-        gather_support(cfg, dataset, store, views)
+        gather_support(cfg, dataset, store, views, lambda paths: store.images(paths, ViewSpec.test(clip.preprocess))[0])
     selected = selection_images(cfg, dataset) if kind.uses_support else []
     store.warm([item.impath for item in (*selected, *dataset.test)], ViewSpec.test(clip.preprocess))
     node = kind.node_of(cfg)

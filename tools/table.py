@@ -67,12 +67,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--protocol", nargs="+", default=[], help="show only runs with these protocols")
     parser.add_argument("--preset", nargs="+", default=[], help="show only these; for --layout prompts: the preset")
     parser.add_argument("--backbone", nargs="+", default=[], help="show only these, by their names in tables: RN50")
-    parser.add_argument(
-        "--calibrator",
-        choices=CALIBRATORS[:-1],
-        default=CALIBRATORS[0],
-        help="of --layout metrics; dac shows targets of new classes",
-    )
+    calibrators = {"choices": CALIBRATORS[:-1], "default": CALIBRATORS[0]}
+    parser.add_argument("--calibrator", **calibrators, help="of --layout metrics; dac shows targets of new classes")
     parser.add_argument("--all-runs", action="store_true", help="also show the runs of studies (docs/results.md)")
     parser.add_argument(
         "--published",

@@ -20,7 +20,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, softmax
 
 from simnl.data.splits import Item
 
@@ -215,6 +214,8 @@ def by_instance(
         labels: y, from 0 to classes - 1, (N,).
         paths: of the images, (N,).
     """
+    from scipy.special import ndtr, ndtri, softmax  # imported here: every command imports this module
+
     low, high = ndtr(-share / SPREAD), ndtr((1 - share) / SPREAD)
     weights = {y: np.random.default_rng([seed, y]).standard_normal((features.shape[1], classes)) for y in set(labels)}
     new = list(labels)

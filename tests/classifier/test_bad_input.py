@@ -75,7 +75,7 @@ def test_pictures_that_are_none(tmp_path):
         classifier.fit([image, Image.new("F", (8, 8))], ["ant", "bee"])
     with pytest.raises(OSError, match="Cannot decode the image .*text.png"):
         classifier.fit([image, image], ["ant", "bee"]).predict([tmp_path / "text.png"])
-    with pytest.raises(ValueError, match=re.escape("y has 1 labels, and there are 2 examples")):
+    with pytest.raises(ValueError, match=re.escape("y has 1 labels, but there are 2 examples")):
         classifier.fit([image, image], ["ant"])
     with pytest.raises(ValueError, match="has no sentences for 1 of 2 classes, e.g. 'bee'"):
         FewShotClassifier(backbone="tiny", cupl={"ant": ["It is an ant."]}).fit([image, image], ["ant", "bee"])

@@ -208,7 +208,7 @@ class Forgetful(ClassifierHead):
 
 def test_a_head_that_cannot_be_followed_is_named():
     head, _ = loaded("ZeroshotCLIP")
-    with pytest.raises(RuntimeError, match="cannot write ZeroshotCLIP down as a program: .*DEBUG=1") as told:
+    with pytest.raises(RuntimeError, match="cannot export ZeroshotCLIP as a program: .*DEBUG=1") as told:
         export(replace(head, head=Loop()), TORCH)
     assert "\n" not in str(told.value)
 
@@ -224,7 +224,7 @@ def test_formats(monkeypatch):
     with pytest.raises(ValueError, match="The format is 'tf'. Choose one of torch, onnx"):
         export(head, "tf")
     monkeypatch.setattr(exporting, "PACKAGES", ("torch", "no_such_package"))
-    with pytest.raises(ImportError, match=r"not installed \(no_such_package\): run .*pip install no_such_package, or"):
+    with pytest.raises(ImportError, match=r"not installed \(no_such_package\). Run .*pip install no_such_package, or"):
         export(head, ONNX)
     export(head, TORCH)
 

@@ -56,7 +56,7 @@ def test_which_methods_they_are():
     assert STANDS_IN == ["APE", "CCA", "GDA", "ProKeR", "ReHARK", "TIMO", "TIMOS", "TipAdapter"]
     with_text = [m for m in METHODS if refusal(m, task="cross", fallback="text") is None]
     assert sorted({*METHODS} - {*with_text}) == ["LSN", "LinearProbe", "TransCLIP"]
-    assert "need no training" in refusal("SimNL", task="cross", fallback="neighbours")
+    assert "neighbours is for training-free methods" in refusal("SimNL", task="cross", fallback="neighbours")
     assert "reads no text" in refusal("LinearProbe", task="base2new", fallback="text")
     assert "fitted to the support images" in refusal("TransCLIP", task="base2new", fallback="neighbours")
 

@@ -146,7 +146,7 @@ def test_what_cannot_be_is_refused_with_the_reason(config):
     own = config("CoOp", "TRAINER.COOP.CSC", "True", "DATASET.SUBSAMPLE_CLASSES", "base", "TEST.TARGETS", "['new']")
     with pytest.raises(ValueError, match="each class has its own context"):
         run_one(own)
-    with pytest.raises(ValueError, match="set DATASET.SUBSAMPLE_CLASSES to base"):
+    with pytest.raises(ValueError, match="Set DATASET.SUBSAMPLE_CLASSES to base"):
         run_one(config("CoOp", "TEST.TARGETS", "['new']", name="all"))
     with pytest.raises(ValueError, match="choose a ViT backbone"):
         run_one(config("CLIPLoRA", name="lora"))

@@ -81,7 +81,7 @@ def test_a_run_says_what_it_used(tmp_path, caplog, method):
         )
     found = find_records([tmp_path / "run"])[0]
     assert (found["shots"], found["images_per_class"]) == (1000, [5, 10] if method == "TipAdapter" else None)
-    assert "fewer than 1000 training images, so all of them, in: cat (5), dog (10)" in caplog.text
+    assert "fewer than 1000 training images, all of which are used: cat (5), dog (10)" in caplog.text
 
 
 @pytest.mark.parametrize("wrong", ["32", [32, "x"], [float("nan"), 1], 32])

@@ -73,7 +73,7 @@ def test_a_run_without_logits_is_named_and_left_out(runs, caplog):
 
 def test_nothing_is_computed_anew_without_a_head(runs):
     (runs / "seed2" / FILE).unlink()
-    with pytest.raises(FileNotFoundError, match="config.yaml is not there"):
+    with pytest.raises(FileNotFoundError, match="config.yaml is missing"):
         complete_logits(find_records([runs]))
 
 

@@ -256,7 +256,7 @@ def test_the_folder_of_a_run_is_a_head_too_and_a_small_copy(head, images, tmp_pa
     (tmp_path / "run" / "head.safetensors").write_bytes(head.read_bytes())
     code, out, _ = run(monkeypatch, capsys, tmp_path / "run", "--half", tmp_path / "half")
     assert code == 0
-    assert re.fullmatch(rf"{tmp_path}/half: \d+ kB, where {tmp_path}/run/head.safetensors has \d+ kB\n", out)
+    assert re.fullmatch(rf"{tmp_path}/half has \d+ kB, and {tmp_path}/run/head.safetensors has \d+ kB\n", out)
     _, ours, _ = run(monkeypatch, capsys, tmp_path / "half", images)
     _, theirs, _ = run(monkeypatch, capsys, head, images)
     assert [line.split("  ")[1] for line in ours.splitlines()] == [line.split("  ")[1] for line in theirs.splitlines()]
