@@ -22,6 +22,7 @@ from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.config_names import config_file
+from simnl.data.digests import FileDigests
 from simnl.fewshot.inputs import load_backbone
 from simnl.fewshot.selection import selection_images
 from simnl.fewshot.support import gather_support, train_views
@@ -122,16 +123,18 @@ class SyntheticStore(FeatureStore):
         cones = torch.randn(2, width, generator=g)
         return F.normalize(meaning, dim=-1), *F.normalize(cones, dim=-1)
 
-    def _encode_images(self, database, paths, contents, spec, todo) -> None:
+    def _encode(self, database, files, spec) -> dict[str, bytes]:
         meaning, cone, _ = self._meaning(database.dim)
-        for start in range(0, len(todo), BATCH):
-            part = todo[start : start + BATCH]
-            labels = torch.tensor([self._labels[paths[i]] for i, _ in part])
-            like = torch.stack([_noise(contents[i], self._classes) for i, _ in part]) @ meaning
-            view = torch.randn(len(part), database.dim, generator=_generator(contents[part[0][0]], part[0][1]))
-            own = 0.8 * F.normalize(like, dim=-1) + 0.5 * F.normalize(view, dim=-1)
-            rows = (cone + 0.3 * meaning[labels] + own).numpy()
-            database.write((contents[i], v, row) for (i, v), row in zip(part, rows, strict=True))
+        digests = FileDigests(self.root).of([file.path for file in files])
+        for start in range(0, len(files), BATCH):
+            part = list(zip(files[start : start + BATCH], digests[start : start + BATCH], strict=True))
+            todo = [(digest, view, self._labels[path]) for (path, _, views), digest in part for view in views]
+            labels = torch.tensor([label for *_, label in todo])
+            like = torch.stack([_noise(digest, self._classes) for digest, *_ in todo]) @ meaning
+            own = torch.stack([torch.randn(database.dim, generator=_generator(*key[:2])) for key in todo])
+            rows = cone + 0.3 * meaning[labels] + 0.8 * F.normalize(like, dim=-1) + 0.5 * F.normalize(own, dim=-1)
+            database.write((digest, view, row) for (digest, view, _), row in zip(todo, rows.numpy(), strict=True))
+        return dict(zip((file.path for file in files), digests, strict=True))
 
     def _encode_texts(self, database, prompts, contents, todo) -> None:
         meaning, _, cone = self._meaning(database.dim)
