@@ -138,7 +138,7 @@ class SyntheticStore(FeatureStore):
 
     def _encode_texts(self, database, prompts, contents, todo) -> None:
         meaning, _, cone = self._meaning(database.dim)
-        for i, _ in todo:
+        for i in todo:
             words = prompts[i].split("thing ")
             label = int(words[1][:4]) % self._classes
             sign = -1.0 if " not " in f" {words[0]}" or "no " in words[0] or "without" in words[0] else 1.0
