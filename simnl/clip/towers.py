@@ -141,7 +141,7 @@ def check_depth(clip: FrozenCLIP, tower: str, blocks: int, depth: int, key: str)
     """
     if depth > blocks:
         raise ValueError(
-            f"{key} is {depth}, but {clip.arch} allows at most {blocks} in its {tower} tower. Set {key} to {blocks} or "
+            f"{key} is {depth}, but {clip.arch} allows at most {blocks} in its {tower} tower. Set it to {blocks} or "
             "less."
         )
 
