@@ -164,7 +164,9 @@ class EpochSelection:
         except DamagedError as error:
             raise ValueError(f"{self._scores} is damaged: the file {error.why}. {self._advice}") from error
         if isinstance(content, list):
-            log.warning("%s is of an earlier version without a check sum, so damage cannot be found.", self._scores)
+            log.warning(
+                "%s is of an earlier version and has no check sum, so damage in it cannot be found.", self._scores
+            )
         known = content.get("scores") if isinstance(content, dict) else content
         if not (isinstance(known, list) and all(map(_is_score, known))):
             raise ValueError(f"{self._scores} is damaged: it must hold a list of numbers from 0 to 100. {self._advice}")

@@ -160,7 +160,7 @@ def read_config(folder: str | Path, settings: dict | None = None) -> CN:
     except UnicodeDecodeError as error:
         raise DamagedError(path, "is damaged (not UTF-8 text)", advice) from error
     if not check_text(text, path, advice):
-        log.warning("%s has no check sum, as files of earlier versions, so damage in it cannot be found.", path)
+        log.warning("%s is of an earlier version and has no check sum, so damage in it cannot be found.", path)
     return assemble([path], settings={**(settings or {}), "OUTPUT_DIR": str(folder)})
 
 

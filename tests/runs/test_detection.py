@@ -174,11 +174,11 @@ def test_an_image_of_the_run_among_the_outliers_is_told(runs, place, tmp_path):
     refused(runs["SimNL"], f"{tmp_path}/", "1 of their 1 images are images of the run, byte for byte")
 
 
-def test_new_classes_need_a_run_on_the_others(place):
+def test_new_classes_need_a_run_on_the_others(runs, place):
     cfg = read_config(place / "SimNL0").clone()
     cfg.defrost()
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"
-    with pytest.raises(ValueError, match="set DATASET.SUBSAMPLE_CLASSES to base"):
+    with pytest.raises(ValueError, match="Set DATASET.SUBSAMPLE_CLASSES to base"):
         build_outliers(cfg, ["new"])
 
 

@@ -87,7 +87,7 @@ def test_without_words_the_table_says_why(one, monkeypatch, tmp_path):
     found = detect(one, ["new"], ["neglabel"])
     assert found["own"] == []
     table = build("ood", [one], Request())[0]
-    assert any(", neglabel: n/a (WordNet is not here: set WORDNET" in line for line in table.caption)
+    assert any(", neglabel: n/a (WordNet was not found. Please set WORDNET" in line for line in table.caption)
     assert "neglabel: n/a" in [row[1].text for row in table.blocks[0].rows]
 
 

@@ -103,7 +103,7 @@ def test_a_run_without_its_logits_is_still_finished(runs):
 
 
 def test_a_missing_or_damaged_config_is_named(runs, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"config\.yaml is not there"):
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml is missing"):
         read_config(tmp_path)
     (tmp_path / "config.yaml").write_text("a: [")
     with pytest.raises(ValueError, match="not valid yaml"):
@@ -208,7 +208,7 @@ def test_without_tensorboard_a_warning(runs, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with caplog.at_level(logging.WARNING):
         write_hparams(read_config(runs["SimNL"]), record_of(runs["SimNL"]))
-    assert "No HPARAMS" in caplog.text
+    assert "not written for TensorBoard's HPARAMS view" in caplog.text
 
 
 @pytest.mark.parametrize("rule", ["exact", "confusable", "instance"])

@@ -136,7 +136,7 @@ def test_a_damaged_choice_is_made_anew(config, tmp_path, caplog):
     path.write_text(path.read_text().replace("3", "4", 1))
     (tmp_path / "run" / "result.json").unlink()
     assert run_one(cfg)["hparams"] == record["hparams"]
-    assert "made anew" in caplog.text
+    assert "Hyper-parameters are chosen again." in caplog.text
 
 
 def test_a_sweep_is_scored_on_the_held_out_images(config):

@@ -33,7 +33,7 @@ BROKEN = {
     "twice in a line": ("\n{} and {}\n", r"line 2: .* exactly once"),
     "named": ("a {name}.\n", r"line 1: .* no other brace"),
     "single brace": ("a {}.\na {\n", r"line 2: .* no other brace"),
-    "double": ("a {}.\nb {}.\n a {}. \n", r"line 3: 'a \{\}.' is there twice"),
+    "double": ("a {}.\nb {}.\n a {}. \n", r"line 3: the template 'a \{\}.' is there twice"),
     "empty": ("\n  \n", "is empty. It must hold one template per line"),
 }
 

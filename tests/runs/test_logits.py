@@ -53,7 +53,7 @@ def test_what_would_not_be_kept_is_not_computed(tmp_path, monkeypatch):
         num_val=4, output_dir=str(tmp_path), classnames=NAMES, clip=SimpleNamespace(logit_scale=17.5)
     )
     kept = keep_logits(trainer, Keeper(3, 0), record(config_hash="abc"))
-    assert kept["left_out"] == {"selection": "1 MB, and TEST.LOGITS_MB is 0"}
+    assert kept["left_out"] == {"selection": "they need 1 MB, and TEST.LOGITS_MB is 0"}
 
 
 def test_what_was_kept_comes_back(run):
@@ -95,7 +95,7 @@ def test_every_flipped_byte_is_found(run):
 @pytest.mark.parametrize("key", ["config_hash", "seed", "accuracy"])
 def test_a_file_of_another_run_is_told(run, key):
     one, _, _ = run
-    with pytest.raises(ValueError, match="is of another run than the record beside it"):
+    with pytest.raises(ValueError, match="belongs to another run than the record beside it"):
         read_logits({**one, key: 99})
 
 
@@ -113,9 +113,9 @@ def test_a_part_that_is_too_large_is_left_out_and_named(tmp_path, caplog):
     keeper.keep("test", keeper.collector(9), torch.zeros(9))
     one = {**record(), "path": str(tmp_path / "result.json")}
     told = write_logits(tmp_path, keeper, one, NAMES, 17.5)
-    assert told == {"file": FILE, "images": {}, "left_out": {"test": "1 MB, and TEST.LOGITS_MB is 0"}}
+    assert told == {"file": FILE, "images": {}, "left_out": {"test": "they need 1 MB, and TEST.LOGITS_MB is 0"}}
     assert read_logits(one).parts == {}
     assert not caplog.records  # 0 was asked for
     keeper = Keeper(200_000, 1)
     keeper.keep("test", keeper.collector(9), torch.zeros(9))
-    assert "not kept: 4 MB, and TEST.LOGITS_MB is 1" in caplog.text
+    assert "are not stored: they need 4 MB, and TEST.LOGITS_MB is 1" in caplog.text

@@ -29,7 +29,9 @@ def test_every_file_declares_a_set():
 
 def test_a_folder_of_images(tmp_path):
     one = declared("mos_sun")
-    with pytest.raises(FileNotFoundError, match=r"mos_sun: no folder .*SUN/images.*prepare_data\.py mos_sun --root"):
+    with pytest.raises(
+        FileNotFoundError, match=r"mos_sun: there is no folder .*SUN/images.*prepare_data\.py mos_sun --root"
+    ):
         load(one, str(tmp_path))
     assert check_outliers("mos_sun", tmp_path).state == "missing"
     make_images(tmp_path / "SUN" / "images", 3, size=8)

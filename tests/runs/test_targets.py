@@ -32,7 +32,7 @@ def shapes(*options):
 def test_shifted_data_need_a_run_on_all_classes(part):
     cfg = shapes("DATASET.SUBSAMPLE_CLASSES", part, "TEST.TARGETS", "['shapes_inverted']")
     with pytest.raises(
-        ValueError, match=f"shapes_inverted has all classes.*SUBSAMPLE_CLASSES is {part}.*set it to all"
+        ValueError, match=f"shapes_inverted has all classes.*SUBSAMPLE_CLASSES is {part}.*Set that key to all"
     ):
         build_targets(cfg)
 
@@ -57,9 +57,9 @@ def test_what_fits(target):
 def test_data_of_other_classes_are_asked_for_by_another_name():
     others = data_set("bus", "car", "jet", "van")
     check_targets(data_set(*NAMES), {"cross:vehicles": others, "new": others})
-    with pytest.raises(ValueError, match="As a data set of other classes it is cross:vehicles"):
+    with pytest.raises(ValueError, match="Use cross:vehicles to test on it as a data set of other classes"):
         check_targets(data_set(*NAMES), {"vehicles": others})
-    with pytest.raises(ValueError, match="The target cross:shifted has the classes of the data that the run is on"):
+    with pytest.raises(ValueError, match="The target cross:shifted has the classes of the data of the run"):
         check_targets(data_set(*NAMES), {"cross:shifted": data_set(*NAMES)})
 
 
@@ -103,7 +103,7 @@ def test_a_misfit_is_told_before_training(tmp_path, monkeypatch, sweep):
     cfg = assemble([*files, CONFIGS / "trainers" / "CLIPAdapter.yaml"], [*typed, "SWEEP", sweep], {
         "TRAINER.NAME": "CLIPAdapter", "SEED": 1})  # fmt: skip
     monkeypatch.setattr("simnl.runs.run.checked_targets", lambda _: {"shifted": data_set("cat")})
-    with pytest.raises(ValueError, match="it has 1 classes, the head 4"):
+    with pytest.raises(ValueError, match="it has 1 classes, and the head 4"):
         run_one(cfg)
     assert not list((tmp_path / "run").rglob("head*"))
 

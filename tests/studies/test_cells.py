@@ -109,8 +109,8 @@ def test_a_key_wins_over_its_variable(setup, key):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("fewshot --shots none", "no whole number from 1"),
-        ("fewshot --shots 0", "no whole number from 1"),
+        ("fewshot --shots none", "is not a whole number from 1"),
+        ("fewshot --shots 0", "is not a whole number from 1"),
         ("fewshot --what", "--what"),
         ("nothing", "invalid choice"),
         ("noise shape 16", "Did you mean shapes"),

@@ -100,7 +100,7 @@ def test_the_search_is_the_authors():
 
 
 def test_hyper_parameters_are_named():
-    with pytest.raises(ValueError, match=r"are .*alpha.*beta.*, got .*gamma"):
+    with pytest.raises(ValueError, match=r"has hyper-parameters \['alpha', 'beta'\], not .*gamma"):
         TipAdapterHead(**support([0, 1]), learn_keys=False, beta=1.0, alpha=1.0, gamma=0.1)
 
 
