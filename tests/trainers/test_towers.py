@@ -319,7 +319,7 @@ def test_the_frozen_model_stays_as_it_is(method):
     [("MaPLe", "DEPTH"), ("VPT", "DEPTH"), ("IVLP", "DEPTH_TEXT"), ("TCP", "BLOCK"), ("MMRL", "LAST")],
 )
 def test_more_depth_than_a_tower_has_is_refused(method, option):
-    with pytest.raises(ValueError, match=r"tiny-test allows at most ([12]) .* Set it to \1 or less"):
+    with pytest.raises(ValueError, match=r"tiny-test allows at most ([12]) .* Choose \1 or less"):
         build(method, f"TRAINER.{method.upper()}.{option}", "3")
 
 
