@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_refused(tower, clip):
         LearnedPrompts(tower, NAMES, 4, "back")
     with pytest.raises(ValueError, match="At least one"):
         LearnedPrompts(tower, NAMES, 0)
-    with pytest.raises(ValueError, match="none"):
+    with pytest.raises(ValueError, match="no words are given"):
         context_from_words(tower, "")
 
 

@@ -99,7 +99,7 @@ CONTENTS = {
     "holds no tensor .its keys: epoch": saved({"epoch": 3}),
     "several sets of tensors .teacher, student": saved(dict.fromkeys(("teacher", "student"), {"a": torch.ones(1)})),
     "cut short or damaged": saved(MODULE.state_dict())[:700],
-    "cut short or damaged. Fetch": saved(MODULE.state_dict(), _use_new_zipfile_serialization=False)[:-20],
+    "cut short or damaged: fetch it again": saved(MODULE.state_dict(), _use_new_zipfile_serialization=False)[:-20],
     "no known form": bytes(range(200, 256)) * 10,
 }  # fmt: skip
 
@@ -201,7 +201,7 @@ def test_a_table_that_is_resized_is_told(tmp_path, state, caplog):
     state["visual.positional_embedding"] = torch.zeros(17, 32)
     (tmp_path / "large.pt").write_bytes(saved(state))
     load_clip("test-vit", str(tmp_path / "large.pt"))
-    assert "another size than test-vit takes: visual.positional_embedding is interpolated" in caplog.text
+    assert "another size than test-vit takes, so visual.positional_embedding is interpolated" in caplog.text
 
 
 # ------------------------------------------------------------------ the transform

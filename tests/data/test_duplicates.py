@@ -91,4 +91,4 @@ def test_split_made_here_is_named(build, load, root, caplog):
         (built.images / "train" / folder).rename(built.images / folder)  # 6 equal images each
     (built.images / "train").rmdir()
     assert load("ImageFolder").shared
-    assert "Remove one of each pair, and split.json where it was made here" in caplog.text
+    assert "Remove one of each pair, and also split.json if this program made it" in caplog.text

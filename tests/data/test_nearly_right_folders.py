@@ -31,7 +31,7 @@ def test_training_folder_alone(build, load):
     for part in ("val", "test"):
         shutil.rmtree(built.images / part)
     with pytest.raises(
-        FileNotFoundError, match=r"no test folder .* Add it, or move the class folders up into .*mine: "
+        FileNotFoundError, match=r"no test folder .* Add it, or move the class folders up into .*mine, where"
     ):
         load("ImageFolder")
 

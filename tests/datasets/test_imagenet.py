@@ -78,7 +78,7 @@ def test_empty_class_folder(build, load):
     built = build("ImageNet")
     for path in (built.images / "train" / IDS[1]).iterdir():
         path.unlink()
-    with pytest.raises(FileNotFoundError, match=f"no image in the class folder .*{IDS[1]}"):
+    with pytest.raises(FileNotFoundError, match=f"no image is in the class folder .*{IDS[1]}"):
         load("ImageNet")
 
 
@@ -215,7 +215,7 @@ def test_v2_folders_sort_as_numbers(build, load):
 
 def test_variants_have_no_split_file(evaluated, build, load, tmp_path):
     build(evaluated)
-    with pytest.raises(ValueError, match=r"leave DATASET.SPLIT_FILE empty"):
+    with pytest.raises(ValueError, match=r"Leave DATASET.SPLIT_FILE empty"):
         load(evaluated, SPLIT_FILE=str(tmp_path / "split.json"))
 
 

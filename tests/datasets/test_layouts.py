@@ -101,7 +101,7 @@ def test_evaluation_sets(evaluated, build, load):
     assert data.train_x == data.test
     assert (data.val, data.full_val) == (None, None)
     assert data.eval_only
-    with pytest.raises(ValueError, match="test images only"):
+    with pytest.raises(ValueError, match="has only test images"):
         data.draw_train(1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simnl import FewShotClassifier
-from simnl.clip.store import FeatureStore
+from simnl.clip.filling import Filling
 from simnl.demo import learning
 from simnl.demo.lesson import Lesson
 from simnl.demo.teacher import Replaced
@@ -31,15 +31,15 @@ def numbers(page, paths: list[str]) -> list[int]:
 
 @pytest.fixture
 def encoded(monkeypatch) -> list[tuple]:
-    """What the image tower was given: (content, transform, view) of each."""
+    """What the image tower has encoded: (content, transform, view) of each."""
     seen: list[tuple] = []
-    original = FeatureStore._encode_images
+    original = Filling._write
 
-    def watched(self, database, paths, contents, spec, todo):
-        seen.extend((contents[i], spec.digest, view) for i, view in todo)
-        return original(self, database, paths, contents, spec, todo)
+    def watched(self, keys, features):
+        seen.extend((content, self._spec.digest, view) for content, view, _ in keys)
+        return original(self, keys, features)
 
-    monkeypatch.setattr(FeatureStore, "_encode_images", watched)
+    monkeypatch.setattr(Filling, "_write", watched)
     return seen
 
 

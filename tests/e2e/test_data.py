@@ -104,7 +104,7 @@ def test_shifted_data_sets(shell, tmp_path):
     assert records(tmp_path / "alone")[0]["accuracy"] == by_method["ZeroshotCLIP"]["targets"]["shapes_outline"]
     refused = shell("bash scripts/simnl/main.sh shapes_outline 2")
     assert refused.returncode == 1
-    assert "test images only" in refused.stderr
+    assert "the data set has only test images" in refused.stderr
     none = shell("bash scripts/simnl/dg.sh dtd 2")
     assert none.returncode == 1
     assert "no shifted variants" in none.stderr

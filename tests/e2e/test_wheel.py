@@ -111,5 +111,5 @@ def test_the_readmes_example_from_another_folder(wheel, tmp_path):
     assert f"simnl {__version__}\n" in done.stdout
     assert "head.safetensors: SimNL on 6 pictures of 3 classes." in done.stdout
     assert "dotted star" in done.stdout.split("3 classes.")[1]
-    assert "Error: Unknown command 'nothing'. There are fit, predict, export, push, demo" in done.stderr
+    assert "Error: Unknown command 'nothing'. Choose from fit, predict, export, push, demo" in done.stderr
     assert "Traceback" not in done.stderr

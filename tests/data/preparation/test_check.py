@@ -136,7 +136,7 @@ def test_deep_looks_at_what_is_wrong_otherwise_too(pets, root, monkeypatch):
     monkeypatch.setattr(OxfordPets, "published", replace(OxfordPets.published, classes=37))
     report = check("oxford_pets", root, deep=True)
     assert report.state == "wrong class count, unreadable images"
-    assert report.problem.startswith("3 classes, not 37; 1 unreadable: ")
+    assert report.problem.startswith("3 classes were found, 37 are expected; 1 unreadable: ")
 
 
 def test_processes_find_the_same(pets, monkeypatch):

@@ -66,7 +66,7 @@ def test_no_space_left_for_the_images(caltech, root, tool, monkeypatch):
         code, output, _ = tool("prepare_data", "caltech101", "--root", root)
     assert code == 1
     assert re.search(
-        r"101_ObjectCategories.tar.gz could not be unpacked .*No space left.*; nothing of it is kept", output
+        r"101_ObjectCategories.tar.gz could not be unpacked .*No space left.*\. Nothing of it is kept\.", output
     )
     assert os.listdir(root / "caltech-101") == ["split_zhou_Caltech101.json"]
     assert tool("prepare_data", "caltech101", "--root", root)[0] == 0

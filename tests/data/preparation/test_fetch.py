@@ -107,7 +107,7 @@ def test_all_addresses_failing_are_listed(site, folder, helpers):
 
 @pytest.mark.parametrize(
     ("name", "page", "message"),
-    [("images.tar.gz", b"<html>", "no archive"), ("split.json", b"<html>", "no json"), ("a.mat", b"", "empty")],
+    [("images.tar.gz", b"<html>", "not an archive"), ("split.json", b"<html>", "not json"), ("a.mat", b"", "empty")],
 )
 def test_web_page_instead_of_a_file_without_checksum(site, folder, name, page, message):
     wanted = Remote(name, (site.add("page", page),))

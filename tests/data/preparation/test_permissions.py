@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import os
 from pathlib import Path
@@ -28,6 +29,7 @@ def refuse(monkeypatch):
 
         monkeypatch.setattr(os, "scandir", guarded(os.scandir))
         monkeypatch.setattr(Path, "read_bytes", guarded(Path.read_bytes))
+        monkeypatch.setattr(builtins, "open", guarded(open))
 
     return forbid
 
