@@ -1,4 +1,5 @@
 """The names of configs: which names there are of each kind, in which file each lies, and what a wrong name may mean.
+Also the check of a word among the choices of a key.
 
 A kind is `trainers`, `datasets` or `backbones`. Its yaml files lie in configs/ of this program, and in configs/ inside
 the packages of other distributions that announce plugins (`simnl.plugins`).
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from collections.abc import Iterable
 from importlib import metadata, util
 from pathlib import Path
 
@@ -63,3 +65,13 @@ def check_name(kind: str, name: str) -> str:
     hint = f" Did you mean {by_lower[near[0]]}?" if near else ""
     what = {"trainers": "method", "datasets": "data set"}.get(kind, kind.removesuffix("s"))
     raise ValueError(f"Unknown {what} '{name}'.{hint} Valid: {', '.join(names)}.")
+
+
+def check_choice(key: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a word that a config key cannot have.
+
+    Raises:
+        ValueError: the message names the key, the word and the choices.
+    """
+    if value not in (words := list(choices)):
+        raise ValueError(f"{key} is '{value}'. Choose one of {', '.join(words)}.")

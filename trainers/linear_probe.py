@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.config_names import check_choice
 from simnl.fewshot.head import Head
-from simnl.fewshot.options import check_choice
 from simnl.fewshot.selection import may_search
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer

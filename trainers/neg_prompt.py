@@ -37,8 +37,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.config_names import check_choice
 from simnl.fewshot.loaders import seeded_generator
-from simnl.fewshot.options import check_choice
 from simnl.fewshot.prompt_head import LearnsPrompts, PromptHead
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.two_stages import LearnsInTwoStages

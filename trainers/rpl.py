@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.config_names import check_choice
 from simnl.fewshot.head import Head
 from simnl.fewshot.loaders import seeded_generator
-from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 

@@ -34,9 +34,9 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_lr_scheduler, build_optimizer
 from simnl.clip.projection import unprojected_texts
 from simnl.clip.text import PromptSet, class_weights
+from simnl.config_names import check_choice
 from simnl.fewshot.head import ClassifierHead, Head
 from simnl.fewshot.negative import CarriesNegative, NegativeBranch, NegativeOptions, OffersNegative
-from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 

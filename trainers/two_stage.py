@@ -37,7 +37,7 @@ from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.prompt_learning import Sentences, TextTower
 from simnl.clip.text import readable
 from simnl.clip.towers import ImageTower, LearnedWeights, names_of
-from simnl.fewshot.options import check_choice
+from simnl.config_names import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.tower_head import LearnsInTowers, TowerHead
 from simnl.fewshot.two_stages import LearnsInTwoStages

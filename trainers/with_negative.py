@@ -95,7 +95,7 @@ class SearchableNegativeOnHead(NegativeOnHead, SearchableHead):
         self.transduction = None
         self.carrier, self.branch = carrier, branch
         self.not_exported, self.search_width = carrier.not_exported, carrier.search_width
-        self.settled = carrier.settled
+        self.settled, self.search_rows = carrier.settled, carrier.search_rows
         self.hparams = carrier.hparams  # both share one dict
 
     def terms(self, features: Tensor, **given: Tensor) -> Terms:

@@ -18,8 +18,8 @@ from __future__ import annotations
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
+from simnl.config_names import check_choice
 from simnl.fewshot.head import ClassifierHead
-from simnl.fewshot.options import check_choice
 from simnl.fewshot.task import FewShotTask
 from simnl.fewshot.trainer import VLTrainer
 

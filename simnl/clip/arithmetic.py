@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from simnl.config_names import check_choice
+
 MATMUL = ("highest", "high", "medium")  # values of torch.set_float32_matmul_precision
 
 
@@ -28,8 +30,7 @@ def set_arithmetic(matmul: str, cuda: bool) -> None:
     Raises:
         ValueError: the precision is unknown.
     """
-    if matmul not in MATMUL:
-        raise ValueError(f"MATMUL is '{matmul}'. Choose one of {', '.join(MATMUL)}.")
+    check_choice("MATMUL", matmul, MATMUL)
     torch.set_float32_matmul_precision(matmul)
     torch.backends.cudnn.allow_tf32 = matmul != "highest"
     if cuda:

@@ -111,32 +111,7 @@ class FeatureDatabase:
 
     def missing(self, items: Sequence[bytes | None], views: Sequence[int]) -> dict[int, tuple[int, ...]]:
         """The views that have no row, by the position in `items` of those that lack any; of None nothing is known."""
-        return self._guard(self._missing, items, views)
-
-    def _missing(self, items: Sequence[bytes | None], views: Sequence[int]) -> dict[int, tuple[int, ...]]:
-        known = [(place, item) for place, item in enumerate(items) if item is not None]
-        absent = {}
-        for places, found in self._found([item for _, item in known], views):
-            for position, item in (known[place] for place in places):
-                lacking = tuple(view for view in views if (item, view) not in found)
-                if lacking:
-                    absent[position] = lacking
-        return dict(sorted(absent.items()))
-
-    def _found(
-        self, items: Sequence[bytes], views: Sequence[int]
-    ) -> Iterator[tuple[list[int], dict[tuple[bytes, int], int]]]:
-        """Where rows are, from the index alone: many keys per question, in their order, so that it is walked once.
-
-        Yields:
-            positions in items, and the number of each row that is there of these items, by (item, view).
-        """
-        order = sorted(range(len(items)), key=lambda i: items[i])
-        for start in range(0, len(order), MOST_ASKED):
-            positions = order[start : start + MOST_ASKED]
-            query = f"SELECT item, view, rowid FROM features WHERE item IN {_marks(positions)} AND view BETWEEN ? AND ?"
-            asked = (*(items[i] for i in positions), min(views), max(views))
-            yield positions, {(item, view): row for item, view, row in self._connection.execute(query, asked)}
+        return self._guard(lambda: _lacking(self._connection, items, views))
 
     def read(self, items: Sequence[bytes], views: Sequence[int]) -> tuple[np.ndarray, dict[int, tuple[int, ...]]]:
         """Read rows.
@@ -152,7 +127,9 @@ class FeatureDatabase:
         wanted: dict[tuple[bytes, int], list[tuple[int, int]]] = {}  # by (item, view): places in `features`
         for slot, position in itertools.product(range(len(views)), range(len(items))):
             wanted.setdefault((items[position], views[slot]), []).append((slot, position))
-        rows = [row for _, found in self._found(items, views) for key, row in found.items() if key in wanted]
+        rows = [
+            row for _, found in _found(self._connection, items, views) for key, row in found.items() if key in wanted
+        ]
         for item, view, data, crc in self._rows(sorted(rows)):
             if (item, view) not in wanted or not isinstance(data, bytes):
                 continue  # damaged, or another row since the index was read
@@ -224,7 +201,7 @@ class StoredViews:
         try:
             if self._connection is None:
                 self._connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", BUSY_SECONDS, uri=True)
-            return _lacking(self._connection, item, views)
+            return _lacking(self._connection, [item], views).get(0, ())
         except SQL_ERRORS:
             return tuple(views)
 
@@ -234,10 +211,34 @@ class StoredViews:
             self._connection.close()
 
 
-def _lacking(connection: sqlite3.Connection, item: bytes, views: Sequence[int]) -> tuple[int, ...]:
-    query = "SELECT view FROM features WHERE item = ? AND view BETWEEN ? AND ?"
-    present = {view for (view,) in connection.execute(query, (item, min(views), max(views)))}
-    return tuple(view for view in views if view not in present)
+def _lacking(
+    connection: sqlite3.Connection, items: Sequence[bytes | None], views: Sequence[int]
+) -> dict[int, tuple[int, ...]]:
+    """See `FeatureDatabase.missing`."""
+    known = [(place, item) for place, item in enumerate(items) if item is not None]
+    absent = {}
+    for places, found in _found(connection, [item for _, item in known], views):
+        for position, item in (known[place] for place in places):
+            lacking = tuple(view for view in views if (item, view) not in found)
+            if lacking:
+                absent[position] = lacking
+    return dict(sorted(absent.items()))
+
+
+def _found(
+    connection: sqlite3.Connection, items: Sequence[bytes], views: Sequence[int]
+) -> Iterator[tuple[list[int], dict[tuple[bytes, int], int]]]:
+    """Where rows are, from the index alone: many keys per question, in their order, so that it is walked once.
+
+    Yields:
+        positions in items, and the number of each row that is there of these items, by (item, view).
+    """
+    order = sorted(range(len(items)), key=lambda i: items[i])
+    for start in range(0, len(order), MOST_ASKED):
+        positions = order[start : start + MOST_ASKED]
+        query = f"SELECT item, view, rowid FROM features WHERE item IN {_marks(positions)} AND view BETWEEN ? AND ?"
+        asked = (*(items[i] for i in positions), min(views), max(views))
+        yield positions, {(item, view): row for item, view, row in connection.execute(query, asked)}
 
 
 def _of_a_lock(error: Exception) -> str:

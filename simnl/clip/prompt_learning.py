@@ -22,6 +22,7 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.recipe import Rebuildable
 from simnl.clip.text import PromptSet, class_weights, readable, text_ends
 from simnl.clip.towers import NOTHING, Deep, Tokens, Weights, called, check_blocks, run_blocks
+from simnl.config_names import check_choice
 
 POSITIONS = ("end", "middle", "front")
 
@@ -182,8 +183,7 @@ class LearnedPrompts(Rebuildable):
     """
 
     def __init__(self, tower: TextTower, classnames: Sequence[str], num_context: int, position: str = "end"):
-        if position not in POSITIONS:
-            raise ValueError(f"The class position is '{position}'. Choose one of {', '.join(POSITIONS)}.")
+        check_choice("The class position", position, POSITIONS)
         if num_context < 1:
             raise ValueError(f"At least one context vector is needed, but there are {num_context}.")
         self.tower, self.num_context = tower, num_context

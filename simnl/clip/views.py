@@ -17,6 +17,7 @@ import open_clip
 import torch
 from torchvision import transforms as T
 
+from simnl.config_names import check_choice
 from simnl.data.decoders import PILLOW, drop_in, with_version
 
 INTERPOLATION = {"bicubic": T.InterpolationMode.BICUBIC, "bilinear": T.InterpolationMode.BILINEAR}
@@ -75,8 +76,7 @@ class ViewSpec:
             "centre": [centre],
             "centre+flip": [centre, replace(centre, flip=1.0)],
         }
-        if kind not in kinds:
-            raise ValueError(f"VIEWS.KIND is '{kind}'. Choose one of {', '.join(kinds)}.")
+        check_choice("VIEWS.KIND", kind, kinds)
         return kinds[kind]
 
     @property

@@ -273,7 +273,7 @@ class FewShotDataset(WrongLabels):
         items = list(items)
         pairs = zip(items, [item.label for item in items] if labels is None else labels, strict=True)
         chosen = [(item.path, self._kept[label]) for item, label in pairs if item.label in self._kept]
-        check = _nothing if self._split.listed else self._require
+        check = None if self._split.listed else self._require
         return datums(str(self.image_root), chosen, self._names, check)
 
     def _require(self, paths: list[str]) -> None:
@@ -314,10 +314,6 @@ class FewShotDataset(WrongLabels):
         found = Sizes(len(split.classnames), *(len(getattr(split, part) or ()) for part in PARTS))
         if self.published is not None and self.split_origin == "standard" and found != self.published:
             logger.warning("%s: found %s; the published data set has %s.", type(self).__name__, found, self.published)
-
-
-def _nothing(paths: list[str]) -> None:
-    """Paths that were listed just now need no check."""
 
 
 def _holds(path: Path, split: Split) -> bool:

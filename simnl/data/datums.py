@@ -13,7 +13,7 @@ NBYTES = 500  # that a datum needs in memory
 
 
 def datums(
-    root: str, chosen: Sequence[tuple[str, int]], names: Sequence[str], check: Callable[[list[str]], None]
+    root: str, chosen: Sequence[tuple[str, int]], names: Sequence[str], check: Callable[[list[str]], None] | None
 ) -> list[Datum]:
     """The datums of images, in order.
 
@@ -21,13 +21,14 @@ def datums(
         root: the folder of the images.
         chosen: the path of each image below it (forward slashes), and its label.
         names: class name by label.
-        check: is given the paths before they are used, where it is not known already that they are there.
+        check: is given the paths before they are used; None where it is known already that they are there.
     """
     kept = sharing.current()
     key = _key(root, chosen, names) if kept is not None else None
     if kept is not None and key is not None and (found := kept.get(key)) is not None:
         return list(found)
-    check([path for path, _ in chosen])
+    if check is not None:
+        check([path for path, _ in chosen])
     made = [Datum(impath=os.path.join(root, path), label=label, classname=names[label]) for path, label in chosen]
     if kept is not None and key is not None:
         kept.put(key, tuple(made), NBYTES * len(made))

@@ -16,6 +16,8 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from simnl.config_names import check_choice
+
 PILLOW = "pillow"
 DECODERS = (PILLOW, "simplejpeg")
 KEY = "MODEL.BACKBONE.DECODER"
@@ -29,8 +31,7 @@ def check_decoder(name: str) -> str:
     Raises:
         ValueError: there is no such decoder, or its package is not installed.
     """
-    if name not in DECODERS:
-        raise ValueError(f"{KEY} is '{name}'. Choose one of {', '.join(DECODERS)}.")
+    check_choice(KEY, name, DECODERS)
     if name != PILLOW and find_spec(name) is None:
         raise ValueError(
             f"{KEY} is '{name}', and the package {name} is not installed: run `pip install {name}`, or take {PILLOW}, "

@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from simnl.config_names import check_choice
 from simnl.data.splits import Item
 
 Floats = NDArray[np.float64]
@@ -52,8 +53,7 @@ class Noise:
     rule: str = RULES[0]
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise ValueError(f"DATASET.NOISE_RULE is '{self.rule}'. Choose one of {', '.join(RULES)}.")
+        check_choice("DATASET.NOISE_RULE", self.rule, RULES)
         if not 0 <= self.p <= 1:
             raise ValueError(f"DATASET.LABEL_NOISE must be a probability between 0 and 1, not {self.p}.")
         if len(self.labels) < 2:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from dassl.engine import TRAINER_REGISTRY
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.views import ViewSpec
+from simnl.config_names import check_choice
 from simnl.escaping import shortened
 from simnl.fewshot.capabilities import INFERENCE
 from simnl.fewshot.description import PIXELS, HeadDescription
@@ -92,8 +93,7 @@ def export(loaded: LoadedHead, format: str, *, clip: FrozenCLIP | None = None) -
         ImportError: the packages for ONNX are not installed.
         RuntimeError: PyTorch cannot export the head, or the program's logits differ from those of the head.
     """
-    if format not in ENDINGS:
-        raise ValueError(f"The format is '{format}'. Choose one of {', '.join(ENDINGS)}.")
+    check_choice("The format", format, ENDINGS)
     if reason := why_not(loaded):
         raise ValueError(f"{loaded.path} cannot be exported: {reason}")
     if format == ONNX:

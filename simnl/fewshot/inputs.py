@@ -17,6 +17,7 @@ from simnl.clip.projection import before_projection
 from simnl.clip.store import FeatureStore
 from simnl.clip.transforms import Transform
 from simnl.clip.views import ViewSpec
+from simnl.config_names import check_choice
 from simnl.data.decoders import PILLOW, check_decoder
 from simnl.fewshot.description import FEATURES, HIDDEN, PATCHES
 from simnl.fewshot.loaders import ROWS, LabelledFeatures, PixelLoader, StreamLoader, SupportLoader
@@ -65,8 +66,7 @@ def open_store(cfg, clip: FrozenCLIP, **options: bool) -> FeatureStore:
         ValueError: MODEL.BACKBONE.STORED is no precision that features are kept in.
     """
     stored = cfg.MODEL.BACKBONE.STORED
-    if stored not in STORED:
-        raise ValueError(f"MODEL.BACKBONE.STORED is '{stored}'. Choose one of {', '.join(STORED)}.")
+    check_choice("MODEL.BACKBONE.STORED", stored, STORED)
     number, size = cfg.DATALOADER.NUM_WORKERS, cfg.STORE.BATCH_SIZE
     return FeatureStore(cfg.STORE.ROOT, clip, number, size, half=stored == "fp16", **options)
 

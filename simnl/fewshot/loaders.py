@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec, seeded, view_seed
+from simnl.config_names import check_choice
 from simnl.data.digests import FileDigests
 from simnl.data.images import read_image
 from simnl.fewshot.head import Head
@@ -114,8 +115,7 @@ class SupportLoader:
     def __init__(
         self, features: Tensor, labels: Tensor, batch_size: int, seed: int, drop_last: bool, order: str = "cycle"
     ):
-        if order not in self.ORDERS:
-            raise ValueError(f"VIEWS.ORDER is '{order}'. Choose one of {', '.join(self.ORDERS)}.")
+        check_choice("VIEWS.ORDER", order, self.ORDERS)
         self.features, self.labels = features, labels
         self.batch_size, self.seed = batch_size, seed
         self.drop_last = drop_last and len(labels) >= batch_size

@@ -6,23 +6,13 @@ tuple of one, takes only the values that the type names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from simnl.clip.recipe import Rebuildable
 
 Own = TypeVar("Own", bound="Options")
-
-
-def check_choice(key: str, value: str, choices: Iterable[str]) -> None:
-    """Refuse a word that a config key cannot have.
-
-    Raises:
-        ValueError: the message names the key, the word and the choices.
-    """
-    if value not in (words := list(choices)):
-        raise ValueError(f"{key} is '{value}'. Choose one of {', '.join(words)}.")
 
 
 @dataclass(frozen=True)

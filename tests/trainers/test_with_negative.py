@@ -83,6 +83,11 @@ def test_a_search_counts_the_branch_in():
             assert counts[i, j] == (head(features).argmax(1) == labels).sum()
 
 
+def test_a_search_has_chunks_of_the_size_that_the_base_asks_for():
+    head, _, _ = made("ProKeR")
+    assert head.search_rows == head.carrier.search_rows == len(head.carrier.cache_keys) > 1
+
+
 def test_hooks_of_the_base_see_its_head_and_the_whole_comes_back():
     head, _, trainer = made("CLIPAdapter")
     trainer.head = head
