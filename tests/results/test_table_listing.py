@@ -19,15 +19,16 @@ def listing(**changes) -> Listing:
         "columns": lambda group, lines: {
             "method": words("label"), "images": number("images"), "share": figure_of("share", 100)
         },
-        "title": lambda group, request: f"Images of {group[0]['dataset']}, {request.ci}",
+        "title": lambda group: f"Images of {group[0]['dataset']}",
+        "setting": lambda group: {},
         "caption": lambda group, lines, request: [f"{len(lines)} lines."],
     }  # fmt: skip
     return Listing(**{**declared, **changes})
 
 
 def test_a_table_per_group_and_a_row_per_line():
-    first, second = listing().tables(RECORDS, Request(ci="normal"))
-    assert (first.title, first.caption, second.title) == ("Images of x, normal", ["2 lines."], "Images of y, normal")
+    first, second = listing().tables(RECORDS, Request())
+    assert (first.title, first.caption, second.title) == ("Images of x", ["2 lines."], "Images of y")
     assert [[cell.value for cell in row] for row in first.blocks[0].rows] == [[None, 1200, 50.0], [None, None, 50.0]]
     assert [row[0].text for row in first.blocks[0].rows] == ["A", "B"]
     lines = render_tables([first, second], "csv").splitlines()

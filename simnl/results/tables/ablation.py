@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from simnl.results.published import AVERAGE
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.listing import Line, Listing, columns_of
 from simnl.results.tables.model import Stat, figure, text
-from simnl.results.tables.paired import baseline_by_draw, difference_cell, draw_of, union
+from simnl.results.tables.paired import baseline_by_draw, difference_cell, draw_of
 from simnl.results.tables.parts import ADAPTERS, Family, defaults, families, parts_of, switches
 from simnl.results.tables.records import GridRow, by_setting, grid, options_text
 from simnl.runs.names import display_name
@@ -27,6 +26,10 @@ ABOUT = (
     "re-ranking, consistency, Eq. 18: losses beside cross-entropy; templates, CuPL: prompts of the positive text "
     "classifier."
 )
+DIFFERENCE = (
+    "Difference: mean of the accuracy minus that of the full method over the draws (data set, shots, seed, split) that "
+    "both have, with the interval of these differences"
+)
 
 
 class Ablation(NamedTuple):
@@ -35,15 +38,15 @@ class Ablation(NamedTuple):
     Attributes:
         family: the full method and the runs that lack parts of it.
         rows: a row per combination of parts, the full method first.
-        paired: differences to the full method by label of the row and by data set.
-        about: the sentence that says what these are, or why there are none.
+        baseline: the runs of the full method by draw; empty where there are no differences to it.
+        why_none: the sentence that says why there are none.
         datasets: the data sets, in their order.
     """
 
     family: Family
     rows: list[GridRow]
-    paired: dict[str, dict[str, Stat]]
-    about: str
+    baseline: dict[tuple, dict]
+    why_none: str
     datasets: list[str]
 
 
@@ -55,37 +58,41 @@ def _groups(records: Sequence[dict], request: Request) -> list[Ablation]:
 
 
 def _ablation(family: Family, request: Request) -> Ablation:
-    rows = _grid(family, family.records, request.ci)
+    # one row per combination of parts; data sets with and without CuPL sentences share it
+    rows = grid(family.records, lambda r: r["dataset"], request.ci, family.words, prompts=lambda r: "")
     order = list(parts_of(family.records[0]))
     changed = {row.label: [order.index(name) for name in family.changed(row.first)] for row in rows}
     rows.sort(key=lambda row: (len(changed[row.label]), changed[row.label], row.label))
+    baseline, why_none = {}, "Difference: none, since the full method was not run with these options."
+    if family.options is not None:
+        try:
+            baseline = baseline_by_draw(family.records, family.is_full)
+        except ValueError as error:  # two full methods: each has its row
+            why_none = f"Difference: none. {error}"
     datasets = common.dataset_order({r["dataset"] for r in family.records}, request)
-    return Ablation(family, rows, *_paired(family, request.ci), datasets)
+    return Ablation(family, rows, baseline, why_none, datasets)
 
 
 def _lines(group: Ablation, request: Request) -> list[Line]:
-    """The rows of each data set, and where there are several, of their average."""
-    datasets = group.datasets
-    blocks = [(name, [name]) for name in datasets] + ([(AVERAGE, datasets)] if len(datasets) > 1 else [])
-    found = [_line(group, row, *block, request.ci) for block in blocks for row in group.rows]
-    return [line for line in found if line]
+    """The rows of each data set, and where there are several, of their average; none for a row without all of them."""
+    lines = []
+    for name, datasets in common.with_average(group.datasets).items():
+        for row in group.rows:
+            stat = common.average_of([row.stats.get(one) for one in datasets], request.ci)
+            lines += [_line(group, row, stat, name, datasets)] if stat else []
+    return lines
 
 
-def _line(group: Ablation, row: GridRow, name: str, datasets: Sequence[str], ci: str) -> Line | None:
-    """Figures of one data set, or the average over several; None for a row that has not all of them."""
-    stats = [row.stats.get(name) for name in datasets]
-    stat = stats[0] if len(stats) == 1 else common.average_of(stats, ci)
-    if stat is None:
-        return None
-    paired, n, is_full = group.paired.get(row.label, {}), common.usual_n(group.rows), group.family.is_full(row.first)
-    known = [paired[name] for name in datasets if name in paired]
-    difference = union(known) if len(known) == len(datasets) else None
-    several = [_parts(group.family, row, name) for name in datasets]
+def _line(group: Ablation, row: GridRow, stat: Stat, name: str, datasets: Sequence[str]) -> Line:
+    """Figures of one data set, or the average over several."""
+    is_full, n = group.family.is_full(row.first), common.usual_n(group.rows)
+    difference = None if is_full else _difference(group, row, datasets, stat.ci)
+    several = [parts_of(row.runs[one][-1]) for one in datasets]  # a data set may lack CuPL sentences
     same = {part: on if all(p[part] == on for p in several) else None for part, on in several[0].items()}
     cells = {part: text(MARKS[on]) for part, on in same.items()}
     cells |= {"accuracy": figure(stat, n), "difference": text("") if is_full else difference_cell(difference, n)}
     tidy = {
-        **common.tidy("ablation", row, stat, ci, dataset=name),
+        **common.tidy("ablation", row, stat, stat.ci, dataset=name),
         **same,
         "full": is_full,
         "difference": difference and difference.mean,
@@ -95,43 +102,12 @@ def _line(group: Ablation, row: GridRow, name: str, datasets: Sequence[str], ci:
     return Line(row.shown, cells, [tidy], common.block_title(name, len(group.datasets)))
 
 
-def _paired(family: Family, ci: str) -> tuple[dict[str, dict[str, Stat]], str]:
-    """Differences to the full method by the label of a row and by data set; and what they are, or why there are none.
-
-    They are made from a grid of the same runs, so that the same runs make a row.
-    """
-    if family.options is None:
-        return {}, "Difference: none, since the full method was not run with these options."
-    try:
-        baseline = baseline_by_draw(family.records, family.is_full)
-    except ValueError as error:  # two full methods: each has its row
-        return {}, f"Difference: none. {error}"
-    by_label = {
-        row.label: {
-            name: Stat({d: a - baseline[d]["accuracy"] for d, a in stat.by_seed.items() if d in baseline}, ci)
-            for name, stat in row.stats.items()
-            if stat.by_seed.keys() & baseline.keys()
-        }
-        for row in _grid(family, [{**record, "seed": draw_of(record)} for record in family.records], ci)
-        if not family.is_full(row.first)
-    }
-    return by_label, (
-        "Difference: mean of the accuracy minus that of the full method over the draws (data set, shots, seed, split) "
-        "that both have, with the interval of these differences"
-    )
-
-
-def _grid(family: Family, records: Sequence[dict], ci: str) -> list[GridRow]:
-    """One row per combination of parts; data sets with and without CuPL sentences share it."""
-    return grid(records, lambda r: r["dataset"], ci, family.words, prompts=lambda r: "")
-
-
-def _parts(family: Family, row: GridRow, dataset: str) -> dict[str, bool]:
-    """The parts of a row's runs on a data set, which may lack CuPL sentences; of its config where that has runs."""
-    words = family.words(row.first)
-    there = [r for r in family.records if r["dataset"] == dataset and family.words(r) == words]
-    same = [r for r in there if r["config_hash"] == row.first["config_hash"]]
-    return parts_of((same or there)[-1])
+def _difference(group: Ablation, row: GridRow, datasets: Sequence[str], ci: str) -> Stat | None:
+    """Differences to the full method by draw; None where a data set has no draw that both have."""
+    full = {draw: run["accuracy"] for draw, run in group.baseline.items()}
+    runs = [{draw_of(r): r["accuracy"] for r in row.runs[name] if draw_of(r) in full} for name in datasets]
+    every = {draw: accuracy - full[draw] for of_set in runs for draw, accuracy in of_set.items()}
+    return Stat(every, ci) if all(runs) else None
 
 
 def _caption(group: Ablation, lines: Sequence[Line], request: Request) -> list[str]:
@@ -145,15 +121,14 @@ def _caption(group: Ablation, lines: Sequence[Line], request: Request) -> list[s
         *([f"{SOME}: on for some of the data sets, off for the others."] if differing else []),
         *([f"All runs with {shared}."] if shared else []),
         *common.common_caption(full or family.records, group.rows, request),
-        group.about + (", over all data sets." if several and group.paired else "." if group.paired else ""),
+        DIFFERENCE + (", over all data sets." if several else ".") if group.baseline else group.why_none,
         *([common.average_caption(len(group.datasets), "data sets")] if several else []),
     ]
 
 
-def _title(group: Ablation, request: Request) -> str:
+def _title(group: Ablation) -> str:
     first = group.family.records[0]
-    what = f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])}"
-    return f"{common.titled(what, first)}: accuracy in %"
+    return f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])}"
 
 
 ABLATION = Listing(
@@ -161,6 +136,8 @@ ABLATION = Listing(
     lines=_lines,
     columns=lambda group, lines: columns_of({column: HEADERS.get(column, column) for column in lines[0].cells}),
     title=_title,
+    setting=lambda group: group.family.records[0],
+    unit="accuracy in %",
     caption=_caption,
     marked=True,
     missing="No run of SimNL without one of its parts. Run some first, e.g.\n"

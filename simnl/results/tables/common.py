@@ -116,11 +116,6 @@ def run_title(record: dict) -> str:
     return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike])
 
 
-def titled(what: str, record: dict) -> str:
-    """A title with the setting of a table's runs behind it."""
-    return f"{what} ({run_title(record)})"
-
-
 def place_text(record: dict) -> str:
     """`DTD, 16 shots`."""
     return f"{dataset_name(record['dataset'])}, {shots_title(record['shots'])}"
@@ -193,6 +188,11 @@ def place_in_csv(layout: str, row: GridRow, **place: object) -> dict[str, object
     }
 
 
+def figure_in_csv(name: str, stat: Stat) -> dict[str, object]:
+    """A figure of this name for csv, with its interval."""
+    return {name: stat.mean, "ci95": stat.half, "interval": stat.ci, "n": stat.n}
+
+
 def tidy(layout: str, row: GridRow, stat: Stat | None, ci: str, **place: object) -> dict[str, object]:
     """One figure of ours for csv, in full precision."""
     return {
@@ -234,10 +234,10 @@ def average_caption(n: int, what: str) -> str:
 
 
 def average_of(stats: Sequence[Stat | None], ci: str, how: Callable[[Sequence[float]], float] = mean) -> Stat | None:
-    """The mean over the columns of each seed that all columns have; None for an incomplete row."""
+    """The mean over the columns of each seed that all columns have; None for an incomplete row. Of one: this one."""
     whole = [stat for stat in stats if stat is not None]
     if len(stats) < 2 or len(whole) < len(stats):
-        return None
+        return whole[0] if len(stats) == len(whole) == 1 else None
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in whole)))
     averages = {seed: how([stat.by_seed[seed] for stat in whole]) for seed in seeds}
     split, marks = " ".join(stat.split for stat in whole), marks_in_order("".join(stat.audit for stat in whole))
@@ -253,14 +253,19 @@ def add_average(
         row.stats |= {name: stat} if stat else {}
 
 
+def with_average(datasets: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The data sets of each block: one by one, and where there are several, those of their average."""
+    return {name: [name] for name in datasets} | ({AVERAGE: datasets} if len(datasets) > 1 else {})
+
+
 def over_data_sets(rows: Sequence[GridRow], datasets: Sequence[str], ci: str) -> dict[str, list[GridRow]]:
     """Rows with columns (data set, column) as those of each data set, and where there are several, of their average."""
     blocks = {}
-    for key, names in [*((name, [name]) for name in datasets), *([(AVERAGE, datasets)] if len(datasets) > 1 else [])]:
+    for key, names in with_average(datasets).items():
         found = []
         for row in rows:
-            several = {c: [row.stats.get((name, c)) for name in names] for c in dict.fromkeys(c for _, c in row.stats)}
-            stats = {c: s[0] if len(s) == 1 else average_of(s, ci) for c, s in several.items()}
+            columns = dict.fromkeys(column for _, column in row.stats)
+            stats = {c: average_of([row.stats.get((name, c)) for name in names], ci) for c in columns}
             found.append(replace(row, stats={column: stat for column, stat in stats.items() if stat}))
         blocks[key] = [row for row in found if row.stats]
     return blocks

@@ -10,7 +10,7 @@ from simnl.results.published import AVERAGE, PAPER_A1, published_sensitivity
 from simnl.results.tables import common
 from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import ELEVEN, Request
-from simnl.results.tables.comparison import Average, Layout
+from simnl.results.tables.comparison import Average, Comparison
 from simnl.results.tables.records import by_setting, grid, node_of, options_text, prompts_text
 from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG, accuracies
 from simnl.runs.names import dataset_name, display_name
@@ -28,9 +28,9 @@ def _by_data_sets(records: Sequence[dict], request: Request) -> list[list[dict]]
     return [members for part in parts for members in by_setting(part)]
 
 
-FEWSHOT = Layout(
+FEWSHOT = Comparison(
     name="fewshot",
-    title=lambda record: "Few-shot classification",
+    title=lambda records: "Few-shot classification",
     groups=_by_data_sets,
     figures=lambda record: {record["dataset"]: record["accuracy"]},
     columns=common.dataset_order,
@@ -81,9 +81,9 @@ def _reweighting(records: Sequence[dict]) -> Callable[[dict], str]:
     return describe
 
 
-NOISE = Layout(
+NOISE = Comparison(
     name="noise",
-    title=lambda r: f"Wrong training labels on {dataset_name(r['dataset'])}, {common.shots_title(r['shots'])}",
+    title=lambda records: f"Wrong training labels on {common.place_text(records[0])}",
     groups=lambda records, request: _noise_groups(records, request, also=["dataset"]),
     figures=lambda record: {_noise_of(record): record["accuracy"]},
     columns=lambda there, request: sorted(there),
@@ -102,7 +102,7 @@ NOISE = Layout(
     place=lambda first, block, column: {"dataset": block, "label_noise": column},
     missing="No run with wrong training labels. Run some first, e.g.\n"
     "  bash scripts/benchmark.sh noise --datasets shapes",
-    setting=lambda record: {**record, "label_noise": 0.0},
+    setting=lambda records: {**records[0], "label_noise": 0.0},
 )
 
 
@@ -136,11 +136,9 @@ def _beside(curves: Rows) -> list[str]:
     return [f"Set beside the hyper-parameter that varies: {'; '.join(sorted(fixed))}."]
 
 
-SENSITIVITY = Layout(  # the paper's Table A3
+SENSITIVITY = Comparison(  # the paper's Table A3
     name="sensitivity",
-    title=lambda r: (
-        f"Sensitivity of {display_name(r['method'])} on {dataset_name(r['dataset'])}, {common.shots_title(r['shots'])}"
-    ),
+    title=lambda records: f"Sensitivity of {display_name(records[0]['method'])} on {common.place_text(records[0])}",
     groups=lambda records, request: by_setting(
         [r for r in records if any(_value(r, parameter) is not None for parameter in PARAMETERS)],
         also=["method", "dataset", "shots"],
@@ -167,14 +165,14 @@ SENSITIVITY = Layout(  # the paper's Table A3
 )
 
 # How the runs of a layout are cut where pairs of them are compared; of any other layout as those of `fewshot`.
-PLAIN_PAIRS = replace(FEWSHOT, title=lambda record: "", groups=lambda records, request: by_setting(records))
+PLAIN_PAIRS = replace(FEWSHOT, title=lambda records: "", groups=lambda records, request: by_setting(records))
 PAIRS = {
     "dg": replace(DG, caption=()),
     "cross": replace(CROSS_DATA_SETS, caption=()),
     "base2new": replace(BASE2NEW, caption=("Harmonic mean: of base and new of each draw, then compared.",)),
     "noise": replace(
         NOISE,
-        title=lambda record: f"Wrong training labels, {common.shots_title(record['shots'])}",
+        title=lambda records: f"Wrong training labels, {common.shots_title(records[0]['shots'])}",
         groups=lambda records, request: _noise_groups(records, replace(request, methods=())),
         caption=("Columns: share of the few-shot training labels that are replaced by another class, in both runs.",),
     ),

@@ -10,7 +10,7 @@ from simnl.results.stats import CI_METHODS
 from simnl.results.tables import common
 from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import Request
-from simnl.results.tables.comparison import Average, Layout
+from simnl.results.tables.comparison import Average, Comparison
 from simnl.results.tables.grids import PAIRS, PLAIN_PAIRS
 from simnl.results.tables.listing import Line, Listing, columns_of
 from simnl.results.tables.model import Cell, Stat, Table
@@ -68,18 +68,20 @@ def draw_of(record: dict) -> tuple:
     return tuple(record.get(key, "") for key in DRAW)
 
 
-def union(stats: Sequence[Stat]) -> Stat:
+def _union(stats: Sequence[Stat]) -> Stat:
     """One or more sets of differences as one; each draw counts once."""
     return Stat({draw: value for stat in stats for draw, value in stat.by_seed.items()}, stats[0].ci)
 
 
-def merged(rows: Sequence[GridRow]) -> list[GridRow]:
+def _merged(rows: Sequence[GridRow]) -> list[GridRow]:
     """Rows of the same label as one, with the draws of all."""
-    whole: dict[str, GridRow] = {}
+    alike: dict[str, list[GridRow]] = {}
     for row in rows:
-        same = whole.setdefault(row.label, replace(row, stats={}))
-        same.stats |= {c: union([same.stats[c], stat] if c in same.stats else [stat]) for c, stat in row.stats.items()}
-    return list(whole.values())
+        alike.setdefault(row.label, []).append(row)
+    return [
+        replace(same[0], stats={c: _union([r.stats[c] for r in same if c in r.stats]) for r in same for c in r.stats})
+        for same in alike.values()
+    ]
 
 
 def difference_cell(stat: Stat | None, usual_n: int | None = None) -> Cell:
@@ -97,7 +99,7 @@ class Pairs(NamedTuple):
 
     records: list[dict]
     against: str
-    cut: Layout
+    cut: Comparison
     found: list[dict]
     columns: list
     summary: Average | None
@@ -117,7 +119,7 @@ def paired_tables(records: Sequence[dict], against: str, request: Request, layou
     """
     cut = PAIRS.get(layout, PLAIN_PAIRS)
     records = [record for record in records if not is_imported(record)]  # nothing says that their draws are ours
-    every = [_pairs(group, against, cut, request) for group in cut.groups_of(records, request)]
+    every = [_pairs(group, against, cut, request) for group in cut.some(cut.groups(records, request))]
     some = [pairs for pairs in every if pairs.found]
     if not some:
         methods = ", ".join(sorted({r["method"] for r in records}))
@@ -129,7 +131,7 @@ def paired_tables(records: Sequence[dict], against: str, request: Request, layou
     return [PAIRED.table(pairs, request) for pairs in some]
 
 
-def _pairs(records: list[dict], against: str, cut: Layout, request: Request) -> Pairs:
+def _pairs(records: list[dict], against: str, cut: Comparison, request: Request) -> Pairs:
     found = differences(records, lambda r: r["method"] == against and not r.get("options"), cut.figures)
     columns = cut.columns({r[COLUMN] for r in found}, request) if found else []
     summary = cut.averaged(columns) if columns else None
@@ -150,16 +152,15 @@ def _lines(pairs: Pairs, request: Request) -> list[Line]:
     return lines
 
 
-def _title(pairs: Pairs, request: Request) -> str:
-    title = pairs.cut.title(pairs.records[0])
-    where = f", {title[0].lower()}{title[1:]}" if title else ""
-    what = f"Differences to {display_name(pairs.against)} over the same draws{where}"
-    return f"{common.titled(what, pairs.cut.setting(pairs.records[0]))}: points"
+def _title(pairs: Pairs) -> str:
+    title = f"Differences to {display_name(pairs.against)} over the same draws"
+    of_layout = pairs.cut.title(pairs.records)
+    return f"{title}, {of_layout[0].lower()}{of_layout[1:]}" if of_layout else title
 
 
 def _caption(pairs: Pairs, lines: Sequence[Line], request: Request) -> list[str]:
     return [
-        common.setting_text(pairs.cut.setting(pairs.records[0])),
+        common.setting_text(pairs.cut.setting(pairs.records)),
         *common.fewer_images(pairs.records),
         *sight_notes(pairs.found),
         f"Mean of a method's accuracy minus that of {display_name(pairs.against)} over the n draws (data set, shots, "
@@ -175,6 +176,8 @@ PAIRED = Listing(
     lines=_lines,
     columns=lambda pairs, lines: columns_of(dict(zip(pairs.columns, pairs.cut.headers(pairs.columns), strict=True))),
     title=_title,
+    setting=lambda pairs: pairs.cut.setting(pairs.records),
+    unit="points",
     caption=_caption,
 )
 
@@ -185,10 +188,11 @@ def _blocks(pairs: Pairs, request: Request) -> Rows:
     for rows in blocks.values():
         if summary and not summary.apart:
             common.add_average(rows, summary.name, summary.over, request.ci)
-        for row in rows if summary and summary.apart else []:
-            row.stats[ALL] = union(list(row.stats.values()))
+        elif summary:
+            for row in rows:
+                row.stats[ALL] = _union(list(row.stats.values()))
     if len(blocks) > 1:
-        blocks[ALL] = merged([row for rows in blocks.values() for row in rows])
+        blocks[ALL] = _merged([row for rows in blocks.values() for row in rows])
     return {key: common.ordered(rows, request) for key, rows in blocks.items()}
 
 
@@ -196,5 +200,4 @@ def _tidy(pairs: Pairs, key: Any, row: GridRow, column: Any) -> dict[str, object
     """A difference for csv."""
     stat, by_shots = row.stats[column], {"dataset": column, "shots": "all" if key == ALL else key}
     place = by_shots if pairs.cut.block == "shots" else {"dataset": key, "part": column}
-    figures = {"difference": stat.mean, "ci95": stat.half, "interval": stat.ci, "n": stat.n}
-    return common.place_in_csv("paired", row, against=pairs.against, **place) | figures
+    return common.place_in_csv("paired", row, against=pairs.against, **place) | common.figure_in_csv("difference", stat)

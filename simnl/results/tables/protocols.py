@@ -19,16 +19,13 @@ HONEST = ("fewshot-val", "held-shot", "no-val", "full-val")
 OPTIMISM = "optimism"
 
 
-def optimism(row: GridRow) -> tuple[str, Stat] | None:
-    """The honest protocol of a row, and by seed the accuracy under the oracle minus that under it, in points."""
-    honest = next((name for name in HONEST if name in row.stats), None)
-    if honest is None or ORACLE not in row.stats:
+def _optimism(stats: dict[str, Stat]) -> Stat | None:
+    """The accuracy under the oracle minus that under the first honest protocol, in points, by seed."""
+    best, fair = stats.get(ORACLE), next((stats[name] for name in HONEST if name in stats), None)
+    if best is None or fair is None or best.split != fair.split:
         return None
-    best, fair = row.stats[ORACLE], row.stats[honest]
-    common_seeds = sorted(best.by_seed.keys() & fair.by_seed.keys())
-    if not common_seeds or best.split != fair.split:
-        return None
-    return honest, Stat({seed: best.by_seed[seed] - fair.by_seed[seed] for seed in common_seeds}, best.ci)
+    seeds = sorted(best.by_seed.keys() & fair.by_seed.keys())
+    return Stat({seed: best.by_seed[seed] - fair.by_seed[seed] for seed in seeds}, best.ci) if seeds else None
 
 
 def _columns(records: Sequence[dict]) -> list[str]:
@@ -43,23 +40,16 @@ def _groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
     return [group for group in groups if ORACLE in _columns(group) and len(_columns(group)) > 2]
 
 
-def _tidy(row: GridRow, name: str) -> dict[str, object]:
-    """A figure for csv."""
-    stat, place = row.stats[name], common.place_in_csv("audit", row, dataset=row.first["dataset"])
-    figures = {"accuracy": stat.mean, "ci95": stat.half, "interval": stat.ci, "n": stat.n}
-    return {**{key: value for key, value in place.items() if key != "protocol"}, "protocol": name, **figures}
-
-
 def _lines(records: Sequence[dict], request: Request) -> list[Line]:
     """One line per method, and below them the mean over the methods that have every column, of two or more."""
     rows, columns = common.ordered(grid(records, lambda r: r["protocol"], request.ci), request), _columns(records)
     usual, lines = common.usual_n(rows), []
     for row in rows:
-        found = optimism(row)
-        worth = {OPTIMISM: difference_cell(found[1], found[1].n)} if found else {OPTIMISM: Cell()}
-        row.stats |= {OPTIMISM: found[1]} if found else {}
-        tidy = [_tidy(row, name) for name in columns if name in row.stats]
-        lines.append(Line(row.shown, {name: figure(row.stats.get(name), usual) for name in columns} | worth, tidy))
+        worth = _optimism(row.stats)
+        cells = {name: figure(row.stats.get(name), usual) for name in columns}
+        cells[OPTIMISM] = difference_cell(worth, worth.n if worth else None)
+        row.stats |= {OPTIMISM: worth} if worth else {}
+        lines.append(Line(row.shown, cells, [_tidy(row, name) for name in columns if name in row.stats]))
     whole = [row for row in rows if all(name in row.stats for name in columns)]
     if len(whole) > 1:
         means = {name: Cell(mean([row.stats[name].mean for row in whole]), signed=name == OPTIMISM) for name in columns}
@@ -67,14 +57,21 @@ def _lines(records: Sequence[dict], request: Request) -> list[Line]:
     return lines
 
 
-def _about(records: Sequence[dict]) -> dict:
+def _tidy(row: GridRow, name: str) -> dict[str, object]:
+    """A figure for csv."""
+    place = common.place_in_csv("audit", row, dataset=row.first["dataset"])
+    del place["protocol"]
+    return place | {"protocol": name} | common.figure_in_csv("accuracy", row.stats[name])
+
+
+def _setting(records: Sequence[dict]) -> dict:
     return {**records[0], "protocol": "all protocols"}
 
 
 def _caption(records: Sequence[dict], lines: Sequence[Line], request: Request) -> list[str]:
     honest = next(name for name in HONEST if name in _columns(records))
     return [
-        *common.runs_caption(_about(records), records),
+        *common.runs_caption(_setting(records), records),
         "Every column is of the same draws and features. Only the images differ on which the epoch and the "
         "hyper-parameters are chosen.",
         f"Optimism: accuracy under {ORACLE} minus accuracy under {honest} over the same draws, in points; ±: "
@@ -88,9 +85,8 @@ OPTIMISMS = Listing(
     groups=_groups,
     lines=_lines,
     columns=lambda records, lines: columns_of({name: name for name in _columns(records)}),
-    title=lambda records, request: common.titled(
-        f"What choosing on the test images is worth: {common.place_text(records[0])}", _about(records)
-    ),
+    title=lambda records: f"What choosing on the test images is worth: {common.place_text(records[0])}",
+    setting=_setting,
     caption=_caption,
     missing=f"Nothing to compare: the table needs runs under {ORACLE} and under another protocol, on the same data set "
     "and shots. python tools/audit.py shapes 16 carries them out.",

@@ -99,12 +99,13 @@ def split_by(records: Iterable[dict], key: Callable[[dict], Any]) -> list[list[d
 
 @dataclass
 class GridRow:
-    """One row of a grid: a method under one set of options and prompts; stats by column."""
+    """One row of a grid: a method under one set of options and prompts; figures and their runs by column."""
 
     method: str
     label: str  # the method, and in brackets what tells its rows apart
     first: dict
     stats: dict[Any, Stat]
+    runs: dict[Any, list[dict]]
 
     @property
     def shown(self) -> str:
@@ -166,8 +167,8 @@ def _rows(method: str, words: list[str], members: list[dict], column: Callable, 
             name = "" if len(runs) == 1 else f"config {config}, split {split}" if split else f"config {config}"
             extra = "; ".join([*words, *([name] if name else [])])
             first = run[0] if name else members[0]
-            row = rows.setdefault(name, GridRow(method, f"{method} ({extra})" if extra else method, first, {}))
-            row.stats[column(run[0])] = _stat(run, ci)
+            row = rows.setdefault(name, GridRow(method, f"{method} ({extra})" if extra else method, first, {}, {}))
+            row.stats[column(run[0])], row.runs[column(run[0])] = _stat(run, ci), run
     return [row for _, row in sorted(rows.items(), key=lambda pair: pair[0] != "")]
 
 

@@ -90,9 +90,9 @@ def _columns(rows: Sequence[dict], lines: Sequence[dict]) -> Columns:
 
 RUNS = Listing(
     groups=lambda records, request: [summarise(records, request.ci)],
-    lines=lambda rows, request: rows,
     columns=_columns,
-    title=lambda rows, request: "",
+    title=lambda rows: "",
+    setting=lambda rows: {},
     caption=lambda rows, lines, request: [
         *sight_notes(rows),
         *marks_text((row["marks"], display_name(row["method"])) for row in rows),

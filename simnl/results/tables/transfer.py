@@ -20,7 +20,7 @@ from simnl.results.published import HARMONIC as PUBLISHED_HARMONIC
 from simnl.results.tables import common
 from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import ELEVEN, SHIFTED, Request
-from simnl.results.tables.comparison import Average, Layout
+from simnl.results.tables.comparison import Average, Comparison
 from simnl.results.tables.records import by_setting, grid, is_clean, is_standard
 from simnl.runs.names import dataset_name
 
@@ -41,7 +41,7 @@ def _headers(columns: Sequence[str]) -> list[str]:
     return [titles.get(name) or dataset_name(plain[name]) for name in names]
 
 
-def _onto(kind: Callable[[str], bool], order: Sequence[str], **declared: Any) -> Layout:
+def _onto(kind: Callable[[str], bool], order: Sequence[str], **declared: Any) -> Comparison:
     """A layout of the source and its targets of a kind, in an order, one table per source."""
 
     def groups(records: Sequence[dict], request: Request) -> list[list[dict]]:
@@ -64,14 +64,14 @@ def _onto(kind: Callable[[str], bool], order: Sequence[str], **declared: Any) ->
     def average(columns: Sequence[str]) -> Average:
         return Average(f"{columns[0]}{ARROW}{AVERAGE}", columns[1:], "targets, without the source,", apart=False)
 
-    return Layout(groups=groups, figures=figures, columns=columns, headers=_headers, average=average, **declared)
+    return Comparison(groups=groups, figures=figures, columns=columns, headers=_headers, average=average, **declared)
 
 
 DG = _onto(
     lambda target: not is_on_new_classes(target),
     SHIFTED,
     name="dg",
-    title=lambda record: f"Domain generalisation from {dataset_name(record['dataset'])}",
+    title=lambda records: f"Domain generalisation from {dataset_name(records[0]['dataset'])}",
     caption=("Trained and selected on the source alone; nothing is selected on a target.",),
     task="dg",
     published=accuracies,
@@ -84,7 +84,7 @@ CROSS_DATA_SETS = _onto(
     lambda target: target.startswith(CROSS),
     [f"{CROSS}{name}" for name in ELEVEN],
     name="cross",
-    title=lambda record: f"Cross-data-set transfer from {dataset_name(record['dataset'])}",
+    title=lambda records: f"Cross-data-set transfer from {dataset_name(records[0]['dataset'])}",
     caption=(
         "Trained and selected on the source alone; tested on the classes of each target, which are new to what was "
         "learned, with the target's own prompts where a method takes fixed ones.",
@@ -119,9 +119,9 @@ def _all_classes(record: dict) -> dict:
     return {**record, "subsample_classes": "all"}
 
 
-BASE2NEW = Layout(
+BASE2NEW = Comparison(
     name="base2new",
-    title=lambda record: f"Base to new classes, {common.shots_title(record['shots'])}",
+    title=lambda records: f"Base to new classes, {common.shots_title(records[0]['shots'])}",
     groups=lambda records, request: by_setting(
         [r for r in records if r.get("subsample_classes") == "base" and NEW_CLASSES in r.get("targets", {})],
         also=["shots"],
