@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from simnl.escaping import figure_text
 from simnl.results.plots import series, style
 from simnl.results.tables.common import method_order
-from simnl.results.tables.protocols import HONEST, ORACLE, PROTOCOLS
+from simnl.results.tables.paired import HONEST, ORACLE, PROTOCOLS
 from simnl.results.tables.records import without_studies
 
 ROW = 0.24  # inches per method

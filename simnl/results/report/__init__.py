@@ -29,9 +29,9 @@ from simnl.results.tables import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, Reque
 from simnl.results.tables.common import PRESETS
 from simnl.results.tables.fit import numeric
 from simnl.results.tables.model import Cell
+from simnl.results.tables.model import cell_text as rendered
 from simnl.results.tables.records import options_text, prompts_text
 from simnl.results.tables.render import MARKS, RULE
-from simnl.results.tables.render import cell_text as rendered
 from simnl.runs.record import config_of
 from simnl.runs.stored_config import stored_keys
 

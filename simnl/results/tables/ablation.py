@@ -1,18 +1,170 @@
-"""Layout `ablation`: a method's parts on and off, and the difference to the full method over the same draws."""
+"""Layout `ablation`: a method's parts on and off, and the difference to the full method over the same draws.
+
+Parts follow from the options in a run's record and from the method's defaults. A part is switched by a value that turns
+it on or off; any other value of its key (a weight of 2, say) is a setting that all runs of a table share, as all other
+options are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.listing import Line, Listing, columns_of
 from simnl.results.tables.model import Stat, figure, text
 from simnl.results.tables.paired import baseline_by_draw, difference_cell, draw_of
-from simnl.results.tables.parts import ADAPTERS, Family, defaults, families, parts_of, switches
-from simnl.results.tables.records import GridRow, by_setting, grid, options_text
+from simnl.results.tables.records import GridRow, by_setting, grid, node_of, options_text, split_by
 from simnl.runs.names import display_name
+
+# Keys of the method's node that switch its parts; beside them an empty file of CuPL sentences.
+KEYS = (
+    "ADAPTERS", "REWEIGHT_POSITIVE", "REWEIGHT_NEGATIVE", "RERANK_WEIGHT", "CONSISTENCY_WEIGHT", "NEGATIVE_LOSS",
+    "CUPL_WEIGHT",
+)  # fmt: skip
+CUPL_FILE = "PROMPTS.CUPL"
+ADAPTERS = ("positive-text", "positive-cache", "negative-text", "negative-cache")
+TOGETHER = {"adapters": ADAPTERS, "reweighting": ("positive weights", "negative weights")}
+
+
+@cache
+def defaults(method: str) -> dict:
+    """The method's default config; empty for one without these parts, or not of this program."""
+    from simnl.studies.definitions import defaults_of  # imports every trainer, which most tables do not need
+
+    try:
+        found = defaults_of(method)
+    except KeyError:
+        return {}
+    return found if set(KEYS) <= set(found) else {}
+
+
+def parts_of(record: dict) -> dict[str, bool]:
+    """Whether each part was on."""
+    standard, node = defaults(record["method"]), node_of(record)
+    value = {key: record["options"].get(node + key, standard[key]) for key in KEYS}
+    has_cupl = "cupl" in record.get("prompts", ()) and record["options"].get(CUPL_FILE) != ""
+    return {
+        **{name: name in value["ADAPTERS"] for name in standard["ADAPTERS"]},
+        "positive weights": bool(value["REWEIGHT_POSITIVE"]),
+        "negative weights": bool(value["REWEIGHT_NEGATIVE"]),
+        "re-ranking": value["RERANK_WEIGHT"] != 0,
+        "consistency": value["CONSISTENCY_WEIGHT"] != 0,
+        "Eq. 18": value["NEGATIVE_LOSS"] != "none",
+        "templates": not has_cupl or value["CUPL_WEIGHT"] < 1,
+        "CuPL": has_cupl and value["CUPL_WEIGHT"] > 0,
+    }
+
+
+def _with_options(record: dict, options: dict) -> dict:
+    """A run's record as it would be with these options."""
+    prompts = list(record.get("prompts", ()))
+    if record["options"].get(CUPL_FILE) == "":  # what it would have found is not known; most data sets have a file
+        prompts.append("cupl")
+    return {**record, "options": options, "prompts": prompts}
+
+
+def switches(record: dict) -> list[str]:
+    """The options of a run that, each for itself, turn a part on or off."""
+    full = parts_of(_with_options(record, {}))
+    own = [key for key in record["options"] if key == CUPL_FILE or key.removeprefix(node_of(record)) in KEYS]
+    return [k for k in own if parts_of(_with_options(record, {k: record["options"][k]})) != full]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Runs that differ in their parts alone. `options` are those of the full method, or None where it was not run."""
+
+    options: dict | None
+    records: list[dict]
+
+    def is_full(self, record: dict) -> bool:
+        """True for a run of the full method."""
+        return record["options"] == self.options
+
+    def changed(self, record: dict) -> list[str]:
+        """The parts that are not as in the full method, in the order of the columns."""
+        full = parts_of(_with_options(record, self.options or {}))
+        return [name for name, on in parts_of(record).items() if on != full[name]]
+
+    def words(self, record: dict) -> str:
+        """`without re-ranking, with Eq. 18`; empty for the full method."""
+        on, changed = parts_of(record), self.changed(record)
+        lost, added = [name for name in changed if not on[name]], [name for name in changed if on[name]]
+        for whole, names in TOGETHER.items():
+            if set(names) <= set(lost):
+                lost = [whole, *(name for name in lost if name not in names)]
+        parts = {"without": lost, "with": added}
+        return ", ".join(f"{word} {', '.join(names)}" for word, names in parts.items() if names)
+
+    def rows(self, ci: str) -> list[GridRow]:
+        """A row per combination of parts, the full method first; data sets with and without CuPL sentences share it."""
+        order = list(parts_of(self.records[0]))
+        changed = {id(r): [order.index(name) for name in self.changed(r)] for r in self.records}
+        rows = grid(self.records, lambda r: r["dataset"], ci, self.words, prompts=lambda r: "")
+        return sorted(rows, key=lambda row: (len(changed[id(row.first)]), changed[id(row.first)], row.label))
+
+    def baseline(self) -> tuple[dict[tuple, dict], str]:
+        """The runs of the full method by draw; where there are none to compare with, the sentence that says why."""
+        if self.options is None:
+            return {}, "Difference: none, since the full method was not run with these options."
+        try:
+            return baseline_by_draw(self.records, self.is_full), ""
+        except ValueError as error:  # two full methods: each has its row
+            return {}, f"Difference: none. {error}"
+
+    def datasets(self, request: Request) -> list[str]:
+        """The data sets of the runs, in their order."""
+        return common.dataset_order({record["dataset"] for record in self.records}, request)
+
+
+def families(records: Sequence[dict]) -> Iterator[Family]:
+    """The families: each full method with the runs that lack parts of it, on its data sets; then runs without a full
+    method.
+
+    Where all runs share a switch, as those of a study that was started with one, the full method has it, too.
+    """
+    lacking = [record for record in records if switches(record)]
+    taken: set[int] = set()
+    for full in split_by([r for r in records if not switches(r)], lambda r: _rest(r, ())):
+        members = [r for r in _beside(full, lacking) if _rest(r) == _rest(full[0], switches(r))]
+        taken |= set(map(id, members))
+        if members:
+            yield Family(full[0]["options"], [*full, *members])
+    for orphans in split_by([r for r in lacking if id(r) not in taken], _rest):
+        yield from _of_shared_switches(orphans)
+
+
+def _of_shared_switches(records: Sequence[dict]) -> Iterator[Family]:
+    """The runs whose options are the ones that all have, with the runs beside them; then the rest."""
+    first, *others = (record["options"] for record in records)
+    shared = {key: value for key, value in first.items() if all(o.get(key) == value for o in others)}
+    full = [record for record in records if record["options"] == shared]
+    lacking = [record for record in records if record["options"] != shared]
+    members = _beside(full, lacking)
+    if members:
+        yield Family(shared, [*full, *members])
+    left = [record for record in lacking if record not in members] if members else list(records)
+    if left:
+        yield Family(None, left)
+
+
+def _beside(full: Sequence[dict], records: Iterable[dict]) -> list[dict]:
+    """The records on the data sets of the full method."""
+    places = {record["dataset"] for record in full}
+    return [record for record in records if record["dataset"] in places]
+
+
+def _rest(record: dict, left_out: Sequence[str] | None = None) -> str:
+    """The options but those that switch parts (by default the run's own), as text."""
+    left_out = switches(record) if left_out is None else left_out
+    return json.dumps({k: v for k, v in record["options"].items() if k not in left_out}, sort_keys=True)
+
+
+# ---------------------------------------------------------------------- the table
 
 ON, OFF, SOME = "✓", "✗", "✓✗"
 MARKS = {True: ON, False: OFF, None: SOME}
@@ -32,111 +184,76 @@ DIFFERENCE = (
 )
 
 
-class Ablation(NamedTuple):
-    """The runs of one table.
-
-    Attributes:
-        family: the full method and the runs that lack parts of it.
-        rows: a row per combination of parts, the full method first.
-        baseline: the runs of the full method by draw; empty where there are no differences to it.
-        why_none: the sentence that says why there are none.
-        datasets: the data sets, in their order.
-    """
-
-    family: Family
-    rows: list[GridRow]
-    baseline: dict[tuple, dict]
-    why_none: str
-    datasets: list[str]
-
-
-def _groups(records: Sequence[dict], request: Request) -> list[Ablation]:
-    """One per setting, method, number of shots and options that all runs share."""
-    able = [record for record in records if defaults(record["method"])]
-    groups = by_setting(able, also=["method", "shots"])
-    return [_ablation(family, request) for group in groups for family in families(group)]
-
-
-def _ablation(family: Family, request: Request) -> Ablation:
-    # one row per combination of parts; data sets with and without CuPL sentences share it
-    rows = grid(family.records, lambda r: r["dataset"], request.ci, family.words, prompts=lambda r: "")
-    order = list(parts_of(family.records[0]))
-    changed = {row.label: [order.index(name) for name in family.changed(row.first)] for row in rows}
-    rows.sort(key=lambda row: (len(changed[row.label]), changed[row.label], row.label))
-    baseline, why_none = {}, "Difference: none, since the full method was not run with these options."
-    if family.options is not None:
-        try:
-            baseline = baseline_by_draw(family.records, family.is_full)
-        except ValueError as error:  # two full methods: each has its row
-            why_none = f"Difference: none. {error}"
-    datasets = common.dataset_order({r["dataset"] for r in family.records}, request)
-    return Ablation(family, rows, baseline, why_none, datasets)
-
-
-def _lines(group: Ablation, request: Request) -> list[Line]:
+def _lines(family: Family, request: Request) -> list[Line]:
     """The rows of each data set, and where there are several, of their average; none for a row without all of them."""
-    lines = []
-    for name, datasets in common.with_average(group.datasets).items():
-        for row in group.rows:
-            stat = common.average_of([row.stats.get(one) for one in datasets], request.ci)
-            lines += [_line(group, row, stat, name, datasets)] if stat else []
+    rows, datasets = family.rows(request.ci), family.datasets(request)
+    full = {draw: run["accuracy"] for draw, run in family.baseline()[0].items()}
+    n, lines = common.usual_n(rows), []
+    for name, over in common.with_average(datasets).items():
+        for row in rows:
+            stat, is_full = (
+                common.average_of([row.stats.get(one) for one in over], request.ci),
+                family.is_full(row.first),
+            )
+            if stat is None:
+                continue
+            difference = None if is_full else _difference([row.runs[one] for one in over], full, request.ci)
+            parts = [parts_of(row.runs[one][-1]) for one in over]  # a data set may lack CuPL sentences
+            same = {part: on if all(of[part] == on for of in parts) else None for part, on in parts[0].items()}
+            cells = {part: text(MARKS[on]) for part, on in same.items()} | {"accuracy": figure(stat, n)}
+            cells |= {"difference": text("") if is_full else difference_cell(difference, n)}
+            tidy = common.tidy("ablation", row, stat, request.ci, dataset=name) | {
+                **same,
+                "full": is_full,
+                "difference": difference and difference.mean,
+                "difference_ci95": difference and difference.half,
+                "difference_n": difference.n if difference else 0,
+            }
+            lines.append(Line(row.shown, cells, [tidy], common.block_title(name, len(datasets))))
     return lines
 
 
-def _line(group: Ablation, row: GridRow, stat: Stat, name: str, datasets: Sequence[str]) -> Line:
-    """Figures of one data set, or the average over several."""
-    is_full, n = group.family.is_full(row.first), common.usual_n(group.rows)
-    difference = None if is_full else _difference(group, row, datasets, stat.ci)
-    several = [parts_of(row.runs[one][-1]) for one in datasets]  # a data set may lack CuPL sentences
-    same = {part: on if all(p[part] == on for p in several) else None for part, on in several[0].items()}
-    cells = {part: text(MARKS[on]) for part, on in same.items()}
-    cells |= {"accuracy": figure(stat, n), "difference": text("") if is_full else difference_cell(difference, n)}
-    tidy = {
-        **common.tidy("ablation", row, stat, stat.ci, dataset=name),
-        **same,
-        "full": is_full,
-        "difference": difference and difference.mean,
-        "difference_ci95": difference and difference.half,
-        "difference_n": difference.n if difference else 0,
-    }
-    return Line(row.shown, cells, [tidy], common.block_title(name, len(group.datasets)))
+def _difference(runs: Sequence[Sequence[dict]], full: dict[tuple, float], ci: str) -> Stat | None:
+    """Differences to the full method by draw, of the runs of each data set; None where one shares no draw with it."""
+    shared = [{draw_of(r): r["accuracy"] for r in of_set if draw_of(r) in full} for of_set in runs]
+    every = {draw: accuracy - full[draw] for of_set in shared for draw, accuracy in of_set.items()}
+    return Stat(every, ci) if all(shared) else None
 
 
-def _difference(group: Ablation, row: GridRow, datasets: Sequence[str], ci: str) -> Stat | None:
-    """Differences to the full method by draw; None where a data set has no draw that both have."""
-    full = {draw: run["accuracy"] for draw, run in group.baseline.items()}
-    runs = [{draw_of(r): r["accuracy"] for r in row.runs[name] if draw_of(r) in full} for name in datasets]
-    every = {draw: accuracy - full[draw] for of_set in runs for draw, accuracy in of_set.items()}
-    return Stat(every, ci) if all(runs) else None
-
-
-def _caption(group: Ablation, lines: Sequence[Line], request: Request) -> list[str]:
-    family, first, several = group.family, group.family.records[0], len(group.datasets) > 1
+def _caption(family: Family, lines: Sequence[Line], request: Request) -> list[str]:
+    first, datasets, (baseline, why_none) = family.records[0], family.datasets(request), family.baseline()
     own = () if family.options is not None else switches(first)
     shared = options_text({**first, "options": first["options"] if family.options is None else family.options}, own)
     full = [record for record in family.records if family.is_full(record)]
     differing = any(cell.text == SOME for line in lines for cell in line.cells.values())
+    several = len(datasets) > 1
     return [
         ABOUT,
         *([f"{SOME}: on for some of the data sets, off for the others."] if differing else []),
         *([f"All runs with {shared}."] if shared else []),
-        *common.common_caption(full or family.records, group.rows, request),
-        DIFFERENCE + (", over all data sets." if several else ".") if group.baseline else group.why_none,
-        *([common.average_caption(len(group.datasets), "data sets")] if several else []),
+        *common.common_caption(full or family.records, family.rows(request.ci), request),
+        DIFFERENCE + (", over all data sets." if several else ".") if baseline else why_none,
+        *([common.average_caption(len(datasets), "data sets")] if several else []),
     ]
 
 
-def _title(group: Ablation) -> str:
-    first = group.family.records[0]
+def _title(family: Family) -> str:
+    first = family.records[0]
     return f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])}"
+
+
+def _groups(records: Sequence[dict], request: Request) -> list[Family]:
+    """The families of each setting, method and number of shots."""
+    able = [record for record in records if defaults(record["method"])]
+    return [family for group in by_setting(able, also=["method", "shots"]) for family in families(group)]
 
 
 ABLATION = Listing(
     groups=_groups,
     lines=_lines,
-    columns=lambda group, lines: columns_of({column: HEADERS.get(column, column) for column in lines[0].cells}),
+    columns=lambda family, lines: columns_of({column: HEADERS.get(column, column) for column in lines[0].cells}),
     title=_title,
-    setting=lambda group: group.family.records[0],
+    setting=lambda family: family.records[0],
     unit="accuracy in %",
     caption=_caption,
     marked=True,

@@ -70,9 +70,8 @@ def beside(records: Sequence[dict], comparable: bool = False) -> list[dict]:
 
 def _suits(record: dict, setting: dict) -> bool:
     """True where a setting of ours is standard, and has the backbone and the classes of an imported run."""
-    classes = setting.get("subsample_classes", "all")
-    standard = is_clean({**setting, "subsample_classes": "all"})
-    return standard and (record["backbone"], record.get("subsample_classes", "all")) == (setting["backbone"], classes)
+    classes = record.get("subsample_classes", "all")
+    return is_clean(setting, classes) and record["backbone"] == setting["backbone"]
 
 
 def published_caption(lines: Sequence[Line], standard: str) -> list[str]:

@@ -84,8 +84,8 @@ def shots_title(shots: int) -> str:
 
 def ordered(rows: Sequence[GridRow], request: Request) -> list[GridRow]:
     """Grid rows in the order of their methods."""
-    order = {name: place for place, name in enumerate(method_order((row.method for row in rows), request.methods))}
-    return sorted(rows, key=lambda row: order[row.method])
+    order = method_order((row.method for row in rows), request.methods)
+    return sorted(rows, key=lambda row: order.index(row.method))
 
 
 def usual_n(rows: Sequence[GridRow]) -> int | None:
@@ -99,7 +99,9 @@ def percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def unlike_standard(record: dict, split: str, classes: str, noise: str) -> list[str]:
+def unlike_standard(
+    record: dict, split: str = "", classes: str = "{} classes", noise: str = "{} wrong labels"
+) -> list[str]:
     """What is not as in a standard run: an own split, a part of the classes, wrong labels, each in the words given."""
     origin, part, share = record.get("split_origin"), record.get("subsample_classes"), record.get("label_noise")
     said = [
@@ -112,8 +114,7 @@ def unlike_standard(record: dict, split: str, classes: str, noise: str) -> list[
 
 def run_title(record: dict) -> str:
     """`RN50, repaired, fewshot-val`, and what is not as in a standard run."""
-    unlike = unlike_standard(record, "own split", "{} classes", "{} wrong labels")
-    return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike])
+    return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike_standard(record, "own split")])
 
 
 def place_text(record: dict) -> str:
@@ -124,18 +125,14 @@ def place_text(record: dict) -> str:
 def setting_text(record: dict) -> str:
     """Backbone, weights, preset, protocol, and whatever is not as in a standard run."""
     weights, fingerprint = record.get("weights", ""), str(record.get("weights_fingerprint", ""))[:8]
-    detail = ", ".join(filter(None, [f"weights {weights}" if weights else "", fingerprint]))
+    detail = ", ".join(filter(None, [weights and f"weights {weights}", fingerprint]))
+    split, classes = "split {}: own splits, not the standard ones", "the {} half of the classes"
     parts = [
         f"Backbone {record['backbone']}" + (f" ({detail})" if detail else ""),
         f"preset {record['preset']}",
         f"protocol {record['protocol']}",
         *(["selected on the test images: an upper bound"] if record["protocol"] == "oracle-test" else []),
-        *unlike_standard(
-            record,
-            "split {}: own splits, not the standard ones",
-            "the {} half of the classes",
-            "{} of the training labels wrong",
-        ),
+        *unlike_standard(record, split, classes, "{} of the training labels wrong"),
     ]
     return "; ".join(parts) + "."
 

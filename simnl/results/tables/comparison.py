@@ -35,21 +35,20 @@ class Comparison(Layout):
     Attributes:
         name: of the layout, for csv.
         figures: {column: accuracy} of a run.
-        columns: the columns in order, of those that there are; none: each block has the columns of its figures, sorted.
+        columns: the columns in order, from those with figures; none: each block has those of its figures, sorted.
         headers: what stands above the columns.
         cell: a figure as it is shown, from its column, its runs, and the number of seeds that the caption states.
         block: key of the records that makes the blocks, and how blocks without it are made.
         rows: the rows of each block from the records of a table; None: a grid of each block's records.
         heading: of a block, from its key and the number of other blocks: a title, and what stands above the methods.
         label: of a row, which is one of several.
-        expected: the columns that are there even without a figure, from those with figures.
         average: one more column, of two or more; None: none.
         caption: sentences on the columns; remarks: sentences on the rows.
         place: where a figure stands, for csv, from the table's first record, the block and the column.
         task: name of the task, for methods that cannot do it; empty: methods without a run are not shown.
         shows_unable: all methods of the records that cannot do the task have a row.
         published: figures by column from a run's place, the block and the sources; None: nothing is published.
-        like_published: whether the data of a table's runs are those of published figures.
+        classes: the part of the classes that published figures are of.
         compared: whether a run may stand beside published figures, and the same in words.
         paper: the source whose methods are shown even without runs, from the columns.
         whole: the data sets of a published average.
@@ -65,7 +64,6 @@ class Comparison(Layout):
     rows: Callable[[Sequence[dict], Request], Rows] | None = None
     heading: Callable[[Any, int], tuple[str, str]] = lambda key, others: (common.block_title(key, others), "method")
     label: Callable[[GridRow, Sequence[GridRow]], str] = lambda row, rows: row.shown
-    expected: Callable[[set, Request], set] = lambda there, request: there
     average: Callable[[Sequence], Average] | None = None
     caption: tuple[str, ...] = ()
     remarks: Callable[[Rows], list[str]] = lambda rows: []
@@ -73,7 +71,7 @@ class Comparison(Layout):
     task: str = ""
     shows_unable: bool = True
     published: Callable[[dict, Any, Sequence[str]], dict[Any, Figure]] | None = None
-    like_published: Callable[[dict], bool] = is_clean
+    classes: str = "all"
     compared: tuple[Callable[[dict], bool], str] = (is_standard, "our run is a standard one")
     paper: Callable[[Sequence], str] = lambda columns: ""
     whole: tuple[str, ...] = ()
@@ -108,7 +106,7 @@ class _Sheet:
     def __init__(self, layout: Comparison, records: Sequence[dict], methods: set[str], request: Request):
         self.layout, self.records, self.first, self.request = layout, records, records[0], request
         found = [{**r, COLUMN: column, "accuracy": a} for r in records for column, a in layout.figures(r).items()]
-        columns = layout.columns(layout.expected({r[COLUMN] for r in found}, request), request)
+        columns = layout.columns({r[COLUMN] for r in found}, request)
         self.rows = layout.rows(records, request) if layout.rows else layout.grids(found, request)
         self.average = layout.averaged(columns)
         self.columns = [*columns, self.average.name] if self.average else columns
@@ -121,7 +119,7 @@ class _Sheet:
         over = {name.split(ARROW)[-1] for name in self.average.over} if self.average and layout.whole else set()
         self.is_whole = bool(over) and over == set(layout.whole)
         self.comparable = self.columns if self.is_whole else columns
-        self.shows_published = bool(layout.published) and same_weights(records) and layout.like_published(self.first)
+        self.shows_published = bool(layout.published) and same_weights(records) and is_clean(self.first, layout.classes)
         self.notes: dict[str, None] = {}
         unable = {method for method in methods if self._reason(method)} if layout.shows_unable else set()
         self.others = {r["method"] for r in records} | set(request.methods) | unable if layout.task else set()

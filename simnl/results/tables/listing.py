@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -120,18 +119,21 @@ def words(key: str, otherwise: str = "") -> Callable[[Mapping], Cell]:
 
 
 def number(key: str, decimals: int = 0) -> Callable[[Mapping], Cell]:
-    """The cells of a number with its thousands apart; a number that a line does not have is missing."""
-    return lambda line: Cell(None if line[key] == "" else line[key], decimals=decimals, grouped=True)
+    """The cells of a number with its thousands apart."""
+    return figure_of(key, decimals=decimals, grouped=True)
 
 
-def figure_of(key: str, factor: float = 1, decimals: int = 2, half: str = "") -> Callable[[Mapping], Cell]:
-    """The cells of a figure times a factor, with the half width of its interval where `half` names its key."""
+def figure_of(
+    key: str, factor: float = 1, decimals: int = 2, half: str = "", grouped: bool = False
+) -> Callable[[Mapping], Cell]:
+    """The cells of a figure times a factor, with the half width of its interval where `half` names its key; missing
+    where a line does not have it."""
 
     def cell(line: Mapping) -> Cell:
         value, width = line[key], line.get(half)
-        if value is None:
+        if value in (None, ""):
             return Cell()
-        return Cell(factor * value, None if width is None else factor * width, decimals=decimals)
+        return Cell(factor * value, None if width is None else factor * width, decimals=decimals, grouped=grouped)
 
     return cell
 
@@ -141,20 +143,15 @@ def figure_of(key: str, factor: float = 1, decimals: int = 2, half: str = "") ->
 
 def labelled_runs(records: Sequence[dict], request: Request) -> list[tuple[str, list[dict]]]:
     """The runs of each method and config, one per seed, with a label that tells configs apart."""
-    groups = split_by(records, lambda r: (r["method"], options_text(r), prompts_text(r), r["config_hash"]))
+    found, ways = [], (prompts_text, lambda record: record["config_hash"])
+    for alike in split_by(records, lambda r: (r["method"], options_text(r))):
+        told_by = [say for say in ways if len({say(record) for record in alike}) > 1]
+        for group in split_by(alike, lambda r: (prompts_text(r), r["config_hash"])):
+            runs = list(by_seed(group).values())
+            extra = "; ".join(filter(None, [options_text(runs[0]), *(say(runs[0]) for say in told_by)]))
+            found.append((marked_name(runs[0]) + (f" ({extra})" if extra else ""), runs))
     order = common.method_order((r["method"] for r in records), request.methods)
-    runs = sorted((list(by_seed(group).values()) for group in groups), key=lambda of: order.index(of[0]["method"]))
-    alike: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for first, *_ in runs:
-        alike[first["method"], options_text(first)].append((prompts_text(first), first["config_hash"]))
-    found = []
-    for of_row in runs:
-        method, options = of_row[0]["method"], options_text(of_row[0])
-        same, mine = zip(*alike[method, options], strict=True), (prompts_text(of_row[0]), of_row[0]["config_hash"])
-        told = [said for said, all_say in zip(mine, same, strict=True) if len(set(all_say)) > 1]
-        extra = "; ".join(filter(None, [options, *told]))
-        found.append((marked_name(of_row[0]) + (f" ({extra})" if extra else ""), of_row))
-    return found
+    return sorted(found, key=lambda labelled: order.index(labelled[1][0]["method"]))
 
 
 def mean_line(

@@ -61,7 +61,7 @@ def _tell_apart(rows: Sequence[tuple[dict, dict]], key: str, name: str) -> None:
 def _row(group: Sequence[dict], ci: str) -> dict:
     runs, first = by_seed(group), group[0]
     accuracies = [run["accuracy"] for run in runs.values()]
-    unlike = common.unlike_standard(first, "", "{} classes", "{} wrong labels")[::-1]
+    unlike = common.unlike_standard(first)[::-1]
     images = images_text(first).removesuffix(" per class")
     return {
         **{key: first.get(key, "") for key in SUMMARY},
