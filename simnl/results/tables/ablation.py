@@ -237,22 +237,17 @@ def _caption(family: Family, lines: Sequence[Line], request: Request) -> list[st
     ]
 
 
-def _title(family: Family) -> str:
-    first = family.records[0]
-    return f"Ablation of {display_name(first['method'])}, {common.shots_title(first['shots'])}"
-
-
-def _groups(records: Sequence[dict], request: Request) -> list[Family]:
-    """The families of each setting, method and number of shots."""
-    able = [record for record in records if defaults(record["method"])]
-    return [family for group in by_setting(able, also=["method", "shots"]) for family in families(group)]
-
-
 ABLATION = Listing(
-    groups=_groups,
+    groups=lambda records, request: [
+        family
+        for group in by_setting([r for r in records if defaults(r["method"])], also=["method", "shots"])
+        for family in families(group)
+    ],
     lines=_lines,
     columns=lambda family, lines: columns_of({column: HEADERS.get(column, column) for column in lines[0].cells}),
-    title=_title,
+    title=lambda family: (
+        f"Ablation of {display_name(family.records[0]['method'])}, {common.shots_title(family.records[0]['shots'])}"
+    ),
     setting=lambda family: family.records[0],
     unit="accuracy in %",
     caption=_caption,

@@ -45,7 +45,8 @@ class Line(NamedTuple):
 
 
 def beside(records: Sequence[dict], comparable: bool = False) -> list[dict]:
-    """The records, with each imported run once per setting of ours that it may stand beside, as if it had this setting.
+    """The records, with each imported run once per setting of ours that it may stand beside, as if it had this setting:
+    one that is standard but for the part of the classes, and has its backbone and classes.
 
     What it says of its setting itself is under `OWN_SETTING`. One that no setting of ours suits is left as it is.
 
@@ -57,21 +58,17 @@ def beside(records: Sequence[dict], comparable: bool = False) -> list[dict]:
     settings = {values_of(r, SETTING): {key: r[key] for key in SETTING if key in r} for r in ours}
     found = list(ours)
     for record in filter(is_imported, records):
+        classes = record.get("subsample_classes", "all")
         suiting = [
             setting
             for setting in settings.values()
-            if _suits(record, setting) and (equals(record, setting["protocol"]) or not comparable)
+            if is_clean(setting, classes) and record["backbone"] == setting["backbone"]
+            if equals(record, setting["protocol"]) or not comparable
         ]
         own = {key: record.get(key, "") for key in SETTING}
         found += [{**record, **setting, OWN_SETTING: own} for setting in suiting]
         found += [record] if not suiting and not (ours and comparable) else []
     return found
-
-
-def _suits(record: dict, setting: dict) -> bool:
-    """True where a setting of ours is standard, and has the backbone and the classes of an imported run."""
-    classes = record.get("subsample_classes", "all")
-    return is_clean(setting, classes) and record["backbone"] == setting["backbone"]
 
 
 def published_caption(lines: Sequence[Line], standard: str) -> list[str]:

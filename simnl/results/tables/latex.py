@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 
 from simnl.results.published.audit import RAISED
@@ -26,6 +27,7 @@ HEAD = 3  # lines: rules, headers, the title of a block
 NOTE_LETTER = 3.5
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 BELOW = ("published", "difference")  # rows that belong to the one above
+_show = partial(shown, fmt="latex")
 
 
 def latex_text(tables: Sequence[Table], legend: str) -> str:
@@ -40,10 +42,6 @@ def latex_text(tables: Sequence[Table], legend: str) -> str:
             if len(notes) > 1:  # the floats of a table say the same
                 notes = [rf"Notes: below Table~\ref{{{label}}}."]
     return "\n\n".join([PREAMBLE, *floats])
-
-
-def _show(content: Cell | str) -> str:
-    return shown(content, "latex")
 
 
 def _label(title: str, used: dict[str, int]) -> str:
@@ -70,7 +68,11 @@ def _pages(table: Table, notes: Sequence[str]) -> Iterator[tuple[str, list[Block
 def _cut(block: Block, room: int) -> Iterator[Block]:
     """The block in pieces of at most `room` lines, in which no row is apart from those that belong to it."""
     part = replace(block, rows=[], title="")
-    for group in _together(block.rows):
+    groups: list[list[Row]] = []
+    for row in block.rows:
+        groups += [[]] if not groups or row[0].text not in BELOW else []
+        groups[-1].append(row)
+    for group in groups:
         longer = replace(part, rows=[*part.rows, *group])
         if part.rows and _height(longer) > room:
             yield part
@@ -92,14 +94,6 @@ def _note_lines(notes: Sequence[str], width: float) -> int:
 def _is_narrow(blocks: Sequence[Block], notes: Sequence[str]) -> bool:
     """One column is enough for the blocks, and the notes leave at least half of it to them."""
     return all(sum(_widths(block)) <= COLUMN for block in blocks) and _note_lines(notes, COLUMN) <= LINES / 2
-
-
-def _together(rows: Sequence[Row]) -> list[list[Row]]:
-    groups: list[list[Row]] = []
-    for row in rows:
-        groups += [[]] if not groups or row[0].text not in BELOW else []
-        groups[-1].append(row)
-    return groups
 
 
 def _widths(block: Block) -> list[float]:

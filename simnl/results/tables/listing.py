@@ -94,14 +94,12 @@ class Listing(Layout):
             Block(list(columns), mark_columns(body) if self.marked else body, title)
             for title, body in (bodies or {"": []}).items()
         ]
-        tidy = [one for line in lines for one in _tidy(line)]
+        tidy = [
+            {key: value for key, value in one.items() if key != "label"}
+            for line in lines
+            for one in (line.tidy if isinstance(line, Line) else [line])
+        ]
         return Table(self.titled(group), self.caption(group, lines, request), blocks, tidy, self.marked)
-
-
-def _tidy(line: Any) -> list[dict]:
-    if isinstance(line, Line):
-        return line.tidy
-    return [{key: value for key, value in line.items() if key != "label"}]
 
 
 # ---------------------------------------------------------------------- cells of a line

@@ -9,16 +9,7 @@ from typing import Any
 from simnl.metrics.names import PREDICTED
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.listing import (
-    Columns,
-    Listing,
-    figure_of,
-    labelled_runs,
-    mean_line,
-    number,
-    seeds_text,
-    words,
-)  # fmt: skip
+from simnl.results.tables.listing import Listing, figure_of, labelled_runs, mean_line, number, seeds_text, words
 from simnl.results.tables.model import Table
 from simnl.results.tables.records import by_setting, is_imported
 
@@ -84,7 +75,7 @@ def _lines(records: Sequence[dict], request: Request) -> list[dict]:
     ]
 
 
-def _figures(names: Sequence[str], after: str = "") -> Columns:
+def _figures(names: Sequence[str], after: str = "") -> dict[str, Any]:
     """Columns of figures; the interval stands beside figures of predictions alone, to keep tables narrow."""
     return {
         COLUMNS[name][0] + after: figure_of(name + after, *COLUMNS[name][1:], f"{name} ci" if name in PREDICTED else "")
@@ -151,15 +142,15 @@ COSTS = {  # column: where it stands in a record, decimals
 }
 
 
-def _cost(record: Any, path: str) -> float | None:
-    """A cost of a run; None where the record has no such number."""
-    for key in path.split("."):
-        record = record.get(key) if isinstance(record, dict) else None
-    return record if isinstance(record, int | float) else None
-
-
 def _costs(record: dict) -> dict[str, float | None]:
-    return {column.replace(" ", "_"): _cost(record, path) for column, (path, _) in COSTS.items()}
+    """The costs of a run, by column; None where the record has no such number."""
+    found = {}
+    for column, (path, _) in COSTS.items():
+        value: Any = record
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        found[column.replace(" ", "_")] = value if isinstance(value, int | float) else None
+    return found
 
 
 COST = Listing(

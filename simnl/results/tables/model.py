@@ -145,20 +145,13 @@ def mark_columns(rows: Sequence[Row]) -> list[Row]:
     stands alone, are the next mean and all that this one does not beat. The only figure of a column has no mark.
     """
     marked = [list(row) for row in rows]
-    for column in range(max(map(len, rows), default=0)):
-        cells = {i: row[column] for i, row in enumerate(rows) if column < len(row)}
-        stats = {i: cell.stat for i, cell in cells.items() if cell.stat is not None and cell.stat.ranked}
-        for index, mark in _marks(stats).items():
-            marked[index][column] = replace(rows[index][column], mark=mark)
+    for column, cells in enumerate(zip(*rows, strict=True)):
+        stats = {i: cell.stat for i, cell in enumerate(cells) if cell.stat and cell.stat.ranked}
+        best = _unbeaten(stats) if len(stats) > 1 else []
+        rest = {i: stat for i, stat in stats.items() if i not in best} if len(best) == 1 else {}
+        for i, mark in [*((i, BEST) for i in best), *((i, SECOND) for i in _unbeaten(rest))]:
+            marked[i][column] = replace(cells[i], mark=mark)
     return marked
-
-
-def _marks(stats: dict[int, Stat]) -> dict[int, str]:
-    if len(stats) < 2:
-        return {}
-    best = _unbeaten(stats)
-    rest = {i: stat for i, stat in stats.items() if i not in best} if len(best) == 1 else {}
-    return dict.fromkeys(best, BEST) | dict.fromkeys(_unbeaten(rest), SECOND)
 
 
 def _unbeaten(stats: dict[int, Stat]) -> list[int]:

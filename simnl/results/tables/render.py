@@ -47,7 +47,12 @@ def render_tables(tables: Sequence[Table], fmt: str, width: int = FULL) -> str:
     if fmt not in FORMATS:
         raise ValueError(f"Unknown format '{fmt}'. Choose one of {', '.join(FORMATS)}.")
     if fmt == "csv":
-        return _csv([row for table in tables for row in table.tidy])
+        rows = [row for table in tables for row in table.tidy]
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: escaping.csv_field(value) for key, value in row.items()} for row in rows)
+        return out.getvalue().rstrip("\n")
     if fmt == "latex":
         return latex_text(tables, MARKS[fmt] + RULE)
     return "\n\n\n".join(_plain(table, fmt, max(width, NARROWEST)) for table in tables)
@@ -69,15 +74,6 @@ def _plain(table: Table, fmt: str, width: int) -> str:
         blocks = [block_text(block, width, show) for block in table.blocks]
         notes = "\n".join(line for sentence in caption for line in wrapped(sentence, width))
     return "\n\n".join(filter(None, [title, *blocks, notes]))
-
-
-def _csv(rows: Sequence[dict]) -> str:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: escaping.csv_field(value) for key, value in row.items()} for row in rows)
-    return out.getvalue().rstrip("\n")
 
 
 # ---------------------------------------------------------------------- for a terminal

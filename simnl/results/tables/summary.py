@@ -10,7 +10,7 @@ from simnl.results.published.audit import footnotes as marks_text
 from simnl.results.stats import interval, mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.listing import Columns, Listing, words
+from simnl.results.tables.listing import Listing, words
 from simnl.results.tables.model import Cell, Table, text
 from simnl.results.tables.records import (
     IDENTITY,
@@ -76,21 +76,17 @@ def _row(group: Sequence[dict], ci: str) -> dict:
     }
 
 
-def _columns(rows: Sequence[dict], lines: Sequence[dict]) -> Columns:
-    """The column `variant` is there only where a run is not a standard one; csv keeps registered names."""
-    return {
+RUNS = Listing(
+    groups=lambda records, request: [summarise(records, request.ci)],
+    columns=lambda rows, lines: {
         "dataset": lambda row: text(dataset_name(row["dataset"])),
-        "method": lambda row: text(marked_name(row)),
+        "method": lambda row: text(marked_name(row)),  # csv keeps registered names
         **{key: words(key) for key in SUMMARY[2:7]},
+        # only where a run is not a standard one
         **({"variant": words("variant")} if any(row["variant"] for row in rows) else {}),
         "accuracy (95 % CI)": lambda row: Cell(row["accuracy"], row["ci95"], audit=row["marks"]),
         "seeds": words("seeds"),
-    }
-
-
-RUNS = Listing(
-    groups=lambda records, request: [summarise(records, request.ci)],
-    columns=_columns,
+    },
     title=lambda rows: "",
     setting=lambda rows: {},
     caption=lambda rows, lines, request: [
