@@ -56,7 +56,8 @@ def folded(block: Block) -> Block:
         names_rows = header == METHOD or (i == 0 and METHOD not in block.headers)
         cells = [row[i] for row in block.rows]
         is_same = bool(cells) and all(cell.value is None and cell.text == cells[0].text for cell in cells)
-        shared += [i] if is_same and not names_rows else []
+        if is_same and not names_rows:
+            shared.append(i)
     kept = [i for i in range(len(block.headers)) if i not in shared]
     said = ", ".join(f"{block.headers[i]} {block.rows[0][i].text}" for i in shared if block.rows[0][i].text)
     return replace(_columns(block, kept), shared=f"In all rows: {said}." if said else block.shared)

@@ -70,7 +70,8 @@ def _cut(block: Block, room: int) -> Iterator[Block]:
     part = replace(block, rows=[], title="")
     groups: list[list[Row]] = []
     for row in block.rows:
-        groups += [[]] if not groups or row[0].text not in BELOW else []
+        if not groups or row[0].text not in BELOW:
+            groups.append([])
         groups[-1].append(row)
     for group in groups:
         longer = replace(part, rows=[*part.rows, *group])
