@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simnl.results.tables import Request, render_tables
-from simnl.results.tables.listing import Line, Listing, columns_of, figure_of, number, words
+from simnl.results.tables.listing import Line, Listing, figure_of, number, own_columns, words
 from simnl.results.tables.model import BEST, Stat, figure
 from simnl.results.tables.records import split_by
 
@@ -46,10 +46,10 @@ def test_lines_that_know_their_cells_stand_in_blocks_and_are_marked():
     made = listing(
         groups=lambda records, request: [records],
         lines=lambda group, request: [
-            Line(name, {"accuracy": figure(Stat({1: value}))}, [{"row": name}], block)
+            Line(name, {"accuracy in %": figure(Stat({1: value}))}, [{"row": name}], block)
             for (block, name), value in figures.items()
         ],
-        columns=lambda group, lines: columns_of({"accuracy": "accuracy in %"}),
+        columns=own_columns,
         marked=True,
     )
     (table,) = made.tables(RECORDS, Request())

@@ -14,7 +14,7 @@ from functools import cache
 
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.listing import Line, Listing, columns_of
+from simnl.results.tables.listing import Line, Listing
 from simnl.results.tables.model import Stat, figure, text
 from simnl.results.tables.paired import baseline_by_draw, difference_cell, draw_of
 from simnl.results.tables.records import GridRow, by_setting, grid, node_of, options_text, split_by
@@ -200,8 +200,9 @@ def _lines(family: Family, request: Request) -> list[Line]:
             difference = None if is_full else _difference([row.runs[one] for one in over], full, request.ci)
             parts = [parts_of(row.runs[one][-1]) for one in over]  # a data set may lack CuPL sentences
             same = {part: on if all(of[part] == on for of in parts) else None for part, on in parts[0].items()}
-            cells = {part: text(MARKS[on]) for part, on in same.items()} | {"accuracy": figure(stat, n)}
-            cells |= {"difference": text("") if is_full else difference_cell(difference, n)}
+            cells = {HEADERS.get(part, part): text(MARKS[on]) for part, on in same.items()}
+            cells["accuracy"] = figure(stat, n)
+            cells["difference"] = text("") if is_full else difference_cell(difference, n)
             tidy = common.tidy("ablation", row, stat, request.ci, dataset=name) | {
                 **same,
                 "full": is_full,
@@ -244,7 +245,6 @@ ABLATION = Listing(
         for family in families(group)
     ],
     lines=_lines,
-    columns=lambda family, lines: columns_of({column: HEADERS.get(column, column) for column in lines[0].cells}),
     title=lambda family: (
         f"Ablation of {display_name(family.records[0]['method'])}, {common.shots_title(family.records[0]['shots'])}"
     ),

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, Figure, sources_of
-from simnl.results.published.audit import marks_of
+from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, sources_of
 from simnl.results.published.audit import ordered as marks_in_order
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Stat
@@ -203,18 +202,6 @@ def tidy(layout: str, row: GridRow, stat: Stat | None, ci: str, **place: object)
         "n": stat.n if stat else 0,
         "seeds": stat and " ".join(map(str, stat.by_seed)),
         "marks": stat and stat.audit,
-    }
-
-
-def tidy_published(theirs: Figure | None, **more: object) -> dict[str, object]:
-    """A published figure for csv, where there is one."""
-    return {
-        "published": theirs and theirs.accuracy,
-        "published_ci95": theirs and theirs.ci,
-        "published_per_seed": theirs and theirs.per_seed,
-        **more,
-        "source": theirs and theirs.source,
-        "published_marks": theirs and marks_of(theirs),
     }
 
 

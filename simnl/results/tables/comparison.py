@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from simnl.config_names import known
 from simnl.results.published import ARROW, AVERAGE, Figure, published_methods, same_weights
-from simnl.results.published.audit import has_protocol
+from simnl.results.published.audit import has_protocol, marks_of
 from simnl.results.tables import common
 from simnl.results.tables.beside import Line, Rows, beside, published_caption, with_published
 from simnl.results.tables.common import Request
@@ -41,7 +41,6 @@ class Comparison(Layout):
         block: key of the records that makes the blocks, and how blocks without it are made.
         rows: the rows of each block from the records of a table; None: a grid of each block's records.
         heading: of a block, from its key and the number of other blocks: a title, and what stands above the methods.
-        label: of a row, which is one of several.
         average: one more column, of two or more; None: none.
         caption: sentences on the columns; remarks: sentences on the rows.
         place: where a figure stands, for csv, from the table's first record, the block and the column.
@@ -63,7 +62,6 @@ class Comparison(Layout):
     block: str = "shots"
     rows: Callable[[Sequence[dict], Request], Rows] | None = None
     heading: Callable[[Any, int], tuple[str, str]] = lambda key, others: (common.block_title(key, others), "method")
-    label: Callable[[GridRow, Sequence[GridRow]], str] = lambda row, rows: row.shown
     average: Callable[[Sequence], Average] | None = None
     caption: tuple[str, ...] = ()
     remarks: Callable[[Rows], list[str]] = lambda rows: []
@@ -162,7 +160,7 @@ class _Sheet:
         cells = [[self._cell(row.method, column, row.stats.get(column), n) for column in names] for row in rows]
         cells = mark_columns(cells) if self.layout.marked else cells
         lines = [
-            Line(self.layout.label(row, rows), row.method, row, *of_row)
+            Line(row.shown, row.method, row, *of_row)
             for row, of_row in zip(rows, zip(cells, of_rows, strict=True), strict=True)
         ]
         order = common.method_order(there, self.request.methods)
@@ -204,12 +202,19 @@ class _Sheet:
         stat, theirs = line.stats.get(column), line.published.get(column)
         place = self.layout.place(self.first, key or self.first["dataset"], column)
         if line.row:
-            compared = stat.mean - theirs.accuracy if stat and theirs and not line.is_imported else None
-            ours = common.tidy(self.layout.name, line.row, stat, self.request.ci, **place)
-            return ours | common.tidy_published(theirs, difference=compared)
-        of_method = {"layout": self.layout.name, "method": line.method, "row": line.method}
-        where = place | {"shots": shots, "backbone": self.first["backbone"]}
-        return {**of_method, **where, **common.tidy_published(theirs)}
+            said = common.tidy(self.layout.name, line.row, stat, self.request.ci, **place)
+        else:
+            of_method = {"layout": self.layout.name, "method": line.method, "row": line.method}
+            said = {**of_method, **place, "shots": shots, "backbone": self.first["backbone"]}
+        compared = stat.mean - theirs.accuracy if stat and theirs and not line.is_imported else None
+        return said | {
+            "published": theirs and theirs.accuracy,
+            "published_ci95": theirs and theirs.ci,
+            "published_per_seed": theirs and theirs.per_seed,
+            **({"difference": compared} if line.row else {}),
+            "source": theirs and theirs.source,
+            "published_marks": theirs and marks_of(theirs),
+        }
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -242,6 +243,8 @@ def _curves(records: Sequence[dict], request: Request) -> Rows:
         key, given = node_of(records[0]) + name, [r for r in records if _value(r, name) is not None]
         rows = grid(given, partial(_value, parameter=name), request.ci, partial(options_text, ignore=[key]))
         kept = [row for row in rows if len(row.stats) > 1 or set(row.first["options"]) == {key}]
+        if len(kept) == 1:
+            kept = [replace(kept[0], shown=display_name(kept[0].method))]
         curves |= {name.lower(): kept} if kept else {}
     return curves
 
@@ -268,7 +271,6 @@ SENSITIVITY = Comparison(  # the paper's Table A3
     block="parameter",
     rows=_curves,
     heading=lambda name, others: ("", name),
-    label=lambda row, rows: display_name(row.method) if len(rows) == 1 else row.shown,
     remarks=_beside,
     place=lambda first, name, value: {"dataset": first["dataset"], "parameter": name, "value": value},
     published=lambda r, name, sources: published.published_sensitivity(

@@ -16,10 +16,10 @@ Columns = dict[str, Callable[[Any], Cell]]
 
 
 class Line(NamedTuple):
-    """A line that knows its cells: what its row is called, a cell for each column, csv's dicts, the block's title."""
+    """A line that knows its cells: what its row is called, a cell by header, csv's dicts, and the block's title."""
 
     label: str
-    cells: dict[Any, Cell]
+    cells: dict[str, Cell]
     tidy: list[dict]
     block: str = ""
 
@@ -65,20 +65,26 @@ class Layout:
         return self.title(group) + where + (f": {self.unit}" if self.unit else "")
 
 
+def own_columns(group: Any, lines: Sequence[Line]) -> Columns:
+    """The method, and the cells that lines know."""
+    cells = {header: lambda line, header=header: line.cells[header] for header in lines[0].cells}
+    return {"method": lambda line: text(line.label), **cells}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listing(Layout):
     """How records become tables of one row per line.
 
     Attributes:
-        columns: {header: the cell of a line}, from the group and its lines.
         caption: the sentences below a table, from its group, its lines and what was asked for.
+        columns: {header: the cell of a line}, from the group and its lines; by default each is a `Line`.
         lines: the lines of a table, from its group and what was asked for; by default the group has them. A line is a
             `Line`, or a dict of which csv has everything but the key `label`.
         shown: whether a line has a row; csv has all lines.
     """
 
-    columns: Callable[[Any, list], Columns]
     caption: Callable[[Any, list, Request], list[str]]
+    columns: Callable[[Any, list], Columns] = own_columns
     lines: Callable[[Any, Request], list] = lambda group, request: group
     shown: Callable[[Any], bool] = lambda line: True
 
@@ -103,12 +109,6 @@ class Listing(Layout):
 
 
 # ---------------------------------------------------------------------- cells of a line
-
-
-def columns_of(headers: Mapping[Any, str]) -> Columns:
-    """The method, and the cells of lines that are a `Line`. headers: {column: what stands above it}."""
-    cells = {header: lambda line, column=column: line.cells[column] for column, header in headers.items()}
-    return {"method": lambda line: text(line.label), **cells}
 
 
 def words(key: str, otherwise: str = "") -> Callable[[Mapping], Cell]:

@@ -12,7 +12,7 @@ from simnl.results.tables.beside import Rows
 from simnl.results.tables.common import Request
 from simnl.results.tables.comparison import Average, Comparison
 from simnl.results.tables.grids import BASE2NEW, CROSS_DATA_SETS, DG, FEWSHOT, NOISE, noise_groups
-from simnl.results.tables.listing import Line, Listing, columns_of
+from simnl.results.tables.listing import Line, Listing
 from simnl.results.tables.model import Block, Cell, Stat, Table, figure, text
 from simnl.results.tables.records import COLUMN, GridRow, by_setting, grid, is_imported, prompts_text, sight_notes
 from simnl.runs.names import display_name
@@ -253,7 +253,6 @@ def _optimism_caption(records: Sequence[dict], lines: Sequence[Line], request: R
 OPTIMISMS = Listing(
     groups=_with_oracle,
     lines=_optimism_lines,
-    columns=lambda records, lines: columns_of({name: name for name in _protocols(records)}),
     title=lambda records: f"What choosing on the test images is worth: {common.place_text(records[0])}",
     setting=_all_protocols,
     caption=_optimism_caption,

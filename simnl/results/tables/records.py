@@ -102,14 +102,10 @@ class GridRow:
 
     method: str
     label: str  # the method, and in brackets what tells its rows apart
+    shown: str  # the same with the method's display name
     first: dict
     stats: dict[Any, Stat]
     runs: dict[Any, list[dict]]
-
-    @property
-    def shown(self) -> str:
-        """The label with the method's display name."""
-        return marked_name(self.first) + self.label.removeprefix(self.method)
 
 
 def node_of(record: dict) -> str:
@@ -169,9 +165,10 @@ def _rows(words: list[str], members: list[dict], column: Callable, ci: str) -> l
         for run in runs:
             config, split = (str(run[0].get(key, ""))[:8] for key in IDENTITY)
             name = "" if len(runs) == 1 else f"config {config}" + (split and f", split {split}")
-            first, extra = run[0] if name else members[0], "; ".join(filter(None, [*words, name]))
-            label = f"{first['method']} ({extra})" if extra else first["method"]
-            row = rows.setdefault(name, GridRow(first["method"], label, first, {}, {}))
+            first, method = run[0] if name else members[0], run[0]["method"]
+            extra = "; ".join(filter(None, [*words, name]))
+            behind = f" ({extra})" if extra else ""
+            row = rows.setdefault(name, GridRow(method, method + behind, marked_name(first) + behind, first, {}, {}))
             row.stats[column(run[0])], row.runs[column(run[0])] = _stat(run, ci), run
     return [rows[name] for name in sorted(rows, key=bool)]
 
