@@ -33,8 +33,7 @@ from simnl.commands import as_typed
 from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.numbers import argument
-from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
-from simnl.results.plots.style import CURVES, USUAL, Wanted, without_title
+from simnl.results.plots import CURVES, FORMATS, KINDS, Wanted, check_format, save, without_title
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import find_records
 
@@ -44,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=[*RECORD_KINDS, *RUN_KINDS])
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("paths", nargs="+", help="run folders, or folders above them")
     parser.add_argument("--output", help=f"the file to write, .{', .'.join(FORMATS)} (default: KIND.png)")
     for name, example in (("methods", "SimNL TipAdapterF"), ("datasets", "dtd eurosat"), ("shots", "1 16")):
@@ -84,15 +83,10 @@ def main() -> int:
     args = build_parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
     output = Path(args.output or f"{args.kind}.png")
-    if output.suffix.lower().lstrip(".") not in FORMATS:
-        raise ValueError(f"--output is '{output}'. Its ending must be one of: {', '.join('.' + f for f in FORMATS)}.")
-    records = chosen(find_records(args.paths), args)
-    if args.kind in RUN_KINDS:
-        options = {"classes": args.classes, "projection": args.projection, "score": args.score}
-        figures = RUN_KINDS[args.kind](records, **options)
-    else:
-        wanted = Wanted(0 if args.all or args.methods else CURVES, args.published, args.score or USUAL.score)
-        figures = RECORD_KINDS[args.kind](records, args.ci, wanted)
+    check_format(output)
+    curves = 0 if args.all or args.methods else CURVES
+    wanted = Wanted(args.ci, curves, args.published, args.score, args.classes, args.projection)
+    figures = KINDS[args.kind](chosen(find_records(args.paths), args), wanted)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
         if args.no_title:

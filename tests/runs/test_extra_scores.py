@@ -15,8 +15,7 @@ from simnl.clip.patches import with_patches
 from simnl.data import wordnet
 from simnl.fewshot.inputs import load_backbone
 from simnl.metrics.two_sided import conformal_threshold
-from simnl.results.plots import RECORD_KINDS
-from simnl.results.plots.style import Wanted
+from simnl.results.plots import RECORD_KINDS, Wanted
 from simnl.results.tables import Request, build
 from simnl.runs.detection import detect, has_detection, read_scores
 from simnl.runs.extra_scores import EXTRA, prepare
@@ -66,7 +65,7 @@ def test_all_of_them(one, place, tmp_path):
     assert (x, y) == (pytest.approx(second["accuracy"]), pytest.approx(100 * found))
     assert figure.axes[0].get_ylabel() == "AUROC of energy (%)"
     with pytest.raises(ValueError, match="has the score 'enrgy'"):
-        RECORD_KINDS["tradeoff"]([one], wanted=Wanted(score="enrgy"))
+        RECORD_KINDS["tradeoff"]([one], Wanted(score="enrgy"))
 
 
 def whole_images(record: dict) -> np.ndarray:

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from simnl.bars import bar as progress_bar
 from simnl.config_names import known
 from simnl.escaping import printable
-from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
+from simnl.results.plots import RECORD_KINDS, RUN_KINDS, Wanted, svg
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
 from simnl.results.tables.common import PRESETS
@@ -125,7 +125,7 @@ def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> Iterator
     """Kind, title and figure; a kind without records is left out."""
     for kind, draw in RECORD_KINDS.items():
         try:
-            drawn = draw(records, ci)
+            drawn = draw(records, Wanted(ci))
         except ValueError as error:
             logging.getLogger(__name__).debug("no figure %s: %s", kind, error)
             continue
@@ -140,7 +140,7 @@ def _entries(figures: Sequence[tuple[str, str, Figure]]) -> list[dict]:
     entries = []
     with progress_bar("Drawing figures", len(figures), "figure") as bar:
         for kind, title, figure in figures:
-            data = "data:image/svg+xml;base64," + base64.b64encode(style.svg(figure)).decode()
+            data = "data:image/svg+xml;base64," + base64.b64encode(svg(figure)).decode()
             entries.append({"kind": kind, "title": ", ".join(title.splitlines()), "data": data})
             bar.update()
     return entries
