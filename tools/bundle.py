@@ -52,12 +52,12 @@ def pack(paths: list[str], output: Path, with_draws: bool) -> str:
     """Write the archive; what it holds, in a sentence."""
     from simnl.results import bundle
     from simnl.results.tables import find_records
-    from simnl.runs.stored_config import read_config
+    from simnl.runs.stored_config import moved, read_config
 
     records = [Path(record["path"]) for record in find_records(paths)]
     members, heads = bundle.run_members(records, map(Path, paths))
     if with_draws:
-        from simnl.results.repeat import all_image_lists, moved
+        from simnl.results.repeat import all_image_lists
 
         with bar("Listing the images", len(records), "run") as progress:
             for lists in all_image_lists(read_config(record.parent, moved()) for record in records):

@@ -21,6 +21,7 @@ from simnl.runs.names import display_name
 from simnl.runs.record import reweighting_off
 
 PUBLISHED, WITHOUT = ", published", ", no reweighting"
+AVERAGE_PLACE = (AVERAGE,)
 
 
 def _position(shots: int) -> float:
@@ -38,22 +39,22 @@ def _fewshot(title: str, records: list[dict], wanted: Wanted) -> Figure | None:
     that of a method at a number of shots is drawn where all of them have it."""
     if len({(r["method"], r["shots"]) for r in records}) < 2:  # one point is no curve
         return None
-    ours = series.stats(records, lambda r: (series.panel_of(r), Line(r["method"]), _position(_shots(r))), wanted.ci)
+    ours = series.stats(records, lambda r: (series.by_dataset(r), Line(r["method"]), _position(_shots(r))), wanted.ci)
     methods, ours = series.few_enough(ours, wanted.curves, title)
     drawn = [r for r in records if r["method"] in methods]
     shots = sorted({_shots(r) for r in drawn} - {0})
-    panels = sorted({series.panel_of(r) for r in drawn})
-    averaged = sorted({series.panel_of(r) for r in drawn if not is_own_data(r)})
+    panels = sorted({series.by_dataset(r) for r in drawn})
+    averaged = sorted({series.by_dataset(r) for r in drawn if not is_own_data(r)})
     if len(averaged) > 1:
         ours |= _averages(ours, averaged)
-        panels = [AVERAGE, *panels]
+        panels = [AVERAGE_PLACE, *panels]
     names = series.legend_names(drawn)
     shown = {Line(m): (names[m], method_style(m)) for m in methods}
     theirs = _published(records, methods, shots, averaged) if wanted.published else {}
     beside = _looks_of_published(theirs)
 
-    def finish(ax: Axes, panel: str, xs: list[float]) -> None:
-        name = f"average of {len(averaged)}" if panel == AVERAGE else series.panel_name(panel)
+    def finish(ax: Axes, panel: tuple, xs: list[float]) -> None:
+        name = f"average of {len(averaged)}" if panel == AVERAGE_PLACE else series.place_name(panel)
         ticks = [0, *(shots or [1])] if ZEROSHOT in methods else shots or [1]
         ax.set_xticks([_position(k) for k in ticks], [str(k) for k in ticks])
         ax.set_xlim(_position(ticks[0]) - 0.4, _position(ticks[-1]) + 0.4)
@@ -82,22 +83,24 @@ def _looks_of_published(table: Table) -> dict[Line, tuple[str, dict]]:
     }
 
 
-def _averages(table: Table, panels: Sequence[str]) -> Table:
+def _averages(table: Table, panels: Sequence[tuple]) -> Table:
     """The average over panels of each line and number of shots that all of them have."""
     found = {}
     for line, x in dict.fromkeys((line, x) for _, line, x in table):
         parts = [table[panel, line, x] for panel in panels if (panel, line, x) in table]
         if len(parts) == len(panels):
-            found[AVERAGE, line, x] = series.average(parts)
+            found[AVERAGE_PLACE, line, x] = series.average(parts)
     return found
 
 
-def _published(records: Sequence[dict], methods: Sequence[str], shots: Sequence[int], averaged: Sequence[str]) -> Table:
+def _published(
+    records: Sequence[dict], methods: Sequence[str], shots: Sequence[int], averaged: Sequence[tuple]
+) -> Table:
     """Published figures of the same backbone, weights, methods and shots; each panel, and their average where all of
     its data sets have one."""
     if not same_weights(records):
         return {}
-    panels = {series.panel_of(r): r["dataset"] for r in records if not is_own_data(r)}
+    panels = {series.by_dataset(r): r["dataset"] for r in records if not is_own_data(r)}
     found: Table = {}
     for method in methods:
         for k in [0] if method == ZEROSHOT else shots:
@@ -105,7 +108,7 @@ def _published(records: Sequence[dict], methods: Sequence[str], shots: Sequence[
             there = {panel: figures[name] for panel, name in panels.items() if name in figures}
             points = {panel: Stat({0: one.accuracy}, audit=marks_of(one)) for panel, one in there.items()}
             if len(averaged) > 1 and set(averaged) <= set(points):
-                points[AVERAGE] = Stat({0: mean([points[panel].mean for panel in averaged])})
+                points[AVERAGE_PLACE] = Stat({0: mean([points[panel].mean for panel in averaged])})
             found |= {(panel, Line(method, PUBLISHED), _position(k)): point for panel, point in points.items()}
     return found
 

@@ -181,25 +181,19 @@ def legend_columns(width: float, legend: Looks) -> int:
 
 
 def legend_below(figure: Figure, legend: Looks, notes: Sequence[str] = ()) -> None:
-    """One legend for all panels, outside of them, and below it notes, for which the figure grows."""
-    columns = legend_columns(figure.get_figwidth(), legend)
-    strip = _notes_at_the_bottom(figure, notes) if notes else 0.0
-    lifted = LEGEND_PAD + 72 * strip / RC["font.size"]  # in sizes of the font
-    handles, names = zip(*((Line2D([], [], **look), name) for name, look in legend), strict=True)
-    place = {"loc": "outside lower center", "borderaxespad": lifted}
-    figure.legend(handles, names, ncols=columns, handlelength=3.2, **place)
-
-
-def _notes_at_the_bottom(figure: Figure, notes: Sequence[str]) -> float:
-    """Write notes below all that is drawn, in a strip by which the figure grows; its height in inches."""
+    """One legend for all panels, outside of them, and below it notes, in a strip by which the figure grows."""
     width, height = figure.get_size_inches()
-    text = "\n".join(textwrap.fill(note, int(width / NOTE_LETTER), break_on_hyphens=False) for note in notes)
-    strip = NOTE_LINE * (text.count("\n") + 2)
-    figure.set_size_inches(width, height + strip)
-    share = strip / (height + strip)
-    figure.set_layout_engine("constrained", rect=(0.0, share, 1.0, 1.0 - share))
-    figure.text(0.02, NOTE_LINE / 2 / (height + strip), figure_text(text), va="bottom", fontsize=NOTE_SIZE)
-    return strip
+    strip = 0.0  # inches
+    if notes:
+        text = "\n".join(textwrap.fill(note, int(width / NOTE_LETTER), break_on_hyphens=False) for note in notes)
+        strip = NOTE_LINE * (text.count("\n") + 2)
+        figure.set_size_inches(width, height + strip)
+        share = strip / (height + strip)
+        figure.set_layout_engine("constrained", rect=(0.0, share, 1.0, 1.0 - share))
+        figure.text(0.02, NOTE_LINE / 2 / (height + strip), figure_text(text), va="bottom", fontsize=NOTE_SIZE)
+    handles, names = zip(*((Line2D([], [], **look), name) for name, look in legend), strict=True)
+    place = {"loc": "outside lower center", "borderaxespad": LEGEND_PAD + 72 * strip / RC["font.size"]}
+    figure.legend(handles, names, ncols=legend_columns(width, legend), handlelength=3.2, **place)
 
 
 def svg(figure: Figure) -> bytes:

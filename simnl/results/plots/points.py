@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,28 +39,24 @@ def _look(method: str) -> dict:
     return {**method_style(method), "linestyle": "none"}
 
 
-def _methods_by(records: Sequence[dict], key: str) -> list[tuple]:
-    """(value, its methods) of each value of a key, that with the fewest methods first, then by value."""
-    found = {value: {r["method"] for r in records if r[key] == value} for value in {r[key] for r in records}}
-    return sorted(found.items(), key=lambda pair: (len(pair[1]), pair[0]))
-
-
 def _cost(setting: str, records: list[dict], wanted: Wanted) -> Figure | None:
     """The number of shots that most methods ran with (the largest of equals), and the average of the data sets that all
     of these methods have."""
-    shots, ran = _methods_by(records, "shots")[-1]
-    if len(ran) < 2:
+    ran = Counter(shots for _, shots in {(r["method"], r["shots"]) for r in records})
+    shots = max(ran, key=lambda shots: (ran[shots], shots))
+    if ran[shots] < 2:
         return None
     records = [r for r in records if r["shots"] == shots]
-    by_dataset = _methods_by(records, "dataset")
-    methods = method_order(next(ran for _, ran in by_dataset if len(ran) == len(by_dataset[-1][1])))
+    ran = Counter(dataset for _, dataset in {(r["method"], r["dataset"]) for r in records})
+    fullest = max(sorted(ran), key=lambda dataset: ran[dataset])
+    methods = method_order(r["method"] for r in records if r["dataset"] == fullest)
     mine = [r for r in records if r["method"] in methods]
-    runs = series.drawn(mine, lambda r: (r["method"], series.panel_of(r)))
+    runs = series.drawn(mine, lambda r: (r["method"], series.by_dataset(r)))
     table = {place: series.stat_of(members, wanted.ci) for place, members in runs.items()}
     everywhere = [p for p in sorted({p for _, p in table}) if all((m, p) in table for m in methods)]
-    standard = {series.panel_of(r) for r in mine if not is_own_data(r)}
+    standard = {series.by_dataset(r) for r in mine if not is_own_data(r)}
     everywhere = [p for p in everywhere if p in standard] or everywhere  # one's own data are in no average with them
-    where = series.panel_name(everywhere[0]) if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
+    where = series.place_name(everywhere[0]) if len(everywhere) == 1 else f"average of {len(everywhere)} data sets"
     levels = {m: series.average([table[m, p] for p in everywhere]) for m in methods}
 
     def fill(ax: Axes, label: str) -> None:

@@ -46,15 +46,9 @@ class Line(NamedTuple):
 Table = dict[tuple[Any, Line, float], Stat]  # figures by (panel, line, x)
 
 
-def titled_settings(records: Sequence[dict], but: Sequence[str] = ()) -> dict[str, list[dict]]:
-    """Records by what may not be mixed in a figure, under a text that says it, the largest group first.
-
-    A split of our own is told in the name of the data set instead (`panel_of`).
-
-    Args:
-        records: any.
-        but: keys of the setting that may differ within a figure.
-    """
+def _by_setting(records: Sequence[dict], but: Sequence[str]) -> dict[str, list[dict]]:
+    """Records by what may not be mixed in a figure, under a text that says it, the largest group first. A split of our
+    own is told in the name of the data set instead (`by_dataset`)."""
     groups = by_setting(records, without=("split_origin", *but))
     texts = [describe_setting(group[0], but) for group in groups]
     count = Counter(texts)
@@ -72,30 +66,21 @@ def describe_setting(record: dict, but: Sequence[str] = ()) -> str:
     return ", ".join([record["backbone"], *said, *unlike])
 
 
-def panel_of(record: dict) -> str:
-    """The data set, and whether its split is our own."""
-    own = record.get("split_origin", "standard") != "standard"
-    return record["dataset"] + (OWN_SPLIT if own else "")
-
-
 def by_dataset(record: dict) -> tuple:
-    """The panel, as a place."""
-    return (panel_of(record),)
+    """The place of a record: its data set, and whether its split is our own."""
+    own = record.get("split_origin", "standard") != "standard"
+    return (record["dataset"] + (OWN_SPLIT if own else ""),)
 
 
 def by_place(record: dict) -> tuple:
-    """The panel and the number of shots, as a place."""
-    return panel_of(record), record["shots"]
-
-
-def panel_name(panel: str) -> str:
-    """What a panel's title calls its data set."""
-    return dataset_name(panel.removesuffix(OWN_SPLIT)) + (OWN_SPLIT if panel.endswith(OWN_SPLIT) else "")
+    """The same, and its number of shots."""
+    return (*by_dataset(record), record["shots"])
 
 
 def place_name(place: tuple) -> str:
-    """A panel, or a panel and a number of shots, in words."""
-    return ", ".join([panel_name(place[0]), *map(shots_title, place[1:])])
+    """A place in words."""
+    name, own, _ = place[0].partition(OWN_SPLIT)
+    return ", ".join([dataset_name(name) + own, *map(shots_title, place[1:])])
 
 
 def legend_names(records: Iterable[dict]) -> dict[str, str]:
@@ -172,21 +157,18 @@ def drawn(records: Iterable[dict], key: Callable[[dict], K]) -> dict[K, list[dic
     for name, configs in groups.items():
         runs = {config: list(by_seed(members).values()) for config, members in sorted(configs.items())}
         chosen = max(runs, key=lambda config: len(runs[config]))
-        result[name] = runs[chosen]
-        left = [config for config in runs if config != chosen and not _says_the_same(runs[config], runs[chosen])]
+        result[name], first = runs[chosen], runs[chosen][0]
+        if first["method"] == ZEROSHOT:  # runs with the same figures, as at other shots: leaving them out loses nothing
+            figures = {r["accuracy"] for r in runs[chosen]}
+            runs = {config: of for config, of in runs.items() if not {r["accuracy"] for r in of} <= figures}
+        left = sorted(runs.keys() - {chosen})
         if left:
-            first = runs[chosen][0]
             others = sorted({config for config, _ in left if config != chosen[0]}) or ["runs on another split"]
             log.warning(
                 "%s on %s, %s: there are runs of several configs; config %s is drawn, left out: %s",
-                *(first["method"], panel_of(first), shots_title(first["shots"]), chosen[0], ", ".join(others)),
+                *(first["method"], by_dataset(first)[0], shots_title(first["shots"]), chosen[0], ", ".join(others)),
             )
     return result
-
-
-def _says_the_same(runs: Sequence[dict], others: Sequence[dict]) -> bool:
-    """True for zero-shot runs with the same figures, as those at other shots are: leaving them out loses nothing."""
-    return runs[0]["method"] == ZEROSHOT and {r["accuracy"] for r in runs} <= {r["accuracy"] for r in others}
 
 
 def average(parts: Sequence[Stat]) -> Stat:
@@ -248,7 +230,7 @@ class Kind:
         """Figures by title, of each setting its own; a ValueError says that there is nothing to draw."""
         figures: dict[str, Figure | None] = {}
         with matplotlib.rc_context(RC):
-            for setting, group in titled_settings(self.usable(records), self.but).items():
+            for setting, group in _by_setting(self.usable(records), self.but).items():
                 for part in split_by(group, self.apart) if self.apart else [group]:
                     title = f"{place_name(self.apart(part[0]))}, {setting}" if self.apart else setting
                     figures[title] = self.draw(title, part, wanted)
