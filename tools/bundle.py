@@ -18,16 +18,14 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.bars import bar
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import fail_politely
 from simnl.numbers import argument
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("paths", nargs="*", help="run folders, or folders above them, to pack")
     parser.add_argument("--output", default="bundle.zip", help="the archive to write (default: bundle.zip)")
     parser.add_argument(

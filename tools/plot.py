@@ -29,27 +29,24 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.numbers import argument
 from simnl.results.plots import CURVES, FORMATS, KINDS, Wanted, check_format, save, without_title
-from simnl.results.stats import CI_METHODS
+from simnl.results.stats import CI_HELP, CI_METHODS
 from simnl.results.tables import find_records
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("paths", nargs="+", help="run folders, or folders above them")
     parser.add_argument("--output", help=f"the file to write, .{', .'.join(FORMATS)} (default: KIND.png)")
     for name, example in (("methods", "SimNL TipAdapterF"), ("datasets", "dtd eurosat"), ("shots", "1 16")):
         parser.add_argument(f"--{name}", nargs="+", default=[], help=f"show only these, e.g. {example}")
-    intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
-    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
+    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=CI_HELP)
     parser.add_argument("--no-title", action="store_true", help="draw no title, for a figure in a paper")
     parser.add_argument("--published", action="store_true", help="for fewshot: also draw published curves, dotted")
     parser.add_argument("--all", action="store_true", help=f"draw all curves, not only the best {CURVES}")
