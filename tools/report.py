@@ -30,7 +30,7 @@ def main() -> int:
         nargs="+",
         default=[],
         metavar="RUN",
-        help="run folders; adds their confusion matrices and maps of features",
+        help="run folders; adds the figures of each of these runs",
     )
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")

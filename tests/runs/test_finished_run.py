@@ -17,6 +17,7 @@ from helpers.images import make_images
 from simnl.locations import CONFIGS
 from simnl.results.plots import RUN_KINDS, Wanted
 from simnl.results.plots.runs import prototypes, reload
+from simnl.results.report import make_report
 from simnl.results.tables import find_records
 from simnl.runs.config import assemble, relevant
 from simnl.runs.hparams import settings_of, write_hparams
@@ -195,6 +196,14 @@ def test_feature_map_of_a_run(runs, method, kinds):
     points = sum(len(c.get_offsets()) for c in ax.collections[: len(NAMES)])
     assert points == record_of(runs[method])["num_test"]
     figure.savefig("/dev/null", format="svg")
+
+
+def test_a_report_shows_of_a_run_what_can_be_drawn(runs):
+    page = "".join(make_report(runs["SimNL"], shown=[runs["SimNL"]]))
+    assert [kind for kind in RUN_KINDS if f"<figcaption>{kind}: " in page] == ["confusion", "features", "reliability"]
+    assert f"roc: {runs['SimNL'] / 'outliers.safetensors'} is not there." in page
+    with pytest.raises(ValueError, match="confusion shows one run, and there are 2"):
+        "".join(make_report(runs["SimNL"], shown=[runs["SimNL"].parent]))
 
 
 def test_a_run_without_its_config_says_what_to_do(runs, tmp_path):

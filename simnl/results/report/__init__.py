@@ -55,7 +55,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
     Args:
         output: the folder.
         ci: the name of the interval, see `simnl.results.stats.CI_METHODS`.
-        shown: folders of runs whose confusion matrix and feature map are drawn as well (their heads are loaded).
+        shown: folders of runs, each of one, whose own figures are drawn as well (their heads are loaded).
 
     Raises:
         FileNotFoundError, ValueError: no folder, no record, or no valid one.
@@ -124,7 +124,7 @@ def _tables(records: Sequence[dict], ci: str) -> tuple[list[tuple[str, list]], d
 
 
 def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> list[dict]:
-    """Each figure as SVG in a data URI, the same text for the same figure; a kind without records is left out."""
+    """Each figure as SVG in a data URI, the same text for the same figure; what cannot be drawn is left out."""
     figures: list[tuple[str, str, Figure]] = []
     for kind, draw in RECORD_KINDS.items():
         try:
@@ -132,8 +132,16 @@ def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> list[dic
         except ValueError as error:
             log.debug("no figure %s: %s", kind, error)
     for folder in shown:
-        of_run = find_records([folder])
-        figures += [(kind, *drawn) for kind, draw_run in RUN_KINDS.items() for drawn in draw_run(of_run).items()]
+        of_run, failed = find_records([folder]), dict[str, Exception]()
+        for kind, draw_run in RUN_KINDS.items():
+            try:
+                figures += [(kind, title, figure) for title, figure in draw_run(of_run).items()]
+            except (FileNotFoundError, ValueError) as error:  # not every run has scores of unknown classes, for example
+                failed[kind] = error
+        if len(failed) == len(RUN_KINDS):
+            raise next(iter(failed.values()))
+        for kind, why in failed.items():
+            log.warning("%s: %s", kind, why)
     entries = []
     with progress_bar("Drawing figures", len(figures), "figure") as bar:
         for kind, title, figure in figures:
