@@ -35,7 +35,7 @@ from simnl.escaping import printable
 from simnl.numbers import argument
 from simnl.results.plots import CURVES, FORMATS, KINDS, Wanted, check_format, save, without_title
 from simnl.results.stats import CI_HELP, CI_METHODS
-from simnl.results.tables import find_records
+from simnl.results.tables import find_records, select
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,8 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("paths", nargs="+", help="run folders, or folders above them")
     parser.add_argument("--output", help=f"the file to write, .{', .'.join(FORMATS)} (default: KIND.png)")
-    for name, example in (("methods", "SimNL TipAdapterF"), ("datasets", "dtd eurosat"), ("shots", "1 16")):
-        parser.add_argument(f"--{name}", nargs="+", default=[], help=f"show only these, e.g. {example}")
+    parser.add_argument("--methods", nargs="+", default=[], help="show only these, e.g. SimNL TipAdapterF")
+    parser.add_argument("--datasets", nargs="+", default=[], help="show only these, e.g. dtd eurosat")
+    parser.add_argument("--shots", nargs="+", default=[], type=int, help="show only these, e.g. 1 16")
     parser.add_argument("--ci", choices=CI_METHODS, default="t", help=CI_HELP)
     parser.add_argument("--no-title", action="store_true", help="draw no title, for a figure in a paper")
     parser.add_argument("--published", action="store_true", help="for fewshot: also draw published curves, dotted")
@@ -58,22 +59,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen(records: list[dict], args: argparse.Namespace) -> list[dict]:
-    """The records of the methods, data sets and shots that were asked for.
-
-    Raises:
-        ValueError: one that no record has.
-    """
-    for key, option in (("method", "methods"), ("dataset", "datasets"), ("shots", "shots")):
-        wanted, there = set(getattr(args, option)), {str(r[key]) for r in records}
-        if wanted - there:
-            raise ValueError(
-                f"--{option}: no runs of {', '.join(sorted(wanted - there))}. There are: {', '.join(sorted(there))}."
-            )
-        records = [r for r in records if not wanted or str(r[key]) in wanted]
-    return records
-
-
 @fail_politely
 def main() -> int:
     """Entry point."""
@@ -83,7 +68,8 @@ def main() -> int:
     check_format(output)
     curves = 0 if args.all or args.methods else CURVES
     wanted = Wanted(args.ci, curves, args.published, args.score, args.classes, args.projection)
-    figures = KINDS[args.kind](chosen(find_records(args.paths), args), wanted)
+    asked = {"method": args.methods, "dataset": args.datasets, "shots": args.shots}
+    figures = KINDS[args.kind](select(find_records(args.paths), asked, {}), wanted)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
         if args.no_title:

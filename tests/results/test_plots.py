@@ -319,7 +319,7 @@ def test_the_tool_writes_a_file_per_setting(tmp_path, monkeypatch, capsys):
     [
         (["sensitivity"], "scripts/simnl/sensitivity.sh"),
         (["noise"], "scripts/noise.sh"),
-        (["fewshot", "--methods", "SimNl"], "There are: SimNL"),
+        (["fewshot", "--methods", "SimNl"], "No record has method 'SimNl'. Choose from SimNL, "),
         (["fewshot", "--output", "x.gif"], ".svg"),
         (["confusion"], "Name a run's folder"),
     ],

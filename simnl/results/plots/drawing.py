@@ -191,7 +191,7 @@ def legend_below(figure: Figure, legend: Looks, notes: Sequence[str] = ()) -> No
         share = strip / (height + strip)
         figure.set_layout_engine("constrained", rect=(0.0, share, 1.0, 1.0 - share))
         figure.text(0.02, NOTE_LINE / 2 / (height + strip), figure_text(text), va="bottom", fontsize=NOTE_SIZE)
-    handles, names = zip(*((Line2D([], [], **look), name) for name, look in legend), strict=True)
+    handles, names = [Line2D([], [], **look) for _, look in legend], [name for name, _ in legend]
     place = {"loc": "outside lower center", "borderaxespad": LEGEND_PAD + 72 * strip / RC["font.size"]}
     figure.legend(handles, names, ncols=legend_columns(width, legend), handlelength=3.2, **place)
 

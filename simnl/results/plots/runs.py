@@ -56,7 +56,7 @@ def reload(record: dict) -> Run:
         FileNotFoundError, ValueError: see `reload_trainer`.
     """
     trainer = reload_trainer(record)
-    features, logits, labels = [torch.empty(0, 0)], [], []
+    features, logits, labels = [], [], []
     with torch.no_grad():
         for batch in trainer.test_loader:
             inputs, truth = trainer.parse_batch_test(batch)
@@ -64,7 +64,8 @@ def reload(record: dict) -> Run:
             labels.append(truth.cpu())
             if trainer.image_encoder_frozen:
                 features.append(inputs.float().cpu())
-    return Run(record, trainer, torch.cat(features[1:] or features), torch.cat(logits), torch.cat(labels))
+    rows = torch.cat(features) if features else torch.empty(0, 0)
+    return Run(record, trainer, rows, torch.cat(logits), torch.cat(labels))
 
 
 def confusion(record: dict, wanted: Wanted) -> tuple[str, Figure]:

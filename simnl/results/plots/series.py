@@ -115,8 +115,8 @@ def few_enough(table: Table, most: int, title: str) -> tuple[list[str], Table]:
         most: the largest number of methods; 0: all.
         title: the title of the figure, for the note on what is left out.
     """
-    first_last = sorted(table.items(), key=lambda entry: entry[0][1].more == "")
-    accuracies = {(line.method, (panel, x)): stat.mean for (panel, line, x), stat in first_last}
+    plain_last = sorted(table.items(), key=lambda entry: entry[0][1].more == "")
+    accuracies = {(line.method, (panel, x)): stat.mean for (panel, line, x), stat in plain_last}
     by_place, by_method = defaultdict(list), defaultdict(list)
     for (_, place), value in accuracies.items():
         by_place[place].append(value)
