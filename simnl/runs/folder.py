@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from simnl.errors import DISK_FULL
 from simnl.files import remove_left_overs
 from simnl.runs.record import FILE as RECORD
 from simnl.waiting import holding
@@ -32,6 +33,7 @@ FILES = (
 MANY = ("best-epoch*.safetensors", "head/model*.pth.tar*")  # patterns of files with numbers
 SWEPT = ("head", "sweep/*", "sweep/*/head")  # temporary files may lie here, beside the folder itself
 A_FILE, A_FOLDER = "a file", "a folder"
+ADVICE = "choose another folder for the output (--output-dir, or OUTPUT for the scripts)"
 
 
 @contextlib.contextmanager
@@ -47,7 +49,12 @@ def claimed(folder: str | Path, wait: bool) -> Iterator[bool]:
     """
     folder = Path(folder)
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file system that takes no folders, whatever its permissions say
+        if error.errno in DISK_FULL:
+            raise
+        raise OSError(f"The run's folder {folder} cannot be made ({error.strerror}): {ADVICE}.") from error
     with holding(folder / LOCK, f"carries out the run in {folder}", wait) as mine:
         if mine:
             sweep_folder(folder)
@@ -88,15 +95,14 @@ def _check_kind(path: Path, expected: str, access: int) -> None:
 
 def _check_way(folder: Path) -> None:
     """Check that the folder, or the nearest existing one above it, is a folder that may be written."""
-    advice = "choose another folder for the output (--output-dir, or OUTPUT for the scripts)"
     for above in (folder, *folder.absolute().parents):
         kind = kind_of(above)
         if kind and kind != A_FOLDER:
             raise NotADirectoryError(
-                f"{above} is {kind}, so the run's folder {folder} cannot be made. Move it away, or {advice}."
+                f"{above} is {kind}, so the run's folder {folder} cannot be made. Move it away, or {ADVICE}."
             )
         if kind and not os.access(above, os.W_OK | os.X_OK):
-            raise PermissionError(f"{above} may not be written. Change its permissions, or {advice}.")
+            raise PermissionError(f"{above} may not be written. Change its permissions, or {ADVICE}.")
         if kind:
             return
 

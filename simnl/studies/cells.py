@@ -163,11 +163,15 @@ def build_config(setup: Setup, plan: Plan) -> CN:
         ValueError: names or keys are unknown, or values are wrong. One message lists everything.
         FileNotFoundError: data are missing.
     """
-    dataset, method, options = plan.dataset, plan.method, plan.variant.options
-    backbone = setup.backbone
-    if backbone == "auto":
-        check_data(setup, dataset, options)
-        backbone = PAPER_BACKBONE if setup.weights else automatic_backbone(dataset)
+    if setup.backbone != "auto":
+        return _config_with(setup.backbone, setup, plan)
+    _config_with(PAPER_BACKBONE, setup, plan)  # a wrong key is told before data are looked for, or made
+    check_data(setup, plan.dataset, plan.variant.options)
+    return _config_with(PAPER_BACKBONE if setup.weights else automatic_backbone(plan.dataset), setup, plan)
+
+
+def _config_with(backbone: str, setup: Setup, plan: Plan) -> CN:
+    dataset, method = plan.dataset, plan.method
     files, settings = backbone_settings(backbone, setup.weights)
     settings |= setup.settings() | {
         "TRAINER.NAME": method,
@@ -176,7 +180,7 @@ def build_config(setup: Setup, plan: Plan) -> CN:
         "TEST.TARGETS": list(plan.variant.targets),
     }
     files += [config_file("datasets", dataset), config_file("trainers", method)]
-    cfg = assemble(files, options, settings)
+    cfg = assemble(files, plan.variant.options, settings)
     check_early(cfg)
     return cfg
 

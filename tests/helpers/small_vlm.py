@@ -32,6 +32,7 @@ TIMM = {  # what is smaller in each of timm's towers
     "vit_pe_core_base_patch16_224": PLAIN, "vit_base_patch16_224": PLAIN, "fastvit_mci0": NARROW,
     "convnext_base": {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)},
 }  # fmt: skip
+DECODER = "text_decoder.text_projection"
 WORDS = [*"abcdefghijklmnopqrstuvwxyz.", "word", "photo", "of", "class", *"0123456789"]
 # Ids of start, padding and end. What the tokenizer has no start for, begins with the first word.
 ROBERTA, T5, BERT, SIGLIP = (0, 1, 2), (None, 0, 1), (2, 0, 3), (None, 1, 1)
@@ -153,6 +154,8 @@ def written(arch: str) -> tuple[str, str]:
     state["logit_scale"] = torch.tensor(SCALE).log()
     if "logit_bias" in state:
         state["logit_bias"] = torch.tensor(BIAS)
+    if DECODER in state:  # open_clip leaves CoCa's as the memory was, with NaN at times
+        state[DECODER] = torch.eye(*state[DECODER].shape)
     file = folder / f"{name}.safetensors"
     save_file(state, file)
     tag = tag_of(arch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -102,6 +103,16 @@ def test_a_folder_without_permission_is_told(tmp_path):
             check_folder(tmp_path / "run")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_file_system_that_takes_no_folders_is_told(tmp_path, monkeypatch):
+    def refuse(path, **options):
+        raise OSError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    message = rf"^The run's folder {tmp_path}/run cannot be made \(No such file or directory\): choose another folder"
+    with pytest.raises(OSError, match=message), claimed(tmp_path / "run", wait=True):
+        pass
 
 
 def test_a_tool_tells_it_before_it_loads_anything(tmp_path, monkeypatch, capsys):

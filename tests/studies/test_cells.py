@@ -34,6 +34,7 @@ from simnl.studies.cells import (
     Setup,
     Variant,
     build_cells,
+    build_config,
 )
 from simnl.studies.choices import PAPER_DATASETS, default_datasets, default_methods, other_datasets
 from simnl.studies.definitions import Request, cells_of
@@ -63,6 +64,14 @@ def finish(cell: Cell, accuracy: float, **more) -> None:
     body = {**RECORD, "seed": cell.seed, "config_hash": cell.folder.split("/")[-2], "accuracy": accuracy, **more}
     Path(cell.folder).mkdir(parents=True, exist_ok=True)
     (Path(cell.folder) / "result.json").write_text(json.dumps(seal(body)))
+
+
+def test_a_wrong_key_is_told_before_data_are_made(tmp_path):
+    setup = Setup(output=str(tmp_path), cache=str(tmp_path / "cache"))
+    plan = Plan("ZeroshotCLIP", "shapes", 1, Variant(options=("OPTIM.MAX_EPCH", "1")))
+    with pytest.raises(ValueError, match="unknown key OPTIM.MAX_EPCH. Did you mean OPTIM.MAX_EPOCH?"):
+        build_config(setup, plan)
+    assert not list(tmp_path.iterdir())
 
 
 def test_flags_and_options_may_stand_anywhere():
