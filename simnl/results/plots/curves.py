@@ -62,14 +62,13 @@ def _fewshot(title: str, records: list[dict], wanted: Wanted) -> Figure | None:
         if not any(place == panel for place, _, _ in ours):
             ax.text(0.5, 0.5, "no method has all data sets", ha="center", va="center", transform=ax.transAxes)
 
-    looks = {line: look for line, (_, look) in (beside | shown).items()}
     about = "\n".join([title, drawing.statistics(ours.values()), *fewer_images(records)])
     notes = series.notes_on(drawn, ((stat.audit, line.method) for (_, line, _), stat in theirs.items()))
-    fill = drawing.curves(theirs | ours, looks, finish, level=_position(0))
+    fill = drawing.curves(theirs | ours, beside | shown, finish, level=_position(0))
     return drawing.panelled(panels, [*shown.values(), *beside.values()], about, fill, notes)
 
 
-def _looks_of_published(table: Table) -> dict[Line, tuple[str, dict]]:
+def _looks_of_published(table: Table) -> dict[Line, drawing.Look]:
     """The names in the legend, with the letters of all points of a curve, and the line properties."""
     letters: dict[Line, str] = {}
     for (_, line, _), stat in table.items():
@@ -139,18 +138,18 @@ def _noise(title: str, records: list[dict], wanted: Wanted) -> Figure | None:
     table = series.stats(records, lambda r: (series.by_place(r), r["line"], 100 * r.get("label_noise", 0.0)), wanted.ci)
     methods, table = series.few_enough(table, wanted.curves, title)
     drawn = [r for r in records if r["method"] in methods]
-    present, places = {line for _, line, _ in table}, sorted({place for place, _, _ in table})
-    lines = [line for method in methods for line in (Line(method), Line(method, WITHOUT)) if line in present]
-    looks = {line: hollow_style(line.method) if line.more else method_style(line.method) for line in lines}
+    places, names = sorted({place for place, _, _ in table}), series.legend_names(drawn)
+    lines = {}
+    for line in sorted({line for _, line, _ in table}, key=lambda line: (methods.index(line.method), line.more)):
+        look = hollow_style(line.method) if line.more else method_style(line.method)
+        lines[line] = (names[line.method] + line.more, look)
 
     def finish(ax: Axes, place: tuple, levels: list[float]) -> None:
         title = drawing.panel_title(series.place_name(place), len(places))
         ax.set(title=title, xlabel="wrong training labels (%)", xticks=levels)
 
-    names = series.legend_names(drawn)
-    legend = [(names[line.method] + line.more, look) for line, look in looks.items()]
-    about = f"{title}\n{drawing.statistics(table.values())}"
-    return drawing.panelled(places, legend, about, drawing.curves(table, looks, finish), series.notes_on(drawn))
+    about, fill = f"{title}\n{drawing.statistics(table.values())}", drawing.curves(table, lines, finish)
+    return drawing.panelled(places, list(lines.values()), about, fill, series.notes_on(drawn))
 
 
 NOISE = Kind(

@@ -22,7 +22,7 @@ from simnl.results.plots.style import RC
 from simnl.results.tables.model import Stat
 
 T = TypeVar("T")  # what a panel is of
-Looks = Sequence[tuple[str, dict]]  # names in a legend, and their line properties
+Look = tuple[str, dict]  # a name in a legend, and its line properties
 
 FORMATS = ("png", "svg", "pdf")
 PANEL = (2.9, 2.3)  # inches
@@ -60,7 +60,7 @@ def seeds_text(cells: Iterable[Stat]) -> str:
 
 def panelled(
     panels: Sequence[T],
-    legend: Looks,
+    legend: Sequence[Look],
     title: str,
     draw: Callable[[Axes, T], None],
     notes: Sequence[str] = (),
@@ -96,7 +96,7 @@ def panelled(
 
 def curves(
     table: Mapping[tuple, Stat],
-    looks: Mapping[Any, dict],
+    lines: Mapping[Any, Look],
     finish: Callable[[Axes, Any, list[float]], None],
     level: float | None = None,
     one_scale: bool = False,
@@ -105,7 +105,7 @@ def curves(
 
     Args:
         table: figures by (panel, line, x).
-        looks: the properties of the lines, in the order in which they are drawn.
+        lines: the lines in the order in which they are drawn, with their names and properties.
         finish: what names the panel and its x axis; it gets the axes, the panel and the x of its points.
         level: a line whose only point is at this x is drawn across the panel, too.
         one_scale: all panels have the same y axis.
@@ -113,13 +113,13 @@ def curves(
 
     def draw(ax: Axes, panel: Any) -> None:
         here = {(line, x): stat for (owner, line, x), stat in table.items() if owner == panel}
-        for line, look in looks.items():
+        for line, (_, look) in lines.items():
             points = {x: here[owner, x] for owner, x in sorted(here, key=lambda place: place[1]) if owner == line}
             if set(points) == {level}:
                 ax.axhline(points[level].mean, zorder=1, **{k: look[k] for k in ("color", "linestyle", "linewidth")})
             if points:
                 curve(ax, points, look)
-        limit(ax, table.values() if one_scale else here.values(), whole=one_scale and len(looks) == 1)
+        limit(ax, table.values() if one_scale else here.values(), whole=one_scale and len(lines) == 1)
         finish(ax, panel, sorted({x for _, x in here}))
 
     return draw
@@ -174,13 +174,13 @@ def without_title(figure: Figure) -> None:
         panels[0].set_title("")
 
 
-def legend_columns(width: float, legend: Looks) -> int:
+def legend_columns(width: float, legend: Sequence[Look]) -> int:
     """How many entries of a legend fit side by side; width in inches."""
     entry = LEGEND_ENTRY + max(0, max(len(name) for name, _ in legend) - 13) * LETTER
     return max(1, min(len(legend), int(width / entry)))
 
 
-def legend_below(figure: Figure, legend: Looks, notes: Sequence[str] = ()) -> None:
+def legend_below(figure: Figure, legend: Sequence[Look], notes: Sequence[str] = ()) -> None:
     """One legend for all panels, outside of them, and below it notes, in a strip by which the figure grows."""
     width, height = figure.get_size_inches()
     strip = 0.0  # inches

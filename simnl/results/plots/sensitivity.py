@@ -71,8 +71,7 @@ def _draw(title: str, records: Sequence[dict], wanted: Wanted) -> Figure | None:
     keys = sorted(found, key=lambda key: (PARAMETERS.index(key.rsplit(".", 1)[-1]), key))
     placed = [record for key in keys for record in _placed(records, key)]
     table = series.stats(placed, lambda record: record["place"], wanted.ci)
-    lines = sorted({line for _, line, _ in table}, key=lambda line: (line.method, line.shots, str(line.rest)))
-    looks = {line: _look(line, [one for one in lines if one.method == line.method].index(line)) for line in lines}
+    lines = _named({line for _, line, _ in table}, series.legend_names(records))
     several_methods = len({line.method for line in lines}) > 1
 
     def finish(ax: Axes, key: str, values: list[float]) -> None:
@@ -84,27 +83,24 @@ def _draw(title: str, records: Sequence[dict], wanted: Wanted) -> Figure | None:
         of_method = f" of {display_name(found[key]['method'])}" if several_methods else ""
         ax.set_xlabel(key.rsplit(".", 1)[-1].lower() + of_method)
 
-    legend = [*zip(_names(lines, series.legend_names(records)), looks.values(), strict=True)]
-    legend.append(("standard value", STANDARD))
-    fill = drawing.curves(table, looks, finish, one_scale=True)
-    about = f"{title}\n{drawing.statistics(table.values())}"
+    about, fill = f"{title}\n{drawing.statistics(table.values())}", drawing.curves(table, lines, finish, one_scale=True)
+    legend = [*lines.values(), ("standard value", STANDARD)]
     return drawing.panelled(keys, legend, about, fill, series.notes_on(records))
 
 
-def _look(line: Line, number: int) -> dict:
-    """The look of one of several lines of a method: its colour; from the second on, another line and marker."""
-    other = {"linestyle": LINES[number % len(LINES)], "marker": MARKERS[number % len(MARKERS)]}
-    return {**method_style(line.method), **(other if number else {})}
-
-
-def _names(lines: Sequence[Line], shown: dict[str, str]) -> list[str]:
-    """Legend texts: method as it is `shown` and shots, and what else was set where that tells lines apart."""
+def _named(lines: set[Line], shown: dict[str, str]) -> dict[Line, drawing.Look]:
+    """The lines in their order, each with its name, the method as it is `shown` and shots, and what else was set where
+    that tells lines apart. From the second line of a method on, its colour has another line and marker."""
+    found: dict[Line, drawing.Look] = {}
     several = len({line.rest for line in lines}) > 1
-    names = []
-    for method, shots, rest in lines:
-        options = ", ".join(f"{key.rsplit('.', 1)[-1].lower()} {value}" for key, value in rest)
-        names.append(f"{shown[method]}, {shots_title(shots)}" + (f" ({options})" if several and options else ""))
-    return names
+    for line in sorted(lines, key=lambda line: (line.method, line.shots, str(line.rest))):
+        options = ", ".join(f"{key.rsplit('.', 1)[-1].lower()} {value}" for key, value in line.rest)
+        name = f"{shown[line.method]}, {shots_title(line.shots)}" + (f" ({options})" if several and options else "")
+        look, number = method_style(line.method), sum(line.method == other.method for other in found)
+        if number:
+            look |= {"linestyle": LINES[number % len(LINES)], "marker": MARKERS[number % len(MARKERS)]}
+        found[line] = (name, look)
+    return found
 
 
 def _standard_value(key: str, record: dict) -> float | None:
