@@ -18,8 +18,7 @@ from simnl.data import wordnet
 from simnl.fewshot.inputs import load_backbone
 from simnl.files import sha256_of
 from simnl.metrics.two_sided import conformal_threshold
-from simnl.results.plots import RECORD_KINDS
-from simnl.results.plots.style import Wanted
+from simnl.results.plots import RECORD_KINDS, Wanted
 from simnl.results.tables import Request, build
 from simnl.runs.denials import CLIPN_SCORES
 from simnl.runs.detection import detect, has_detection, read_detection, read_scores
@@ -72,7 +71,7 @@ def test_all_of_them(one, place, tmp_path):
     assert (x, y) == (pytest.approx(second["accuracy"]), pytest.approx(100 * found))
     assert figure.axes[0].get_ylabel() == "AUROC of energy (%)"
     with pytest.raises(ValueError, match="has the score 'enrgy'"):
-        RECORD_KINDS["tradeoff"]([one], wanted=Wanted(score="enrgy"))
+        RECORD_KINDS["tradeoff"]([one], Wanted(score="enrgy"))
 
 
 def whole_images(record: dict) -> np.ndarray:
