@@ -86,24 +86,30 @@ def words_digest(scores: list[str], wordnet: str) -> str:
 def tower_digest(scores: list[str], path: str) -> str:
     """The SHA-256 (hex) of the file that CLIPN names; empty where no score needs it, or there is none."""
     from simnl.files import sha256_of
+
+    return sha256_of(Path(path).expanduser()) if needs_tower(scores, path) else ""
+
+
+def needs_tower(scores: list[str], path: str) -> bool:
+    """True if CLIPN names a file, and one of the scores is made with it."""
     from simnl.runs.denials import CLIPN_SCORES
 
-    return sha256_of(Path(path).expanduser()) if path and set(scores) & set(CLIPN_SCORES) else ""
+    return bool(path and set(scores) & set(CLIPN_SCORES))
 
 
-def check_sources(scores: list[str], arch: str) -> None:
-    """Check what the scores need beside the run, before anything is trained.
+def check_sources(scores: list[str], cfg) -> None:
+    """Check what the scores need beside the run, before anything is trained. `cfg` is the config of a run.
 
     Raises:
-        FileNotFoundError, ValueError: WORDNET names nothing of use, or CLIPN no second tower for the architecture.
+        FileNotFoundError, ValueError: WORDNET names nothing of use, or CLIPN no second tower for the backbone.
     """
-    from simnl.clip.no_tower import read_no_tower
-    from simnl.runs.denials import CLIPN_SCORES
+    from simnl.runs.denials import denying_model
+    from simnl.studies.warming import clip_of
 
     words_digest(scores, run.setting("WORDNET", ""))
     path = run.setting("CLIPN", "")
-    if path and set(scores) & set(CLIPN_SCORES):
-        read_no_tower(path, arch)
+    if needs_tower(scores, path):
+        denying_model(clip_of(cfg), path)
 
 
 def detect_all(folders: list[Path], names: list[str], scores: list[str]) -> None:
@@ -149,7 +155,7 @@ def run_method(method: str, dataset: str, shots: int, options: list[str], named:
     names = run.setting("OUTLIERS", "").split() or default_outliers(cfg)
     build_outliers(cfg, names)  # what is wrong with them is told before anything is trained
     scores = asked_scores()
-    check_sources(scores, cfg.MODEL.BACKBONE.ARCH)  # so is what is wrong with the words and the second tower
+    check_sources(scores, cfg)  # so is what is wrong with the words and the second tower
     folders = run.run_all(cells)
     detect_all(folders, names, scores)
     return folders

@@ -51,13 +51,22 @@ class DenialSide:
         return {name: FORMULAS[name](yes, no) for name in self.names}
 
 
-def denial_side(trainer, clip: FrozenCLIP, names: Sequence[str], path: str) -> DenialSide:
-    """Prepare the scores for the classes of a run, with the second tower in a file.
+def denying_model(clip: FrozenCLIP, path: str) -> FrozenCLIP:
+    """The model whose texts are those of the second tower in a file.
 
     Raises:
         FileNotFoundError, ValueError: see `read_no_tower` and `with_no_tower`.
     """
-    denying = with_no_tower(clip, read_no_tower(path, clip.arch))
+    return with_no_tower(clip, read_no_tower(path, clip.arch))
+
+
+def denial_side(trainer, clip: FrozenCLIP, names: Sequence[str], path: str) -> DenialSide:
+    """Prepare the scores for the classes of a run, with the second tower in a file.
+
+    Raises:
+        FileNotFoundError, ValueError: see `denying_model`.
+    """
+    denying = denying_model(clip, path)
     classes, sentences = list(map(readable, trainer.classnames)), constants("CLIPN")["SENTENCES"]
     stores = [open_store(trainer.cfg, one, progress=trainer.cfg.VERBOSE) for one in (clip, denying)]
     yes, no = (unit_texts(store, sentences, classes, "normalize-mean-normalize") for store in stores)

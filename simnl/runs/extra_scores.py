@@ -154,6 +154,8 @@ def check_names(names: Sequence[str]) -> None:
         ValueError: a name is unknown.
     """
     unknown = [name for name in names if name not in EXTRA]
+    if "all" in unknown:
+        raise ValueError("SCORES names `all` and other scores. `all` stands alone: leave it out, or the others.")
     if unknown:
         raise ValueError(f"SCORES names the unknown score '{unknown[0]}'. Choose from {', '.join(EXTRA)}, or `all`.")
 

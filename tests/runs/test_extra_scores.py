@@ -66,7 +66,9 @@ def test_all_of_them(one, place, tmp_path):
     assert any(line["score"] == streamed for line in build("ood", [one], Request())[0].tidy)
     found = second["sets"]["others"]["figures"]["energy"]["auroc"]
     assert build("tradeoff", [one], Request())[0].tidy[0]["others: energy"] == pytest.approx(found)
-    (figure,) = RECORD_KINDS["tradeoff"]([one]).values()
+    (figure,) = RECORD_KINDS["tradeoff"]([{**one, "inference": "transductive"}]).values()
+    assert figure.legends[0].get_texts()[0].get_text().endswith("†")
+    assert "one seed" in figure._suptitle.get_text()
     ((x,), (y,)) = figure.axes[0].lines[0].get_data()
     assert (x, y) == (pytest.approx(second["accuracy"]), pytest.approx(100 * found))
     assert figure.axes[0].get_ylabel() == "AUROC of energy (%)"
@@ -98,12 +100,14 @@ def test_without_words_the_table_says_why(one, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def towers(one, place) -> dict[str, Path]:
-    """The backbone and a second tower of random numbers in a file, and the same tower in another file."""
+    """A second tower of random numbers in a file, the same in another file, and beside the text tower of others."""
     cfg = reload_trainer(one).cfg
     clip = load_backbone(cfg.MODEL.BACKBONE, torch.device("cpu"))
     tower = random_tower(clip)
     first = save_checkpoint(place / "epoch_10.pt", clip, tower)
-    return {"first": first, "other": save_checkpoint(place / "other.pt", clip, {**tower, "more": torch.ones(1)})}
+    other = save_checkpoint(place / "other.pt", clip, {**tower, "more": torch.ones(1)})
+    unlike = {"ln_final.bias": clip.whole.state_dict()["ln_final.bias"] + 1}
+    return {"first": first, "other": other, "unlike": save_checkpoint(place / "unlike.pt", clip, {**tower, **unlike})}
 
 
 def test_two_towers(one, towers):
@@ -134,13 +138,16 @@ def test_the_command_finds_the_second_tower(one, towers, monkeypatch, capsys):
     detect(one, ["new"])
     for name, said in (("first", "AUROC of"), ("first", "scored before, skipped"), ("other", "AUROC of")):
         monkeypatch.setenv("CLIPN", str(towers[name]))
-        ood.check_sources(ood.asked_scores(), "tiny-clip")
+        ood.check_sources(ood.asked_scores(), read_config(folder))
         ood.detect_all([folder], ["new"], ood.asked_scores())
         assert said in capsys.readouterr().out
         assert read_detection(one)["extra"]["clipn"] == sha256_of(towers[name])
     monkeypatch.setenv("CLIPN", str(folder / "none.pt"))
     with pytest.raises(FileNotFoundError, match="^CLIPN: .*none.pt does not exist"):
-        ood.check_sources(ood.asked_scores(), "tiny-clip")
+        ood.check_sources(ood.asked_scores(), read_config(folder))
+    monkeypatch.setenv("CLIPN", str(towers["unlike"]))
+    with pytest.raises(ValueError, match="trained with other weights"):  # before anything is trained
+        ood.check_sources(ood.asked_scores(), read_config(folder))
     with pytest.raises(FileNotFoundError, match="^CLIPN: .*none.pt does not exist"):
         detect(one, ["new"], ["clipn_ctw"], clipn=str(folder / "none.pt"))
     detect(one, ["new"], ["clipn_atd"])
@@ -154,6 +161,8 @@ def test_names_and_methods_that_have_no_such_score(one, place):
         ValueError, match="SCORES names the unknown score 'glmcm'. Choose from gl_mcm, neglabel, csp, adaneg"
     ):
         prepare(trainer, ["glmcm"])
+    with pytest.raises(ValueError, match="`all` stands alone"):
+        prepare(trainer, ["all", "gl_mcm"])
     trainer.image_encoder_frozen = False
     assert prepare(trainer, ["gl_mcm"]).missing == {
         "gl_mcm": "the method changes the image tower, and patches are those of the frozen one"
