@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from helpers.table_records import HALF, record, three, write
 from simnl.config_names import known
-from simnl.results.plots import CURVES, RECORD_KINDS, Wanted, save, style, without_title
+from simnl.results.plots import CURVES, RECORD_KINDS, Wanted, drawing, save, style, without_title
 from simnl.results.plots.runs import centred, confusion_matrix, project
 
 SHOTS = (1, 4, 16)
@@ -359,3 +359,16 @@ def test_projections_are_repeatable(projection):
     first, second = project(rows, projection), project(rows, projection)
     assert first.shape == (60, 2)
     np.testing.assert_array_equal(first, second)
+
+
+def test_labels_of_ticks_never_meet():
+    assert drawing.sparse_labels([0, 10, 12.5, 25, 75], drawing.panel_width(1)) == ["0", "10", "", "25", "75"]
+    assert drawing.sparse_labels([20], drawing.panel_width(2)) == ["20"]
+
+
+def test_the_lines_of_a_title_are_of_like_lengths():
+    title = "shapes, 4 shots, tiny, preset repaired, protocol fewshot-val, base classes"
+    assert drawing.wrapped(title, 5.8).splitlines() == [
+        "shapes, 4 shots, tiny, preset repaired,", "protocol fewshot-val, base classes",
+    ]  # fmt: skip
+    assert drawing.wrapped(f"on {'m' * 40}", 3.5).splitlines() == ["on", "m" * 40]  # no word is cut where it fits

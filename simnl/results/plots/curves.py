@@ -146,7 +146,8 @@ def _noise(title: str, records: list[dict], wanted: Wanted) -> Figure | None:
 
     def finish(ax: Axes, place: tuple, levels: list[float]) -> None:
         title = drawing.panel_title(series.place_name(place), len(places))
-        ax.set(title=title, xlabel="wrong training labels (%)", xticks=levels)
+        ax.set(title=title, xlabel="wrong training labels (%)")
+        ax.set_xticks(levels, drawing.sparse_labels(levels, drawing.panel_width(len(places))))
 
     about, fill = f"{title}\n{drawing.statistics(table.values())}", drawing.curves(table, lines, finish)
     return drawing.panelled(places, list(lines.values()), about, fill, series.notes_on(drawn))

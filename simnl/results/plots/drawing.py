@@ -30,6 +30,7 @@ SINGLE = (5.2, 3.6)  # the only panel of a figure
 PER_ROW = 4
 BAND_FROM = 3  # runs
 TITLE_LETTER = 0.085  # inches
+TICK_LABEL = 0.4  # inches that the label of a tick takes, with the room beside it
 NOTE_SIZE, NOTE_LETTER, NOTE_LINE = 6.5, 0.054, 0.125  # points; inches of a letter and of a line
 LEGEND_PAD = 0.5  # between the legend and the figure's edge, in sizes of the font
 LEGEND_ENTRY, LETTER, LEGEND_LINE = 1.45, 0.065, 0.2  # inches: an entry of 13 letters, one more letter, a line
@@ -157,13 +158,36 @@ def titled_figure(title: str, width: float, height: float) -> Figure:
 
 
 def wrapped(text: str, width: float) -> str:
-    """A title cut into lines that fit a width in inches."""
-    return "\n".join(textwrap.fill(line, int(width / TITLE_LETTER)) for line in text.splitlines())
+    """A title cut into lines that fit a width in inches, as few as can be, and of like lengths."""
+    return "\n".join(_even(line, int(width / TITLE_LETTER)) for line in text.splitlines())
+
+
+def _even(line: str, most: int) -> str:
+    """A line cut into as few as fit so many letters, and these as narrow as they can be: the last is no single word."""
+    least = min(most, max([most // 2, *map(len, line.split())]))  # a narrower line would cut a word
+    cut = {letters: textwrap.wrap(line, letters, break_on_hyphens=False) for letters in range(least, most + 1)}
+    return "\n".join(next(lines for lines in cut.values() if len(lines) == len(cut[most])))
 
 
 def panel_title(text: str, count: int) -> str:
     """The title of one of so many panels, cut into lines that fit it."""
-    return wrapped(text, (SINGLE if count == 1 else PANEL)[0])
+    return wrapped(text, panel_width(count))
+
+
+def panel_width(count: int) -> float:
+    """The width of one of so many panels, in inches."""
+    return (SINGLE if count == 1 else PANEL)[0]
+
+
+def sparse_labels(ticks: Sequence[float], width: float) -> list[str]:
+    """The labels of ticks in increasing order on an axis of a width in inches: empty where one would meet the last."""
+    labels: list[str] = []
+    last, room = -math.inf, TICK_LABEL / width * (ticks[-1] - ticks[0])
+    for tick in ticks:
+        shown = tick - last >= room
+        labels.append(f"{tick:g}" if shown else "")
+        last = tick if shown else last
+    return labels
 
 
 def without_title(figure: Figure) -> None:

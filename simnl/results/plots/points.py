@@ -17,10 +17,9 @@ from simnl.results.plots.series import SCORE, Kind, Wanted
 from simnl.results.plots.style import method_style
 from simnl.results.stats import mean
 from simnl.results.tables.common import method_order, shots_title
-from simnl.results.tables.ood import detected, points
+from simnl.results.tables.ood import detected, points, seen_notes
 from simnl.results.tables.paired import HONEST, ORACLE, PROTOCOLS
 from simnl.results.tables.records import is_own_data, without_studies
-from simnl.runs.names import display_name
 
 # What accuracy costs, of a record; features are encoded once for all methods.
 COSTS = {
@@ -159,20 +158,28 @@ OPTIMISM = Kind(
 
 
 def _tradeoff(title: str, records: Sequence[dict], wanted: Wanted) -> Figure | None:
-    """A panel for each set of unknown images; all methods are drawn."""
+    """A panel for each set of unknown images; all methods are drawn, each by the runs of one config."""
     score = wanted.score or SCORE
+    runs = series.drawn(records, lambda r: r["method"])
+    paths = {run["path"] for of_method in runs.values() for run in of_method}
+    records = [r for r in records if r["path"] in paths]
     sets = points(records, score)
+    if not sets:
+        return None
 
     def fill(ax: Axes, outliers: str) -> None:
         for method, (accuracy, auroc) in sets[outliers].items():
-            look = method_style(method)
-            ax.plot(accuracy, auroc, look["marker"], color=look["color"], markersize=6)
+            look = {"markersize": 5, **_look(method)}
+            look["markersize"] += 2
+            ax.plot(accuracy, auroc, markeredgecolor="white", markeredgewidth=0.5, alpha=0.85, **look)
         ax.margins(0.12)
         ax.set(xlabel="accuracy on known classes (%)", title=figure_text(outliers))
 
     methods = method_order({method for of_set in sets.values() for method in of_set})
-    legend = [(figure_text(display_name(method)), _look(method)) for method in methods]
-    return drawing.panelled(list(sets), legend, title, fill, label=f"AUROC of {score} (%)") if sets else None
+    names = series.legend_names(records)
+    about = f"{title}\n{drawing.seeds_text([series.stat_of(runs[method]) for method in methods])}"
+    legend = [(figure_text(names[method]), _look(method)) for method in methods]
+    return drawing.panelled(list(sets), legend, about, fill, seen_notes(records), f"AUROC of {score} (%)")
 
 
 TRADEOFF = Kind(
