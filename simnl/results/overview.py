@@ -16,6 +16,8 @@ from simnl.runs.names import dataset_name, display_name
 from simnl.runs.record import FILE, read_record
 from simnl.studies.cells import Cell, is_finished
 
+NAMED = 3  # cells of one reason that are named
+
 
 def runs_at_hand(folders: Sequence[Path], targets: Sequence[str] = ()) -> str:
     """The table of one command's runs: its own, and the standard ones of the same data, shots, seeds and setting.
@@ -77,14 +79,21 @@ def _entry(cells: Sequence[Cell]) -> TableCell:
 
 
 def problems(cells: Sequence[Cell], outcomes: dict[int, dict]) -> tuple[list[str], list[str]]:
-    """Lines on the cells that failed, and on those that a method cannot do (once per method and reason)."""
-    failed = []
+    """Lines on the cells that failed (once per reason), and on those that a method cannot do (once per method and
+    reason)."""
+    failed: dict[str, list[Cell]] = {}
     for number, cell in enumerate(cells):
         outcome = outcomes.get(number, {"state": "failed", "error": "not run: its process ended early"})
         if outcome["state"] == "failed":
             log = f"\n    log: {outcome['log']}" if outcome.get("log") else ""
-            failed.append(f"{cell}: {outcome['error']}{log}")
+            failed.setdefault(f"{outcome['error']}{log}", []).append(cell)
     refused = dict.fromkeys(
         f"{cell.plan.method} on {cell.plan.dataset}: {cell.refusal}" for cell in cells if cell.refusal
     )
-    return failed, list(refused)
+    return [f"{_some(of_reason)}: {reason}" for reason, of_reason in failed.items()], list(refused)
+
+
+def _some(cells: Sequence[Cell]) -> str:
+    """The first cells by name, and how many more there are."""
+    more = [f"{len(cells) - NAMED} more"] if len(cells) > NAMED else []
+    return ", ".join([*map(str, cells[:NAMED]), *more])

@@ -176,8 +176,8 @@ def test_cells_that_cannot_be_run_say_why(setup):
     assert executor.attempt(needs_vit)["state"] == "n/a"
     assert executor.attempt(missing) == {"state": "failed", "error": missing.error, "log": ""}
     failed, refused = problems([missing, fine, needs_vit], {0: executor.attempt(missing)})
-    assert len(failed) == 3  # the missing data, and the two that no process came to
-    assert "ended early" in failed[1]
+    assert len(failed) == 2  # the missing data, and the two that no process came to
+    assert failed[1] == f"{fine}, {needs_vit}: not run: its process ended early"
     assert refused == [f"CLIPLoRA on shapes: {needs_vit.refusal}"]
 
 
@@ -318,6 +318,17 @@ def test_events_of_several_processes(tmp_path):
         file.write(b'{"cell": 4, "state": "fai\xff{"cell": 4}\n')  # two writers, or a bad disk
     assert list(reader.read()) == [(3, {"process": 0, "state": "skipped"})]
     assert EventLog(tmp_path).is_settled(3)
+
+
+def test_a_reason_of_many_cells_is_said_once():
+    cells = [Cell(Plan("A", "shapes", 1), seed) for seed in range(5)]
+    outcomes = {number: {"state": "failed", "error": "no such data"} for number in range(5)}
+    outcomes[3] = {"state": "failed", "error": "no memory"}
+    expected = [
+        "A shapes 1 shots seed 0, A shapes 1 shots seed 1, A shapes 1 shots seed 2, 1 more: no such data",
+        "A shapes 1 shots seed 3: no memory",
+    ]
+    assert problems(cells, outcomes) == (expected, [])
 
 
 def test_cells_of_a_process_that_died_name_its_log(tmp_path):
