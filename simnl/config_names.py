@@ -63,6 +63,8 @@ def check_name(kind: str, name: str) -> str:
     by_lower = {known_name.lower(): known_name for known_name in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     hint = f" Did you mean {by_lower[near[0]]}?" if near else ""
+    if kind == "datasets" and "/" in name:
+        hint = " For a folder of your own images give the name imagefolder, and DATASET.FOLDER with its absolute path."
     what = {"trainers": "method", "datasets": "data set"}.get(kind, kind.removesuffix("s"))
     raise ValueError(f"Unknown {what} '{name}'.{hint} Valid: {', '.join(names)}.")
 

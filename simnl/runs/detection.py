@@ -36,7 +36,7 @@ KNOWN = "known"
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # values of lambda in the ablation of the negative side
 CCR = {"ccr_at_fpr1": 0.01, "ccr_at_fpr10": 0.1}  # at this share of unknown images (OpenOOD)
 KEYS = ("config_hash", "seed", "accuracy")
-ADVICE = "Run the method's ood.sh again."
+ADVICE = "Run the method's ood.sh, which makes it."
 
 
 def detect(

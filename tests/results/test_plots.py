@@ -372,3 +372,10 @@ def test_the_lines_of_a_title_are_of_like_lengths():
         "shapes, 4 shots, tiny, preset repaired,", "protocol fewshot-val, base classes",
     ]  # fmt: skip
     assert drawing.wrapped(f"on {'m' * 40}", 3.5).splitlines() == ["on", "m" * 40]  # no word is cut where it fits
+
+
+def test_letters_that_the_font_lacks_are_named_once(tmp_path, caplog, recwarn):
+    figure = drawing.titled_figure("two cats: \u732b \u732b", 4.0, 2.0)
+    save(figure, tmp_path / "cats.png")
+    assert caplog.text.count("The font of figures lacks \u732b, so that boxes") == 1
+    assert not list(recwarn)

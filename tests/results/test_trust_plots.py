@@ -77,5 +77,7 @@ def test_a_curve_for_each_set(run):
 
 def test_a_run_without_scores_is_told(tmp_path):
     one = make_run(tmp_path, {"test": drawn(1, 30)})
-    with pytest.raises(FileNotFoundError, match=r"outliers.safetensors is not there. Run the method's ood\.sh again"):
+    with pytest.raises(
+        FileNotFoundError, match=r"outliers.safetensors is not there. Run the method's ood\.sh, which makes it"
+    ):
         RUN_KINDS["roc"]([one])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import math
+import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +25,8 @@ from simnl.files import replacing
 from simnl.results.plots.style import RC
 from simnl.results.tables.model import Stat
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")  # what a panel is of
 Look = tuple[str, dict]  # a name in a legend, and its line properties
 
@@ -32,6 +38,7 @@ BAND_FROM = 3  # runs
 TITLE_LETTER = 0.085  # inches
 TICK_LABEL = 0.4  # inches that the label of a tick takes, with the room beside it
 NOTE_SIZE, NOTE_LETTER, NOTE_LINE = 6.5, 0.054, 0.125  # points; inches of a letter and of a line
+LACKING = re.compile(r"Glyph (\d+) ")  # matplotlib's warning of a letter
 LEGEND_PAD = 0.5  # between the legend and the figure's edge, in sizes of the font
 LEGEND_ENTRY, LETTER, LEGEND_LINE = 1.45, 0.065, 0.2  # inches: an entry of 13 letters, one more letter, a line
 
@@ -227,13 +234,33 @@ def svg(figure: Figure) -> bytes:
     own `savefig` draws it twice and takes four times as long, which counts in a report of many figures.
     """
     FigureCanvasAgg(figure)
-    if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)
-    figure.set_layout_engine("none")
     buffer = io.BytesIO()
-    with matplotlib.rc_context(RC):
+    with _saying_what_letters_lack(), matplotlib.rc_context(RC):
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
+        figure.set_layout_engine("none")
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _saying_what_letters_lack() -> Iterator[None]:
+    """Say once and plainly which letters the font lacks; matplotlib warns of each, and several times."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    lacking = set()
+    for warning in caught:
+        if letter := LACKING.match(str(warning.message)):
+            lacking.add(chr(int(letter[1])))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if lacking:
+        log.warning(
+            "The font of figures lacks %s, so that boxes are drawn in their places. Names of classes in other letters "
+            "can be given in classnames.txt.",
+            ", ".join(sorted(lacking)),
+        )
 
 
 def check_format(path: str | Path) -> str:
@@ -252,6 +279,6 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure into a file of the format that its ending says, as `check_format` knows it; the file."""
     suffix = check_format(path)
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-    with replacing(path) as temporary, matplotlib.rc_context(RC):
+    with replacing(path) as temporary, matplotlib.rc_context(RC), _saying_what_letters_lack():
         figure.savefig(temporary, format=suffix, metadata=dates)
     return path

@@ -127,7 +127,7 @@ def few_enough(table: Table, most: int, title: str) -> tuple[list[str], Table]:
         return methods, table
     best = sorted(methods, key=lambda m: (m not in (LAST, ZEROSHOT), -mean(by_method[m]), m))[:most]
     log.warning(
-        "%s: %d of %d methods are drawn; left out: %s. --all draws all, --methods those that you name.",
+        "%s: %d of %d methods are drawn; left out: %s. tools/plot.py --all draws all, --methods those that you name.",
         *(title, most, len(methods), ", ".join(display_name(m) for m in methods if m not in best)),
     )
     methods = [m for m in methods if m in best]

@@ -84,7 +84,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
 
 def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
     """What the template shows, by its names there."""
-    records = find_records([output])
+    records, of_runs = find_records([output]), [find_records([folder]) for folder in shown]
     tables, absent = _tables(records, ci)
     common, configs = _configs(records)
     there = {key: {r[key] for r in records} for key in ("method", "dataset", "protocol", "preset")}
@@ -97,7 +97,7 @@ def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
         "tables": tables,
         "absent": absent,
         "marks": MARKS["markdown"] + RULE,
-        "figures": _figures(records, ci, shown),
+        "figures": _figures(records, ci, of_runs),
         "summary": summarise(records, ci),
         "runs": [(record, _place(record, output)) for record in records],
         "common": common,
@@ -123,7 +123,7 @@ def _tables(records: Sequence[dict], ci: str) -> tuple[list[tuple[str, list]], d
     return found, absent
 
 
-def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> list[dict]:
+def _figures(records: Sequence[dict], ci: str, of_runs: Sequence[list[dict]]) -> list[dict]:
     """Each figure as SVG in a data URI, the same text for the same figure; what cannot be drawn is left out."""
     figures: list[tuple[str, str, Figure]] = []
     for kind, draw in RECORD_KINDS.items():
@@ -131,8 +131,8 @@ def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> list[dic
             figures += [(kind, title, figure) for title, figure in draw(records, Wanted(ci)).items()]
         except ValueError as error:
             log.debug("no figure %s: %s", kind, error)
-    for folder in shown:
-        of_run, failed = find_records([folder]), dict[str, Exception]()
+    for of_run in of_runs:
+        failed = dict[str, Exception]()
         for kind, draw_run in RUN_KINDS.items():
             try:
                 figures += [(kind, title, figure) for title, figure in draw_run(of_run).items()]
