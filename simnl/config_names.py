@@ -61,7 +61,8 @@ def check_name(kind: str, name: str) -> str:
     if name in names:
         return name
     by_lower = {known_name.lower(): known_name for known_name in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    begun = [one for one in by_lower if name and one.startswith(name.lower())]
+    near = begun[:1] or difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
     hint = f" Did you mean {by_lower[near[0]]}?" if near else ""
     if kind == "datasets" and "/" in name:
         hint = " For a folder of your own images give the name imagefolder, and DATASET.FOLDER with its absolute path."

@@ -23,6 +23,7 @@ All classes are known with the option DATASET.SUBSAMPLE_CLASSES all; then there 
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -35,7 +36,9 @@ from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.runs.methods import method_of, script_of
 
-ALL = "all"  # in the place of METHOD: scripts/ood.sh
+log = logging.getLogger("simnl.ood")
+
+ALL = "all"  # in the place of METHOD: scripts/ood.sh; in SCORES: each of them
 SUBSAMPLE = "DATASET.SUBSAMPLE_CLASSES"
 
 
@@ -50,17 +53,21 @@ def usage(method: str) -> str:
 
 
 def asked_scores() -> list[str]:
-    """The extra scores that SCORES names.
+    """The extra scores that SCORES names. A note says so where CLIPN names a file for none of them.
 
     Raises:
         ValueError: an unknown name.
     """
+    from simnl.runs.denials import CLIPN_SCORES
     from simnl.runs.extra_scores import EXTRA, check_names
 
     names = run.setting("SCORES", "").split()
-    if names == ["all"]:
+    if names == [ALL]:
         return list(EXTRA)
     check_names(names)
+    path = run.setting("CLIPN", "")
+    if path and not needs_tower(names, path):
+        log.warning("CLIPN names a file, and SCORES none of the scores that need it: %s.", ", ".join(CLIPN_SCORES))
     return names
 
 
@@ -141,10 +148,10 @@ def chosen_methods() -> list[str]:
     return [method_of(word) for word in run.setting("METHODS", "").split()] or default_methods()
 
 
-def run_method(method: str, dataset: str, shots: int, options: list[str], named: bool) -> list[Path]:
+def run_method(method: str, dataset: str, shots: int, options: list[str], scores: list[str], named: bool) -> list[Path]:
     """Train a method where that is not done, and score what is not scored; the folders of its runs.
 
-    named: say whose lines they are.
+    scores: the extra scores. named: say whose lines they are.
     """
     from simnl.runs.outliers import build_outliers, default_outliers
 
@@ -154,7 +161,6 @@ def run_method(method: str, dataset: str, shots: int, options: list[str], named:
     cfg = cells[0].cfg
     names = run.setting("OUTLIERS", "").split() or default_outliers(cfg)
     build_outliers(cfg, names)  # what is wrong with them is told before anything is trained
-    scores = asked_scores()
     check_sources(scores, cfg)  # so is what is wrong with the words and the second tower
     folders = run.run_all(cells)
     detect_all(folders, names, scores)
@@ -182,8 +188,9 @@ def main() -> int:
     from simnl.runs.logs import configure_logging
 
     configure_logging(quiet=True)
-    methods = chosen_methods() if every else [method]
-    folders = [folder for name in methods for folder in run_method(name, dataset, shots, options, len(methods) > 1)]
+    methods, scores = chosen_methods() if every else [method], asked_scores()
+    named = len(methods) > 1
+    folders = [at for name in methods for at in run_method(name, dataset, shots, options, scores, named)]
     tables = build("tradeoff" if every else "ood", find_records(folders), Request())
     print(f"\n{render_tables(tables, 'terminal', terminal_width())}\n")
     if every:

@@ -135,6 +135,7 @@ def test_help_and_wrong_arguments(shell, refusal):
         "": ("DATASET and SHOTS are needed", "usage:", "imagenet_sketch"),
         "shapes": ("usage:",),
         "shape 16": ("Unknown data set 'shape'. Did you mean shapes?",),
+        "stan 16": ("Did you mean stanford_cars?",),  # it begins so, and others are nearer by letters
         "./photos 16": ("For a folder of your own images give the name imagefolder, and DATASET.FOLDER",),
         "shapes many": ("SHOTS is 'many'",),
         "shapes 16 OPTIM.LR": ("has no value",),

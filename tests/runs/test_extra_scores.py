@@ -132,7 +132,7 @@ def test_two_towers(one, towers):
         assert scores["clipn_atd"][row] == pytest.approx(average, rel=1e-9)
 
 
-def test_the_command_finds_the_second_tower(one, towers, monkeypatch, capsys):
+def test_the_command_finds_the_second_tower(one, towers, monkeypatch, capsys, caplog):
     monkeypatch.setenv("SCORES", "clipn_ctw")
     folder = Path(one["path"]).parent
     detect(one, ["new"])
@@ -142,6 +142,10 @@ def test_the_command_finds_the_second_tower(one, towers, monkeypatch, capsys):
         ood.detect_all([folder], ["new"], ood.asked_scores())
         assert said in capsys.readouterr().out
         assert read_detection(one)["extra"]["clipn"] == sha256_of(towers[name])
+    monkeypatch.setenv("SCORES", "gl_mcm")
+    ood.asked_scores()
+    assert "SCORES none of the scores that need it: clipn_ctw, clipn_atd." in caplog.text
+    monkeypatch.setenv("SCORES", "clipn_ctw")
     monkeypatch.setenv("CLIPN", str(folder / "none.pt"))
     with pytest.raises(FileNotFoundError, match="^CLIPN: .*none.pt does not exist"):
         ood.check_sources(ood.asked_scores(), read_config(folder))
