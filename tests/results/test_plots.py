@@ -230,6 +230,7 @@ def test_sensitivity_marks_the_standard_value():
     assert set(standard.get_xdata()) == {1.2}  # ALPHA of ImageNet in configs/trainers/SimNL.yaml
     assert alpha.get_xlabel() == "alpha"
     assert tau.get_xscale() == "log"
+    assert "0.1" in [tick.get_text() for tick in tau.get_xticklabels()]  # and no formula
     np.testing.assert_allclose(np.column_stack(tau.lines[0].get_data()), [(0.01, 59.99), (1.0, 60.0), (10.0, 50.0)])
 
 

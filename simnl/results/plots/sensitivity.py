@@ -25,6 +25,7 @@ from simnl.runs.config import assemble, find_key
 from simnl.runs.names import display_name
 from simnl.runs.record import config_of
 
+WORDS = {"lam": "lambda"}  # how a hyper-parameter is written where its key shortens it
 WIDE = 30  # ratio of the largest to the smallest value from which on the axis is logarithmic
 STANDARD: dict[str, Any] = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
 
@@ -80,8 +81,10 @@ def _draw(title: str, records: Sequence[dict], wanted: Wanted) -> Figure | None:
             ax.axvline(standard, zorder=1, **STANDARD)
         if values[0] > 0 and values[-1] / values[0] > WIDE:
             ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")
         of_method = f" of {display_name(found[key]['method'])}" if several_methods else ""
-        ax.set_xlabel(key.rsplit(".", 1)[-1].lower() + of_method)
+        name = key.rsplit(".", 1)[-1].lower()
+        ax.set_xlabel(WORDS.get(name, name) + of_method)
 
     about, fill = f"{title}\n{drawing.statistics(table.values())}", drawing.curves(table, lines, finish, one_scale=True)
     legend = [*lines.values(), ("standard value", STANDARD)]
