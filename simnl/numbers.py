@@ -1,4 +1,4 @@
-"""Whole numbers that people type on command lines and in environment variables."""
+"""Whole numbers that people type on command lines and in environment variables, and read again."""
 
 from __future__ import annotations
 
@@ -60,3 +60,8 @@ def seeds_from(text: str) -> list[int]:
     if twice is not None:
         raise ValueError(f"SEEDS is '{shortened(text)}', with {twice} more than once. {hint}")
     return seeds
+
+
+def shots_in_words(shots: int) -> str:
+    """`1 shot`, `2 shots`."""
+    return f"{shots} shot" if shots == 1 else f"{shots} shots"

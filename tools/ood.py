@@ -34,6 +34,7 @@ import run
 from simnl.commands import as_typed
 from simnl.errors import fail_politely
 from simnl.escaping import printable
+from simnl.numbers import shots_in_words
 from simnl.runs.methods import method_of, script_of
 
 log = logging.getLogger("simnl.ood")
@@ -182,7 +183,7 @@ def main() -> int:
     if SUBSAMPLE not in options[::2]:
         options += [SUBSAMPLE, "base"]
     what = "all methods" if every else method
-    print(f"{what} on {dataset}, {shots} {'shot' if shots == 1 else 'shots'}, against unknown classes", flush=True)
+    print(f"{what} on {dataset}, {shots_in_words(shots)}, against unknown classes", flush=True)
 
     from simnl.results.tables import Request, build, find_records, render_tables, terminal_width
     from simnl.runs.logs import configure_logging

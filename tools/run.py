@@ -52,7 +52,7 @@ from simnl.config_names import check_name, known
 from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.locations import default_cache
-from simnl.numbers import seeds_from, whole_number
+from simnl.numbers import seeds_from, shots_in_words, whole_number
 from simnl.runs.cli import check_pairs
 from simnl.runs.devices import pick_device, split_device
 from simnl.runs.methods import method_of, script_of
@@ -168,7 +168,7 @@ def main() -> int:
         print(usage(method))
         return 0
     dataset, shots, options = parse(words[1:], method)
-    print(f"{method} on {dataset}, {shots} {'shot' if shots == 1 else 'shots'}", flush=True)
+    print(f"{method} on {dataset}, {shots_in_words(shots)}", flush=True)
 
     from simnl.results.overview import runs_at_hand
     from simnl.runs.logs import configure_logging

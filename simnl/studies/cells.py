@@ -16,6 +16,7 @@ from yacs.config import CfgNode as CN
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
 from simnl.config_names import config_file
 from simnl.errors import describe, is_for_people
+from simnl.numbers import shots_in_words
 from simnl.runs.backbones import PAPER_BACKBONE, backbone_settings, check_early, resolve_auto
 from simnl.runs.capabilities import refusal
 from simnl.runs.config import assemble
@@ -88,7 +89,7 @@ class Plan:
 
     def __str__(self) -> str:
         name = f" [{self.variant.name}]" if self.variant.name else ""
-        return f"{self.method} {self.dataset} {self.shots} shots{name}"
+        return f"{self.method} {self.dataset} {shots_in_words(self.shots)}{name}"
 
 
 @dataclass

@@ -50,8 +50,8 @@ def test_a_failing_cell_stops_no_other(shell, tmp_path):
         DATA=tmp_path / "nothing",
     )
     assert made.returncode == 1
-    assert "ZeroshotCLIP dtd 1 shots seed 1: " in made.stderr  # no such data
-    assert "TaskRes shapes 1 shots seed 1: " in made.stderr  # no such optimiser
+    assert "ZeroshotCLIP dtd 1 shot seed 1: " in made.stderr  # no such data
+    assert "TaskRes shapes 1 shot seed 1: " in made.stderr  # no such optimiser
     assert "log.txt" in made.stderr
     assert "Traceback" not in made.stderr
     (record,) = records(tmp_path / "output")

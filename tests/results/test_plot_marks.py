@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from helpers.table_records import three
-from simnl.results.plots import RECORD_KINDS, Wanted, svg
+from simnl.results.plots import RECORD_KINDS, Wanted, points, svg
 from simnl.results.tables import render_tables
 from simnl.results.tables.common import Request
 from simnl.results.tables.layouts import build
@@ -66,3 +66,12 @@ def test_a_figure_without_marks_has_no_notes_and_one_with_notes_is_taller():
     (note,) = [text for text in noted.texts if text is not noted._suptitle]
     assert axes.y0 >= legend.y1 - 1  # nothing lies on anything else
     assert legend.y0 >= note.get_window_extent().y1 - 1
+
+
+def test_a_point_of_the_trade_off_is_of_one_config(monkeypatch):
+    runs = [{**run, "path": str(n)} for n, run in enumerate(OURS[:3])]
+    other = {**runs[0], "path": "other", "config_hash": "ffffffff"}
+    seen: list[dict] = []
+    monkeypatch.setattr(points, "points", lambda records, score: seen.extend(records) or {})
+    assert points.TRADEOFF.draw("title", [other, *runs], Wanted()) is None
+    assert seen == runs

@@ -325,8 +325,8 @@ def test_a_reason_of_many_cells_is_said_once():
     outcomes = {number: {"state": "failed", "error": "no such data"} for number in range(5)}
     outcomes[3] = {"state": "failed", "error": "no memory"}
     expected = [
-        "A shapes 1 shots seed 0, A shapes 1 shots seed 1, A shapes 1 shots seed 2, 1 more: no such data",
-        "A shapes 1 shots seed 3: no memory",
+        "A shapes 1 shot seed 0, A shapes 1 shot seed 1, A shapes 1 shot seed 2, 1 more: no such data",
+        "A shapes 1 shot seed 3: no memory",
     ]
     assert problems(cells, outcomes) == (expected, [])
 

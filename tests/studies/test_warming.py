@@ -146,9 +146,10 @@ def test_total_needs_count_what_runs_share_once(monkeypatch):
 def test_what_is_missing_is_told_once_and_ends_no_other_process(tmp_path, monkeypatch, capsys, rank, world, code):
     for name, value in {"DATA": tmp_path, "CACHE": tmp_path, "RANK": rank, "WORLD_SIZE": world}.items():
         monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("SEEDS", raising=False)
     monkeypatch.setattr("sys.argv", ["warm.py", "fewshot", "--datasets", "dtd", "--shots", "1", "--methods", "GDA"])
     assert warm_tool.main() == code
-    assert capsys.readouterr().err.count("GDA dtd 1 shots seed 2: ") == (rank == 0)
+    assert capsys.readouterr().err.count("GDA dtd 1 shot seed 2: ") == (rank == 0)
 
 
 def test_a_run_without_its_data_or_prompts_stops_no_other(cache, monkeypatch):
