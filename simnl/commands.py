@@ -6,6 +6,7 @@ that is running, and the path from the current folder.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
@@ -26,6 +27,11 @@ def as_typed(text: str) -> str:
         return PYTHON.sub(lambda match: f"simnl {Path(match[1]).stem}", text)
     text = PYTHON.sub(lambda match: f"{python()} {path(ROOT / match[1])}", text)
     return SCRIPT.sub(lambda match: f"bash {path(ROOT / match[1])}", text)
+
+
+def parser_of(about: str) -> argparse.ArgumentParser:
+    """A parser whose help begins with a text, mostly of the tool's docstring, whose commands can be typed."""
+    return argparse.ArgumentParser(description=as_typed(about), formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def python() -> str:

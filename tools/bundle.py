@@ -18,16 +18,14 @@ from pathlib import Path
 import _path  # noqa: F401 - makes the packages importable
 
 from simnl.bars import bar
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import fail_politely
 from simnl.numbers import argument
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("paths", nargs="*", help="run folders, or folders above them, to pack")
     parser.add_argument("--output", default="bundle.zip", help="the archive to write (default: bundle.zip)")
     parser.add_argument(
@@ -52,12 +50,12 @@ def pack(paths: list[str], output: Path, with_draws: bool) -> str:
     """Write the archive; what it holds, in a sentence."""
     from simnl.results import bundle
     from simnl.results.tables import find_records
-    from simnl.runs.stored_config import read_config
+    from simnl.runs.stored_config import moved, read_config
 
     records = [Path(record["path"]) for record in find_records(paths)]
     members, heads = bundle.run_members(records, map(Path, paths))
     if with_draws:
-        from simnl.results.repeat import all_image_lists, moved
+        from simnl.results.repeat import all_image_lists
 
         with bar("Listing the images", len(records), "run") as progress:
             for lists in all_image_lists(read_config(record.parent, moved()) for record in records):

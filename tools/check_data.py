@@ -16,16 +16,14 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import fail_politely
 from simnl.locations import default_cache
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
     parser.add_argument("--all", action="store_true", help="check all data sets of the program")
     parser.add_argument(

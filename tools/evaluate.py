@@ -11,14 +11,13 @@ shows means over seeds. docs/ood.md explains the figures.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
 from simnl.metrics.names import CALIBRATORS
@@ -29,9 +28,7 @@ from simnl.results.tables.metrics import evaluation_table
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("paths", nargs="+", help="run folders, folders above them, or result.json files")
     parser.add_argument("--calibrator", choices=CALIBRATORS, default="temperature", help="the calibrator")
     parser.add_argument("--again", action="store_true", help="compute missing logits from the heads")

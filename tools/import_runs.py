@@ -8,22 +8,19 @@ docs/results.md says what is read from a log, and what is left empty.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import fail_politely
 
 
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("folder", help="the folder of the plugin's runs, in and below which logs are searched")
     parser.add_argument("--output", default="output/imported", help="the folder for records (default: output/imported)")
     args = parser.parse_args()

@@ -7,12 +7,11 @@ python tools/methods.py --check   # only say whether they are up to date
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import as_typed, parser_of
 from simnl.errors import fail_politely
 from simnl.runs import backbone_table, method_table
 from simnl.runs.pages import write_page
@@ -23,9 +22,7 @@ PAGES = {page.PAGE: page.TABLES for page in (method_table, backbone_table)}
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--check", action="store_true", help="write nothing; the exit code is 1 if a page is out of date"
     )

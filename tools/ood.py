@@ -13,9 +13,10 @@ DATASET, SHOTS, KEY VALUE and the environment variables are those of scripts/run
             [new and everything rendered]
   SCORES    scores that need more than logits, separated by blanks, or all:            [none]
             gl_mcm (patches of images, which are encoded once more), neglabel, csp, adaneg (words; adaneg learns from
-            the test images, so it is marked)
+            the test images, so it is marked), clipn_ctw, clipn_atd (a second text tower)
   WORDNET   where the words are: the folder of WordNet's data.noun and data.adj, or a text file with a word in each
             line                                                                       [where nltk or Debian have it]
+  CLIPN     the file of the second text tower, a checkpoint of CLIPN's authors         [none]
   METHODS   of scripts/ood.sh: the methods, separated by blanks                        [all on cached features]
 All classes are known with the option DATASET.SUBSAMPLE_CLASSES all; then there is no `new`.
 """
@@ -70,9 +71,9 @@ def words_digest(scores: list[str], wordnet: str) -> str:
         FileNotFoundError, ValueError: WORDNET names nothing of use.
     """
     from simnl.data.wordnet import read_words
-    from simnl.runs.extra_scores import PATCH_SCORES
+    from simnl.runs.extra_scores import OF_WORDS
 
-    if set(scores) <= set(PATCH_SCORES):
+    if not set(scores) & set(OF_WORDS):
         return ""
     try:
         return read_words(wordnet).digest
@@ -80,6 +81,29 @@ def words_digest(scores: list[str], wordnet: str) -> str:
         if wordnet:
             raise
         return ""  # the table says why these scores are not there
+
+
+def tower_digest(scores: list[str], path: str) -> str:
+    """The SHA-256 (hex) of the file that CLIPN names; empty where no score needs it, or there is none."""
+    from simnl.files import sha256_of
+    from simnl.runs.denials import CLIPN_SCORES
+
+    return sha256_of(Path(path).expanduser()) if path and set(scores) & set(CLIPN_SCORES) else ""
+
+
+def check_sources(scores: list[str], arch: str) -> None:
+    """Check what the scores need beside the run, before anything is trained.
+
+    Raises:
+        FileNotFoundError, ValueError: WORDNET names nothing of use, or CLIPN no second tower for the architecture.
+    """
+    from simnl.clip.no_tower import read_no_tower
+    from simnl.runs.denials import CLIPN_SCORES
+
+    words_digest(scores, run.setting("WORDNET", ""))
+    path = run.setting("CLIPN", "")
+    if path and set(scores) & set(CLIPN_SCORES):
+        read_no_tower(path, arch)
 
 
 def detect_all(folders: list[Path], names: list[str], scores: list[str]) -> None:
@@ -90,15 +114,15 @@ def detect_all(folders: list[Path], names: list[str], scores: list[str]) -> None
     from simnl.runs.outliers import build_outliers
     from simnl.runs.stored_config import read_config
 
-    wordnet = run.setting("WORDNET", "")
-    words = words_digest(scores, wordnet)
+    wordnet, clipn = run.setting("WORDNET", ""), run.setting("CLIPN", "")
+    digests = words_digest(scores, wordnet), tower_digest(scores, clipn)
     for record in find_records(folders):
         sets = build_outliers(read_config(Path(record["path"]).parent), names)
-        if has_detection(record, sets, scores, words):
+        if has_detection(record, sets, scores, *digests):
             print(f"seed {record['seed']}: outliers scored before, skipped", flush=True)
             continue
         with claimed(Path(record["path"]).parent, wait=True):
-            found = detect(record, names, scores, wordnet)
+            found = detect(record, names, scores, wordnet, clipn)
         chosen = found["detectors"]["chosen"]
         parts = [f"{name} {100 * one['figures'][chosen]['auroc']:.2f}" for name, one in found["sets"].items()]
         print(printable(f"seed {record['seed']}: AUROC of {chosen}: {', '.join(parts)}"), flush=True)
@@ -125,7 +149,7 @@ def run_method(method: str, dataset: str, shots: int, options: list[str], named:
     names = run.setting("OUTLIERS", "").split() or default_outliers(cfg)
     build_outliers(cfg, names)  # what is wrong with them is told before anything is trained
     scores = asked_scores()
-    words_digest(scores, run.setting("WORDNET", ""))  # so is what is wrong with the words
+    check_sources(scores, cfg.MODEL.BACKBONE.ARCH)  # so is what is wrong with the words and the second tower
     folders = run.run_all(cells)
     detect_all(folders, names, scores)
     return folders

@@ -29,28 +29,25 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.numbers import argument
-from simnl.results.plots import FORMATS, RECORD_KINDS, RUN_KINDS, save
-from simnl.results.plots.style import CURVES, USUAL, Wanted, without_title
-from simnl.results.stats import CI_METHODS
-from simnl.results.tables import find_records
+from simnl.results.plots import CURVES, FORMATS, KINDS, Wanted, check_format, save, without_title
+from simnl.results.stats import CI_HELP, CI_METHODS
+from simnl.results.tables import find_records, select
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Options."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("kind", choices=[*RECORD_KINDS, *RUN_KINDS])
+    parser = parser_of(__doc__)
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("paths", nargs="+", help="run folders, or folders above them")
     parser.add_argument("--output", help=f"the file to write, .{', .'.join(FORMATS)} (default: KIND.png)")
-    for name, example in (("methods", "SimNL TipAdapterF"), ("datasets", "dtd eurosat"), ("shots", "1 16")):
-        parser.add_argument(f"--{name}", nargs="+", default=[], help=f"show only these, e.g. {example}")
-    intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
-    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
+    parser.add_argument("--methods", nargs="+", default=[], help="show only these, e.g. SimNL TipAdapterF")
+    parser.add_argument("--datasets", nargs="+", default=[], help="show only these, e.g. dtd eurosat")
+    parser.add_argument("--shots", nargs="+", default=[], type=int, help="show only these, e.g. 1 16")
+    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=CI_HELP)
     parser.add_argument("--no-title", action="store_true", help="draw no title, for a figure in a paper")
     parser.add_argument("--published", action="store_true", help="for fewshot: also draw published curves, dotted")
     parser.add_argument("--all", action="store_true", help=f"draw all curves, not only the best {CURVES}")
@@ -62,37 +59,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen(records: list[dict], args: argparse.Namespace) -> list[dict]:
-    """The records of the methods, data sets and shots that were asked for.
-
-    Raises:
-        ValueError: one that no record has.
-    """
-    for key, option in (("method", "methods"), ("dataset", "datasets"), ("shots", "shots")):
-        wanted, there = set(getattr(args, option)), {str(r[key]) for r in records}
-        if wanted - there:
-            raise ValueError(
-                f"--{option}: no runs of {', '.join(sorted(wanted - there))}. There are: {', '.join(sorted(there))}."
-            )
-        records = [r for r in records if not wanted or str(r[key]) in wanted]
-    return records
-
-
 @fail_politely
 def main() -> int:
     """Entry point."""
     args = build_parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
     output = Path(args.output or f"{args.kind}.png")
-    if output.suffix.lower().lstrip(".") not in FORMATS:
-        raise ValueError(f"--output is '{output}'. Its ending must be one of: {', '.join('.' + f for f in FORMATS)}.")
-    records = chosen(find_records(args.paths), args)
-    if args.kind in RUN_KINDS:
-        options = {"classes": args.classes, "projection": args.projection, "score": args.score}
-        figures = RUN_KINDS[args.kind](records, **options)
-    else:
-        wanted = Wanted(0 if args.all or args.methods else CURVES, args.published, args.score or USUAL.score)
-        figures = RECORD_KINDS[args.kind](records, args.ci, wanted)
+    check_format(output)
+    curves = 0 if args.all or args.methods else CURVES
+    wanted = Wanted(args.ci, curves, args.published, args.score, args.classes, args.projection)
+    asked = {"method": args.methods, "dataset": args.datasets, "shots": args.shots}
+    figures = KINDS[args.kind](select(find_records(args.paths), asked, {}), wanted)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
         if args.no_title:

@@ -10,7 +10,6 @@ are kept in ROOT/.downloads until they are in place; you may remove whatever is 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -20,7 +19,7 @@ import _path  # noqa: F401 - makes the packages importable
 from filelock import FileLock, Timeout
 
 from simnl import interrupts
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import describe, fail_politely, is_for_people
 from simnl.escaping import printable
 
@@ -28,9 +27,7 @@ from simnl.escaping import printable
 @fail_politely
 def main() -> int:
     """Entry point; 0 only where every data set asked for is complete and right."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="config names of data sets, e.g. oxford_pets")
     parser.add_argument("--all", action="store_true", help="prepare all data sets of the program")
     parser.add_argument("--root", required=True, help="the folder that holds, or will hold, the data sets' folders")

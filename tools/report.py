@@ -6,35 +6,31 @@ python tools/report.py output --output shapes.html --show output/shapes/SimNL/ti
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.errors import fail_politely
 from simnl.files import replacing
-from simnl.results.stats import CI_METHODS
+from simnl.results.stats import CI_HELP, CI_METHODS
 
 
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("path", help="the folder of runs")
     parser.add_argument("--output", default="report.html", help="the file to write (default: report.html)")
-    intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
-    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
+    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=CI_HELP)
     parser.add_argument(
         "--show",
         nargs="+",
         default=[],
         metavar="RUN",
-        help="run folders; adds their confusion matrices and maps of features",
+        help="run folders; adds the figures of each of these runs",
     )
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")

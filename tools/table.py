@@ -20,14 +20,14 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.config_names import known
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
 from simnl.metrics.names import CALIBRATORS
 from simnl.numbers import argument
 from simnl.results.published import ORDER, published_names, source_keys, sources_of
-from simnl.results.stats import CI_METHODS
+from simnl.results.stats import CI_HELP, CI_METHODS
 from simnl.results.tables import (
     DEFAULT_LAYOUT,
     FORMATS,
@@ -50,14 +50,11 @@ FILTERS = {"methods": "method", "datasets": "dataset", "shots": "shots", "protoc
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("paths", nargs="*", help="run folders, folders above them, or result.json files")
     parser.add_argument("--layout", choices=LAYOUTS, default=DEFAULT_LAYOUT)
     parser.add_argument("--format", choices=FORMATS, help="default: terminal on a terminal, and markdown elsewhere")
-    intervals = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")
-    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=intervals)
+    parser.add_argument("--ci", choices=CI_METHODS, default="t", help=CI_HELP)
     parser.add_argument("--against", metavar="METHOD", help="add differences to this method over the same draws")
     parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="show only these, in this order")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="DATASET", help="show only these, in this order")

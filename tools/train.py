@@ -16,7 +16,7 @@ from pathlib import Path
 
 import _path  # noqa: F401 - makes the packages importable
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.config_names import config_file, known
 from simnl.errors import fail_politely
 from simnl.numbers import argument
@@ -26,9 +26,7 @@ TINY = config_file("backbones", "tiny")
 
 def build_parser() -> argparse.ArgumentParser:
     """Dassl's options, and --backbone-config-file."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--root", default="", help="the data root, which holds the data sets' folders")
     parser.add_argument("--output-dir", default="", help="the run's folder (default: ./output)")
     parser.add_argument("--resume", default="", help="continue from the checkpoints in this folder")

@@ -31,7 +31,7 @@ from datasets.shapes.render import PATTERNS, STYLES, image_generator, render, sa
 from simnl.bars import bar as progress_bar
 from simnl.clip import tiny_clip
 from simnl.clip.text import PromptSet, class_weights, read_cupl
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.config_names import config_file
 from simnl.errors import fail_politely
 from simnl.files import write_text_atomically
@@ -197,9 +197,7 @@ def measure(model, tokenizer) -> dict[str, float]:
 @fail_politely
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--model", choices=sorted(tiny_clip.BUNDLED), default=tiny_clip.RESNET.arch)
     parser.add_argument("--output", type=Path, help="the folder to write to; the model's own if none is given")
     parser.add_argument("--images", type=int, default=12000, help="number of training images")

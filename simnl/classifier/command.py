@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from simnl.commands import parser_of
 from simnl.data.classnames import read_names
 from simnl.data.listing import describe, list_folders, list_images
 from simnl.data.own_images import CLASSNAMES_FILE
@@ -22,7 +23,7 @@ docs/classifier.md of the repository explains both, and the same from Python (si
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(ABOUT)
     add = parser.add_argument
     add(
         "folder",

@@ -14,14 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run, whose accuracy is put into the card")
     add("repository", metavar="OWNER/NAME", help="the repository on the hub, which is made if it does not exist")

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from simnl.clip import architectures, transforms
 from simnl.clip.transforms import Transform
-from simnl.clip.weights import misfit, open_checkpoint
+from simnl.clip.weights import Shapes, misfit, open_checkpoint, shapes_of
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def _read_torchscript(path: str) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
 
 
-def _loaded_by_open_clip(arch: str, path: str, shapes: dict[str, tuple[int, ...]]) -> CLIPModel:
+def _loaded_by_open_clip(arch: str, path: str, shapes: Shapes) -> CLIPModel:
     """Let open_clip read the file, whose names and sizes of tables it can translate. Changed sizes are logged."""
     try:
         with Undrawn():
@@ -93,9 +93,9 @@ def _loaded_strictly(arch: str, path: str, state: dict[str, Tensor]) -> CLIPMode
     return model
 
 
-def _not_of(arch: str, path: str, model: CLIPModel, shapes: dict[str, tuple[int, ...]], error: Exception) -> ValueError:
+def _not_of(arch: str, path: str, model: CLIPModel, shapes: Shapes, error: Exception) -> ValueError:
     """The error for a file whose tensors are not those of the architecture."""
-    differences = misfit(model, shapes, arch) or str(error).splitlines()[0][:200]
+    differences = misfit(shapes_of(model), shapes, arch) or str(error).splitlines()[0][:200]
     return ValueError(
         f"{path} does not hold the weights of {arch} (MODEL.BACKBONE.ARCH, or BACKBONE): {differences}. Give the "
         "architecture that the weights were trained with."

@@ -102,6 +102,11 @@ class FrozenCLIP:
             return self.model.encode_text(tokens.to(self.device), normalize=False).float()
 
     @property
+    def from_file(self) -> bool:
+        """Whether the weights are of a file, which may fit architectures that differ in their activation."""
+        return self.weights not in ("bundled", *open_clip.list_pretrained_tags_by_model(self.arch))
+
+    @property
     def text_precision(self) -> str:
         """The precision of the text tower: that of the image tower, but fp32 on a CPU, where half types are slower."""
         return "fp32" if self.device.type == "cpu" else self.precision

@@ -1,11 +1,12 @@
 """The feature store: no image and no prompt is ever encoded twice.
 
 Rows are raw (not normalised) features in float32 or, if asked for, in float16. They are addressed by content: the
-weights' fingerprint, the towers' precision, the number of rows that are encoded at once, the layer (image features may
-be those before the last projection, or have those of patches beside them), the transform, the view's number, and a
-digest of the image's bytes (or of the prompt). So all methods, shot counts, seeds and tables share the rows, a moved
-data folder is read once and not encoded again, and another backbone or transform can never get the wrong features. A
-row has the same bits whatever was encoded with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
+weights' fingerprint (and the architecture, if they are of a file, which does not say with which activation it was
+trained), the towers' precision, the number of rows that are encoded at once, the layer (image features may be those
+before the last projection, or have those of patches beside them), the transform, the view's number, and a digest of the
+image's bytes (or of the prompt). So all methods, shot counts, seeds and tables share the rows, a moved data folder is
+read once and not encoded again, and another backbone or transform can never get the wrong features. A row has the same
+bits whatever was encoded with it: in any order, resumed, or repaired (`FrozenCLIP.image_rows`).
 """
 
 from __future__ import annotations
@@ -259,6 +260,8 @@ class FeatureStore:
         }
         if kind == "image" and clip.image_projection is not None:
             content["layer"] = "before the projection"
+        if clip.from_file:
+            content["arch"] = clip.arch
         if captions(clip.arch):
             content["length"] = "raw"  # in earlier versions the rows of CoCa had unit length
         if self._with_patches(kind):

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
-TAKEN = "WEIGHTS takes a safetensors file, a state dict saved with torch.save, or OpenAI's TorchScript archive"
+Shapes = Mapping[str, tuple[int, ...]]
+
+TAKEN = "Weights are taken from a safetensors file, a state dict saved with torch.save, or OpenAI's TorchScript archive"
 SAVE_AGAIN = "torch.save(model.state_dict(), 'weights.pt')"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "weights")  # keys of training checkpoints
 READ_BY_OPEN_CLIP = ("", "state_dict")  # wrappers that open_clip removes itself, like the prefix `module.`
@@ -95,9 +97,22 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(False, _without(prefix, shapes), by_open_clip, lambda: _without(prefix, read()))
 
 
-def misfit(model: nn.Module, shapes: Mapping[str, tuple[int, ...]], arch: str) -> str:
-    """How the tensors of a file differ from those of a model, with a few names for each kind of difference; else ""."""
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+def shapes_of(model: nn.Module) -> Shapes:
+    """The shapes of a model's tensors, by name."""
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def misfit(wanted: Shapes, shapes: Shapes, arch: str) -> str:
+    """How the tensors of a file differ from those that are wanted, with a few names for each kind of difference.
+
+    Args:
+        wanted: the shapes of the model's tensors, by name.
+        shapes: the shapes of the file's tensors, by name.
+        arch: whose tensors are wanted, for the message.
+
+    Returns:
+        Clauses of a sentence; empty if there is no difference.
+    """
     other = [f"{n} is {_by(shapes[n])}, not {_by(wanted[n])}" for n in wanted if n in shapes and shapes[n] != wanted[n]]
     missing, unknown = [n for n in wanted if n not in shapes], [n for n in shapes if n not in wanted]
     clauses = [

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simnl import interrupts
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.numbers import argument
 
 HOST = "127.0.0.1"
@@ -34,9 +34,7 @@ PATIENCE = 1.5  # seconds in which what runs can end by itself
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add(
         "head",

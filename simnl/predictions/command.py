@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 from simnl.escaping import printable
 from simnl.files import write_text_atomically
 from simnl.numbers import argument
@@ -28,9 +28,7 @@ BATCH = 40  # images that are labelled and explained at once
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run")
     add(

@@ -13,16 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from simnl.commands import as_typed
+from simnl.commands import parser_of
 
 FORMATS = {".pt2": "torch", ".onnx": "onnx"}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(
-        description=as_typed(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add("head", metavar="HEAD", help="a head.safetensors, or the folder of a run")
     add("--output", required=True, metavar="FILE", help="the file of the program; an existing file is replaced")

@@ -99,10 +99,11 @@ def run_members(records: Iterable[Path], roots: Iterable[Path]) -> tuple[dict[st
     """
     members: dict[str, bytes] = {}
     heads: dict[str, str] = {}
-    roots = list(roots)
-    for record in records:
-        folder = record.parent
-        place = f"runs/{_below(folder, roots)}"
+    roots = [root.resolve() for root in roots]
+    for folder in (record.parent for record in records):
+        here = folder.resolve()
+        below = (here.relative_to(r).as_posix() for r in roots if here != r and here.is_relative_to(r))
+        place = f"runs/{next(below, here.name)}"
         if f"{place}/{RECORD}" in members:
             raise ValueError(
                 f"Two runs would lie at {place} in the bundle, one of them from {folder}. Name one folder."
@@ -119,14 +120,6 @@ def run_members(records: Iterable[Path], roots: Iterable[Path]) -> tuple[dict[st
     return members, heads
 
 
-def _below(folder: Path, roots: Iterable[Path]) -> str:
-    folder = folder.resolve()
-    for root in (root.resolve() for root in roots):
-        if folder != root and folder.is_relative_to(root):
-            return folder.relative_to(root).as_posix()
-    return folder.name
-
-
 def json_bytes(content: object) -> bytes:
     """A value as json text, the same bytes for the same value."""
     return json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
@@ -140,8 +133,7 @@ def write(path: Path, members: Mapping[str, bytes], heads: Mapping[str, str]) ->
         OSError: it cannot be written.
     """
     for name in members:
-        why = _name_problem(name)
-        if why:
+        if why := _name_problem(name):
             raise ValueError(f"'{name}' cannot be a member of a bundle: {why}. Rename the run's folder.")
     manifest = seal(
         {
@@ -177,9 +169,9 @@ def read(path: Path) -> Bundle:
             entries = archive.infolist()
             _check_entries(path, entries)
             content = {entry.filename: archive.read(entry) for entry in entries}
-    except BundleError:
-        raise
     except UNREADABLE as error:
+        if isinstance(error, BundleError):
+            raise
         raise BundleError(path, f"it cannot be read as a zip file ({error})") from error
     manifest = _manifest(path, content.pop(MANIFEST, None))
     _check_members(path, manifest["members"], content)
@@ -196,9 +188,8 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         if why or kind not in (0, stat.S_IFREG):
             raise BundleError(path, f"its member '{entry.filename}' {why or 'is a link or another special file'}")
         if entry.file_size > LARGEST:
-            raise BundleError(
-                path, f"its member '{entry.filename}' has {entry.file_size:,} bytes, more than any can have"
-            )
+            size = f"{entry.file_size:,} bytes, more than any can have"
+            raise BundleError(path, f"its member '{entry.filename}' has {size}")
     if sum(entry.file_size for entry in entries) > MOST:
         raise BundleError(path, f"its members have more than {MOST:,} bytes together")
 

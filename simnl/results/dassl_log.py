@@ -40,7 +40,12 @@ class Log:
 
     Attributes:
         path: the file.
-        arguments, config: values as text; the config's by dotted key.
+        config: values as text by dotted key.
+        tested_head: the folder of the run whose head was tested; empty for a run of its own, such as zero-shot CLIP.
+        dataset: under the name of its yaml here, or under its own where it is not one of ours.
+        classes: `all`, `base` or `new`.
+        shots: training images per class; 0 where nothing was trained, below 0 for all images.
+        seed: below 0 for none.
         accuracy: percent, of the evaluation on test images.
         total: test images; None where the log does not say.
         versions: of libraries, where the log says so.
@@ -48,44 +53,16 @@ class Log:
     """
 
     path: Path
-    arguments: dict[str, str]
     config: dict[str, str]
-    accuracy: float = 0.0
-    total: int | None = None
-    versions: dict[str, str] = field(default_factory=dict)
+    tested_head: str
+    dataset: str
+    classes: str
+    shots: int
+    seed: int
+    accuracy: float
+    total: int | None
+    versions: dict[str, str]
     targets: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def tests_only(self) -> bool:
-        """True where nothing was trained."""
-        return self.arguments.get("eval_only") == "True"
-
-    @property
-    def tested_head(self) -> str:
-        """The folder of the run whose head was tested; empty for a run of its own, such as zero-shot CLIP."""
-        return self.arguments.get("model_dir", "") if self.tests_only else ""
-
-    @property
-    def dataset(self) -> str:
-        """The data set under the name of its yaml here, or under its own where it is not one of ours."""
-        name = self.config["DATASET.NAME"]
-        known = name in DATASET_REGISTRY.registered_names()
-        return getattr(DATASET_REGISTRY.get(name), "config_name", "") or name if known else name
-
-    @property
-    def classes(self) -> str:
-        """`all`, `base` or `new`."""
-        return self.config.get("DATASET.SUBSAMPLE_CLASSES") or ALL
-
-    @property
-    def shots(self) -> int:
-        """Training images per class; 0 where nothing was trained, below 0 for all images."""
-        return int(self.config[SHOTS])
-
-    @property
-    def seed(self) -> int:
-        """The seed; below 0 for none."""
-        return int(self.config[SEED])
 
 
 def find_logs(folder: Path) -> list[Path]:
@@ -109,28 +86,39 @@ def read_log(path: Path) -> Log:
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     parts = _parts(lines)
-    log = Log(path, _pairs(parts.get("Arguments", [])), _pairs(parts.get("Config", [])), versions=_versions(lines))
-    _add_from_folders(log)
-    missing = [key for key in NEEDED if not log.config.get(key)]
+    given, config = (_pairs(parts.get(title, [])) for title in ("Arguments", "Config"))
+    tests_only = given.get("eval_only") == "True"
+    head = given.get("model_dir", "") if tests_only else ""
+    if tests_only and not head:  # nothing was trained, as with zero-shot CLIP
+        config |= {SHOTS: "0"} if SHOTS in config else {}
+    else:
+        config |= _from_folders(config, [Path(head).parts, path.parent.parts] if head else [path.parent.parts])
+    missing = [key for key in NEEDED if not config.get(key)]
     if missing:
         raise ValueError(f"{path} does not say {', '.join(missing)}, so it is no log of a run by Dassl.")
-    wrong = [key for key in (SHOTS, SEED) if not INTEGER.fullmatch(log.config[key])]
+    wrong = [key for key in (SHOTS, SEED) if not INTEGER.fullmatch(config[key])]
     if wrong:
-        raise ValueError(f"{path}: {wrong[0]} is '{log.config[wrong[0]]}', which is no whole number.")
-    log.accuracy, log.total = _figures(path, lines, log.tests_only)
-    return log
+        raise ValueError(f"{path}: {wrong[0]} is '{config[wrong[0]]}', which is no whole number.")
+    accuracy, total = _figures(path, lines, tests_only)
+    dataset, classes = _name_of(config["DATASET.NAME"]), config.get("DATASET.SUBSAMPLE_CLASSES") or ALL
+    shots, seed = int(config[SHOTS]), int(config[SEED])
+    return Log(path, config, head, dataset, classes, shots, seed, accuracy, total, _versions(lines))
 
 
-def _add_from_folders(log: Log) -> None:
+def _name_of(dataset: str) -> str:
+    if dataset not in DATASET_REGISTRY.registered_names():
+        return dataset
+    return getattr(DATASET_REGISTRY.get(dataset), "config_name", "") or dataset
+
+
+def _from_folders(config: Mapping[str, str], folders: Sequence[Sequence[str]]) -> dict[str, str]:
     """Shots and seed as CoOp's folders say them, where the config does not, or has the default that stands for none."""
-    folders = [Path(log.tested_head).parts, log.path.parent.parts] if log.tested_head else [log.path.parent.parts]
+    found = {}
     for key, pattern in PLACE.items():
-        if log.config.get(key, "-1") == "-1" and (log.tested_head or not log.tests_only):
-            found = [m for parts in folders for m in map(pattern.fullmatch, reversed(parts)) if m]
-            if found:
-                log.config[key] = next(group for group in found[0].groups() if group)
-    if log.tests_only and not log.tested_head and SHOTS in log.config:
-        log.config[SHOTS] = "0"
+        matches = [m for parts in folders for m in map(pattern.fullmatch, reversed(parts)) if m]
+        if matches and config.get(key, "-1") == "-1":
+            found[key] = next(group for group in matches[0].groups() if group)
+    return found
 
 
 def _parts(lines: Sequence[str]) -> dict[str, list[str]]:
@@ -189,7 +177,14 @@ def _figures(path: Path, lines: Sequence[str], tests_only: bool) -> tuple[float,
         raise ValueError(
             f"{path} has {len(found)} evaluations of test images ({shown}), and nothing says which one is the run's."
         )
-    return _checked(path, found[0])
+    total, correct = (found[0].get(name) for name in ("total", "correct"))
+    printed = found[0].get("accuracy")
+    accuracy = 100 * correct / total if total and correct is not None else printed
+    if accuracy is None or not 0 <= accuracy <= 100:
+        raise ValueError(f"{path}: the evaluation has no accuracy from 0 to 100.")
+    if total and printed is not None and abs(accuracy - printed) > DIGITS:
+        raise ValueError(f"{path}: {correct:.0f} of {total:.0f} images are not the {printed} % beside them.")
+    return accuracy, int(total) if total else None
 
 
 def _evaluations(lines: Sequence[str]) -> list[dict[str, float]]:
@@ -206,15 +201,3 @@ def _evaluations(lines: Sequence[str]) -> list[dict[str, float]]:
         elif figure:
             current[figure[1]] = float(figure[2].replace(",", ""))
     return found
-
-
-def _checked(path: Path, figures: Mapping[str, float]) -> tuple[float, int | None]:
-    total, correct = figures.get("total"), figures.get("correct")
-    accuracy = 100 * correct / total if total and correct is not None else figures.get("accuracy")
-    if accuracy is None or not 0 <= accuracy <= 100:
-        raise ValueError(f"{path}: the evaluation has no accuracy from 0 to 100.")
-    if total and "accuracy" in figures and abs(accuracy - figures["accuracy"]) > DIGITS:
-        raise ValueError(
-            f"{path}: {correct:.0f} of {total:.0f} images are not the {figures['accuracy']} % beside them."
-        )
-    return accuracy, int(total) if total else None

@@ -10,8 +10,8 @@ from typing import Any
 from simnl.metrics import calibration, classification
 from simnl.metrics.classification import Floats, Integers
 from simnl.metrics.names import PREDICTED
-from simnl.runs.calibration import Calibration, calibrators, plain
-from simnl.runs.logits import SELECTION, TARGET, Logits, is_of_new_classes, read_logits
+from simnl.runs.calibration import calibrators, plain
+from simnl.runs.logits import SELECTION, TARGET, is_of_new_classes, read_logits
 from simnl.runs.restored import restore_logits
 
 log = logging.getLogger(__name__)
@@ -60,22 +60,19 @@ def evaluate(record: Mapping[str, Any], kind: str = "temperature") -> Iterator[d
     fitted = calibrators(record, kept, kind)
     parts = sorted((name for name in kept.parts if name != SELECTION), key=lambda name: (TARGET in name, name))
     for name in parts:
+        logits, labels = kept.parts[name]
         for calibrator, found in [("", plain()), *([(kind, fitted(name))] if kind != "none" else [])]:
-            yield _figures(name, *kept.parts[name], calibrator, found)
-
-
-def _figures(part: str, logits: Floats, labels: Integers, calibrator: str, found: Calibration) -> dict[str, Any]:
-    probabilities, t = found.apply(logits), found.temperature
-    return {
-        "part": part.removeprefix(TARGET),
-        "images": len(labels),
-        "calibrator": calibrator,
-        "temperature": t.value,
-        "temperature_error": t.log_error if t.images else None,
-        "note": found.note,
-        **predicted_figures(probabilities, labels),
-        **confidence_figures(probabilities, labels),
-    }
+            probabilities, t = found.apply(logits), found.temperature
+            yield {
+                "part": name.removeprefix(TARGET),
+                "images": len(labels),
+                "calibrator": calibrator,
+                "temperature": t.value,
+                "temperature_error": t.log_error if t.images else None,
+                "note": found.note,
+                **predicted_figures(probabilities, labels),
+                **confidence_figures(probabilities, labels),
+            }
 
 
 def complete_logits(records: Sequence[Mapping[str, Any]], kind: str = "temperature") -> None:
@@ -89,16 +86,12 @@ def complete_logits(records: Sequence[Mapping[str, Any]], kind: str = "temperatu
     for record in records:
         try:
             kept = read_logits(record)
-            done = kind != "dac" or _has_factors(kept)
+            done = kind != "dac" or all(name in kept.factors for name in kept.parts if is_of_new_classes(name))
         except (OSError, ValueError):
             done = False
         if not done:
             log.warning("%s: its logits are computed from its head.", Path(record["path"]).parent)
             restore_logits(record)
-
-
-def _has_factors(kept: Logits) -> bool:
-    return all(name in kept.factors for name in kept.parts if is_of_new_classes(name))
 
 
 def evaluate_all(records: Sequence[Mapping[str, Any]], kind: str) -> tuple[list[tuple[Mapping, dict]], list[str]]:

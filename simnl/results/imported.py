@@ -24,44 +24,32 @@ EPOCH = {"last_step": LAST_EPOCH, "best_val": "best epoch on validation"}
 LOCAL = ("OUTPUT_DIR", "RESUME", "SEED", "DATASET.ROOT", "USE_CUDA", "VERBOSE", "DATALOADER.NUM_WORKERS")
 
 
-def joined(logs: Sequence[Log], root: Path) -> tuple[list[Log], list[str]]:
+def _joined(logs: Sequence[Log], root: Path) -> tuple[list[Log], list[str]]:
     """Runs with the figures of the logs that tested their heads, and what was left over, in words.
 
-    A log that tests only belongs to the run in the folder that its `model_dir` names. The base-to-new logs of CoOp's
-    scripts are such pairs: the head of `train_base/...` is tested in `test_new/...`. Where only tests of a head are
-    here, as after a download of released weights, the test on the data that `model_dir` names is the run.
-
-    Args:
-        logs: in the order in which they were found.
-        root: the folder that was read.
+    Of several logs of one folder and config the first counts. A log that tests only belongs to the run in the folder
+    that its `model_dir` names. The base-to-new logs of CoOp's scripts are such pairs: the head of `train_base/...` is
+    tested in `test_new/...`. Where only tests of a head are here, as after a download of released weights, the test on
+    the data that `model_dir` names is the run.
     """
-    runs, left = _once([log for log in logs if not log.tested_head])
-    tests = [log for log in logs if log.tested_head]
+    kept: dict[tuple, Log] = {}
+    left, tests = [], [log for log in logs if log.tested_head]
+    for log in (log for log in logs if not log.tested_head):
+        first = kept.setdefault((log.path.parent, config_hash(log), log.seed), log)
+        left.append(_difference(log, first, first.accuracy))
+    runs = list(kept.values())
+    lost = [log for log in tests if not _owner(runs, log, root)]
     own = [  # the folder of the tested head names the data set of the test, and the classes are not the new ones
         log
-        for log in tests
-        if not _owner(runs, log, root)
-        and log.dataset in Path(log.tested_head).parts
-        and log.classes != NEW_CLASSES
-        and log.shots > 0
+        for log in lost
+        if log.dataset in Path(log.tested_head).parts and log.classes != NEW_CLASSES and log.shots > 0
     ]
     runs += {log.tested_head: log for log in reversed(own)}.values()
     for log in (log for log in tests if not any(log is run for run in runs)):
         owner = _owner(runs, log, root)
-        lost = f"{log.path}: the run whose head it tests ({log.tested_head}) is not here."
-        left.append(_add(owner, log) if owner else lost)
+        gone = f"{log.path}: the run whose head it tests ({log.tested_head}) is not here."
+        left.append(_add(owner, log) if owner else gone)
     return runs, [problem for problem in left if problem]
-
-
-def _once(runs: Sequence[Log]) -> tuple[list[Log], list[str]]:
-    """One log per folder and config, the first of several, and a sentence where another one says something else."""
-    kept: dict[tuple, Log] = {}
-    left = []
-    for log in runs:
-        first = kept.setdefault((log.path.parent, config_hash(log), log.seed), log)
-        if first is not log and _differ(first.accuracy, log.accuracy):
-            left.append(_contradicts(log, first))
-    return list(kept.values()), left
 
 
 def _owner(runs: Sequence[Log], log: Log, root: Path) -> Log | None:
@@ -83,31 +71,30 @@ def _add(run: Log, log: Log) -> str:
     name = NEW_CLASSES if log.classes == NEW_CLASSES else ""  # empty: the run's own test images
     if log.dataset != run.dataset:
         name = log.dataset if log.dataset in variants_of(run.dataset) else f"{CROSS}{log.dataset}"
-    known_figure = run.targets.setdefault(name, log.accuracy) if name else run.accuracy
-    return _contradicts(log, run) if _differ(known_figure, log.accuracy) else ""
+    return _difference(log, run, run.targets.setdefault(name, log.accuracy) if name else run.accuracy)
 
 
-def _differ(one: float, other: float) -> bool:
-    return abs(one - other) > DIGITS
-
-
-def _contradicts(log: Log, run: Log) -> str:
+def _difference(log: Log, run: Log, known: float) -> str:
+    """What is wrong where a log has another figure than the one that is known of a run; empty where it has not."""
+    if abs(known - log.accuracy) <= DIGITS:
+        return ""
     return f"{log.path}: it says {log.accuracy:.2f} % where {run.path}, or another test of its head, says otherwise."
 
 
-def config_hash(log: Log) -> str:
-    """A hash of all keys of the config that can change a figure."""
-    return hashlib.sha256(repr(_shared_config(log)).encode()).hexdigest()[:8]
-
-
 def _shared_config(log: Log) -> dict[str, str]:
+    """All keys of the config that can change a figure."""
     return {key: value for key, value in sorted(log.config.items()) if key not in LOCAL}
 
 
-def record_of(log: Log, root: Path) -> dict:
-    """The record of a run; `root`: the folder that was read, below which its log lies."""
+def config_hash(log: Log) -> str:
+    """A hash of these keys."""
+    return hashlib.sha256(repr(_shared_config(log)).encode()).hexdigest()[:8]
+
+
+def _record_of(log: Log, root: Path) -> dict:
+    """The record of a run whose log lies below `root`."""
     config = log.config
-    trained = log.shots > 0
+    epoch = EPOCH.get(config.get("TEST.FINAL_MODEL", ""), "unknown")
     record = {
         "schema": SCHEMA,
         "method": config["TRAINER.NAME"],
@@ -116,7 +103,7 @@ def record_of(log: Log, root: Path) -> dict:
         "seed": log.seed,
         "backbone": config.get("MODEL.BACKBONE.NAME", "unknown").replace("/", "-"),
         "preset": IMPORTED,
-        "protocol": EPOCH.get(config.get("TEST.FINAL_MODEL", ""), "unknown") if trained else NOTHING_TRAINED,
+        "protocol": epoch if log.shots > 0 else NOTHING_TRAINED,
         "config_hash": config_hash(log),
         "accuracy": log.accuracy,
         "targets": log.targets,
@@ -126,14 +113,11 @@ def record_of(log: Log, root: Path) -> dict:
             "sha256": hashlib.sha256(log.path.read_bytes()).hexdigest(),
             "config": _shared_config(log),
         },
+        "num_test": log.total,
+        "subsample_classes": config.get("DATASET.SUBSAMPLE_CLASSES"),
+        "environment": {"packages": log.versions} if log.versions else None,
     }
-    if log.total is not None:
-        record["num_test"] = log.total
-    if config.get("DATASET.SUBSAMPLE_CLASSES"):
-        record["subsample_classes"] = config["DATASET.SUBSAMPLE_CLASSES"]
-    if log.versions:
-        record["environment"] = {"packages": log.versions}
-    return record
+    return {key: value for key, value in record.items() if value not in (None, "")}
 
 
 def records_below(folder: Path) -> Iterator[tuple[dict | None, str]]:
@@ -144,16 +128,14 @@ def records_below(folder: Path) -> Iterator[tuple[dict | None, str]]:
             logs.append(read_log(path))
         except (OSError, ValueError) as error:
             problems.append(describe(error))
-    runs, left = joined(logs, folder)
+    runs, left = _joined(logs, folder)
     for run in runs:
         if run.shots < 0:
-            problems.append(
-                f"{run.path}: it trained on all images and not on a number of shots, so no table has a place."
-            )
+            why = "it trained on all images and not on a number of shots, so no table has a place"
+            problems.append(f"{run.path}: {why}.")
         else:
-            yield record_of(run, folder), ""
-    for problem in (*problems, *left):
-        yield None, problem
+            yield _record_of(run, folder), ""
+    yield from ((None, problem) for problem in (*problems, *left))
 
 
 def place_of(record: dict) -> str:

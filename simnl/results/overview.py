@@ -7,16 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from simnl.results.tables import (
-    Request,
-    build,
-    comparable,
-    find_records,
-    render_tables,
-    runs_table,
-    summarise,
-    terminal_width,
-)
+from simnl.results import tables
 from simnl.results.tables.fit import folded
 from simnl.results.tables.model import NOT_APPLICABLE, Block, Stat, Table, figure, text
 from simnl.results.tables.model import Cell as TableCell
@@ -33,16 +24,16 @@ def runs_at_hand(folders: Sequence[Path], targets: Sequence[str] = ()) -> str:
         folders: the folders of the runs, one per seed, below OUTPUT/<data set>.
         targets: the shifted data sets that the command names; figures of others, from earlier commands, are left out.
     """
-    mine = find_records([folder for folder in folders if (folder / FILE).is_file()])
+    mine = tables.find_records([folder for folder in folders if (folder / FILE).is_file()])
     seeds, configs = {r["seed"] for r in mine}, {r["config_hash"] for r in mine}
-    same = [r for r in comparable(find_records([folders[0].parents[3]]), mine[0]) if r["seed"] in seeds]
+    same = [r for r in tables.comparable(tables.find_records([folders[0].parents[3]]), mine[0]) if r["seed"] in seeds]
     ours = [r for r in same if r["config_hash"] in configs]
     kinds = {(r["method"], bool(r["options"])) for r in ours}
     others = [r for r in same if not r["options"] and (r["method"], False) not in kinds]
     shown = [{**r, "targets": {k: v for k, v in r.get("targets", {}).items() if k in targets}} for r in ours + others]
-    table = runs_table(summarise(shown))
+    table = tables.runs_table(tables.summarise(shown))
     table.blocks = [folded(block) for block in table.blocks]
-    return render_tables([table], "terminal", terminal_width())
+    return tables.render_tables([table], "terminal", tables.terminal_width())
 
 
 def closing_table(cells: Sequence[Cell], layout: str) -> str:
@@ -50,8 +41,8 @@ def closing_table(cells: Sequence[Cell], layout: str) -> str:
     folders = [cell.folder for cell in cells if is_finished(cell)]
     if layout and folders:
         with contextlib.suppress(ValueError):  # too few runs for the layout
-            tables = build(layout, find_records(folders), Request())
-            return render_tables(tables, "terminal", terminal_width())
+            found = tables.build(layout, tables.find_records(folders), tables.Request())
+            return tables.render_tables(found, "terminal", tables.terminal_width())
     return overview(cells)
 
 
@@ -71,7 +62,7 @@ def overview(cells: Sequence[Cell]) -> str:
         for key, by_shots in groups.items()
     ]
     table = Table("", sight_notes(records), [Block([*headers, *(f"{count} shots" for count in shots)], rows)])
-    return render_tables([table], "terminal", terminal_width())
+    return tables.render_tables([table], "terminal", tables.terminal_width())
 
 
 def _entry(cells: Sequence[Cell]) -> TableCell:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import random
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,13 +19,9 @@ from simnl.results.bundle import Bundle, json_bytes
 from simnl.runs.logs import run_log
 from simnl.runs.run import run_one
 from simnl.runs.stored_config import FILE as CONFIG
-from simnl.runs.stored_config import read_config
+from simnl.runs.stored_config import moved, read_config
 
-
-def moved() -> dict[str, str]:
-    """The places of data and cache that DATA and CACHE in the environment name, as settings of a config."""
-    folders = {"DATASET.ROOT": os.environ.get("DATA"), "STORE.ROOT": os.environ.get("CACHE")}
-    return {key: value for key, value in folders.items() if value}
+COMPARED = ("accuracy", "split_hash", "weights_fingerprint", "num_test")
 
 
 def all_image_lists(configs: Iterable[CN]) -> Iterator[dict[str, bytes]]:
@@ -47,16 +42,15 @@ def image_lists(cfg: CN) -> dict[str, bytes]:
     """
     with contextlib.redirect_stdout(io.StringIO()):  # the engine's log lines
         dataset: Any = build_dataset(cfg)  # one of ours, which knows its split and where its images are
+
+    def rows(images: Sequence | None) -> list[list]:
+        return [[Path(i.impath).relative_to(dataset.image_root).as_posix(), i.label] for i in images or ()]
+
     place = dataset.split_hash[:12]
-    rows = {part: _rows(getattr(dataset, part), dataset.image_root) for part in ("train_x", "val", "test")}
-    split = json_bytes({"dataset": cfg.DATASET.NAME, "classnames": dataset.classnames, "test": rows["test"]})
-    draw = json_bytes({"train": rows["train_x"], "val": rows["val"], "split": dataset.split_hash})
+    split = json_bytes({"dataset": cfg.DATASET.NAME, "classnames": dataset.classnames, "test": rows(dataset.test)})
+    draw = json_bytes({"train": rows(dataset.train_x), "val": rows(dataset.val), "split": dataset.split_hash})
     name = f"shots_{cfg.DATASET.NUM_SHOTS}-seed_{cfg.SEED}-{_short(draw)}"
     return {f"splits/{place}-{_short(split)}.json": split, f"draws/{place}/{name}.json": draw}
-
-
-def _rows(images: Sequence | None, root: Path) -> list[list]:
-    return [[Path(image.impath).relative_to(root).as_posix(), image.label] for image in images or ()]
 
 
 def _short(content: bytes) -> str:
@@ -93,13 +87,12 @@ def repeat(bundle: Bundle, runs: Sequence[tuple[str, dict]]) -> Iterator[tuple[s
 
 
 def _differences(record: dict, again: dict, bundle: Bundle, lists: dict[str, bytes]) -> Iterator[str]:
-    for key in ("accuracy", "split_hash", "weights_fingerprint", "num_test"):
-        if record.get(key) != again.get(key):
-            yield f"{key} is {again.get(key)} here and {record.get(key)} in the bundle"
+    figures = {key: (again.get(key), record.get(key)) for key in COMPARED}
     for target, accuracy in record.get("targets", {}).items():
-        here = again.get("targets", {}).get(target)
-        if here != accuracy:
-            yield f"accuracy on {target} is {here} here and {accuracy} in the bundle"
+        figures[f"accuracy on {target}"] = (again.get("targets", {}).get(target), accuracy)
+    for name, (here, there) in figures.items():
+        if here != there:
+            yield f"{name} is {here} here and {there} in the bundle"
     if any(name.startswith("draws/") for name in bundle.members):
         for member in sorted(lists.keys() - bundle.members.keys()):
             yield f"the images are others: the bundle has no {member}"

@@ -10,6 +10,7 @@ CI_METHODS = {
     "t": "Student t, two-sided 95 %: t(0.975, n-1) s / sqrt(n), s with n-1",
     "normal": "CoOp's convention: 1.96 s / sqrt(n), s with n",
 }
+CI_HELP = "; ".join(f"{name}: {meaning}" for name, meaning in CI_METHODS.items()).replace("%", "%%")  # for argparse
 
 
 def mean(values: Sequence[float]) -> float:

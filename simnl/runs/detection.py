@@ -40,19 +40,21 @@ ADVICE = "Run the method's ood.sh again."
 
 
 def detect(
-    record: Mapping[str, Any], names: Sequence[str], scores: Sequence[str] = (), wordnet: str = ""
+    record: Mapping[str, Any], names: Sequence[str], scores: Sequence[str] = (), wordnet: str = "", clipn: str = ""
 ) -> dict[str, Any]:
     """Score the test images of a run and sets of outliers, and write the figures beside the record.
 
     Args:
         record: the record of a finished run, with its `path`.
         names: the names of the sets of outliers (`simnl.runs.outliers.build_outliers`).
-        scores, wordnet: the names of extra scores, and the place of their words (`simnl.runs.extra_scores.prepare`).
+        scores, wordnet, clipn: the names of extra scores, the place of their words, and the file of CLIPN's second
+            tower (`simnl.runs.extra_scores.prepare`).
 
     Returns:
         The content of detection.json: `identity`, `detectors` (what was fitted), `accuracy`, `extra` (the scores asked
-        for, those left out with the reason, and the digest of the words), `own` (scores of the method or of the user),
-        `sets` (by name: images, digest of the list, `figures` by score, `ablation` by lambda), `definitions`.
+        for, those left out with the reason, and the digests of the words and of CLIPN's tower), `own` (scores of the
+        method or of the user), `sets` (by name: images, digest of the list, `figures` by score, `ablation` by lambda),
+        `definitions`.
 
     Raises:
         FileNotFoundError, ValueError: see `reload_trainer`, `prepare` and `build_outliers`. ValueError also if scores
@@ -60,7 +62,7 @@ def detect(
     """
     folder = Path(record["path"]).parent
     trainer = reload_trainer(record)
-    extra = prepare(trainer, scores, wordnet)
+    extra = prepare(trainer, scores, wordnet, clipn)
     detectors = fit_detectors(trainer, extra)
     test = trainer.dm.dataset.test
     known = _with_extra(score(trainer, trainer.head, trainer.test_loader, detectors), extra, test)
@@ -73,7 +75,7 @@ def detect(
         "accuracy": 100 * accuracy(known.logits.argmax(1), known.labels),
         "images": len(known.labels),
         "inference": trainer.inference_of(trainer.node),
-        "extra": {"asked": sorted(extra.names), "missing": dict(extra.missing), "words": extra.digest},
+        "extra": extra.described(),
         "definitions": DEFINITIONS,
         "sets": {},
     }
@@ -180,18 +182,19 @@ def _check_owner(path: Path, identity: object, record: Mapping[str, Any]) -> Non
 
 
 def has_detection(
-    record: Mapping[str, Any], sets: Sequence[Outliers], scores: Sequence[str] = (), words: str = ""
+    record: Mapping[str, Any], sets: Sequence[Outliers], scores: Sequence[str] = (), words: str = "", clipn: str = ""
 ) -> bool:
     """True if the run has figures of all these sets with the same images, and of all these scores.
 
-    scores are extra scores, none of which may be missing; words is the digest of the words to use.
+    scores are extra scores. words and clipn are the digests of the words and of the second tower that they take now;
+    empty where no score needs them, or they are absent.
     """
     try:
         content = read_detection(record)
     except (OSError, ValueError):
         return False
-    found, extra = content["sets"], content.get("extra", {"asked": [], "missing": {}, "words": ""})
-    other_words = words and extra["words"] not in ("", words)
-    if not set(scores) <= set(extra["asked"]) or other_words or (words and set(scores) & set(extra["missing"])):
+    found, extra = content["sets"], content.get("extra", {})
+    of_others = any(now and now != extra.get(key) for key, now in (("words", words), ("clipn", clipn)))
+    if of_others or not set(scores) <= set(extra.get("asked", ())):
         return False
     return all(found.get(one.name, {}).get("digest") == about(one)["digest"] for one in sets)

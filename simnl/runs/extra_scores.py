@@ -1,4 +1,5 @@
-"""Scores that need more than a head's logits: patches (GL-MCM), and words that are no class (NegLabel, CSP, AdaNeg).
+"""Scores that need more than a head's logits: patches (GL-MCM), words that are no class (NegLabel, CSP, AdaNeg), or a
+second text tower (CLIPN).
 
 A user asks for them by name. What they need is prepared once for a run, before any outlier is scored. If something that
 a score needs is missing, the score is left out and the reason is given. Constants: configs/scores.yaml.
@@ -6,13 +7,15 @@ a score needs is missing, the score is left out and the reason is given. Constan
     gl_mcm, l_mcm   patches and images against the method's own text features, or those of the templates
     neglabel, csp   images against the frozen texts of classes and of far words; equal for all methods
     adaneg          the same, adapted to the stream of known and unknown test images: a test-time method
+    clipn_ctw, clipn_atd   images against texts of the frozen tower and of the second one (simnl.runs.denials)
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,19 +25,20 @@ import torch.nn.functional as F
 from simnl.clip.model import FrozenCLIP
 from simnl.clip.patches import with_patches
 from simnl.clip.store import FeatureStore
-from simnl.clip.text import PromptSet, class_weights, readable
-from simnl.clip.views import ViewSpec
+from simnl.clip.text import readable
 from simnl.data.wordnet import Words, read_words
 from simnl.fewshot.inputs import load_backbone, open_store
-from simnl.locations import CONFIGS
+from simnl.files import sha256_of
 from simnl.metrics.ada_neg import AdaNeg
 from simnl.metrics.scores import Floats, local_mcm, mcm
 from simnl.metrics.word_scores import Integers, farthest, grouped, grouping, nearness
-from simnl.runs.yaml_files import read_yaml
+from simnl.runs.denials import ABSENT, CLIPN_SCORES, DenialSide, denial_side
+from simnl.runs.score_inputs import Stream, constants, image_stream, unit_images, unit_texts
 
 PATCH_SCORES, WORD_SCORES, ADANEG = ("gl_mcm",), ("neglabel", "csp"), "adaneg"
-EXTRA = (*PATCH_SCORES, *WORD_SCORES, ADANEG)
-Stream = Callable[[Sequence[Any]], Iterator[torch.Tensor]]
+OF_WORDS = (*WORD_SCORES, ADANEG)
+EXTRA = (*PATCH_SCORES, *OF_WORDS, *CLIPN_SCORES)
+RAW_MEAN = "mean-normalize"  # how texts of words are averaged over templates
 PROMPTS = 32768  # that are in memory at once
 MARK = " (test-time)"  # behind the name of a score that depends on the stream of test images
 
@@ -88,7 +92,7 @@ class WordSide:
     def scores(self, items: Sequence[Any]) -> dict[str, Floats]:
         """The scores `neglabel` and `csp`, (N,) each, if they are prepared."""
         far = {name: self.far[name] for name in WORD_SCORES if name in self.far}
-        images = self._images(items) if far else np.zeros(0)
+        images = unit_images(self.rows, items) if far else np.zeros(0)
         logits = {name: (self.scale * images @ f.classes.T, self.scale * images @ f.words.T) for name, f in far.items()}
         return {name: grouped(*logits[name], f.order, f.groups) for name, f in far.items()}
 
@@ -101,14 +105,11 @@ class WordSide:
             far.classes, far.words, far.order, far.groups, self.scale,
             node["MEMORY"], node["THRESHOLD"], node["GAP"], node["WEIGHT"],
         )  # fmt: skip
-        images = np.concatenate([self._images(known), self._images(unknown)])
+        images = np.concatenate([unit_images(self.rows, known), unit_images(self.rows, unknown)])
         order = np.random.default_rng(self.seed).permutation(len(images))
         scores = np.empty(len(images))
         scores[order] = memory.scores(images[order], node["BATCH"])
         return {f"{ADANEG}{MARK}": (scores[: len(known)], scores[len(known) :])}
-
-    def _images(self, items: Sequence[Any]) -> Floats:
-        return np.concatenate([F.normalize(chunk, dim=-1).double().numpy() for chunk in self.rows(items)])
 
 
 @dataclass(frozen=True)
@@ -118,31 +119,32 @@ class ExtraScores:
     Attributes:
         names: the names of the scores that were asked for.
         missing: the reasons why scores are left out, by name.
-        patches, words: what computes the scores; None if there is no such score.
+        patches, words, denials: what computes the scores; None if there is no such score.
         digest: the digest of all words; empty if no words are used.
+        tower: the SHA-256 (hex) of the file of the second tower; empty if there is none.
     """
 
     names: Sequence[str] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     patches: PatchSide | None = None
     words: WordSide | None = None
+    denials: DenialSide | None = None
     digest: str = ""
+    tower: str = ""
 
     def of(self, items: Sequence[Any]) -> dict[str, Floats]:
         """Scores (N,) by name, of each image by itself. `items` have an `impath`."""
-        return {
-            name: values for side in (self.patches, self.words) if side for name, values in side.scores(items).items()
-        }
+        sides = [side for side in (self.patches, self.words, self.denials) if side]
+        return {name: values for side in sides for name, values in side.scores(items).items()}
+
+    def described(self) -> dict[str, Any]:
+        """What was asked for, what is left out and why, and what the scores were made with, for detection.json."""
+        asked, missing = sorted(self.names), dict(self.missing)
+        return {"asked": asked, "missing": missing, "words": self.digest, "clipn": self.tower}
 
     def at_test_time(self, known: Sequence[Any], unknown: Sequence[Any]) -> dict[str, tuple[Floats, Floats]]:
         """Scores of known (N,) and unknown images (M,) by name, which depend on all of these images."""
         return self.words.at_test_time(known, unknown) if self.words else {}
-
-
-def constants(name: str) -> dict[str, Any]:
-    """The constants of a score, a node of configs/scores.yaml."""
-    content: Any = read_yaml(CONFIGS / "scores.yaml")
-    return content[name]
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -156,14 +158,15 @@ def check_names(names: Sequence[str]) -> None:
         raise ValueError(f"SCORES names the unknown score '{unknown[0]}'. Choose from {', '.join(EXTRA)}, or `all`.")
 
 
-def prepare(trainer, names: Sequence[str], wordnet: str = "") -> ExtraScores:
+def prepare(trainer, names: Sequence[str], wordnet: str = "", clipn: str = "") -> ExtraScores:
     """Prepare the scores of these names for the run of a trainer. No test image and no outlier is looked at.
 
-    `wordnet` says where the words are (`simnl.data.wordnet`).
+    `wordnet` says where the words are (`simnl.data.wordnet`), and `clipn` is the file of the second tower
+    (`simnl.clip.no_tower`).
 
     Raises:
-        ValueError: a name is unknown, or the words cannot be read. FileNotFoundError: `wordnet` names no file or
-            folder.
+        ValueError: a name is unknown, the words cannot be read, or the file holds no second tower for the backbone.
+        FileNotFoundError: `wordnet` or `clipn` names no file or folder.
     """
     check_names(names)
     if not names:
@@ -171,21 +174,21 @@ def prepare(trainer, names: Sequence[str], wordnet: str = "") -> ExtraScores:
     clip = load_backbone(trainer.cfg.MODEL.BACKBONE, trainer.device)
     missing: dict[str, str] = {}
     patches = _patch_side(trainer, clip, missing) if set(names) & set(PATCH_SCORES) else None
-    wanted, words, digest = [name for name in names if name not in PATCH_SCORES], None, ""
-    if wanted:
+    of_words, of_towers = ([name for name in names if name in kind] for kind in (OF_WORDS, CLIPN_SCORES))
+    words, digest, denials, tower = None, "", None, ""
+    if of_words:
         try:
             found = read_words(wordnet)
-            words, digest = _word_side(trainer, clip, wanted, found, missing), found.digest
+            words, digest = _word_side(trainer, clip, of_words, found, missing), found.digest
         except FileNotFoundError as error:
             if wordnet:
                 raise
-            missing |= dict.fromkeys(wanted, str(error).rstrip("."))
-    return ExtraScores(tuple(names), missing, patches, words, digest)
-
-
-def _stream(store: FeatureStore) -> Stream:
-    view = ViewSpec.test(store.clip.preprocess)
-    return lambda items: (chunk[0] for chunk in store.stream([item.impath for item in items], view))
+            missing |= dict.fromkeys(of_words, str(error).rstrip("."))
+    if clipn and of_towers:
+        denials, tower = denial_side(trainer, clip, of_towers, clipn), sha256_of(Path(clipn).expanduser())
+    else:
+        missing |= dict.fromkeys(of_towers, ABSENT)
+    return ExtraScores(tuple(names), missing, patches, words, denials, digest, tower)
 
 
 def _patch_side(trainer, clip: FrozenCLIP, missing: dict[str, str]) -> PatchSide | None:
@@ -204,7 +207,7 @@ def _patch_side(trainer, clip: FrozenCLIP, missing: dict[str, str]) -> PatchSide
         missing[name] = str(error).rstrip(".")
         return None
     texts = trainer.task.text_features("template") if texts is None else texts
-    return PatchSide(_stream(store), texts.double().cpu().numpy())
+    return PatchSide(image_stream(store), texts.double().cpu().numpy())
 
 
 def _word_side(
@@ -216,7 +219,7 @@ def _word_side(
             far[name] = far_words(store, constants(name.upper()), list(map(readable, trainer.classnames)), words)
         except ValueError as error:
             missing[name] = str(error)
-    return WordSide(_stream(store), far, clip.logit_scale, trainer.cfg.SEED) if far else None
+    return WordSide(image_stream(store), far, clip.logit_scale, trainer.cfg.SEED) if far else None
 
 
 def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[str], words: Words) -> FarWords:
@@ -238,7 +241,7 @@ def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[st
         draw = random.Random(0)
         nouns = list(map(readable, nouns))
         adjectives = [f"{readable(word)} {draw.choice(node['SUPERCLASSES'])}" for word in adjectives]
-    known, total = _texts(store, node["CLASSES"], classes), len(nouns) + len(adjectives)
+    known, total = unit_texts(store, node["CLASSES"], classes, RAW_MEAN), len(nouns) + len(adjectives)
     kept: list[Floats] = []
     for part, templates in ((nouns, node.get("NOUNS", node["CLASSES"])), (adjectives, node["ADJECTIVES"])):
         if part:
@@ -254,13 +257,6 @@ def far_words(store: FeatureStore, node: Mapping[str, Any], classes: Sequence[st
 
 
 def _in_parts(store: FeatureStore, templates: Sequence[str], words: Sequence[str]) -> Iterator[Floats]:
-    """The rows of `_texts`, part by part: all words of WordNet at once would take gigabytes."""
+    """The rows of `unit_texts`, part by part: all words of WordNet at once would take gigabytes."""
     size = max(1, PROMPTS // len(templates))
-    return (_texts(store, templates, words[start : start + size]) for start in range(0, len(words), size))
-
-
-def _texts(store: FeatureStore, templates: Sequence[str], words: Sequence[str]) -> Floats:
-    """Unit text features (W, D) of words, from the mean of raw features over templates."""
-    prompts = PromptSet.from_sentences([[template.format(word) for template in templates] for word in words])
-    features = store.texts(prompts.prompts)
-    return class_weights(features, torch.tensor(prompts.classes), len(words), "mean-normalize").double().numpy()
+    return (unit_texts(store, templates, words[start : start + size], RAW_MEAN) for start in range(0, len(words), size))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dassl.engine import build_trainer
 from simnl.plugins import load_plugins
-from simnl.runs.stored_config import read_config
+from simnl.runs.stored_config import moved, read_config
 
 
 def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None = None):
@@ -28,9 +27,7 @@ def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None
         ValueError: config or head do not fit this program, or the data set has another split than the run had.
     """
     folder = Path(record["path"]).parent
-    moved = {"DATASET.ROOT": os.environ.get("DATA"), "STORE.ROOT": os.environ.get("CACHE")}
-    moved = {key: value for key, value in moved.items() if value}
-    cfg = read_config(folder, {**moved, "VERBOSE": False, "RESUME": "", **(settings or {})})
+    cfg = read_config(folder, {**moved(), "VERBOSE": False, "RESUME": "", **(settings or {})})
     with contextlib.redirect_stdout(io.StringIO()):  # the engine's log lines
         load_plugins()
         trainer = build_trainer(cfg)

@@ -7,6 +7,7 @@ the run can be loaded again.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +137,12 @@ def _text(cfg: CN) -> str:
         key: value for key, value in body["TRAINER"].items() if key == own or not isinstance(value, dict)
     }
     return yaml.dump(body, Dumper=YAML_DUMPER)
+
+
+def moved() -> dict[str, str]:
+    """The places of data and cache that DATA and CACHE in the environment name, as settings for `read_config`."""
+    folders = {"DATASET.ROOT": os.environ.get("DATA"), "STORE.ROOT": os.environ.get("CACHE")}
+    return {key: value for key, value in folders.items() if value}
 
 
 def read_config(folder: str | Path, settings: dict | None = None) -> CN:

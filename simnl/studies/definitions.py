@@ -98,8 +98,8 @@ def other_data_sets(setup: Setup, plan: Plan) -> Iterator[Variant]:
     names = plan.variant.targets or other_datasets(setup, plan.dataset)
     if not names:
         raise ValueError(
-            f"Except {plan.dataset} there is no data set of the paper's eleven below {setup.data} (DATA). "
-            "Name data sets or folders of images to test on: --targets NAME ..."
+            f"The folder {setup.data} (DATA) holds none of the paper's eleven data sets besides {plan.dataset}, so "
+            "there is nothing to test on. Name data sets or folders of images: --targets NAME ..."
         )
     yield Variant(targets=tuple(targets_of(plan.dataset, [f"{CROSS}{name}" for name in names], setup.data)))
 

@@ -113,12 +113,12 @@ def share(needs: Needs, rank: int, world: int) -> list[tuple[ViewSpec, tuple[int
 
 
 def by_store(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells that can be run, in groups of one backbone, precision and layer: these share a store."""
+    """The cells that can be run, in groups of one architecture, weights, precision and layer: these share a store."""
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.cfg is not None:
             clip = clip_of(cell.cfg)
-            groups.setdefault((clip.fingerprint, clip.precision, clip.image_dim), []).append(cell)
+            groups.setdefault((clip.arch, clip.fingerprint, clip.precision, clip.image_dim), []).append(cell)
     return list(groups.values())
 
 

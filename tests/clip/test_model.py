@@ -16,6 +16,7 @@ from simnl.clip.architectures import CONTEXT_LENGTH, model_config
 from simnl.clip.building import Undrawn
 from simnl.clip.fetching import WeightsUnavailable, fetch_weights
 from simnl.clip.model import TINY, check_known, fingerprint, load_clip
+from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec, seeded, view_seed
 from simnl.config_names import config_file, known
 from simnl.runs.yaml_files import read_yaml
@@ -74,6 +75,9 @@ def test_an_openai_archive_is_read_and_its_activation_checked(tmp_path, clip_che
     assert loaded.fingerprint == plain.fingerprint
     pixels = torch.randn(1, 3, 32, 32)
     assert not torch.allclose(loaded.encode_image(pixels), plain.encode_image(pixels))  # the activation does matter
+    texts = ["a photo of a cat."]
+    stored = [FeatureStore(tmp_path / "cache", clip, progress=False).texts(texts) for clip in (plain, loaded)]
+    assert not torch.allclose(*stored)  # nor are features of one file kept for both
     assert "activation" not in caplog.text
     load_clip("test-vit-quickgelu", str(clip_checkpoints["test-vit"]))  # tensors alone do not say
     assert "test-vit-quickgelu uses QuickGELU; if that is wrong, choose test-vit (" in caplog.text

@@ -112,7 +112,7 @@ def test_what_is_no_weights_file_is_named_in_a_sentence(tmp_path, cause):
         load_clip("ViT-B-32", str(path))
     message = str(caught.value)
     assert str(path) in message
-    assert "WEIGHTS takes" in message
+    assert "Weights are taken from" in message
     assert "weights_only" not in message
     assert "\n" not in message
     assert len(message) < 500

@@ -9,7 +9,7 @@ import pytest
 from helpers.images import make_images
 from helpers.table_records import csv_rows, damaged, record, sealed_text, three, write
 from simnl.locations import CONFIGS
-from simnl.results.plots.fewshot import fewshot
+from simnl.results.plots import RECORD_KINDS
 from simnl.results.tables import find_records, render_tables, runs_table, summarise
 from simnl.results.tables.common import Request, fewer_images
 from simnl.results.tables.grids import FEWSHOT
@@ -61,7 +61,7 @@ def test_a_few_small_classes_are_a_note_below_the_table():
 
 def test_plots_say_it():
     records = [r for k in (16, 1000) for r in three(50, dataset="shapes", shots=k, images_per_class=[16, min(k, 32)])]
-    figure = next(iter(fewshot(records).values()))
+    figure = next(iter(RECORD_KINDS["fewshot"](records).values()))
     texts = " ".join(text.get_text() for text in [*figure.texts, figure._suptitle] if text)
     assert "shapes at 1000 shots: 16 to 32 per class" in " ".join(texts.split())
 

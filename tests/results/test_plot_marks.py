@@ -5,8 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from helpers.table_records import three
-from simnl.results.plots import RECORD_KINDS
-from simnl.results.plots.style import Wanted, svg
+from simnl.results.plots import RECORD_KINDS, Wanted, svg
 from simnl.results.tables import render_tables
 from simnl.results.tables.common import Request
 from simnl.results.tables.layouts import build
@@ -23,7 +22,7 @@ SEES_ALL = [run for k in SHOTS for run in three(55.0 + k, method="TransCLIP", sh
 
 def drawn(records: list[dict], kind: str = "fewshot", published: bool = False) -> tuple[list[str], str]:
     """The legend's entries, and the notes below."""
-    (figure,) = RECORD_KINDS[kind](records, "t", Wanted(published=published)).values()
+    (figure,) = RECORD_KINDS[kind](records, Wanted(published=published)).values()
     return [text.get_text() for text in figure.legends[0].get_texts()], notes_of(figure)
 
 
@@ -60,7 +59,7 @@ def test_a_figure_without_marks_has_no_notes_and_one_with_notes_is_taller():
     assert labels == ["CoOp", "Tip-Adapter-F", "SimNL"]
     assert notes == ""
     (plain,) = RECORD_KINDS["fewshot"](OURS).values()
-    (noted,) = RECORD_KINDS["fewshot"](OURS, "t", Wanted(published=True)).values()
+    (noted,) = RECORD_KINDS["fewshot"](OURS, Wanted(published=True)).values()
     assert noted.get_figheight() > plain.get_figheight() + 0.3
     svg(noted)  # lays the figure out
     axes, legend = noted.axes[0].get_tightbbox(), noted.legends[0].get_window_extent()

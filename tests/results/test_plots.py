@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from helpers.table_records import HALF, record, three, write
 from simnl.config_names import known
-from simnl.results.plots import RECORD_KINDS, save, style
+from simnl.results.plots import CURVES, RECORD_KINDS, Wanted, save, style, without_title
 from simnl.results.plots.runs import centred, confusion_matrix, project
 
 SHOTS = (1, 4, 16)
@@ -120,11 +120,11 @@ def legend_of(figure) -> list[str]:
 def test_no_more_curves_than_can_be_told_apart_unless_asked(caplog):
     with caplog.at_level(logging.WARNING):
         names = legend_of(only(RECORD_KINDS["fewshot"](many())))
-    assert len(names) == style.CURVES
+    assert len(names) == CURVES
     assert {"SimNL", "Zero-shot CLIP", "CrossModalLP" if "CrossModalLP" in names else names[1]} <= set(names)
     assert "8 of 14 methods are drawn; left out: " in caplog.text
     assert "Tip-Adapter-F" in caplog.text  # the least accurate of them
-    everything = only(RECORD_KINDS["fewshot"](many(), "t", style.Wanted(curves=0)))
+    everything = only(RECORD_KINDS["fewshot"](many(), Wanted(curves=0)))
     assert len(legend_of(everything)) == 14
 
 
@@ -134,7 +134,7 @@ def test_a_method_looks_the_same_whatever_stands_beside_it():
         return (drawn.get_color(), drawn.get_marker(), drawn.get_linestyle())
 
     pair = [r for r in matrix() if r["dataset"] == "dtd"]
-    few, all_of_them = only(RECORD_KINDS["fewshot"](pair)), only(RECORD_KINDS["fewshot"](many(), "t", style.Wanted(0)))
+    few, all_of_them = only(RECORD_KINDS["fewshot"](pair)), only(RECORD_KINDS["fewshot"](many(), Wanted(curves=0)))
     for method in ("SimNL", "TipAdapterF"):
         expected = style.method_style(method)
         assert look(few, method) == tuple(expected[key] for key in ("color", "marker", "linestyle"))
@@ -149,10 +149,10 @@ def test_published_curves_on_demand_alone():
     mine = [{**r, "accuracy": 50.0} for r in matrix()]
     plain = only(RECORD_KINDS["fewshot"](mine))
     assert not any("published" in name for name in legend_of(plain))
-    shown = only(RECORD_KINDS["fewshot"](mine, "t", style.Wanted(published=True)))
+    shown = only(RECORD_KINDS["fewshot"](mine, Wanted(published=True)))
     assert {"SimNL, published", "Tip-Adapter-F, published"} <= {name.rstrip("ᵗᵛᵈᵒ") for name in legend_of(shown)}
     other = [{**r, "weights": "laion2b"} for r in mine]  # published figures are of OpenAI's weights
-    figure = only(RECORD_KINDS["fewshot"](other, "t", style.Wanted(published=True)))
+    figure = only(RECORD_KINDS["fewshot"](other, Wanted(published=True)))
     assert not any("published" in name for name in legend_of(figure))
 
 
@@ -160,7 +160,7 @@ def test_published_curves_on_demand_alone():
 def test_titles_can_be_switched_off(kind):
     figure = only(RECORD_KINDS[kind](matrix()))
     assert figure.get_suptitle()
-    style.without_title(figure)
+    without_title(figure)
     assert figure.get_suptitle() == ""
     if kind == "fewshot":
         assert "DTD" in panels_of(figure)  # which panel is which must be told
@@ -319,7 +319,7 @@ def test_the_tool_writes_a_file_per_setting(tmp_path, monkeypatch, capsys):
     [
         (["sensitivity"], "scripts/simnl/sensitivity.sh"),
         (["noise"], "scripts/noise.sh"),
-        (["fewshot", "--methods", "SimNl"], "There are: SimNL"),
+        (["fewshot", "--methods", "SimNl"], "No record has method 'SimNl'. Choose from SimNL, "),
         (["fewshot", "--output", "x.gif"], ".svg"),
         (["confusion"], "Name a run's folder"),
     ],

@@ -11,7 +11,7 @@ from helpers.table_records import HALF, REPO, SPREAD, csv_rows, record, three, w
 from simnl.results.published import PAPER_A2, published_accuracy
 from simnl.results.stats import interval
 from simnl.results.tables import Request, build, find_records, render_tables
-from simnl.results.tables.comparison import Average, Layout
+from simnl.results.tables.comparison import Average, Comparison
 from simnl.results.tables.model import figure as figure_cell
 from simnl.results.tables.records import by_setting
 
@@ -237,9 +237,9 @@ def test_prompts_are_the_papers_and_what_differs_is_marked(tmp_path):
     )
 
 
-BY_SHOTS = Layout(
+BY_SHOTS = Comparison(
     name="by shots",
-    title=lambda record: "Accuracy by shots",
+    title=lambda records: "Accuracy by shots",
     groups=lambda records, request: by_setting(records),
     figures=lambda record: {record["shots"]: record["accuracy"]},
     columns=lambda there, request: sorted(there),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simnl.results.tables import Request, render_tables
-from simnl.results.tables.listing import Line, Listing, columns_of, figure_of, number, words
+from simnl.results.tables.listing import Line, Listing, figure_of, number, own_columns, words
 from simnl.results.tables.model import BEST, Stat, figure
 from simnl.results.tables.records import split_by
 
@@ -19,15 +19,16 @@ def listing(**changes) -> Listing:
         "columns": lambda group, lines: {
             "method": words("label"), "images": number("images"), "share": figure_of("share", 100)
         },
-        "title": lambda group, request: f"Images of {group[0]['dataset']}, {request.ci}",
+        "title": lambda group: f"Images of {group[0]['dataset']}",
+        "setting": lambda group: {},
         "caption": lambda group, lines, request: [f"{len(lines)} lines."],
     }  # fmt: skip
     return Listing(**{**declared, **changes})
 
 
 def test_a_table_per_group_and_a_row_per_line():
-    first, second = listing().tables(RECORDS, Request(ci="normal"))
-    assert (first.title, first.caption, second.title) == ("Images of x, normal", ["2 lines."], "Images of y, normal")
+    first, second = listing().tables(RECORDS, Request())
+    assert (first.title, first.caption, second.title) == ("Images of x", ["2 lines."], "Images of y")
     assert [[cell.value for cell in row] for row in first.blocks[0].rows] == [[None, 1200, 50.0], [None, None, 50.0]]
     assert [row[0].text for row in first.blocks[0].rows] == ["A", "B"]
     lines = render_tables([first, second], "csv").splitlines()
@@ -45,10 +46,10 @@ def test_lines_that_know_their_cells_stand_in_blocks_and_are_marked():
     made = listing(
         groups=lambda records, request: [records],
         lines=lambda group, request: [
-            Line(name, {"accuracy": figure(Stat({1: value}))}, [{"row": name}], block)
+            Line(name, {"accuracy in %": figure(Stat({1: value}))}, [{"row": name}], block)
             for (block, name), value in figures.items()
         ],
-        columns=lambda group, lines: columns_of({"accuracy": "accuracy in %"}),
+        columns=own_columns,
         marked=True,
     )
     (table,) = made.tables(RECORDS, Request())

@@ -19,8 +19,7 @@ from simnl.results.tables import (
     summarise,
 )
 from simnl.results.tables.common import ELEVEN
-from simnl.results.tables.model import Block, Cell, Table, text
-from simnl.results.tables.render import escape
+from simnl.results.tables.model import Block, Cell, Table, escape, text
 
 
 def table(rows: list[list[Cell]], headers: list[str] | None = None, marked: bool = True) -> Table:

@@ -14,7 +14,7 @@ from simnl.results.overview import runs_at_hand
 from simnl.results.tables import render_tables, runs_table, summarise
 from simnl.results.tables.fit import fit, folded
 from simnl.results.tables.model import Block, Cell, text
-from simnl.results.tables.terminal import FULL, block_text, terminal_width
+from simnl.results.tables.render import FULL, block_text, terminal_width
 from simnl.runs.record import write_record
 
 

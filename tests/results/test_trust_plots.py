@@ -10,7 +10,7 @@ import torch
 
 from helpers.logit_runs import drawn, make_run
 from simnl.metrics.calibration import equal_width
-from simnl.results.plots import RUN_KINDS, save
+from simnl.results.plots import RUN_KINDS, Wanted, save
 from simnl.runs.detection import SCORES
 from simnl.sealed import write_tensors
 
@@ -62,10 +62,10 @@ def test_known_against_unknown(run, kind, tmp_path):
     title, figure = only(RUN_KINDS[kind]([run]))
     assert "energy" in title
     assert save(figure, tmp_path / f"{kind}.svg").stat().st_size > 1000
-    title, _ = only(RUN_KINDS[kind]([run], score="msp"))
+    title, _ = only(RUN_KINDS[kind]([run], Wanted(score="msp")))
     assert "msp" in title
     with pytest.raises(ValueError, match="no score 'mps'. Choose one of energy, msp"):
-        RUN_KINDS[kind]([run], score="mps")
+        RUN_KINDS[kind]([run], Wanted(score="mps"))
 
 
 def test_a_curve_for_each_set(run):

@@ -1,4 +1,4 @@
-"""Scores by patches and by words in a run: what they are made of and depend on, and what is said without them."""
+"""Scores by patches, words and a second text tower in a run: what they depend on, and what is said without them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import ood
 import pytest
 import torch
 
 from helpers.detection_runs import make_place, train
 from helpers.images import make_images
+from helpers.no_towers import denying_text, random_tower, save_checkpoint
 from simnl.clip.patches import with_patches
 from simnl.data import wordnet
 from simnl.fewshot.inputs import load_backbone
+from simnl.files import sha256_of
 from simnl.metrics.two_sided import conformal_threshold
-from simnl.results.plots import RECORD_KINDS
-from simnl.results.plots.style import Wanted
+from simnl.results.plots import RECORD_KINDS, Wanted
 from simnl.results.tables import Request, build
-from simnl.runs.detection import detect, has_detection, read_scores
+from simnl.runs.denials import CLIPN_SCORES
+from simnl.runs.detection import detect, has_detection, read_detection, read_scores
 from simnl.runs.extra_scores import EXTRA, prepare
 from simnl.runs.open_set import fit_detectors
-from simnl.runs.outliers import build_outliers
+from simnl.runs.outliers import build_outliers, items_of
 from simnl.runs.reload import reload_trainer
+from simnl.runs.score_inputs import constants, unit_images
 from simnl.runs.stored_config import read_config
 
 WORDS = ("otter", "sea_otter", "oak", "elm", "violin", "granite", "river", "anger", "square", "moon")
@@ -45,6 +49,7 @@ def test_all_of_them(one, place, tmp_path):
     first = detect(one, ["new"], EXTRA, words)
     streamed = "adaneg (test-time)"
     assert first["own"] == ["gl_mcm", "l_mcm", "neglabel", "csp", streamed]
+    assert set(first["extra"]["missing"]) == set(CLIPN_SCORES)
     scores, _ = read_scores(one)
     assert {"gl_mcm", "neglabel", "csp"} <= set(scores["known"]) & set(first["detectors"]["thresholds"])
     assert streamed not in first["detectors"]["thresholds"]  # it depends on the outliers
@@ -66,7 +71,7 @@ def test_all_of_them(one, place, tmp_path):
     assert (x, y) == (pytest.approx(second["accuracy"]), pytest.approx(100 * found))
     assert figure.axes[0].get_ylabel() == "AUROC of energy (%)"
     with pytest.raises(ValueError, match="has the score 'enrgy'"):
-        RECORD_KINDS["tradeoff"]([one], wanted=Wanted(score="enrgy"))
+        RECORD_KINDS["tradeoff"]([one], Wanted(score="enrgy"))
 
 
 def whole_images(record: dict) -> np.ndarray:
@@ -89,6 +94,58 @@ def test_without_words_the_table_says_why(one, monkeypatch, tmp_path):
     table = build("ood", [one], Request())[0]
     assert any(", neglabel: n/a (WordNet was not found. Please set WORDNET" in line for line in table.caption)
     assert "neglabel: n/a" in [row[1].text for row in table.blocks[0].rows]
+
+
+@pytest.fixture(scope="module")
+def towers(one, place) -> dict[str, Path]:
+    """The backbone and a second tower of random numbers in a file, and the same tower in another file."""
+    cfg = reload_trainer(one).cfg
+    clip = load_backbone(cfg.MODEL.BACKBONE, torch.device("cpu"))
+    tower = random_tower(clip)
+    first = save_checkpoint(place / "epoch_10.pt", clip, tower)
+    return {"first": first, "other": save_checkpoint(place / "other.pt", clip, {**tower, "more": torch.ones(1)})}
+
+
+def test_two_towers(one, towers):
+    """Both scores from the formula, image by image and class by class, with texts written out sentence by sentence."""
+    found = detect(one, ["new"], CLIPN_SCORES, clipn=str(towers["first"]))
+    assert found["own"] == ["clipn_ctw", "clipn_atd"]
+    trainer, scores = reload_trainer(one), read_scores(one)[0]["new"]
+    clip = load_backbone(trainer.cfg.MODEL.BACKBONE, trainer.device)
+    side = prepare(trainer, CLIPN_SCORES, clipn=str(towers["first"])).denials
+    sentences = [sentence.format(trainer.classnames[0]) for sentence in constants("CLIPN")["SENTENCES"]]
+    assert (len(sentences), len(set(sentences))) == (128, 128)
+    total = sum(feature / feature.norm() for feature in clip.text_rows(clip.tokenize(sentences)).double())
+    np.testing.assert_allclose(side.yes[0], total / total.norm(), rtol=0, atol=1e-6)
+    denied = denying_text(random_tower(clip), clip, sentences)
+    np.testing.assert_allclose(side.no[0], denied, rtol=0, atol=1e-6)
+    (outliers,) = build_outliers(trainer.cfg, ["new"])
+    for row, image in enumerate(unit_images(side.rows, items_of(outliers))[:3]):
+        asserted = [np.exp(clip.logit_scale * image @ text) for text in side.yes]
+        p = [a / (a + np.exp(clip.logit_scale * image @ text)) for a, text in zip(asserted, side.no, strict=True)]
+        assert scores["clipn_ctw"][row] == pytest.approx(p[int(np.argmax(asserted))], rel=1e-9)
+        average = sum(a * share for a, share in zip(asserted, p, strict=True)) / sum(asserted)
+        assert scores["clipn_atd"][row] == pytest.approx(average, rel=1e-9)
+
+
+def test_the_command_finds_the_second_tower(one, towers, monkeypatch, capsys):
+    monkeypatch.setenv("SCORES", "clipn_ctw")
+    folder = Path(one["path"]).parent
+    detect(one, ["new"])
+    for name, said in (("first", "AUROC of"), ("first", "scored before, skipped"), ("other", "AUROC of")):
+        monkeypatch.setenv("CLIPN", str(towers[name]))
+        ood.check_sources(ood.asked_scores(), "tiny-clip")
+        ood.detect_all([folder], ["new"], ood.asked_scores())
+        assert said in capsys.readouterr().out
+        assert read_detection(one)["extra"]["clipn"] == sha256_of(towers[name])
+    monkeypatch.setenv("CLIPN", str(folder / "none.pt"))
+    with pytest.raises(FileNotFoundError, match="^CLIPN: .*none.pt does not exist"):
+        ood.check_sources(ood.asked_scores(), "tiny-clip")
+    with pytest.raises(FileNotFoundError, match="^CLIPN: .*none.pt does not exist"):
+        detect(one, ["new"], ["clipn_ctw"], clipn=str(folder / "none.pt"))
+    detect(one, ["new"], ["clipn_atd"])
+    table = build("ood", [one], Request())[0]
+    assert any(", clipn_atd: n/a (CLIPN names no file, and these scores need" in line for line in table.caption)
 
 
 def test_names_and_methods_that_have_no_such_score(one, place):

@@ -15,9 +15,9 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from helpers.images import make_images
 from simnl.locations import CONFIGS
-from simnl.results.plots import RUN_KINDS
-from simnl.results.plots.reload import reload
-from simnl.results.plots.runs import prototypes
+from simnl.results.plots import RUN_KINDS, Wanted
+from simnl.results.plots.runs import prototypes, reload
+from simnl.results.report import make_report
 from simnl.results.tables import find_records
 from simnl.runs.config import assemble, relevant
 from simnl.runs.hparams import settings_of, write_hparams
@@ -157,7 +157,7 @@ def test_a_reloaded_run_says_what_the_run_said(runs):
     run = reload(record)
     accuracy = 100 * (run.logits.argmax(1) == run.labels).double().mean().item()
     assert accuracy == pytest.approx(record["accuracy"])
-    assert run.classnames == list(NAMES)
+    assert [name.replace("\\", "") for name in run.names(range(3))] == list(NAMES)
     torch.testing.assert_close(run.trainer.head(run.features), run.logits)
     kinds = prototypes(run)
     assert list(kinds) == ["text", "negative text", "image", "negative image"]
@@ -184,18 +184,26 @@ def test_confusion_matrix_of_a_run(runs):
 
 
 def test_confusion_matrix_of_the_least_accurate_classes(runs):
-    figure = next(iter(RUN_KINDS["confusion"](find_records([runs["SimNL"]]), classes=2).values()))
+    figure = next(iter(RUN_KINDS["confusion"](find_records([runs["SimNL"]]), Wanted(classes=2)).values()))
     assert figure.axes[0].images[0].get_array().shape == (2, 2)
 
 
 @pytest.mark.parametrize(("method", "kinds"), [("SimNL", 4), ("ZeroshotCLIP", 1)])
 def test_feature_map_of_a_run(runs, method, kinds):
-    figure = next(iter(RUN_KINDS["features"](find_records([runs[method]]), projection="pca").values()))
+    figure = next(iter(RUN_KINDS["features"](find_records([runs[method]]), Wanted(projection="pca")).values()))
     (ax,) = figure.axes
     assert len(ax.collections) == len(NAMES) + kinds
     points = sum(len(c.get_offsets()) for c in ax.collections[: len(NAMES)])
     assert points == record_of(runs[method])["num_test"]
     figure.savefig("/dev/null", format="svg")
+
+
+def test_a_report_shows_of_a_run_what_can_be_drawn(runs):
+    page = "".join(make_report(runs["SimNL"], shown=[runs["SimNL"]]))
+    assert [kind for kind in RUN_KINDS if f"<figcaption>{kind}: " in page] == ["confusion", "features", "reliability"]
+    assert f"roc: {runs['SimNL'] / 'outliers.safetensors'} is not there." in page
+    with pytest.raises(ValueError, match="confusion shows one run, and there are 2"):
+        "".join(make_report(runs["SimNL"], shown=[runs["SimNL"].parent]))
 
 
 def test_a_run_without_its_config_says_what_to_do(runs, tmp_path):

@@ -253,7 +253,7 @@ def test_targets_of_other_classes(setup, tmp_path):
     (wrong,) = cells(methods=("CoOp",), targets=("nowhere",))
     assert "'nowhere' is neither a data set nor a folder of images" in wrong.error
     (none,) = cells(methods=("CoOp",))  # there is no other data
-    assert "Name data sets or folders of images to test on: --targets" in none.error
+    assert "Name data sets or folders of images: --targets" in none.error
     with pytest.raises(ValueError, match="--targets is for the study cross, but the study is dg"):
         cells_of(Request("dg", setup, targets=("dtd",)))
 

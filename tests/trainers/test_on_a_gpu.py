@@ -24,9 +24,8 @@ from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.selection import predict
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
-from simnl.results.plots import RUN_KINDS
-from simnl.results.plots.reload import reload
-from simnl.results.plots.runs import prototypes
+from simnl.results.plots import RUN_KINDS, Wanted
+from simnl.results.plots.runs import prototypes, reload
 from simnl.results.tables import find_records
 from simnl.runs.config import assemble
 from simnl.runs.run import run_one, seeded_trainer
@@ -241,8 +240,8 @@ def test_figures_of_a_run(config, tmp_path, method):
     with make_believe():
         run_one(config(method, True))
         (record,) = find_records([tmp_path / "gpu"])
-        for kind, options in (("confusion", {}), ("features", {"projection": "pca"})):
-            assert RUN_KINDS[kind]([record], **options)
+        for kind in ("confusion", "features"):
+            assert RUN_KINDS[kind]([record], Wanted(projection="pca"))
         rows.append((reload(record).logits, prototypes(reload(record))))
     run = reload(record)
     assert run.trainer.device.type == "cpu"

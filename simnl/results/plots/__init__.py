@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from simnl.results.plots.cost import cost
-from simnl.results.plots.fewshot import fewshot
-from simnl.results.plots.noise import noise
-from simnl.results.plots.optimism import optimism
+from simnl.results.plots.curves import FEWSHOT, NOISE
+from simnl.results.plots.drawing import FORMATS, check_format, save, svg, without_title
+from simnl.results.plots.points import COST, OPTIMISM, TRADEOFF
 from simnl.results.plots.runs import confusion, features
-from simnl.results.plots.sensitivity import sensitivity
-from simnl.results.plots.series import Kind
-from simnl.results.plots.style import FORMATS, save
-from simnl.results.plots.tradeoff import tradeoff
+from simnl.results.plots.sensitivity import SENSITIVITY
+from simnl.results.plots.series import CURVES, Kind, RunKind, Wanted
 from simnl.results.plots.trust import reliability, roc_curves, score_histograms
 
 RECORD_KINDS: dict[str, Kind] = {
-    "fewshot": fewshot, "sensitivity": sensitivity, "noise": noise, "cost": cost, "audit": optimism,
-    "tradeoff": tradeoff,
+    "fewshot": FEWSHOT, "sensitivity": SENSITIVITY, "noise": NOISE, "cost": COST, "audit": OPTIMISM,
+    "tradeoff": TRADEOFF,
 }  # fmt: skip
 RUN_KINDS = {
-    "confusion": confusion, "features": features, "reliability": reliability, "roc": roc_curves,
-    "scores": score_histograms,
+    name: RunKind(name, draw)
+    for name, draw in {
+        "confusion": confusion, "features": features, "reliability": reliability, "roc": roc_curves,
+        "scores": score_histograms,
+    }.items()
 }  # fmt: skip
 
-__all__ = ["FORMATS", "RECORD_KINDS", "RUN_KINDS", "save"]
+KINDS = {**RECORD_KINDS, **RUN_KINDS}
+
+__all__ = [
+    "CURVES", "FORMATS", "KINDS", "RECORD_KINDS", "RUN_KINDS", "Wanted", "check_format", "save", "svg", "without_title",
+]  # fmt: skip

@@ -1,10 +1,13 @@
-"""Figures of one run: its confusion matrix, and a map of its test features with the method's prototypes."""
+"""Figures of one run, of its trained head: its confusion matrix, and a map of its test features with the prototypes.
+
+The head is loaded from the run's folder and applied to the test images again; nothing is trained.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,8 +17,10 @@ from torch import Tensor
 
 from simnl.escaping import figure_text
 from simnl.fewshot.cache import class_negative_keys
-from simnl.results.plots import style
-from simnl.results.plots.reload import Run, one_run, reload, title_of_run
+from simnl.results.plots.drawing import legend_below, titled_figure
+from simnl.results.plots.series import Wanted, title_of_run
+from simnl.results.plots.style import numbered_style
+from simnl.runs.reload import reload_trainer
 
 CONFUSION_CLASSES, MAP_CLASSES = 40, 7
 PROTOTYPES = {  # kind -> marker; text prototypes are large, those of images smaller
@@ -24,21 +29,57 @@ PROTOTYPES = {  # kind -> marker; text prototypes are large, those of images sma
 SEED = 0
 
 
-@matplotlib.rc_context(style.RC)
-def confusion(records: Sequence[dict], classes: int = 0, **_) -> dict[str, Figure]:
+class Run(NamedTuple):
+    """What a run left, and what its head says of the M test images: the `VLTrainer` with the head loaded, raw test
+    features (M, D), which are empty for a method that changes the image tower, logits (M, C), and labels (M,)."""
+
+    record: dict
+    trainer: Any
+    features: Tensor
+    logits: Tensor
+    labels: Tensor
+
+    def names(self, labels: Sequence[int]) -> list[str]:
+        """The names of classes, without formulas."""
+        return [figure_text(self.trainer.lab2cname[label]) for label in labels]
+
+    def title(self, shown: str) -> str:
+        """The title of a figure, with the accuracy and which classes are `shown`."""
+        accuracy = 100 * (self.logits.argmax(1) == self.labels).double().mean().item()
+        return title_of_run(self.record, f"{accuracy:.2f} %", shown)
+
+
+def reload(record: dict) -> Run:
+    """Load the head of a run and apply it to the test images; their features come from the store.
+
+    Raises:
+        FileNotFoundError, ValueError: see `reload_trainer`.
+    """
+    trainer = reload_trainer(record)
+    features, logits, labels = [], [], []
+    with torch.no_grad():
+        for batch in trainer.test_loader:
+            inputs, truth = trainer.parse_batch_test(batch)
+            logits.append(trainer.model_inference(inputs).float().cpu())
+            labels.append(truth.cpu())
+            if trainer.image_encoder_frozen:
+                features.append(inputs.float().cpu())
+    rows = torch.cat(features) if features else torch.empty(0, 0)
+    return Run(record, trainer, rows, torch.cat(logits), torch.cat(labels))
+
+
+def confusion(record: dict, wanted: Wanted) -> tuple[str, Figure]:
     """Share of predictions (columns) among the test images of a class (rows), in percent.
 
-    Args:
-        records: the record of one run.
-        classes: the most classes that are shown, those with the lowest accuracy (default 40). The columns are the same
-            classes, so rows may add up to less than 100 %.
+    The classes are those with the lowest accuracy. The columns are the same classes, so rows may add up to less than
+    100 %.
     """
-    run = reload(one_run(records, "confusion"))
-    matrix = confusion_matrix(run.logits.argmax(1), run.labels, len(run.classnames))
-    wanted = classes or CONFUSION_CLASSES
-    worst = torch.argsort(matrix.diagonal(), stable=True)[:wanted].sort().values.tolist()
-    title = _title(run, f"{len(worst)} of {len(matrix)} classes, the least accurate" if wanted < len(matrix) else "")
-    return {title: _draw_confusion(matrix[worst][:, worst].numpy(), _names(run, worst), title)}
+    run = reload(record)
+    matrix = confusion_matrix(run.logits.argmax(1), run.labels, run.trainer.num_classes)
+    most = wanted.classes or CONFUSION_CLASSES
+    worst = torch.argsort(matrix.diagonal(), stable=True)[:most].sort().values.tolist()
+    title = run.title(f"{len(worst)} of {len(matrix)} classes, the least accurate" if most < len(matrix) else "")
+    return title, _draw_confusion(matrix[worst][:, worst].numpy(), run.names(worst), title)
 
 
 def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -50,14 +91,13 @@ def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int) -> T
 
 def _draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> Figure:
     size = max(4.6, 0.19 * len(names) + 2.6)
-    figure = style.titled_figure(title, size + 0.6, size)
+    figure = titled_figure(title, size + 0.6, size)
     ax = figure.subplots()
     image = ax.imshow(matrix, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     ax.grid(False)
     ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     ax.set_yticks(range(len(names)), names, fontsize=7)
-    ax.set_xlabel("predicted class")
-    ax.set_ylabel("true class")
+    ax.set(xlabel="predicted class", ylabel="true class")
     if len(names) <= 12:
         for (row, column), value in np.ndenumerate(matrix):
             if value >= 0.5:
@@ -66,37 +106,30 @@ def _draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str) -> Fig
     return figure
 
 
-@matplotlib.rc_context(style.RC)
-def features(records: Sequence[dict], classes: int = 0, projection: str = "tsne", **_) -> dict[str, Figure]:
+def features(record: dict, wanted: Wanted) -> tuple[str, Figure]:
     """Test features of a run in two dimensions, coloured by class, with the prototypes of these classes.
 
     Prototypes: the text classifiers (as learned, where a method has them) and the class means of the cache keys; of
     SimNL the negative text classifiers and negative keys too. In CLIP's space texts, images and negatives are
     far from each other, so each kind is centred over all classes and scaled to unit length before the projection: what
-    is seen is where a class lies among the others of its kind.
-
-    Args:
-        records: the record of one run.
-        classes: the most classes that are shown (default 7), evenly spaced in the data set's order.
-        projection: pca or tsne, seeded.
+    is seen is where a class lies among the others of its kind. The classes are evenly spaced in the data set's order.
 
     Raises:
         ValueError: a method that changes the image tower.
     """
-    run = reload(one_run(records, "features"))
+    run = reload(record)
     if not len(run.features):
-        raise ValueError(f"{run.record['method']} changes the image tower: a map of its features is not drawn.")
-    count = len(run.classnames)
-    wanted = min(count, classes or MAP_CLASSES)
-    shown = [i * count // wanted for i in range(wanted)]
-    place = {label: i for i, label in enumerate(shown)}
-    keep = torch.tensor([int(label) in place for label in run.labels])
-    labels = [place[int(label)] for label in run.labels[keep]]
+        raise ValueError(f"{record['method']} changes the image tower: a map of its features is not drawn.")
+    count = run.trainer.num_classes
+    most = min(count, wanted.classes or MAP_CLASSES)
+    shown = [i * count // most for i in range(most)]
+    keep = torch.isin(run.labels, torch.tensor(shown))
+    labels = np.array([shown.index(label) for label in run.labels[keep].tolist()])
     kinds = {kind: centred(rows)[shown] for kind, rows in prototypes(run).items()}
-    flat = project(torch.cat([centred(run.features)[keep], *kinds.values()]), projection)
+    flat = project(torch.cat([centred(run.features)[keep], *kinds.values()]), wanted.projection)
     maps = dict(zip(kinds, flat[len(labels) :].reshape(len(kinds), len(shown), 2), strict=True))
-    title = _title(run, f"{wanted} of {count} classes" if wanted < count else "")
-    return {title: _draw_map(flat[: len(labels)], labels, maps, _names(run, shown), title)}
+    title = run.title(f"{most} of {count} classes" if most < count else "")
+    return title, _draw_map(flat[: len(labels)], labels, maps, run.names(shown), title)
 
 
 def prototypes(run: Run) -> dict[str, Tensor]:
@@ -125,10 +158,10 @@ def centred(rows: Tensor) -> Tensor:
 
 
 def project(rows: Tensor, projection: str) -> np.ndarray:
-    """(n, D) to (n, 2), the same each time.
+    """(n, D) to (n, 2) by `pca` or `tsne`, the same each time.
 
     Raises:
-        ValueError: an unknown projection; ModuleNotFoundError: scikit-learn is not installed.
+        ModuleNotFoundError: scikit-learn is not installed.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -136,28 +169,17 @@ def project(rows: Tensor, projection: str) -> np.ndarray:
     data = rows.double().numpy()
     if projection == "pca":
         return PCA(2, random_state=SEED).fit_transform(data)
-    if projection == "tsne":
-        return TSNE(2, init="pca", perplexity=min(30, len(data) // 4), random_state=SEED).fit_transform(data)
-    raise ValueError(f"Unknown projection '{projection}'. Choose pca or tsne.")
+    return TSNE(2, init="pca", perplexity=min(30, len(data) // 4), random_state=SEED).fit_transform(data)
 
 
-def _names(run: Run, labels: Sequence[int]) -> list[str]:
-    return [figure_text(run.classnames[label]) for label in labels]
-
-
-def _title(run: Run, shown: str) -> str:
-    accuracy = 100 * (run.logits.argmax(1) == run.labels).double().mean().item()
-    return title_of_run(run.record, f"{accuracy:.2f} %", shown)
-
-
-def _draw_map(points: np.ndarray, labels: Sequence[int], maps: dict, names: Sequence[str], title: str) -> Figure:
-    figure = style.titled_figure(title, 6.4, 6.2)
+def _draw_map(points: np.ndarray, labels: np.ndarray, maps: dict, names: Sequence[str], title: str) -> Figure:
+    figure = titled_figure(title, 6.4, 6.2)
     ax = figure.subplots()
-    looks = [style.numbered_style(number) for number in range(len(names))]
+    looks = [numbered_style(number) for number in range(len(names))]
     for number, look in enumerate(looks):
-        mine = points[np.array(labels) == number]
-        ax.scatter(mine[:, 0], mine[:, 1], s=11, color=look["color"], marker=look["marker"], alpha=0.45, linewidths=0)
-    handles = [style.handle(**{**look, "linestyle": "none"}) for look in looks]
+        across, up = points[labels == number].T
+        ax.scatter(across, up, s=11, color=look["color"], marker=look["marker"], alpha=0.45, linewidths=0)
+    legend = [(f"{n} {name}", {**numbered_style(n - 1), "linestyle": "none"}) for n, name in enumerate(names, 1)]
     for kind, rows in maps.items():
         marker, size = PROTOTYPES[kind]
         colours = [look["color"] for look in looks]
@@ -166,9 +188,8 @@ def _draw_map(points: np.ndarray, labels: Sequence[int], maps: dict, names: Sequ
         for number, (x, y) in enumerate(rows, 1):  # the number inside tells the class where colours do not
             ax.text(x, y, str(number), ha="center", va="center_baseline", fontsize=5.5, color="white", zorder=4)
         plain = {"color": "white", "markeredgecolor": "black", "linestyle": "none"}
-        handles.append(style.handle(marker=marker, markersize=size**0.5 * 0.7, **plain))
+        legend.append((f"{kind} prototype", {"marker": marker, "markersize": size**0.5 * 0.7, **plain}))
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(True)
-    numbered = [f"{number} {name}" for number, name in enumerate(names, 1)]
-    style.legend_below(figure, handles, [*numbered, *(f"{kind} prototype" for kind in maps)])
+    legend_below(figure, legend)
     return figure

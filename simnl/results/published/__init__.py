@@ -119,7 +119,11 @@ def published_base2new(
         kind (a mean of harmonic means) and is left out.
     """
     rows = _of_first_source("base2new", sources, method, backbone, shots, dataset)
-    return {part: theirs for part, theirs in rows.items() if part != HARMONIC or _is_harmonic(rows)}
+    if HARMONIC in rows:
+        base, new, printed = (rows[part].accuracy for part in ("base", "new", HARMONIC))
+        if abs(harmonic([base, new]) - printed) >= ROUNDED:  # all are rounded to two decimals
+            return {part: theirs for part, theirs in rows.items() if part != HARMONIC}
+    return rows
 
 
 def published_sensitivity(method: str, parameter: str, backbone: str, dataset: str, shots: int) -> dict[float, Figure]:
@@ -141,12 +145,6 @@ def published_names() -> list[str]:
 def harmonic(values: Sequence[float]) -> float:
     """Harmonic mean of two numbers from 0; 0 where both are."""
     return 2 * values[0] * values[1] / sum(values) if any(values) else 0.0
-
-
-def _is_harmonic(rows: dict[str, Figure]) -> bool:
-    """True where the harmonic mean of a row is that of its base and new figures, all rounded to two decimals."""
-    base, new, printed = (rows[part].accuracy for part in ("base", "new", HARMONIC))
-    return abs(harmonic([base, new]) - printed) < ROUNDED
 
 
 def _of_first_source(

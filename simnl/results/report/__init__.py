@@ -16,6 +16,7 @@ from dataclasses import replace
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from sys import intern
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -23,17 +24,19 @@ from matplotlib.figure import Figure
 from simnl.bars import bar as progress_bar
 from simnl.config_names import known
 from simnl.escaping import printable
-from simnl.results.plots import RECORD_KINDS, RUN_KINDS, style
+from simnl.results.plots import RECORD_KINDS, RUN_KINDS, Wanted, svg
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
 from simnl.results.tables.common import PRESETS
 from simnl.results.tables.fit import numeric
 from simnl.results.tables.model import Cell
+from simnl.results.tables.model import cell_text as rendered
 from simnl.results.tables.records import options_text, prompts_text
 from simnl.results.tables.render import MARKS, RULE
-from simnl.results.tables.render import cell_text as rendered
 from simnl.runs.record import config_of
 from simnl.runs.stored_config import stored_keys
+
+log = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 NOT_OF_THE_CONFIG = ("SEED", "OUTPUT_DIR", "RESUME", "OPTIONS")  # differ between the runs of a config
@@ -52,7 +55,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
     Args:
         output: the folder.
         ci: the name of the interval, see `simnl.results.stats.CI_METHODS`.
-        shown: folders of runs whose confusion matrix and feature map are drawn as well (their heads are loaded).
+        shown: folders of runs, each of one, whose own figures are drawn as well (their heads are loaded).
 
     Raises:
         FileNotFoundError, ValueError: no folder, no record, or no valid one.
@@ -66,9 +69,8 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
     finally:
         logger.removeHandler(warnings)
     notes = list(dict.fromkeys(record.getMessage() for record in warnings.buffer))
-    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
-        loader=loader,
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -95,7 +97,7 @@ def _content(output: Path, ci: str, shown: Sequence[str]) -> dict:
         "tables": tables,
         "absent": absent,
         "marks": MARKS["markdown"] + RULE,
-        "figures": _entries(list(_figures(records, ci, shown))),
+        "figures": _figures(records, ci, shown),
         "summary": summarise(records, ci),
         "runs": [(record, _place(record, output)) for record in records],
         "common": common,
@@ -121,26 +123,29 @@ def _tables(records: Sequence[dict], ci: str) -> tuple[list[tuple[str, list]], d
     return found, absent
 
 
-def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> Iterator[tuple[str, str, Figure]]:
-    """Kind, title and figure; a kind without records is left out."""
+def _figures(records: Sequence[dict], ci: str, shown: Sequence[str]) -> list[dict]:
+    """Each figure as SVG in a data URI, the same text for the same figure; what cannot be drawn is left out."""
+    figures: list[tuple[str, str, Figure]] = []
     for kind, draw in RECORD_KINDS.items():
         try:
-            drawn = draw(records, ci)
+            figures += [(kind, title, figure) for title, figure in draw(records, Wanted(ci)).items()]
         except ValueError as error:
-            logging.getLogger(__name__).debug("no figure %s: %s", kind, error)
-            continue
-        yield from ((kind, title, figure) for title, figure in drawn.items())
+            log.debug("no figure %s: %s", kind, error)
     for folder in shown:
+        of_run, failed = find_records([folder]), dict[str, Exception]()
         for kind, draw_run in RUN_KINDS.items():
-            yield from ((kind, title, figure) for title, figure in draw_run(find_records([folder])).items())
-
-
-def _entries(figures: Sequence[tuple[str, str, Figure]]) -> list[dict]:
-    """Each figure as SVG in a data URI, the same text for the same figure."""
+            try:
+                figures += [(kind, title, figure) for title, figure in draw_run(of_run).items()]
+            except (FileNotFoundError, ValueError) as error:  # not every run has scores of unknown classes, for example
+                failed[kind] = error
+        if len(failed) == len(RUN_KINDS):
+            raise next(iter(failed.values()))
+        for kind, why in failed.items():
+            log.warning("%s: %s", kind, why)
     entries = []
     with progress_bar("Drawing figures", len(figures), "figure") as bar:
         for kind, title, figure in figures:
-            data = "data:image/svg+xml;base64," + base64.b64encode(style.svg(figure)).decode()
+            data = "data:image/svg+xml;base64," + base64.b64encode(svg(figure)).decode()
             entries.append({"kind": kind, "title": ", ".join(title.splitlines()), "data": data})
             bar.update()
     return entries
@@ -159,22 +164,18 @@ def _place(record: dict, output: Path) -> str:
 def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
     """What all configs have in common, and of each what sets it apart."""
     groups: dict[str, list[dict]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: [record[key] for key in ("dataset", "method", "shots")]):
         groups.setdefault(record["config_hash"], []).append(record)
-    keys: dict[str, dict] = {}
-    shared: set[tuple[str, str]] | None = None
+    configs: list[dict[str, Any]] = []
     for name, runs in groups.items():
         stored = (stored_keys(Path(record["path"]).parent) for record in runs)  # a run may not have its config stored
         found = next(filter(None, stored), {})
-        keys[name] = {intern(key): intern(value) for key, value in found.items() if key not in NOT_OF_THE_CONFIG}
-        if keys[name]:
-            shared = set(keys[name].items()) if shared is None else shared.intersection(keys[name].items())
-    shared = shared or set()
-    configs = []
-    for name in sorted(groups, key=lambda name: [groups[name][0][key] for key in ("dataset", "method", "shots")]):
-        own = {key: value for key, value in keys[name].items() if (key, value) not in shared}
-        runs = groups[name]
-        configs.append({"hash": name, "record": runs[0], "runs": len(runs), "stored": bool(keys[name]), "own": own})
+        keys = {intern(key): intern(value) for key, value in found.items() if key not in NOT_OF_THE_CONFIG}
+        configs.append({"hash": name, "record": runs[0], "runs": len(runs), "stored": bool(keys), "own": keys})
+    known_items = [config["own"].items() for config in configs if config["stored"]]
+    shared = set(known_items[0]).intersection(*known_items[1:]) if known_items else set()
+    for config in configs:
+        config["own"] = {key: value for key, value in config["own"].items() if (key, value) not in shared}
     return dict(sorted(shared)), configs
 
 

@@ -5,9 +5,8 @@ from simnl.results.tables.find import find_records
 from simnl.results.tables.layouts import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, build, build_paired
 from simnl.results.tables.paired import paired_tables
 from simnl.results.tables.records import comparable, select, with_targets
-from simnl.results.tables.render import FORMATS, render_tables
+from simnl.results.tables.render import FORMATS, FULL, NARROWEST, render_tables, terminal_width
 from simnl.results.tables.summary import runs_table, summarise
-from simnl.results.tables.terminal import FULL, NARROWEST, terminal_width
 
 __all__ = [
     "DEFAULT_LAYOUT", "FORMATS", "FULL", "LAYOUTS", "NARROWEST", "WITHOUT_RECORDS", "Request", "build", "build_paired",

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, Figure, sources_of
-from simnl.results.published.audit import marks_of
+from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, sources_of
 from simnl.results.published.audit import ordered as marks_in_order
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables.model import Stat
@@ -84,8 +83,8 @@ def shots_title(shots: int) -> str:
 
 def ordered(rows: Sequence[GridRow], request: Request) -> list[GridRow]:
     """Grid rows in the order of their methods."""
-    order = {name: place for place, name in enumerate(method_order((row.method for row in rows), request.methods))}
-    return sorted(rows, key=lambda row: order[row.method])
+    order = method_order((row.method for row in rows), request.methods)
+    return sorted(rows, key=lambda row: order.index(row.method))
 
 
 def usual_n(rows: Sequence[GridRow]) -> int | None:
@@ -99,7 +98,9 @@ def percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def unlike_standard(record: dict, split: str, classes: str, noise: str) -> list[str]:
+def unlike_standard(
+    record: dict, split: str = "", classes: str = "{} classes", noise: str = "{} wrong labels"
+) -> list[str]:
     """What is not as in a standard run: an own split, a part of the classes, wrong labels, each in the words given."""
     origin, part, share = record.get("split_origin"), record.get("subsample_classes"), record.get("label_noise")
     said = [
@@ -112,13 +113,7 @@ def unlike_standard(record: dict, split: str, classes: str, noise: str) -> list[
 
 def run_title(record: dict) -> str:
     """`RN50, repaired, fewshot-val`, and what is not as in a standard run."""
-    unlike = unlike_standard(record, "own split", "{} classes", "{} wrong labels")
-    return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike])
-
-
-def titled(what: str, record: dict) -> str:
-    """A title with the setting of a table's runs behind it."""
-    return f"{what} ({run_title(record)})"
+    return ", ".join([record["backbone"], record["preset"], record["protocol"], *unlike_standard(record, "own split")])
 
 
 def place_text(record: dict) -> str:
@@ -129,18 +124,14 @@ def place_text(record: dict) -> str:
 def setting_text(record: dict) -> str:
     """Backbone, weights, preset, protocol, and whatever is not as in a standard run."""
     weights, fingerprint = record.get("weights", ""), str(record.get("weights_fingerprint", ""))[:8]
-    detail = ", ".join(filter(None, [f"weights {weights}" if weights else "", fingerprint]))
+    detail = ", ".join(filter(None, [weights and f"weights {weights}", fingerprint]))
+    split, classes = "split {}: own splits, not the standard ones", "the {} half of the classes"
     parts = [
         f"Backbone {record['backbone']}" + (f" ({detail})" if detail else ""),
         f"preset {record['preset']}",
         f"protocol {record['protocol']}",
         *(["selected on the test images: an upper bound"] if record["protocol"] == "oracle-test" else []),
-        *unlike_standard(
-            record,
-            "split {}: own splits, not the standard ones",
-            "the {} half of the classes",
-            "{} of the training labels wrong",
-        ),
+        *unlike_standard(record, split, classes, "{} of the training labels wrong"),
     ]
     return "; ".join(parts) + "."
 
@@ -193,6 +184,11 @@ def place_in_csv(layout: str, row: GridRow, **place: object) -> dict[str, object
     }
 
 
+def figure_in_csv(name: str, stat: Stat) -> dict[str, object]:
+    """A figure of this name for csv, with its interval."""
+    return {name: stat.mean, "ci95": stat.half, "interval": stat.ci, "n": stat.n}
+
+
 def tidy(layout: str, row: GridRow, stat: Stat | None, ci: str, **place: object) -> dict[str, object]:
     """One figure of ours for csv, in full precision."""
     return {
@@ -209,18 +205,6 @@ def tidy(layout: str, row: GridRow, stat: Stat | None, ci: str, **place: object)
     }
 
 
-def tidy_published(theirs: Figure | None, **more: object) -> dict[str, object]:
-    """A published figure for csv, where there is one."""
-    return {
-        "published": theirs and theirs.accuracy,
-        "published_ci95": theirs and theirs.ci,
-        "published_per_seed": theirs and theirs.per_seed,
-        **more,
-        "source": theirs and theirs.source,
-        "published_marks": theirs and marks_of(theirs),
-    }
-
-
 def block_title(key: Any, others: int = 0) -> str:
     """The title of the block of a number of shots, of a data set, or of the average over the others."""
     if isinstance(key, int):
@@ -234,10 +218,10 @@ def average_caption(n: int, what: str) -> str:
 
 
 def average_of(stats: Sequence[Stat | None], ci: str, how: Callable[[Sequence[float]], float] = mean) -> Stat | None:
-    """The mean over the columns of each seed that all columns have; None for an incomplete row."""
+    """The mean over the columns of each seed that all columns have; None for an incomplete row. Of one: this one."""
     whole = [stat for stat in stats if stat is not None]
     if len(stats) < 2 or len(whole) < len(stats):
-        return None
+        return whole[0] if len(stats) == len(whole) == 1 else None
     seeds = sorted(set.intersection(*(set(stat.by_seed) for stat in whole)))
     averages = {seed: how([stat.by_seed[seed] for stat in whole]) for seed in seeds}
     split, marks = " ".join(stat.split for stat in whole), marks_in_order("".join(stat.audit for stat in whole))
@@ -253,14 +237,19 @@ def add_average(
         row.stats |= {name: stat} if stat else {}
 
 
+def with_average(datasets: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The data sets of each block: one by one, and where there are several, those of their average."""
+    return {name: [name] for name in datasets} | ({AVERAGE: datasets} if len(datasets) > 1 else {})
+
+
 def over_data_sets(rows: Sequence[GridRow], datasets: Sequence[str], ci: str) -> dict[str, list[GridRow]]:
     """Rows with columns (data set, column) as those of each data set, and where there are several, of their average."""
     blocks = {}
-    for key, names in [*((name, [name]) for name in datasets), *([(AVERAGE, datasets)] if len(datasets) > 1 else [])]:
+    for key, names in with_average(datasets).items():
         found = []
         for row in rows:
-            several = {c: [row.stats.get((name, c)) for name in names] for c in dict.fromkeys(c for _, c in row.stats)}
-            stats = {c: s[0] if len(s) == 1 else average_of(s, ci) for c, s in several.items()}
+            columns = dict.fromkeys(column for _, column in row.stats)
+            stats = {c: average_of([row.stats.get((name, c)) for name in names], ci) for c in columns}
             found.append(replace(row, stats={column: stat for column, stat in stats.items() if stat}))
         blocks[key] = [row for row in found if row.stats]
     return blocks

@@ -1,4 +1,4 @@
-"""What a layout of figures declares, and the table that records make under it: ours, published below, differences."""
+"""What a layout of methods by columns declares, and its tables: our figures, published ones below, and differences."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from simnl.config_names import known
 from simnl.results.published import ARROW, AVERAGE, Figure, published_methods, same_weights
-from simnl.results.published.audit import has_protocol
+from simnl.results.published.audit import has_protocol, marks_of
 from simnl.results.tables import common
 from simnl.results.tables.beside import Line, Rows, beside, published_caption, with_published
 from simnl.results.tables.common import Request
+from simnl.results.tables.listing import Layout
 from simnl.results.tables.model import NOT_APPLICABLE, Block, Cell, Stat, Table, figure, mark_columns, text
 from simnl.results.tables.records import COLUMN, GridRow, grid, is_clean, is_imported, is_standard, split_by
 from simnl.runs.names import display_name
@@ -27,42 +28,32 @@ class Average(NamedTuple):
     apart: bool = True
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How records become tables, blocks, columns and rows.
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Layout):
+    """How records become tables of methods by columns, in blocks. A group is a list of records.
 
     Attributes:
         name: of the layout, for csv.
-        title: what a table is of, from its first record.
-        groups: the records of each table.
         figures: {column: accuracy} of a run.
-        columns: the columns in order, of those that there are; none: each block has the columns of its figures, sorted.
+        columns: the columns in order, from those with figures; none: each block has those of its figures, sorted.
         headers: what stands above the columns.
-        unit: of the figures, for the title.
         cell: a figure as it is shown, from its column, its runs, and the number of seeds that the caption states.
         block: key of the records that makes the blocks, and how blocks without it are made.
         rows: the rows of each block from the records of a table; None: a grid of each block's records.
         heading: of a block, from its key and the number of other blocks: a title, and what stands above the methods.
-        label: of a row, which is one of several.
-        expected: the columns that are there even without a figure, from those with figures.
         average: one more column, of two or more; None: none.
         caption: sentences on the columns; remarks: sentences on the rows.
         place: where a figure stands, for csv, from the table's first record, the block and the column.
-        setting: what a table's records agree in, for its title and caption.
         task: name of the task, for methods that cannot do it; empty: methods without a run are not shown.
         shows_unable: all methods of the records that cannot do the task have a row.
         published: figures by column from a run's place, the block and the sources; None: nothing is published.
-        like_published: whether the data of a table's runs are those of published figures.
+        classes: the part of the classes that published figures are of.
         compared: whether a run may stand beside published figures, and the same in words.
         paper: the source whose methods are shown even without runs, from the columns.
         whole: the data sets of a published average.
-        marked: the best figures of a column are marked.
-        missing: the error where there is nothing to show.
     """
 
     name: str
-    title: Callable[[dict], str]
-    groups: Callable[[Sequence[dict], Request], list[list[dict]]]
     figures: Callable[[dict], dict[Any, float]]
     columns: Callable[[set, Request], list]
     headers: Callable[[Sequence], list[str]] = lambda columns: list(columns)
@@ -71,37 +62,25 @@ class Layout:
     block: str = "shots"
     rows: Callable[[Sequence[dict], Request], Rows] | None = None
     heading: Callable[[Any, int], tuple[str, str]] = lambda key, others: (common.block_title(key, others), "method")
-    label: Callable[[GridRow, Sequence[GridRow]], str] = lambda row, rows: row.shown
-    expected: Callable[[set, Request], set] = lambda there, request: there
     average: Callable[[Sequence], Average] | None = None
     caption: tuple[str, ...] = ()
     remarks: Callable[[Rows], list[str]] = lambda rows: []
     place: Callable[[dict, Any, Any], dict[str, object]] = lambda first, block, column: {"dataset": column}
-    setting: Callable[[dict], dict] = lambda record: record
     task: str = ""
     shows_unable: bool = True
     published: Callable[[dict, Any, Sequence[str]], dict[Any, Figure]] | None = None
-    like_published: Callable[[dict], bool] = is_clean
+    classes: str = "all"
     compared: tuple[Callable[[dict], bool], str] = (is_standard, "our run is a standard one")
     paper: Callable[[Sequence], str] = lambda columns: ""
     whole: tuple[str, ...] = ()
     marked: bool = True
-    missing: str = ""
 
     def tables(self, records: Sequence[dict], request: Request) -> list[Table]:
-        """One table per group of records that has a block; a ValueError says that there is nothing to show."""
+        """One table per group that has a block; a ValueError says that there is nothing to show."""
         records = beside(records, request.comparable)
-        tables = [self._table(group, records, request) for group in self.groups_of(records, request)]
-        return self._some([table for table in tables if table.blocks])
-
-    def groups_of(self, records: Sequence[dict], request: Request) -> list[list[dict]]:
-        """The records of each table; a ValueError says that there is nothing to show."""
-        return self._some(self.groups(records, request))
-
-    def _some(self, found: list) -> list:
-        if self.missing and not found:
-            raise ValueError(self.missing)
-        return found
+        methods = {record["method"] for record in records}
+        made = [_Sheet(self, group, methods, request).table() for group in self.some(self.groups(records, request))]
+        return self.some([table for table in made if table.blocks])
 
     def averaged(self, columns: Sequence) -> Average | None:
         """The average over these columns; None where there is none to make."""
@@ -110,108 +89,86 @@ class Layout:
 
     def grids(self, records: Sequence[dict], request: Request) -> Rows:
         """The rows of each block, from records with their `column`."""
-        there = {record[self.block] for record in records}
-        keys = sorted(there) if self.block == "shots" else common.dataset_order(there, request)
         of_block = {same[0][self.block]: same for same in split_by(records, lambda r: r[self.block])}
+        keys = list(of_block) if self.block == "shots" else common.dataset_order(of_block, request)
         return {key: grid(of_block[key], lambda r: r[COLUMN], request.ci) for key in keys}
 
-    def _table(self, records: Sequence[dict], everything: Sequence[dict], request: Request) -> Table:
-        first = self.setting(records[0])
-        found = [{**r, COLUMN: column, "accuracy": a} for r in records for column, a in self.figures(r).items()]
-        columns = self.columns(self.expected({r[COLUMN] for r in found}, request), request)
-        average = self.averaged(columns)
-        by_block = self.rows(records, request) if self.rows else self.grids(found, request)
-        if average:
-            for rows in by_block.values():
-                common.add_average(rows, average.name, average.over, request.ci)
-        table = Table(f"{self.title(records[0])} ({common.run_title(first)}): {self.unit}", marked=self.marked)
-        averaged = average or (Average(AVERAGE, list(by_block)[:-1], "data sets") if AVERAGE in by_block else None)
-        maker = _Lines(self, records, everything, request, columns, average, averaged)
-        every: list[Line] = []
-        for key, rows in by_block.items():
-            names, lines = maker.of_block(key, rows)
-            title, corner = self.heading(key, len(by_block) - 1)
-            body = [row for line in lines for row in with_published(line, names, self._label(line, rows))]
-            table.blocks.append(Block([corner, *self.headers(names)], body, title))
-            table.tidy += [one for line in lines for one in self._tidy(line, names, records[0], request.ci)]
+
+class _Sheet:
+    """One table in the making, from the records of a group and the methods of all records.
+
+    `columns` are those of all blocks; none: each block has its own. `average` is one more column, or the last block.
+    `others` are methods with a row even without a run; `notes` gathers why methods cannot do the task.
+    """
+
+    def __init__(self, layout: Comparison, records: Sequence[dict], methods: set[str], request: Request):
+        self.layout, self.records, self.first, self.request = layout, records, records[0], request
+        found = [{**r, COLUMN: column, "accuracy": a} for r in records for column, a in layout.figures(r).items()]
+        columns = layout.columns({r[COLUMN] for r in found}, request)
+        self.rows = layout.rows(records, request) if layout.rows else layout.grids(found, request)
+        self.average = layout.averaged(columns)
+        self.columns = [*columns, self.average.name] if self.average else columns
+        if self.average:
+            for rows in self.rows.values():
+                common.add_average(rows, self.average.name, self.average.over, request.ci)
+        elif AVERAGE in self.rows:
+            self.average = Average(AVERAGE, list(self.rows)[:-1], "data sets")
+        # an average over other data sets than the published one has no published counterpart
+        over = {name.split(ARROW)[-1] for name in self.average.over} if self.average and layout.whole else set()
+        self.is_whole = bool(over) and over == set(layout.whole)
+        self.comparable = self.columns if self.is_whole else columns
+        self.shows_published = bool(layout.published) and same_weights(records) and is_clean(self.first, layout.classes)
+        self.notes: dict[str, None] = {}
+        unable = {method for method in methods if self._reason(method)} if layout.shows_unable else set()
+        self.others = {r["method"] for r in records} | set(request.methods) | unable if layout.task else set()
+
+    def table(self) -> Table:
+        """The table with its caption and the lines of csv."""
+        layout, every = self.layout, []
+        table = Table(layout.titled(self.records), marked=layout.marked)
+        for key, rows in self.rows.items():
+            shots = key if layout.block == "shots" else self.first["shots"]
+            names, lines = self._block(key, shots, common.ordered(rows, self.request))
+            title, corner = layout.heading(key, len(self.rows) - 1)
+            body = [row for line in lines for row in with_published(line, names)]
+            table.blocks.append(Block([corner, *layout.headers(names)], body, title))
+            table.tidy += [self._tidy(line, key, shots, name) for line in lines for name in names if line.has(name)]
             every += lines
-        all_rows = [row for rows in by_block.values() for row in rows]
+        all_rows = [row for rows in self.rows.values() for row in rows]
+        average = self.average
         table.caption = [
-            *self.caption,
-            *common.common_caption([first, *records[1:]], all_rows, request),
-            *self.remarks(by_block),
-            *([common.average_caption(len(averaged.over), averaged.what)] if averaged else []),
-            *published_caption(every, self.compared[1]),
-            *maker.notes,
+            *layout.caption,
+            *common.common_caption([layout.setting(self.records), *self.records[1:]], all_rows, self.request),
+            *layout.remarks(self.rows),
+            *([common.average_caption(len(average.over), average.what)] if average else []),
+            *published_caption(every, layout.compared[1]),
+            *self.notes,
         ]
         return table
 
-    def _label(self, line: Line, rows: Sequence[GridRow]) -> str:
-        return self.label(line.row, rows) if line.row else display_name(line.method)
-
-    def _tidy(self, line: Line, names: Sequence, first: dict, ci: str) -> list[dict]:
-        """One dict per figure, for csv."""
-        found = []
-        for column in names:
-            stat, theirs = line.row.stats.get(column) if line.row else None, line.published.get(column)
-            place = self.place(first, line.block or first["dataset"], column)
-            if line.row and (stat or theirs):
-                compared = stat.mean - theirs.accuracy if stat and theirs and not is_imported(line.row.first) else None
-                ours = common.tidy(self.name, line.row, stat, ci, **place)
-                found.append(ours | common.tidy_published(theirs, difference=compared))
-            elif theirs:
-                place |= {"shots": line.shots, "backbone": first["backbone"]}
-                of_method = {"layout": self.name, "method": line.method, "row": line.method}
-                found.append({**of_method, **place, **common.tidy_published(theirs)})
-        return found
-
-
-class _Lines:
-    """Makes the lines of a table's blocks from its records, and gathers why methods cannot do the task.
-
-    Those methods are of `everything`, all records. The columns are those of all blocks; none: each has its own. The
-    average is one more column; what is averaged may also be the blocks.
-    """
-
-    def __init__(
-        self, layout: Layout, records: Sequence[dict], everything: Sequence[dict], request: Request, columns: list,
-        average: Average | None, averaged: Average | None,
-    ):  # fmt: skip
-        self.layout, self.first, self.request = layout, records[0], request
-        self.columns = [*columns, average.name] if average else columns
-        # an average over other data sets than the published one has no published counterpart
-        over = {name.split(ARROW)[-1] for name in averaged.over} if averaged and layout.whole else set()
-        self.is_whole = bool(over) and over == set(layout.whole)
-        self.comparable = self.columns if self.is_whole else columns
-        self.shows_published = bool(layout.published) and same_weights(records) and layout.like_published(self.first)
-        self.source = layout.paper(columns)
-        self.notes: dict[str, None] = {}
-        unable = {r["method"] for r in everything if self._reason(r["method"])} if layout.shows_unable else set()
-        self.others = {r["method"] for r in records} | set(request.methods) | unable if layout.task else set()
-
-    def of_block(self, key: Any, rows: Sequence[GridRow]) -> tuple[list, list[Line]]:
+    def _block(self, key: Any, shots: int, rows: Sequence[GridRow]) -> tuple[list, list[Line]]:
         """The columns of a block, and its lines in order, marked, with methods that have no run here."""
-        rows, shots = common.ordered(rows, self.request), key if self.layout.block == "shots" else self.first["shots"]
-        there = {row.method for row in rows} | self.others
-        if self.shows_published and self.source in self.request.sources and not self.request.methods:
-            there |= set(published_methods(self.first["backbone"], shots, self.source))
+        ours = {row.method for row in rows}
+        there = ours | self.others
+        source = self.layout.paper(self.columns)
+        if self.shows_published and source in self.request.sources and not self.request.methods:
+            there |= set(published_methods(self.first["backbone"], shots, source))
         theirs = {method: self._published(method, key, shots) for method in there}
         of_rows = [theirs[row.method] if self._shows_published_at(row, rows) else {} for row in rows]
-        there_are = {c for row in rows for c in row.stats} | {c for figures in of_rows for c in figures}
-        names = self.columns or sorted(there_are)
+        names = self.columns or sorted({c for row in rows for c in row.stats} | {c for of in of_rows for c in of})
         n = common.usual_n(rows)
-        ours = [[self._cell(row.method, column, row.stats.get(column), n) for column in names] for row in rows]
-        cells = mark_columns(ours) if self.layout.marked else ours
-        lines: list[Line] = []
-        for method in common.method_order(there, self.request.methods):
-            whole = zip(rows, cells, of_rows, strict=True)
-            mine = [Line(key, shots, method, *of_row) for of_row in whole if of_row[0].method == method]
-            if not mine:
-                ours_too = method in known("trainers")
-                no_run = [self._cell(method, column, None, n) if ours_too else text("") for column in names]
-                mine = [Line(key, shots, method, None, no_run, theirs[method])]
-            lines += mine
-        return names, lines
+        cells = [[self._cell(row.method, column, row.stats.get(column), n) for column in names] for row in rows]
+        cells = mark_columns(cells) if self.layout.marked else cells
+        lines = [
+            Line(row.shown, row.method, row, *of_row)
+            for row, of_row in zip(rows, zip(cells, of_rows, strict=True), strict=True)
+        ]
+        order = common.method_order(there, self.request.methods)
+        for method in (name for name in order if name not in ours):
+            can_run = method in known("trainers")
+            no_run = [self._cell(method, column, None, n) if can_run else text("") for column in names]
+            lines.append(Line(display_name(method), method, None, no_run, theirs[method]))
+        return names, sorted(lines, key=lambda line: order.index(line.method))
 
     def _shows_published_at(self, row: GridRow, rows: Sequence[GridRow]) -> bool:
         """True for our row of a method where it may be compared; for an imported one where there is none of ours."""
@@ -239,6 +196,25 @@ class _Lines:
 
     def _reason(self, method: str) -> str | None:
         return reason_against(method, self.layout.task, self.first.get("arch", "")) if self.layout.task else None
+
+    def _tidy(self, line: Line, key: Any, shots: int, column: Any) -> dict[str, object]:
+        """One figure for csv, ours and the published one."""
+        stat, theirs = line.stats.get(column), line.published.get(column)
+        place = self.layout.place(self.first, key or self.first["dataset"], column)
+        if line.row:
+            said = common.tidy(self.layout.name, line.row, stat, self.request.ci, **place)
+        else:
+            of_method = {"layout": self.layout.name, "method": line.method, "row": line.method}
+            said = {**of_method, **place, "shots": shots, "backbone": self.first["backbone"]}
+        compared = stat.mean - theirs.accuracy if stat and theirs and not line.is_imported else None
+        return said | {
+            "published": theirs and theirs.accuracy,
+            "published_ci95": theirs and theirs.ci,
+            "published_per_seed": theirs and theirs.per_seed,
+            **({"difference": compared} if line.row else {}),
+            "source": theirs and theirs.source,
+            "published_marks": theirs and marks_of(theirs),
+        }
 
 
 @cache

@@ -64,7 +64,7 @@ def _beside_paper(line: dict, differing: str) -> Cell:
 
 
 DATA_SETS = Listing(
-    lines=lambda records, request: [_sizes(name, records) for name in dataset_names(request)],
+    groups=lambda records, request: [[_sizes(name, records) for name in dataset_names(request)]],
     columns=lambda records, lines: {
         "data set": lambda line: text(dataset_name(line["dataset"])),
         **{part: number(part) for part in SIZES},
@@ -72,7 +72,8 @@ DATA_SETS = Listing(
         "classes in runs": words("found_classes"),
         "test images in runs": words("found_test"),
     },
-    title=lambda records, request: "Data sets",
+    title=lambda lines: "Data sets",
+    setting=lambda lines: {},
     caption=lambda records, lines, request: [
         "Classes and images of the standard splits, as declared in datasets/*.py; a data set that differs is reported "
         "when it is read.",
@@ -83,7 +84,7 @@ DATA_SETS = Listing(
 )
 
 
-def _all_prompts(records: Sequence[dict], request: Request) -> list[dict]:
+def _all_prompts(request: Request) -> list[dict]:
     """The templates of the data sets asked for.
 
     Raises:
@@ -120,13 +121,14 @@ def _prompt_note(line: dict) -> Cell:
 
 
 PROMPTS = Listing(  # positive and negative templates of SimNL under a preset
-    lines=_all_prompts,
+    groups=lambda records, request: [_all_prompts(request)],
     columns=lambda records, lines: {
         "data set": lambda line: text(dataset_name(line["dataset"]) if line["number"] == 1 else ""),
         **{kind: words(kind) for kind in KINDS},
         "paper": _prompt_note,
     },
-    title=lambda records, request: f"Prompts, preset {request.preset}",
+    title=lambda lines: f"Prompts, preset {lines[0]['preset']}",
+    setting=lambda lines: {},
     caption=lambda records, lines, request: [
         f"Templates of configs/datasets/*.yaml as SimNL uses them under the preset {request.preset}; other methods use "
         "the positive ones. CuPL sentences are in files of their own.",

@@ -51,16 +51,16 @@ def naming(block: Block) -> int:
 
 def folded(block: Block) -> Block:
     """The block without the columns of text that say the same in all rows; and what they said."""
-    shared = [i for i in range(len(block.headers)) if _is_shared(block, i)]
+    shared = []
+    for i, header in enumerate(block.headers):
+        names_rows = header == METHOD or (i == 0 and METHOD not in block.headers)
+        cells = [row[i] for row in block.rows]
+        is_same = bool(cells) and all(cell.value is None and cell.text == cells[0].text for cell in cells)
+        if is_same and not names_rows:
+            shared.append(i)
     kept = [i for i in range(len(block.headers)) if i not in shared]
     said = ", ".join(f"{block.headers[i]} {block.rows[0][i].text}" for i in shared if block.rows[0][i].text)
     return replace(_columns(block, kept), shared=f"In all rows: {said}." if said else block.shared)
-
-
-def _is_shared(block: Block, column: int) -> bool:
-    names_rows = block.headers[column] == METHOD or (column == 0 and METHOD not in block.headers)
-    cells = [row[column] for row in block.rows]
-    return not names_rows and bool(cells) and all(c.value is None and c.text == cells[0].text for c in cells)
 
 
 def _columns(block: Block, columns: Sequence[int]) -> Block:

@@ -9,15 +9,13 @@ from typing import NamedTuple
 from simnl.results.tables.ablation import ABLATION
 from simnl.results.tables.common import Request
 from simnl.results.tables.declared import DATA_SETS, PROMPTS
-from simnl.results.tables.grids import FEWSHOT, NOISE, SENSITIVITY
+from simnl.results.tables.grids import BASE2NEW, CROSS_DATA_SETS, DG, FEWSHOT, NOISE, SENSITIVITY
 from simnl.results.tables.metrics import COST, METRICS
 from simnl.results.tables.model import Table
 from simnl.results.tables.ood import TRADEOFF, ood_tables
-from simnl.results.tables.paired import paired_tables
-from simnl.results.tables.protocols import OPTIMISMS
+from simnl.results.tables.paired import OPTIMISMS, paired_tables
 from simnl.results.tables.records import without_studies
 from simnl.results.tables.summary import RUNS
-from simnl.results.tables.transfer import BASE2NEW, CROSS_DATA_SETS, DG
 
 DEFAULT_LAYOUT = "runs"
 STANDARD, STUDY, VARIANTS = "standard", "study", "variants"

@@ -1,4 +1,4 @@
-"""What a layout of one row per line declares: which records make a table, its lines, its columns, and its caption."""
+"""What every layout declares, and one of one row per line: the lines of a table, its columns and its caption."""
 
 from __future__ import annotations
 
@@ -16,45 +16,77 @@ Columns = dict[str, Callable[[Any], Cell]]
 
 
 class Line(NamedTuple):
-    """A line that knows its cells: what its row is called, a cell for each column, csv's dicts, the block's title."""
+    """A line that knows its cells: what its row is called, a cell by header, csv's dicts, and the block's title."""
 
     label: str
-    cells: dict[Any, Cell]
+    cells: dict[str, Cell]
     tidy: list[dict]
     block: str = ""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """How records become tables of one row per line.
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How records become tables; how a group becomes a table is said by `Listing` and `Comparison`.
 
     Attributes:
-        lines: the lines of a table, from its group and what was asked for. A line is a `Line`, or a dict of which csv
-            has everything but the key `label`.
-        columns: {header: the cell of a line}, from the group and its lines.
-        title: the title of a table, from its group and what was asked for.
-        caption: the sentences below a table, from its group, its lines and what was asked for.
+        title: what a table is of, from its group.
         groups: the records of each table, or what was made of them; by default all records make one table.
-        shown: whether a line has a row; csv has all lines.
+        setting: the record whose setting stands behind the title, from the group; {}: none does.
+        unit: of the figures, for the title.
         marked: the best figures of a column are marked.
-        missing: the error where there is no group.
+        missing: the error where there is nothing to show.
     """
 
-    lines: Callable[[Any, Request], list]
-    columns: Callable[[Any, list], Columns]
-    title: Callable[[Any, Request], str]
-    caption: Callable[[Any, list, Request], list[str]]
+    title: Callable[[Any], str]
     groups: Callable[[Sequence[dict], Request], list] = lambda records, request: [records]
-    shown: Callable[[Any], bool] = lambda line: True
+    setting: Callable[[Any], dict] = lambda group: group[0]
+    unit: str = ""
     marked: bool = False
     missing: str = ""
 
     def tables(self, records: Sequence[dict], request: Request) -> list[Table]:
         """One table per group; a ValueError says that there is nothing to show."""
-        groups = self.groups(records, request)
-        if self.missing and not groups:
+        return [self.table(group, request) for group in self.some(self.groups(records, request))]
+
+    def table(self, group: Any, request: Request) -> Table:
+        """The table of a group."""
+        raise NotImplementedError
+
+    def some(self, found: list) -> list:
+        """What was found; a ValueError where that is nothing and the layout says so."""
+        if self.missing and not found:
             raise ValueError(self.missing)
-        return [self.table(group, request) for group in groups]
+        return found
+
+    def titled(self, group: Any) -> str:
+        """The title of a group's table, with its setting and unit."""
+        first = self.setting(group)
+        where = f" ({common.run_title(first)})" if first else ""
+        return self.title(group) + where + (f": {self.unit}" if self.unit else "")
+
+
+def own_columns(group: Any, lines: Sequence[Line]) -> Columns:
+    """The method, and the cells that lines know."""
+    cells = {header: lambda line, header=header: line.cells[header] for header in lines[0].cells}
+    return {"method": lambda line: text(line.label), **cells}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(Layout):
+    """How records become tables of one row per line.
+
+    Attributes:
+        caption: the sentences below a table, from its group, its lines and what was asked for.
+        columns: {header: the cell of a line}, from the group and its lines; by default each is a `Line`.
+        lines: the lines of a table, from its group and what was asked for; by default the group has them. A line is a
+            `Line`, or a dict of which csv has everything but the key `label`.
+        shown: whether a line has a row; csv has all lines.
+    """
+
+    caption: Callable[[Any, list, Request], list[str]]
+    columns: Callable[[Any, list], Columns] = own_columns
+    lines: Callable[[Any, Request], list] = lambda group, request: group
+    shown: Callable[[Any], bool] = lambda line: True
 
     def table(self, group: Any, request: Request) -> Table:
         """The table of a group."""
@@ -64,31 +96,19 @@ class Listing:
         for line in filter(self.shown, lines):
             title = line.block if isinstance(line, Line) else ""
             bodies.setdefault(title, []).append([cell(line) for cell in columns.values()])
-        return Table(
-            self.title(group, request),
-            self.caption(group, lines, request),
-            [
-                Block(list(columns), mark_columns(body) if self.marked else body, title)
-                for title, body in (bodies or {"": []}).items()
-            ],
-            [one for line in lines for one in _tidy(line)],
-            self.marked,
-        )
-
-
-def _tidy(line: Any) -> list[dict]:
-    if isinstance(line, Line):
-        return line.tidy
-    return [{key: value for key, value in line.items() if key != "label"}]
+        blocks = [
+            Block(list(columns), mark_columns(body) if self.marked else body, title)
+            for title, body in (bodies or {"": []}).items()
+        ]
+        tidy = [
+            {key: value for key, value in one.items() if key != "label"}
+            for line in lines
+            for one in (line.tidy if isinstance(line, Line) else [line])
+        ]
+        return Table(self.titled(group), self.caption(group, lines, request), blocks, tidy, self.marked)
 
 
 # ---------------------------------------------------------------------- cells of a line
-
-
-def columns_of(headers: Mapping[Any, str]) -> Columns:
-    """The method, and the cells of lines that are a `Line`. headers: {column: what stands above it}."""
-    cells = {header: lambda line, column=column: line.cells[column] for column, header in headers.items()}
-    return {"method": lambda line: text(line.label), **cells}
 
 
 def words(key: str, otherwise: str = "") -> Callable[[Mapping], Cell]:
@@ -97,18 +117,21 @@ def words(key: str, otherwise: str = "") -> Callable[[Mapping], Cell]:
 
 
 def number(key: str, decimals: int = 0) -> Callable[[Mapping], Cell]:
-    """The cells of a number with its thousands apart; a number that a line does not have is missing."""
-    return lambda line: Cell(None if line[key] == "" else line[key], decimals=decimals, grouped=True)
+    """The cells of a number with its thousands apart."""
+    return figure_of(key, decimals=decimals, grouped=True)
 
 
-def figure_of(key: str, factor: float = 1, decimals: int = 2, half: str = "") -> Callable[[Mapping], Cell]:
-    """The cells of a figure times a factor, with the half width of its interval where `half` names its key."""
+def figure_of(
+    key: str, factor: float = 1, decimals: int = 2, half: str = "", grouped: bool = False
+) -> Callable[[Mapping], Cell]:
+    """The cells of a figure times a factor, with the half width of its interval where `half` names its key; missing
+    where a line does not have it."""
 
     def cell(line: Mapping) -> Cell:
         value, width = line[key], line.get(half)
-        if value is None:
+        if value in (None, ""):
             return Cell()
-        return Cell(factor * value, None if width is None else factor * width, decimals=decimals)
+        return Cell(factor * value, None if width is None else factor * width, decimals=decimals, grouped=grouped)
 
     return cell
 
@@ -118,32 +141,26 @@ def figure_of(key: str, factor: float = 1, decimals: int = 2, half: str = "") ->
 
 def labelled_runs(records: Sequence[dict], request: Request) -> list[tuple[str, list[dict]]]:
     """The runs of each method and config, one per seed, with a label that tells configs apart."""
-    groups = split_by(records, lambda r: (r["method"], options_text(r), prompts_text(r), r["config_hash"]))
-    order = {name: i for i, name in enumerate(common.method_order((r["method"] for r in records), request.methods))}
-    runs = sorted((list(by_seed(group).values()) for group in groups), key=lambda of: order[of[0]["method"]])
-    alike: dict[tuple[str, str], list[dict]] = {}
-    for first, *_ in runs:
-        alike.setdefault((first["method"], options_text(first)), []).append(first)
-    labels: dict[int, str] = {}
-    for (_, options), firsts in alike.items():
-        told = [say for say in (prompts_text, _config) if len({say(r) for r in firsts}) > 1]
-        for first in firsts:
-            extra = "; ".join(filter(None, [options, *(say(first) for say in told)]))
-            labels[id(first)] = marked_name(first) + (f" ({extra})" if extra else "")
-    return [(labels[id(of_row[0])], of_row) for of_row in runs]
+    found, ways = [], (prompts_text, lambda record: record["config_hash"])
+    for alike in split_by(records, lambda r: (r["method"], options_text(r))):
+        told_by = [say for say in ways if len({say(record) for record in alike}) > 1]
+        for group in split_by(alike, lambda r: (prompts_text(r), r["config_hash"])):
+            runs = list(by_seed(group).values())
+            extra = "; ".join(filter(None, [options_text(runs[0]), *(say(runs[0]) for say in told_by)]))
+            found.append((marked_name(runs[0]) + (f" ({extra})" if extra else ""), runs))
+    order = common.method_order((r["method"] for r in records), request.methods)
+    return sorted(found, key=lambda labelled: order.index(labelled[1][0]["method"]))
 
 
-def _config(record: dict) -> str:
-    return record["config_hash"]
-
-
-def mean_line(layout: str, label: str, runs: Sequence[dict], ci: str = "", **more: object) -> dict[str, Any]:
-    """The line of one method and config: the means of what its runs have under `figures`.
+def mean_line(
+    layout: str, label: str, runs: Sequence[dict], figures: Sequence[Mapping[str, Any]], ci: str = "", **more: object
+) -> dict[str, Any]:
+    """The line of one method and config: the means of figures over its runs.
 
     Args:
         layout, label: the name of the layout, and that of the row.
-        runs: the runs of the line, one per seed. Figures that are texts are joined; numbers that a run lacks do not
-            count.
+        runs: the runs of the line, one per seed.
+        figures: those of each run. Figures that are texts are joined; numbers that a run lacks do not count.
         ci: the name of the interval, whose half width stands under `<name> ci`; empty: none.
         more: what else csv says of the line.
     """
@@ -158,15 +175,14 @@ def mean_line(layout: str, label: str, runs: Sequence[dict], ci: str = "", **mor
         "n": len(runs),
         "label": label,
     }
-    for name, value in first["figures"].items():
-        values = [run["figures"].get(name) for run in runs]
+    for name, value in figures[0].items():
+        values = [of_run[name] for of_run in figures if of_run.get(name) is not None]
         if isinstance(value, str):
             line[name] = "; ".join(sorted({str(v) for v in values if v}))
             continue
-        numbers = [float(v) for v in values if v is not None]
-        line[name] = mean(numbers) if numbers else None
+        line[name] = mean(list(map(float, values))) if values else None
         if ci:
-            line[f"{name} ci"] = interval(numbers, ci) if numbers else None
+            line[f"{name} ci"] = interval(list(map(float, values)), ci) if values else None
     return line
 
 

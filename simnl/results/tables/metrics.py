@@ -9,16 +9,7 @@ from typing import Any
 from simnl.metrics.names import PREDICTED
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.listing import (
-    Columns,
-    Listing,
-    figure_of,
-    labelled_runs,
-    mean_line,
-    number,
-    seeds_text,
-    words,
-)
+from simnl.results.tables.listing import Listing, figure_of, labelled_runs, mean_line, number, seeds_text, words
 from simnl.results.tables.model import Table
 from simnl.results.tables.records import by_setting, is_imported
 
@@ -60,9 +51,7 @@ def _evaluated(records: Sequence[dict], kind: str) -> list[dict]:
     from simnl.runs.logits import TARGET, is_of_new_classes
 
     found = []
-    for record in records:
-        if is_imported(record):
-            continue
+    for record in (one for one in records if not is_imported(one)):
         try:
             rows = list(evaluate(record, kind))
         except (OSError, ValueError) as error:
@@ -79,18 +68,14 @@ def _evaluated(records: Sequence[dict], kind: str) -> list[dict]:
 
 
 def _lines(records: Sequence[dict], request: Request) -> list[dict]:
+    more = {key: records[0][key] for key in ("part", "calibrator")}
     return [
-        mean_line("metrics", label, runs, request.ci, part=runs[0]["part"], calibrator=request.calibrator)
+        mean_line("metrics", label, runs, [run["figures"] for run in runs], request.ci, **more)
         for label, runs in labelled_runs(records, request)
     ]
 
 
-def _place(record: dict) -> str:
-    place = common.place_text(record)
-    return place if record["part"] == "test" else f"{record['part']}, after training on {place}"
-
-
-def _figures(names: Sequence[str], after: str = "") -> Columns:
+def _figures(names: Sequence[str], after: str = "") -> dict[str, Any]:
     """Columns of figures; the interval stands beside figures of predictions alone, to keep tables narrow."""
     return {
         COLUMNS[name][0] + after: figure_of(name + after, *COLUMNS[name][1:], f"{name} ci" if name in PREDICTED else "")
@@ -109,7 +94,10 @@ METRICS = Listing(
         **({"T": figure_of("temperature")} if records[0]["calibrator"] == "temperature" else {}),
         **_figures(AFTER, MARKS[records[0]["calibrator"]]),
     },
-    title=lambda records, request: common.titled(f"Metrics on {_place(records[0])}", records[0]),
+    title=lambda records: (
+        f"Metrics on {'' if records[0]['part'] == 'test' else records[0]['part'] + ', after training on '}"
+        f"{common.place_text(records[0])}"
+    ),
     caption=lambda records, lines, request: [
         common.setting_text(records[0]),
         *common.fewer_images(records),
@@ -123,13 +111,13 @@ METRICS = Listing(
 )
 
 EVALUATION = Listing(  # one row per run, part and calibrator; csv has every figure at full precision
-    lines=lambda lines, request: lines,
     columns=lambda records, lines: {
         **{key: words(key, "none") for key in ("method", "dataset", "shots", "seed", "part", "calibrator")},
         "T": figure_of("temperature"),
         **_figures(tuple(COLUMNS)),
     },
-    title=lambda records, request: "Metrics of runs",
+    title=lambda lines: "Metrics of runs",
+    setting=lambda lines: {},
     caption=lambda records, lines, request: [
         *METRICS_CAPTION,
         *sorted({f"{line['method']}, seed {line['seed']}: {line['note']}." for line in lines if line["note"]}),
@@ -168,14 +156,14 @@ def _costs(record: dict) -> dict[str, float | None]:
 COST = Listing(
     groups=lambda records, request: by_setting(records, also=["dataset", "shots", "device"]),
     lines=lambda records, request: [
-        mean_line("cost", label, runs, device=runs[0].get("device", ""))
-        for label, runs in labelled_runs([{**r, "figures": _costs(r)} for r in records], request)
+        mean_line("cost", label, runs, [_costs(run) for run in runs], device=runs[0].get("device", ""))
+        for label, runs in labelled_runs(records, request)
     ],
     columns=lambda records, lines: {
         "method": words("label"),
         **{column: number(column.replace(" ", "_"), decimals) for column, (_, decimals) in COSTS.items()},
     },
-    title=lambda records, request: common.titled(f"Cost on {common.place_text(records[0])}", records[0]),
+    title=lambda records: f"Cost on {common.place_text(records[0])}",
     caption=lambda records, lines, request: [
         *common.runs_caption(records[0], records),
         f"Device: {records[0].get('device') or 'not recorded'}.",

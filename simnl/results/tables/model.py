@@ -1,4 +1,4 @@
-"""What a table is made of, before it is text: cells, rows, blocks, marks."""
+"""What a table is made of: cells, rows, blocks, marks; and a cell as text in each format."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from simnl import escaping
+from simnl.results.published.audit import raised
 from simnl.results.stats import interval, mean, paired_difference
 
 MISSING = "–"
 NOT_APPLICABLE = "n/a"
 BEST, SECOND = "best", "second"
+TERMINAL_MARKS = {BEST: "*", SECOND: "_", "": ""}  # they stand before the number, so that columns stay aligned
+LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$", "²": r"$^2$", "->": r"$\to$",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$", "Δ": r"$\Delta$", "✓": r"$\checkmark$", "✗": r"$\times$",
+    "†": r"\dag{}", "‡": r"\ddag{}",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,20 +145,13 @@ def mark_columns(rows: Sequence[Row]) -> list[Row]:
     stands alone, are the next mean and all that this one does not beat. The only figure of a column has no mark.
     """
     marked = [list(row) for row in rows]
-    for column in range(max(map(len, rows), default=0)):
-        cells = {i: row[column] for i, row in enumerate(rows) if column < len(row)}
-        stats = {i: cell.stat for i, cell in cells.items() if cell.stat is not None and cell.stat.ranked}
-        for index, mark in _marks(stats).items():
-            marked[index][column] = replace(rows[index][column], mark=mark)
+    for column, cells in enumerate(zip(*rows, strict=True)):
+        stats = {i: cell.stat for i, cell in enumerate(cells) if cell.stat and cell.stat.ranked}
+        best = _unbeaten(stats) if len(stats) > 1 else []
+        rest = {i: stat for i, stat in stats.items() if i not in best} if len(best) == 1 else {}
+        for i, mark in [*((i, BEST) for i in best), *((i, SECOND) for i in _unbeaten(rest))]:
+            marked[i][column] = replace(cells[i], mark=mark)
     return marked
-
-
-def _marks(stats: dict[int, Stat]) -> dict[int, str]:
-    if len(stats) < 2:
-        return {}
-    best = _unbeaten(stats)
-    rest = {i: stat for i, stat in stats.items() if i not in best} if len(best) == 1 else {}
-    return dict.fromkeys(best, BEST) | dict.fromkeys(_unbeaten(rest), SECOND)
 
 
 def _unbeaten(stats: dict[int, Stat]) -> list[int]:
@@ -158,3 +160,43 @@ def _unbeaten(stats: dict[int, Stat]) -> list[int]:
     equal = [stat for stat in stats.values() if stat.sign * stat.mean == top]
     first = {(tuple(stat.by_seed.items()), stat.split, stat.ci): stat for stat in equal}.values()  # each test once
     return [i for i, stat in stats.items() if not all(stat.is_beaten_by(best) for best in first)]
+
+
+# ---------------------------------------------------------------------- a cell as text
+
+
+def shown(content: Cell | str, fmt: str) -> str:
+    """A cell, or text, in a format."""
+    return cell_text(content, fmt) if isinstance(content, Cell) else escape(content, fmt)
+
+
+def cell_text(cell: Cell, fmt: str) -> str:
+    """A cell as text in a format. The mark is on the mean alone, never on its interval."""
+    if cell.value is None:
+        return escape(cell.text, fmt)
+    number = f"{cell.value:{'+' if cell.signed else ''}{',' if cell.grouped else ''}.{cell.decimals}f}"
+    half = "" if cell.half is None else f" ± {cell.half:.{cell.decimals}f}"
+    note = f" {cell.note}" if cell.note else ""
+    letters = ",".join(cell.audit)
+    if fmt == "latex":
+        command = {BEST: r"\mathbf", SECOND: r"\underline"}.get(cell.mark)
+        number = f"{command}{{{number}}}" if command else number
+        half = half and f"\\,{{\\scriptstyle\\pm{half[3:]}}}"
+        above = f"^{{\\mathrm{{{cell.audit}}}}}" if letters else ""
+        return f"${number.replace(',', '{,}')}{half}{above}$" + escape(note, fmt)
+    if fmt == "markdown":
+        number = {BEST: f"**{number}**", SECOND: f"<u>{number}</u>"}.get(cell.mark, number)
+        return number + half + (f"<sup>{letters}</sup>" if letters else "") + note
+    return TERMINAL_MARKS[cell.mark] + number + half + raised(cell.audit) + note
+
+
+def escape(content: str, fmt: str) -> str:
+    """Text in which nothing is read as markup, as a formula or by a terminal."""
+    if fmt == "markdown":
+        return escaping.markdown(content)
+    content = escaping.printable(content)
+    if fmt == "latex":
+        content = content.replace("->", "\x00")
+        escaped = "".join(LATEX_ESCAPES.get(character, character) for character in content)
+        return escaped.replace("\x00", LATEX_ESCAPES["->"])
+    return content

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from simnl.commands import as_typed
 from simnl.data.outliers import FAR
@@ -26,6 +25,7 @@ FIGURES = {
 }  # fmt: skip
 CCR = ("ccr_at_fpr1", "ccr_at_fpr10")  # csv: known, right and accepted where 1 % or 10 % of the unknown are
 SHOWN = ("maxlogit", "msp", "mcm@T1", "energy")  # scores with a row in every table; csv has all of them
+KNOWN = {"accuracy": figure_of("accuracy", half="accuracy ci"), "ECE": figure_of("ece", 100)}  # columns
 NONE = "None of these runs was tested on unknown classes. Run a method that way first, e.g.\n  " + as_typed(
     "bash scripts/simnl/ood.sh shapes 16"
 )
@@ -51,40 +51,43 @@ def ood_tables(records: Sequence[dict], request: Request) -> list[Table]:
 
 
 def detected(records: Sequence[dict]) -> list[dict]:
-    """A record for each run and set of outliers, and for the average over far sets, with the figures of each score."""
-    return [one for record in records for one in _detected(record)]
-
-
-def _detected(record: dict) -> Iterator[dict]:
+    """The runs that were tested on unknown classes, with what was found on each set of outliers under `sets`, where the
+    average over far sets stands, too."""
     from simnl.runs.detection import read_detection  # what carries it out, which other layouts do not need
 
-    try:
-        content = read_detection(record)
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
-        log.warning("%s", error)
-        return
-    sets: dict[str, dict[str, Any]] = content["sets"]
-    by_share = content.get("accuracy_by_share", {})
-    of_run = {
-        "shared": {"accuracy": content["accuracy"], "ece": _ece(record)},
-        "chosen": content["detectors"]["chosen"] if by_share else "",
-        "by_share": by_share,
-        "own": content.get("own", []),
-        "missing": content.get("extra", {}).get("missing", {}),
-        "seen": content.get("inference", "inductive"),
-    }
-    scores = {name: (one["images"], one["figures"]) for name, one in sets.items()}
+    found = []
+    for record in records:
+        try:
+            content = read_detection(record)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            log.warning("%s", error)
+            continue
+        by_share = content.get("accuracy_by_share", {})
+        of_run = {
+            "sets": content["sets"] | _average(content["sets"]),
+            "known": {"accuracy": content["accuracy"], "ece": _ece(record)},
+            "known_images": content["images"],
+            "chosen": content["detectors"]["chosen"] if by_share else "",
+            "by_share": by_share,
+            "own": content.get("own", []),
+            "missing": content.get("extra", {}).get("missing", {}),
+            "seen": content.get("inference", "inductive"),
+        }
+        found += [record | of_run] if content["sets"] else []
+    return found
+
+
+def _average(sets: dict[str, dict]) -> dict[str, dict]:
+    """The average over two or more far sets, whose `images` are the number of sets."""
     far = [one["figures"] for one in sets.values() if one["distance"] == FAR]
-    if len(far) > 1:
-        names = set.intersection(*map(set, far))
-        keys = [key for key in (*FIGURES, *CCR) if all(key in figures for one in far for figures in one.values())]
-        means = {s: {k: mean([one[s][k] for one in far]) for k in keys} for s in far[0] if s in names}
-        scores[AVERAGE] = (len(far), means)
-    for name, (size, figures) in scores.items():
-        of_set = {"outliers": name, "sizes": (content["images"], size), "scores": figures}
-        yield {**record, **of_set, **of_run, "ablation": sets.get(name, {}).get("ablation", {})}
+    if len(far) < 2:
+        return {}
+    keys = [key for key in (*FIGURES, *CCR) if all(key in figures for one in far for figures in one.values())]
+    scores = [score for score in far[0] if all(score in one for one in far)]
+    means = {score: {key: mean([one[score][key] for one in far]) for key in keys} for score in scores}
+    return {AVERAGE: {"images": len(far), "figures": means}}
 
 
 def _ece(record: dict) -> float | None:
@@ -97,27 +100,22 @@ def _ece(record: dict) -> float | None:
         return None
 
 
-def _line(label: str, runs: Sequence[dict], score: str, figures: Sequence[dict], own: bool, ci: str) -> dict[str, Any]:
-    """The means of a score's figures, one dict per run."""
-    singles = [{**run, "figures": of_run} for run, of_run in zip(runs, figures, strict=True)]
-    return {**mean_line("ood", label, singles, ci, own=own), "outliers": runs[0]["outliers"], "score": score}
-
-
 def _lines(records: Sequence[dict], request: Request) -> list[dict]:
     """Of each method a line for each score, for the score that each run chose, and for each that could not be made."""
     lines: list[dict] = []
     for label, runs in labelled_runs(records, request):
-        names = set.intersection(*(set(run["scores"]) for run in runs))
-        for name in sorted(names, key=lambda one: (SHOWN.index(one) if one in SHOWN else len(SHOWN), one)):
-            figures = [run["shared"] | run["scores"][name] for run in runs]
-            lines.append(_line(label, runs, name, figures, name in runs[0]["own"], request.ci))
+        names = set.intersection(*(set(run["figures"]) for run in runs))
+        ordered = sorted(names, key=lambda one: (SHOWN.index(one) if one in SHOWN else len(SHOWN), one))
+        found = [(name, [run["figures"][name] for run in runs], name in runs[0]["own"]) for name in ordered]
         if all(run["chosen"] for run in runs):
             chosen = " / ".join(sorted({run["chosen"] for run in runs}))
-            figures = [run["shared"] | run["scores"][run["chosen"]] for run in runs]
-            lines.append(_line(label, runs, f"chosen ({chosen})", figures, False, request.ci))
+            found.append((f"chosen ({chosen})", [run["figures"][run["chosen"]] for run in runs], False))
         nothing = [dict.fromkeys(["accuracy", "ece", *FIGURES])] * len(runs)
-        absent = sorted({name for run in runs for name in run["missing"]})
-        lines += [_line(label, runs, f"{name}: n/a", nothing, True, request.ci) for name in absent]
+        found += [(f"{name}: n/a", nothing, True) for name in sorted({name for run in runs for name in run["missing"]})]
+        for score, figures, own in found:
+            every = [run["known"] | of_run for run, of_run in zip(runs, figures, strict=True)]
+            line = mean_line("ood", label, runs, every, request.ci, own=own)
+            lines.append({**line, "outliers": runs[0]["outliers"], "score": score})
     return lines
 
 
@@ -128,28 +126,28 @@ def seen_notes(records: Sequence[dict]) -> list[str]:
     return [many] if names else []
 
 
+def _against(run: dict, outliers: str) -> str:
+    return f"{dataset_name(run['dataset'])} against {outliers}, {common.shots_title(run['shots'])}"
+
+
 DETECTION = Listing(
-    groups=lambda records, request: by_setting(records, also=["dataset", "shots", "outliers"]),
+    groups=lambda records, request: by_setting(
+        [{**run, "outliers": name, **of_set} for run in records for name, of_set in run["sets"].items()],
+        also=["dataset", "shots", "outliers"],
+    ),
     lines=_lines,
     columns=lambda records, lines: {
         "method": words("label"),
         "score": words("score"),
-        "accuracy": figure_of("accuracy", half="accuracy ci"),
-        "ECE": figure_of("ece", 100),
+        **KNOWN,
         **{header: figure_of(name, 100) for name, header in FIGURES.items()},
     },
     shown=lambda line: line["own"] or line["score"] in SHOWN or line["score"].startswith("chosen"),
-    title=lambda records, request: common.titled(
-        f"{dataset_name(records[0]['dataset'])} against {records[0]['outliers']}, "
-        f"{common.shots_title(records[0]['shots'])}",
-        records[0],
-    ),
+    title=lambda records: _against(records[0], records[0]["outliers"]),
     caption=lambda records, lines, request: [
         common.setting_text(records[0]),
-        "{} known images; {} {}.".format(
-            *records[0]["sizes"],
-            "sets, each weighing the same" if records[0]["outliers"] == AVERAGE else "unknown images",
-        ),
+        f"{records[0]['known_images']} known images; {records[0]['images']} "
+        + ("sets, each weighing the same." if records[0]["outliers"] == AVERAGE else "unknown images."),
         *CAPTION,
         seeds_text(lines),
         *sorted(
@@ -162,32 +160,26 @@ DETECTION = Listing(
 
 
 def _share_lines(records: Sequence[dict], request: Request) -> list[dict]:
-    """Of each method a line for each share of its positive side."""
-    lines = []
-    for label, runs in labelled_runs([one for one in records if one["outliers"] == records[0]["outliers"]], request):
-        mine = {run["path"]: [one for one in records if one["path"] == run["path"]] for run in runs}
+    """Of each method a line for each share of its positive side; of runs with the first run's first set of outliers."""
+    lines, first_set = [], next(iter(records[0]["sets"]))
+    for label, runs in labelled_runs([run for run in records if first_set in run["sets"]], request):
         for lam in runs[0]["by_share"]:
-            accuracies = [{"accuracy": run["by_share"][lam]} for run in runs]
-            aurocs = [{one["outliers"]: one["ablation"][lam] for one in of_run} for of_run in mine.values()]
-            singles = [{**r, "figures": a | b} for r, a, b in zip(runs, accuracies, aurocs, strict=True)]
-            lines.append({**mean_line("ood-share", label, singles, request.ci), "lambda": lam})
+            aurocs = [{n: one["ablation"][lam] for n, one in r["sets"].items() if n != AVERAGE} for r in runs]
+            figures = [{"accuracy": run["by_share"][lam]} | of_run for run, of_run in zip(runs, aurocs, strict=True)]
+            lines.append({**mean_line("ood-share", label, runs, figures, request.ci), "lambda": lam})
     return lines
 
 
 SHARES = Listing(  # accuracy, and AUROC of the largest logit on each set of outliers
-    groups=lambda records, request: by_setting(
-        [one for one in records if one["by_share"] and one["outliers"] != AVERAGE], also=["dataset", "shots"]
-    ),
+    groups=lambda records, request: by_setting([r for r in records if r["by_share"]], also=["dataset", "shots"]),
     lines=_share_lines,
     columns=lambda records, lines: {
         "method": words("label"),
         "lambda": words("lambda"),
-        "accuracy": figure_of("accuracy", half="accuracy ci"),
-        **{f"AUROC {name}": figure_of(name, 100) for name in sorted({one["outliers"] for one in records})},
+        "accuracy": KNOWN["accuracy"],
+        **{f"AUROC {n}": figure_of(n, 100) for n in sorted({n for r in records for n in r["sets"] if n != AVERAGE})},
     },
-    title=lambda records, request: common.titled(
-        f"Share of the positive side on {common.place_text(records[0])}", records[0]
-    ),
+    title=lambda records: f"Share of the positive side on {common.place_text(records[0])}",
     caption=lambda records, lines, request: [
         common.setting_text(records[0]),
         "The logits are lambda times the positive side plus 1 - lambda times the negative side; lambda 1 is the method "
@@ -199,50 +191,42 @@ SHARES = Listing(  # accuracy, and AUROC of the largest logit on each set of out
 
 def sets_of(records: Sequence[dict]) -> list[str]:
     """The sets of outliers that stand in columns: new classes, and the average over far sets or, without it, all."""
-    names = list(dict.fromkeys(record["outliers"] for record in records))
+    names = list(dict.fromkeys(name for run in records for name in run["sets"]))
     return [name for name in names if name in (NEW, AVERAGE)] if AVERAGE in names else names
 
 
-def _figures(run: dict, records: Sequence[dict], sets: Sequence[str], figure: str) -> dict[str, float | None]:
-    mine = {one["outliers"]: one["scores"] for one in records if one["path"] == run["path"]}
-    scores = {f"{one}: {score}": (one, score) for one in sets for score in SHOWN}
-    return {key: mine[one][score][figure] if one in mine else None for key, (one, score) in scores.items()}
-
-
-def _tradeoff_lines(group: tuple[str, Sequence[dict]], request: Request) -> list[dict]:
-    figure, records = group
-    sets, lines = sets_of(records), []
-    for label, runs in labelled_runs([one for one in records if one["outliers"] == sets[0]], request):
-        singles = [{**run, "figures": {**run["shared"], **_figures(run, records, sets, figure)}} for run in runs]
-        lines.append(mean_line("tradeoff", label, singles, request.ci, figure=figure))
+def _tradeoff_lines(records: Sequence[dict], request: Request) -> list[dict]:
+    sets, figure, lines = sets_of(records), records[0]["figure"], []
+    for label, runs in labelled_runs([run for run in records if sets[0] in run["sets"]], request):
+        found = [{name: run["sets"][name]["figures"] if name in run["sets"] else {} for name in sets} for run in runs]
+        figures = [
+            run["known"] | {f"{n}: {s}": of[n][s][figure] if of[n] else None for n in sets for s in SHOWN}
+            for run, of in zip(runs, found, strict=True)
+        ]
+        lines.append(mean_line("tradeoff", label, runs, figures, request.ci, figure=figure))
     return sorted(lines, key=lambda line: -line["accuracy"])
 
 
 TRADEOFF = Listing(
     groups=lambda records, request: [
-        (figure, group)
+        [{**run, "figure": figure} for run in group]
         for group in by_setting(detected(records), also=["dataset", "shots"])
         for figure in ("auroc", "fpr95_id")
     ],
     lines=_tradeoff_lines,
-    columns=lambda group, lines: {
+    columns=lambda records, lines: {
         "method": words("label"),
-        "accuracy": figure_of("accuracy", half="accuracy ci"),
-        "ECE": figure_of("ece", 100),
-        **{f"{one}: {score}": figure_of(f"{one}: {score}", 100) for one in sets_of(group[1]) for score in SHOWN},
+        **KNOWN,
+        **{f"{one}: {score}": figure_of(f"{one}: {score}", 100) for one in sets_of(records) for score in SHOWN},
     },
-    title=lambda group, request: common.titled(
-        f"{FIGURES[group[0]]} of {dataset_name(group[1][0]['dataset'])} against {' and '.join(sets_of(group[1]))}, "
-        f"{common.shots_title(group[1][0]['shots'])}",
-        group[1][0],
-    ),
-    caption=lambda group, lines, request: [
-        common.setting_text(group[1][0]),
-        f"{FIGURES[group[0]]} in %: {DEFINITIONS[group[0]]}. Columns: the set of unknown images, and the score. A "
-        "score that is read off this table was chosen on outliers; choose it before.",
+    title=lambda records: f"{FIGURES[records[0]['figure']]} of {_against(records[0], ' and '.join(sets_of(records)))}",
+    caption=lambda records, lines, request: [
+        common.setting_text(records[0]),
+        f"{FIGURES[records[0]['figure']]} in %: {DEFINITIONS[records[0]['figure']]}. Columns: the set of unknown "
+        "images, and the score. A score that is read off this table was chosen on outliers; choose it before.",
         "By falling accuracy. Accuracy and ECE are of the known classes, ECE before calibration.",
         seeds_text(lines),
-        *seen_notes(group[1]),
+        *seen_notes(records),
     ],
     missing=NONE,
 )
@@ -251,9 +235,10 @@ TRADEOFF = Listing(
 def points(records: Sequence[dict], score: str) -> dict[str, dict[str, tuple[float, float]]]:
     """{set of outliers: {method: (accuracy, AUROC)}}, means over runs in percent, of runs of one setting."""
     found: dict[str, dict[str, tuple[float, float]]] = {}
-    for outliers in sets_of(records):
-        scored = [one for one in records if one["outliers"] == outliers and score in one["scores"]]
-        for runs in split_by(scored, lambda one: one["method"]):
-            accuracy, auroc = ([r["shared"]["accuracy"] for r in runs], [r["scores"][score]["auroc"] for r in runs])
-            found.setdefault(outliers, {})[runs[0]["method"]] = (mean(accuracy), 100 * mean(auroc))
+    for name in sets_of(records):
+        scored = [run for run in records if score in run["sets"].get(name, {"figures": {}})["figures"]]
+        for runs in split_by(scored, lambda run: run["method"]):
+            accuracy = mean([run["known"]["accuracy"] for run in runs])
+            auroc = mean([run["sets"][name]["figures"][score]["auroc"] for run in runs])
+            found.setdefault(name, {})[runs[0]["method"]] = (accuracy, 100 * auroc)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,17 +98,14 @@ def split_by(records: Iterable[dict], key: Callable[[dict], Any]) -> list[list[d
 
 @dataclass
 class GridRow:
-    """One row of a grid: a method under one set of options and prompts; stats by column."""
+    """One row of a grid: a method under one set of options and prompts; figures and their runs by column."""
 
     method: str
     label: str  # the method, and in brackets what tells its rows apart
+    shown: str  # the same with the method's display name
     first: dict
     stats: dict[Any, Stat]
-
-    @property
-    def shown(self) -> str:
-        """The label with the method's display name."""
-        return marked_name(self.first) + self.label.removeprefix(self.method)
+    runs: dict[Any, list[dict]]
 
 
 def node_of(record: dict) -> str:
@@ -124,12 +120,19 @@ def options_text(record: dict, ignore: Sequence[str] = ()) -> str:
     return ", ".join(f"{k.removeprefix(prefix)}={v if isinstance(v, str) else json.dumps(v)}" for k, v in options)
 
 
+def prompts_text(record: dict) -> str:
+    """`cupl+template`."""
+    if record.get("prompts") == []:
+        return "no templates"  # the method learns its prompts or uses no text
+    return "+".join(map(str, record.get("prompts", [])))
+
+
 def grid(
     records: Sequence[dict],
     column: Callable[[dict], Any],
     ci: str,
     describe: Callable[[dict], str] = options_text,
-    prompts: Callable[[dict], str] | None = None,
+    prompts: Callable[[dict], str] = prompts_text,
 ) -> list[GridRow]:
     """Records of one setting as rows (method, options, prompts) by columns.
 
@@ -139,56 +142,47 @@ def grid(
         records: the records of one setting.
         column: the column of a record.
         ci: name of the interval.
-        describe: the options of a record that tell rows apart, as text.
-        prompts: the same of its prompts; None: `prompts_text`.
+        describe, prompts: the options and the prompts of a record that tell rows apart, as text.
     """
 
-    def parts(record: dict) -> tuple[str, str, str, str]:
-        origin = IMPORTED if is_imported(record) else ""
-        return record["method"], origin, describe(record), (prompts or prompts_text)(record)
+    def kind(record: dict) -> tuple[str, str, str]:
+        return record["method"], IMPORTED if is_imported(record) else "", describe(record)
 
-    rows, variants = [], split_by(records, parts)
-    several = Counter(parts(members[0])[:3] for members in variants)
-    for members in variants:
-        method, origin, options, of_prompts = parts(members[0])
-        words = [origin, options, of_prompts if several[method, origin, options] > 1 else ""]
-        rows += _rows(method, [word for word in words if word], members, column, ci)
+    rows = []
+    for alike in split_by(records, kind):
+        variants = split_by(alike, prompts)
+        for members in variants:
+            words = [*kind(members[0])[1:], prompts(members[0]) if len(variants) > 1 else ""]
+            rows += _rows(words, members, column, ci)
     return rows
 
 
-def _rows(method: str, words: list[str], members: list[dict], column: Callable, ci: str) -> list[GridRow]:
+def _rows(words: list[str], members: list[dict], column: Callable, ci: str) -> list[GridRow]:
     """One row, and one for each config or split where a cell has several."""
     rows: dict[str, GridRow] = {}
     for cell in split_by(members, lambda r: str(column(r))):
         runs = split_by(cell, lambda r: values_of(r, IDENTITY))
         for run in runs:
             config, split = (str(run[0].get(key, ""))[:8] for key in IDENTITY)
-            name = "" if len(runs) == 1 else f"config {config}, split {split}" if split else f"config {config}"
-            extra = "; ".join([*words, *([name] if name else [])])
-            first = run[0] if name else members[0]
-            row = rows.setdefault(name, GridRow(method, f"{method} ({extra})" if extra else method, first, {}))
-            row.stats[column(run[0])] = _stat(run, ci)
-    return [row for _, row in sorted(rows.items(), key=lambda pair: pair[0] != "")]
+            name = "" if len(runs) == 1 else f"config {config}" + (split and f", split {split}")
+            first, method = run[0] if name else members[0], run[0]["method"]
+            extra = "; ".join(filter(None, [*words, name]))
+            behind = f" ({extra})" if extra else ""
+            row = rows.setdefault(name, GridRow(method, method + behind, marked_name(first) + behind, first, {}, {}))
+            row.stats[column(run[0])], row.runs[column(run[0])] = _stat(run, ci), run
+    return [rows[name] for name in sorted(rows, key=bool)]
 
 
 def _stat(records: Sequence[dict], ci: str) -> Stat:
     first, marks = records[0], marks_of_run(records[0])
-    images = images_text(first) if no_class_has_enough(first) else ""
+    images, ranked = images_text(first) if no_class_has_enough(first) else "", not (sight_of(first) or marks)
     accuracies = {seed: record["accuracy"] for seed, record in by_seed(records).items()}
-    ranked = not (sight_of(first) or marks)
     return Stat(accuracies, ci, str(first.get("split_hash", "")), images, ranked=ranked, audit=marks)
 
 
 def by_seed(records: Sequence[dict]) -> dict[int, dict]:
     """One record per seed, in the order of the seeds."""
     return {record["seed"]: record for record in sorted(records, key=lambda r: r["seed"])}
-
-
-def prompts_text(record: dict) -> str:
-    """`cupl+template`."""
-    if record.get("prompts") == []:
-        return "no templates"  # the method learns its prompts or uses no text
-    return "+".join(map(str, record.get("prompts", [])))
 
 
 def images_text(record: dict) -> str:
@@ -229,23 +223,23 @@ def own_setting(record: dict) -> dict:
 
 def marks_of_run(record: dict) -> str:
     """The letters above the figure of an imported run; none for a run of ours."""
-    if not is_imported(record):
-        return ""
-    return marks_of_imported(record["method"], *_place(record), own_setting(record)["protocol"])
+    return marks_of_imported(*_audited(record)) if is_imported(record) else ""
 
 
 def equals(record: dict, protocol: str) -> bool:
     """True where an imported run is known to have a protocol that equals one of ours."""
-    return imported_has_protocol(record["method"], *_place(record), own_setting(record)["protocol"], protocol)
+    return imported_has_protocol(*_audited(record), protocol)
 
 
-def _place(record: dict) -> tuple[str, str]:
-    """The data set and the task of a run's figure, as the audit names them."""
+def _audited(record: dict) -> tuple[str, str, str, str]:
+    """The method of a run's figure, and its data set, task and protocol, as the audit names them."""
     place = str(record.get(COLUMN, record["dataset"]))
     _, arrow, target = place.partition(ARROW)
     if arrow:
-        return place, "cross" if target.startswith(CROSS) else "targets"
-    return record["dataset"], "fewshot" if record.get("subsample_classes", "all") == "all" else "base2new"
+        task = "cross" if target.startswith(CROSS) else "targets"
+    else:
+        place, task = record["dataset"], "fewshot" if record.get("subsample_classes", "all") == "all" else "base2new"
+    return record["method"], place, task, own_setting(record)["protocol"]
 
 
 def sight_of(record: dict) -> str:
@@ -275,15 +269,12 @@ def without_studies(records: Sequence[dict]) -> list[dict]:
     return [r for r in records if not r.get("options") and not r.get("label_noise")]
 
 
-def is_clean(record: dict) -> bool:
-    """True for a run on the standard split, all classes, and right labels."""
-    return (
-        record.get("split_origin", "standard") == "standard"
-        and record.get("subsample_classes", "all") == "all"
-        and not record.get("label_noise")
-    )
+def is_clean(record: dict, classes: str = "all") -> bool:
+    """True for a run on the standard split, all or a part of the classes, and right labels."""
+    place = record.get("split_origin", "standard"), record.get("subsample_classes", "all")
+    return place == ("standard", classes) and not record.get("label_noise")
 
 
-def is_standard(record: dict) -> bool:
+def is_standard(record: dict, classes: str = "all") -> bool:
     """True for a run that may be compared with published accuracies: clean, and without options."""
-    return is_clean(record) and not record.get("options")
+    return is_clean(record, classes) and not record.get("options")

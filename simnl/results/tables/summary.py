@@ -10,7 +10,7 @@ from simnl.results.published.audit import footnotes as marks_text
 from simnl.results.stats import interval, mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
-from simnl.results.tables.listing import Columns, Listing, words
+from simnl.results.tables.listing import Listing, words
 from simnl.results.tables.model import Cell, Table, text
 from simnl.results.tables.records import (
     IDENTITY,
@@ -61,7 +61,7 @@ def _tell_apart(rows: Sequence[tuple[dict, dict]], key: str, name: str) -> None:
 def _row(group: Sequence[dict], ci: str) -> dict:
     runs, first = by_seed(group), group[0]
     accuracies = [run["accuracy"] for run in runs.values()]
-    unlike = common.unlike_standard(first, "", "{} classes", "{} wrong labels")[::-1]
+    unlike = common.unlike_standard(first)[::-1]
     images = images_text(first).removesuffix(" per class")
     return {
         **{key: first.get(key, "") for key in SUMMARY},
@@ -76,23 +76,19 @@ def _row(group: Sequence[dict], ci: str) -> dict:
     }
 
 
-def _columns(rows: Sequence[dict], lines: Sequence[dict]) -> Columns:
-    """The column `variant` is there only where a run is not a standard one; csv keeps registered names."""
-    return {
+RUNS = Listing(
+    groups=lambda records, request: [summarise(records, request.ci)],
+    columns=lambda rows, lines: {
         "dataset": lambda row: text(dataset_name(row["dataset"])),
-        "method": lambda row: text(marked_name(row)),
+        "method": lambda row: text(marked_name(row)),  # csv keeps registered names
         **{key: words(key) for key in SUMMARY[2:7]},
+        # only where a run is not a standard one
         **({"variant": words("variant")} if any(row["variant"] for row in rows) else {}),
         "accuracy (95 % CI)": lambda row: Cell(row["accuracy"], row["ci95"], audit=row["marks"]),
         "seeds": words("seeds"),
-    }
-
-
-RUNS = Listing(
-    groups=lambda records, request: [summarise(records, request.ci)],
-    lines=lambda rows, request: rows,
-    columns=_columns,
-    title=lambda rows, request: "",
+    },
+    title=lambda rows: "",
+    setting=lambda rows: {},
     caption=lambda rows, lines, request: [
         *sight_notes(rows),
         *marks_text((row["marks"], display_name(row["method"])) for row in rows),

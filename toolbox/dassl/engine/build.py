@@ -1,4 +1,4 @@
-"""The registry of trainers."""
+"""Trainers by name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from dassl.engine.trainer_registry import TRAINER_REGISTRY
 from dassl.utils import Registry, check_availability
 
 __all__ = ["TRAINER_REGISTRY", "Registry", "build_trainer", "check_availability"]
-
-TRAINER_REGISTRY = Registry("TRAINER")
 
 
 def build_trainer(cfg: CfgNode) -> Any:

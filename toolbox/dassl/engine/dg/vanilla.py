@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from dassl.engine.build import TRAINER_REGISTRY
 from dassl.engine.trainer import TrainerX
+from dassl.engine.trainer_registry import TRAINER_REGISTRY
 from dassl.metrics import compute_accuracy
 
 __all__ = ["Vanilla"]
