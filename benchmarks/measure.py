@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -157,6 +158,15 @@ def child() -> None:
     print(json.dumps({"inputs": before, "peak": peak, "seconds": took}))
 
 
+LAUNCHER = """
+import json, os, sys
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+actions = [(os.POSIX_SPAWN_DUP2, file, 1), (os.POSIX_SPAWN_DUP2, file, 2)]
+_, status, usage = os.wait4(os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ, file_actions=actions), 0)
+print(json.dumps([status, *usage]))
+"""  # a small process between: Linux counts the memory of the one that starts a program as the program's, too
+
+
 def command(words: Sequence[str], log: Path, settings: Mapping[str, str] | None = None) -> tuple[float, Any]:
     """Run a Python program in a process of its own: seconds by the clock, and what it used (`resource.getrusage`).
 
@@ -168,15 +178,14 @@ def command(words: Sequence[str], log: Path, settings: Mapping[str, str] | None 
     Raises:
         RuntimeError: it failed.
     """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **(settings or {})}
     start = time.perf_counter()
-    with open(log, "wb") as file:
-        actions = [(os.POSIX_SPAWN_DUP2, file.fileno(), 1), (os.POSIX_SPAWN_DUP2, file.fileno(), 2)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **(settings or {})}
-        process = os.posix_spawn(sys.executable, [sys.executable, *words], environment, file_actions=actions)
-        _, status, usage = os.wait4(process, 0)
+    launched = [sys.executable, "-S", "-c", LAUNCHER, str(log), sys.executable, *words]
+    done = subprocess.run(launched, env=environment, capture_output=True, text=True, check=True)
+    took, (status, *usage) = time.perf_counter() - start, json.loads(done.stdout)
     if status:
         raise RuntimeError(f"The command failed: {' '.join(words)}. It printed:\n{log.read_text()[-2000:]}")
-    return time.perf_counter() - start, usage
+    return took, resource.struct_rusage(usage)
 
 
 def resident(key: str) -> float:

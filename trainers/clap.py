@@ -70,6 +70,8 @@ class ZSLPHead(Head):
         logit_scale: s.
     """
 
+    products_suffice = True
+
     def __init__(self, base: Tensor, logit_scale: float):
         super().__init__()
         self.logit_scale, self.num_products = logit_scale, base.shape[1]

@@ -72,7 +72,7 @@ class TaskResHead(CarriesNegative, Head):
         self.logit_scale, self.scale, self.num_products = logit_scale, scale, base.shape[1]
         self.register_buffer("base", base.detach().clone(), persistent=learned_base)
         self.residual = nn.Parameter(torch.zeros_like(base))
-        self.negative = negative
+        self.negative, self.products_suffice = negative, negative is None
 
     def products(self, features: Tensor) -> Tensor:
         """s f, (B, D)."""

@@ -8,6 +8,8 @@ from typing import Any
 import open_clip
 import torch
 from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from simnl.clip import architectures, transforms
 from simnl.clip.transforms import Transform
@@ -18,6 +20,19 @@ log = logging.getLogger(__name__)
 open_clip.add_model_config(architectures.OWN)
 
 CLIPModel = Any  # a model of open_clip, whose parts PyTorch's annotations do not know
+
+
+class Undrawn(TorchFunctionMode):
+    """Within the block no random weights are drawn: tensors stay as the memory was. It is for models whose weights are
+    loaded at once, and all of them (`strict`); drawing those of a ResNet-50 takes as long as reading it."""
+
+    RANDOM = (Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        named = kwargs or {}
+        if func in self.RANDOM:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def build_from_file(arch: str, path: str, given: Transform) -> CLIPModel:
@@ -54,7 +69,8 @@ def _read_torchscript(path: str) -> dict[str, Tensor]:
 def _loaded_by_open_clip(arch: str, path: str, shapes: Shapes) -> CLIPModel:
     """Let open_clip read the file, whose names and sizes of tables it can translate. Changed sizes are logged."""
     try:
-        model = open_clip.create_model(arch, pretrained=path)
+        with Undrawn():
+            model = open_clip.create_model(arch, pretrained=path)
     except (RuntimeError, AssertionError, LookupError, ValueError, AttributeError, TypeError) as error:
         raise _not_of(arch, path, without_weights(arch), shapes, error) from error
     sizes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -87,12 +103,13 @@ def _not_of(arch: str, path: str, model: CLIPModel, shapes: Shapes, error: Excep
 
 
 def without_weights(arch: str) -> CLIPModel:
-    """A model without weights, which are loaded next. open_clip's warning that there are none is not shown."""
+    """A model without weights, all of which are loaded next. open_clip's warning that there are none is not shown."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        return open_clip.create_model(arch, pretrained_text=False)  # else it would fetch a Hugging Face tower's
+        with Undrawn():
+            return open_clip.create_model(arch, pretrained_text=False)  # else it would fetch a Hugging Face tower's
     finally:
         root.setLevel(level)
 

@@ -44,7 +44,7 @@ def check_weights(model: nn.Module, arch: str, weights: str) -> None:
         NotFinite: a number is NaN or infinite. The message names the encoder, the tensor and the weights.
     """
     tensors = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
-    bad = [name for name, x in tensors.items() if not name.endswith(MASK) and not torch.isfinite(x).all()]
+    bad = [name for name, x in tensors.items() if not name.endswith(MASK) and not _all_finite(x)]
     if bad:
         first = min(bad, key=lambda name: not _named_scale(name))  # the logit scale comes first
         where = "the logit scale or bias" if _named_scale(first) else f"the {_encoder(first)} encoder"
@@ -61,6 +61,11 @@ def check_weights(model: nn.Module, arch: str, weights: str) -> None:
             "by which all logits are multiplied, is not a positive finite number. Choose other weights (WEIGHTS, "
             "MODEL.BACKBONE.WEIGHTS)."
         )
+
+
+def _all_finite(x: Tensor) -> bool:
+    """A sum is finite only if all its terms are. One that is not, which may have overflowed, is looked at in full."""
+    return math.isfinite(x.sum()) or bool(torch.isfinite(x).all())
 
 
 def _named_scale(name: str) -> bool:

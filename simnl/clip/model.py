@@ -23,7 +23,7 @@ from simnl.clip import tiny_clip, transforms
 from simnl.clip.architectures import context_length, settings
 from simnl.clip.arithmetic import exact_products
 from simnl.clip.batches import in_fixed_batches
-from simnl.clip.building import CLIPModel, build_from_file, check_activation, without_weights
+from simnl.clip.building import CLIPModel, Undrawn, build_from_file, check_activation, without_weights
 from simnl.clip.fetching import fetch_file, fetch_weights, is_hub_file
 from simnl.clip.finite import check_weights
 from simnl.clip.tiny_clip import BUNDLED, Bundled
@@ -202,7 +202,7 @@ def fingerprint(state: dict[str, Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -271,7 +271,8 @@ def _build_from_tag(arch: str, tag: str) -> CLIPModel:
     wanted = open_clip.get_pretrained_cfg(arch, tag)
     check_activation(arch, bool(wanted.get("quick_gelu", False)), f"weights tag '{tag}'")
     fetch_weights(arch, tag)
-    return open_clip.create_model(arch, pretrained=tag)
+    with Undrawn():
+        return open_clip.create_model(arch, pretrained=tag)
 
 
 def _build_from_hub(arch: str, weights: str, given: Transform) -> CLIPModel:

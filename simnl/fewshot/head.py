@@ -29,6 +29,7 @@ class Head(Rebuildable, nn.Module):
     """
 
     num_products: int = 0  # width of the result of `products`; 0 if a head offers none
+    products_suffice: bool = False  # whether `losses` reads nothing of the features where it is given their products
     support_terms: tuple[str, ...] = ()  # the terms of `evidence` to which each support image adds its own part
     not_exported: str = ""  # why the head cannot be exported, to be read after "<method> " (`simnl.fewshot.export`)
     transduction: nn.Module | None  # (features, logits) of a whole set -> logits; works on any method

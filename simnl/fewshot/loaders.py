@@ -47,10 +47,11 @@ class ViewProducts:
         products: a function of raw features (n, D) that gives (n, width).
         width: the numbers per row.
         features: the stored views, (V, N, D).
+        suffice: True for a head that reads nothing of the features beside the products.
     """
 
-    def __init__(self, products: Callable[[Tensor], Tensor], width: int, features: Tensor):
-        self._products, self._features = products, features
+    def __init__(self, products: Callable[[Tensor], Tensor], width: int, features: Tensor, suffice: bool = False):
+        self._products, self._features, self.suffice = products, features, suffice
         self._table = features.new_empty(*features.shape[:2], width)
         self._known: set[int] = set()
 
@@ -76,12 +77,11 @@ def keep_products(head: Head, train: SupportLoader, val: LabelledFeatures | None
 
     Products of training views are not kept if no view is read twice in this number of epochs.
     """
-    wanted: list[tuple[SupportLoader | LabelledFeatures, Tensor]] = []
-    wanted += [(train, train.features)] if epochs > len(train.features) else []
+    wanted: list[Any] = [(train, train.features)] if epochs > len(train.features) else []
     wanted += [(val, val.features[None])] if val is not None else []
     for loader, features in wanted:
         if features[..., 0].numel() * head.num_products * features.element_size() <= limit:
-            loader.kept = ViewProducts(head.products, head.num_products, features)
+            loader.kept = ViewProducts(head.products, head.num_products, features, head.products_suffice)
             limit -= loader.kept.nbytes
 
 
@@ -107,7 +107,7 @@ class SupportLoader:
 
     Attributes:
         epoch: the number of the epoch, from 0.
-        kept: the tensors that batches hold besides features, or None.
+        kept: the tensors that batches hold besides features, or None. Features without columns stand for unread ones.
     """
 
     ORDERS = ("cycle", "pool")
@@ -129,14 +129,15 @@ class SupportLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         views, rows = self.features.shape[:2]
-        pooled = self.order == "pool"
-        generator = seeded_generator(self.seed, "train order", self.epoch)
-        order = torch.randperm(views * rows if pooled else rows, generator=generator).to(self.labels.device)
+        number, key = (views * rows if self.order == "pool" else rows), (self.seed, "train order", self.epoch)
+        order = torch.randperm(number, generator=seeded_generator(*key)).to(self.labels.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             row = order[start : start + self.batch_size]
-            view, index = (row // rows, row % rows) if pooled else (self.epoch % views, row)
+            view, index = (row // rows, row % rows) if self.order == "pool" else (self.epoch % views, row)
             more = self.kept.rows(view, index) if self.kept else {}
-            yield {"img": taken(self.features, view, index), "label": self.labels[index], "index": index, **more}
+            unread = self.kept is not None and self.kept.suffice
+            features = self.features.new_empty(len(index), 0) if unread else taken(self.features, view, index)
+            yield {"img": features, "label": self.labels[index], "index": index, **more}
 
 
 class LabelledFeatures:

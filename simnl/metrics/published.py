@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.distance import cdist
 
 from simnl.metrics.detection import RECALL, Floats, Integers, checked, curve, roc, trapezoid
 
@@ -174,6 +173,8 @@ def dac_factors(
 
 
 def _distances(texts: Floats, base: Floats, neighbours: int) -> tuple[Floats, Floats]:
+    from scipy.spatial.distance import cdist  # imported here: every run imports this module, and few take distances
+
     distances = np.sort(cdist(texts, base), axis=1)
     return distances[:, :neighbours].sum(1) / neighbours, distances[:, 0]
 

@@ -30,7 +30,7 @@ from benchmarks import (
     table,
     training,
 )
-from benchmarks.measure import Rounds, interleave, reset_peak, resident
+from benchmarks.measure import Rounds, command, interleave, reset_peak, resident
 from benchmarks.memory import CHUNK, evaluation_of
 from benchmarks.search import SMALL
 from benchmarks.synthetic import OFFICIAL, make_head, make_problem
@@ -147,11 +147,19 @@ def test_unknown_names_are_refused(capsys):
 
 def test_the_document_s_tables_are_what_was_measured():
     results = report.load()
-    assert set(results) == set(run.BY_DEFAULT)
+    assert set(results) == {*run.BY_DEFAULT, "files", "many_records", "many_classes"}
     text = report.DOCUMENT.read_text()
     assert report.document(results, text) == text
-    for name in run.BY_DEFAULT:
+    for name in results:
         assert report.BEGIN.format(name) in text
+
+
+def test_the_memory_of_a_command_is_its_own(tmp_path):
+    _, usage = command(["-c", "print('here')"], tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "here\n"
+    assert usage.ru_maxrss / 1024 < 100 < resident("VmRSS")  # MB; this process has imported PyTorch
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        command(["-c", "1 / 0"], tmp_path / "log")
 
 
 def test_results_keep_the_promised_ratios_of_work():

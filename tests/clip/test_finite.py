@@ -58,6 +58,10 @@ def test_a_logit_scale_whose_exponential_is_no_number_is_refused(changed, value)
         load_clip("test-vit", changed("logit_scale", value))
 
 
+def test_finite_weights_whose_sum_overflows_are_taken(changed):
+    load_clip("test-vit", changed("ln_final.weight", 3e38, everywhere=True))
+
+
 def test_several_bad_tensors_are_counted(changed):
     path = changed("visual.proj", float("nan"))
     state = load_file(path)

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from simnl.clip.architectures import CONTEXT_LENGTH, model_config
+from simnl.clip.building import Undrawn
 from simnl.clip.fetching import WeightsUnavailable, fetch_weights
 from simnl.clip.model import TINY, check_known, fingerprint, load_clip
 from simnl.clip.store import FeatureStore
@@ -39,6 +40,17 @@ def test_the_model_is_frozen(random_clip):
 def test_it_is_loaded_once_per_process(clip_checkpoints):
     path = str(clip_checkpoints["test-vit"])
     assert load_clip("test-vit", path) is load_clip("test-vit", path)
+
+
+def test_no_random_weights_are_drawn_for_a_model_that_gets_others():
+    before = torch.get_rng_state()
+    with Undrawn():
+        layers = torch.nn.Linear(3, 4), torch.nn.Conv2d(3, 4, 2), torch.nn.Embedding(5, 2), torch.nn.LayerNorm(2)
+        torch.nn.init.trunc_normal_(layers[0].weight)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(layers[-1].weight, torch.ones(2))
+    assert torch.nn.Linear(3, 4).weight.abs().max() > 0
+    assert not torch.equal(torch.get_rng_state(), before)
 
 
 def test_fingerprints_tell_weights_apart(random_clip, clip_checkpoints):

@@ -79,11 +79,15 @@ def test_products_of_a_view_are_computed_once_and_lie_beside_its_features(order)
         for batch in ours:
             torch.testing.assert_close(products_of(batch)["products"], torch.cat([batch["img"], -batch["img"]], dim=1))
     assert sorted(asked) == ours.features.flatten(1).tolist()  # whole views: whatever the order, the same products
+    before, ours.kept = list(ours), ViewProducts(products, 2, ours.features, suffice=True)
+    for old, new in zip(before, ours, strict=True):
+        assert new["img"].shape == (len(new["label"]), 0)  # features that nobody reads are not copied
+        assert all(torch.equal(new[name], old[name]) for name in ("products", "label", "index"))
 
 
 def test_products_are_kept_within_a_limit_only():
     train, val = loader(rows=10, views=3), LabelledFeatures(torch.zeros(6, 1), torch.zeros(6))
-    head = SimpleNamespace(products=None, num_products=5)
+    head = SimpleNamespace(products=None, num_products=5, products_suffice=False)
     sizes = 3 * 10 * 5 * 4, 6 * 5 * 4  # bytes: training views, validation images
     for epochs, limit, kept in (
         (4, sum(sizes), [True, True]),

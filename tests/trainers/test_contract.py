@@ -137,6 +137,8 @@ def test_products_that_are_given_change_nothing(method):
     torch.testing.assert_close(head(features, products=products), head(features))
     ours, plain = head.losses(features, labels, products=products), head.losses(features, labels)
     torch.testing.assert_close(ours, plain)
+    if head.products_suffice:
+        assert head.losses(features.new_empty(len(features), 0), labels, products=products) == ours
     assert not torch.allclose(head(features, products=products + 0.1), head(features))  # they are used
 
 
