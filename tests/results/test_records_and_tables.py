@@ -115,7 +115,7 @@ def test_selecting_names_what_there_is(tmp_path):
     assert len(select(records, {"method": ["TaskRes", "APE"]}, {"method": ["APE"]})) == 1
     with pytest.raises(ValueError, match="No record has shots '8'. Choose from 16"):
         select(records, {"shots": [8]}, {})
-    with pytest.raises(ValueError, match="No record has all of method"):
+    with pytest.raises(ValueError, match="No run has all of this: method APE"):
         select(records, {"method": ["APE"]}, {"method": ["APE"]})
 
 

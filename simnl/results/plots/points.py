@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from simnl.escaping import figure_text
+from simnl.numbers import shots_in_words
 from simnl.results.plots import drawing, series
 from simnl.results.plots.series import SCORE, Kind, Wanted
 from simnl.results.plots.style import method_style
 from simnl.results.stats import mean
-from simnl.results.tables.common import method_order, shots_title
+from simnl.results.tables.common import method_order
 from simnl.results.tables.ood import detected, points, seen_notes
 from simnl.results.tables.paired import HONEST, ORACLE, PROTOCOLS
 from simnl.results.tables.records import is_own_data, without_studies
@@ -66,7 +67,7 @@ def _cost(setting: str, records: list[dict], wanted: Wanted) -> Figure | None:
         ax.set_xlabel(label)
 
     names = series.legend_names(mine)
-    about = f"{where}, {shots_title(shots)}, {setting}\n{drawing.statistics(table.values())}"
+    about = f"{where}, {shots_in_words(shots)}, {setting}\n{drawing.statistics(table.values())}"
     return drawing.panelled(list(COSTS), [(names[m], _look(m)) for m in methods], about, fill, series.notes_on(mine))
 
 

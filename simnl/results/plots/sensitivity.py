@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from yacs.config import CfgNode as CN
 
 from simnl.config_names import config_file, known
+from simnl.numbers import shots_in_words
 from simnl.results.plots import drawing, series
 from simnl.results.plots.series import Kind, Wanted
 from simnl.results.plots.style import LINES, MARKERS, method_style
-from simnl.results.tables.common import shots_title
 from simnl.results.tables.grids import PARAMETERS
 from simnl.results.tables.records import name_without_split, node_of
 from simnl.runs.config import assemble, find_key
@@ -98,7 +98,7 @@ def _named(lines: set[Line], shown: dict[str, str]) -> dict[Line, drawing.Look]:
     several = len({line.rest for line in lines}) > 1
     for line in sorted(lines, key=lambda line: (line.method, line.shots, str(line.rest))):
         options = ", ".join(f"{key.rsplit('.', 1)[-1].lower()} {value}" for key, value in line.rest)
-        name = f"{shown[line.method]}, {shots_title(line.shots)}" + (f" ({options})" if several and options else "")
+        name = f"{shown[line.method]}, {shots_in_words(line.shots)}" + (f" ({options})" if several and options else "")
         look, number = method_style(line.method), sum(line.method == other.method for other in found)
         if number:
             look |= {"linestyle": LINES[number % len(LINES)], "marker": MARKERS[number % len(MARKERS)]}

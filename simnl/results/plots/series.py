@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 import matplotlib
 from matplotlib.figure import Figure
 
+from simnl.numbers import shots_in_words
 from simnl.results.plots.style import RC
 from simnl.results.published import ZEROSHOT, audit
 from simnl.results.stats import mean
-from simnl.results.tables.common import LAST, method_order, shots_title, unlike_standard
+from simnl.results.tables.common import LAST, method_order, unlike_standard
 from simnl.results.tables.model import Stat
 from simnl.results.tables.records import (
     by_seed,
@@ -80,7 +81,7 @@ def by_place(record: dict) -> tuple:
 def place_name(place: tuple) -> str:
     """A place in words."""
     name, own, _ = place[0].partition(OWN_SPLIT)
-    return ", ".join([dataset_name(name) + own, *map(shots_title, place[1:])])
+    return ", ".join([dataset_name(name) + own, *map(shots_in_words, place[1:])])
 
 
 def legend_names(records: Iterable[dict]) -> dict[str, str]:
@@ -166,7 +167,7 @@ def drawn(records: Iterable[dict], key: Callable[[dict], K]) -> dict[K, list[dic
             others = sorted({config for config, _ in left if config != chosen[0]}) or ["runs on another split"]
             log.warning(
                 "%s on %s, %s: there are runs of several configs; config %s is drawn, left out: %s",
-                *(first["method"], by_dataset(first)[0], shots_title(first["shots"]), chosen[0], ", ".join(others)),
+                *(first["method"], by_dataset(first)[0], shots_in_words(first["shots"]), chosen[0], ", ".join(others)),
             )
     return result
 
@@ -267,5 +268,7 @@ class RunKind:
 
 def title_of_run(record: dict, what: str, *more: str) -> str:
     """The title of a figure of one run: the run and what is said of it, its setting, and more lines."""
-    where = f"{record['method']} on {record['dataset']}, {shots_title(record['shots'])}, seed {record['seed']}: {what}"
+    where = (
+        f"{record['method']} on {record['dataset']}, {shots_in_words(record['shots'])}, seed {record['seed']}: {what}"
+    )
     return "\n".join(filter(None, (where, describe_setting(record), *more)))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from simnl.numbers import shots_in_words
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
 from simnl.results.tables.listing import Line, Listing
@@ -246,7 +247,7 @@ ABLATION = Listing(
     ],
     lines=_lines,
     title=lambda family: (
-        f"Ablation of {display_name(family.records[0]['method'])}, {common.shots_title(family.records[0]['shots'])}"
+        f"Ablation of {display_name(family.records[0]['method'])}, {shots_in_words(family.records[0]['shots'])}"
     ),
     setting=lambda family: family.records[0],
     unit="accuracy in %",

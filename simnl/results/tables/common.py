@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from simnl.numbers import shots_in_words
 from simnl.results.published import AVERAGE, ORDER, ZEROSHOT, sources_of
 from simnl.results.published.audit import ordered as marks_in_order
 from simnl.results.stats import CI_METHODS, mean
@@ -76,11 +77,6 @@ def dataset_order(datasets: Iterable[str], request: Request) -> list[str]:
     return in_order(datasets, request.datasets or ELEVEN)
 
 
-def shots_title(shots: int) -> str:
-    """`1 shot`, `2 shots`."""
-    return f"{shots} shot{'s' * (shots != 1)}"
-
-
 def ordered(rows: Sequence[GridRow], request: Request) -> list[GridRow]:
     """Grid rows in the order of their methods."""
     order = method_order((row.method for row in rows), request.methods)
@@ -118,7 +114,7 @@ def run_title(record: dict) -> str:
 
 def place_text(record: dict) -> str:
     """`DTD, 16 shots`."""
-    return f"{dataset_name(record['dataset'])}, {shots_title(record['shots'])}"
+    return f"{dataset_name(record['dataset'])}, {shots_in_words(record['shots'])}"
 
 
 def setting_text(record: dict) -> str:
@@ -139,7 +135,7 @@ def setting_text(record: dict) -> str:
 def fewer_images(records: Sequence[dict]) -> list[str]:
     """A sentence that says where classes had fewer training images than shots; none where all had enough."""
     found = {(r["dataset"], r["shots"]): images_text(r) for r in records if images_text(r)}
-    places = [f"{dataset_name(name)} at {shots_title(k)}: {images}" for (name, k), images in sorted(found.items())]
+    places = [f"{dataset_name(name)} at {shots_in_words(k)}: {images}" for (name, k), images in sorted(found.items())]
     return [f"Fewer training images than shots: {'; '.join(places)}."] if places else []
 
 
@@ -208,7 +204,7 @@ def tidy(layout: str, row: GridRow, stat: Stat | None, ci: str, **place: object)
 def block_title(key: Any, others: int = 0) -> str:
     """The title of the block of a number of shots, of a data set, or of the average over the others."""
     if isinstance(key, int):
-        return shots_title(key)
+        return shots_in_words(key)
     return f"Average over {others} data sets" if key == AVERAGE else key and dataset_name(key)
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from simnl.fewshot.capabilities import CROSS, NEW_CLASSES, is_on_new_classes
+from simnl.numbers import shots_in_words
 from simnl.results import published
 from simnl.results.published import ARROW, AVERAGE, PAPER_A1, PAPER_A2, Figure, harmonic
 from simnl.results.tables import common
@@ -114,7 +115,7 @@ def _base2new_published(place: dict, block: Any, sources: Sequence[str]) -> dict
 
 BASE2NEW = Comparison(
     name="base2new",
-    title=lambda records: f"Base to new classes, {common.shots_title(records[0]['shots'])}",
+    title=lambda records: f"Base to new classes, {shots_in_words(records[0]['shots'])}",
     groups=lambda records, request: by_setting(
         [r for r in records if r.get("subsample_classes") == "base" and NEW_CLASSES in r.get("targets", {})],
         also=["shots"],

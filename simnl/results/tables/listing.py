@@ -188,4 +188,5 @@ def mean_line(
 
 def seeds_text(lines: Sequence[Mapping]) -> str:
     """The sentence that says over how many seeds the means are."""
-    return f"Means over {' or '.join(map(str, sorted({line['n'] for line in lines})))} seeds."
+    counts = sorted({line["n"] for line in lines})
+    return "Figures of one seed." if counts == [1] else f"Means over {' or '.join(map(str, counts))} seeds."

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from simnl.commands import as_typed
 from simnl.data.outliers import FAR
 from simnl.metrics.names import DEFINITIONS
+from simnl.numbers import shots_in_words
 from simnl.results.stats import mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
@@ -127,7 +128,7 @@ def seen_notes(records: Sequence[dict]) -> list[str]:
 
 
 def _against(run: dict, outliers: str) -> str:
-    return f"{dataset_name(run['dataset'])} against {outliers}, {common.shots_title(run['shots'])}"
+    return f"{dataset_name(run['dataset'])} against {outliers}, {shots_in_words(run['shots'])}"
 
 
 DETECTION = Listing(

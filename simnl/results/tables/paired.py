@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from simnl.numbers import shots_in_words
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables import common
 from simnl.results.tables.beside import Rows
@@ -31,7 +32,7 @@ PAIRS = {
     "base2new": replace(BASE2NEW, caption=("Harmonic mean: of base and new of each draw, then compared.",)),
     "noise": replace(
         NOISE,
-        title=lambda records: f"Wrong training labels, {common.shots_title(records[0]['shots'])}",
+        title=lambda records: f"Wrong training labels, {shots_in_words(records[0]['shots'])}",
         groups=lambda records, request: noise_groups(records, replace(request, methods=())),
         caption=("Columns: share of the few-shot training labels that are replaced by another class, in both runs.",),
     ),

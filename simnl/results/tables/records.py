@@ -71,7 +71,8 @@ def select(records: Sequence[dict], wanted: dict[str, Sequence], known: dict[str
             raise ValueError(f"No record has {key} '{unknown[0]}'. Choose from {', '.join(map(str, sorted(there)))}.")
     kept = [r for r in records if all(not values or r[key] in values for key, values in wanted.items())]
     if not kept:
-        raise ValueError(f"No record has all of {', '.join(f'{k} {list(v)}' for k, v in wanted.items() if v)}.")
+        asked = ", ".join(f"{key} {' or '.join(map(str, values))}" for key, values in wanted.items() if values)
+        raise ValueError(f"No run has all of this: {asked}.")
     return kept
 
 
