@@ -9,3 +9,6 @@ DEFINITIONS = {
     "aupr_in": "average precision, known images positive",
     "aupr_out": "average precision, unknown images positive",
 }
+OF_OTHERS = {  # of published figures alone
+    "fpr95_id_linear": "share of unknown images accepted at 95 % of the known ones, between two thresholds by a line",
+}

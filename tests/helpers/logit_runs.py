@@ -52,13 +52,16 @@ def add_logits(records: list[dict]) -> None:
         write_logits(Path(one["path"]).parent, keeper, one, [f"class {c}" for c in range(CLASSES)], 17.0)
 
 
-def add_detection(one: dict) -> None:
-    """Figures of detection beside a record, on a near set and two far ones."""
+SETS = {"new": "near", "plain_noise": "far", "dtd": "far"}  # of outliers, and how far
+
+
+def add_detection(one: dict, outliers: dict[str, str] = SETS) -> None:
+    """Figures of detection beside a record, on sets of outliers, each near or far."""
     figures = {"auroc": 0.8, "fpr95_id": 0.5, "fpr95_ood": 0.6, "aupr_in": 0.7, "aupr_out": 0.75}
     scores = dict.fromkeys(("msp", "maxlogit", "energy", "mcm@T1"), figures)
     sets = {
         name: {"images": 9, "digest": "", "distance": distance, "figures": scores, "ablation": {"1": 0.8, "0.5": 0.7}}
-        for name, distance in (("new", "near"), ("plain_noise", "far"), ("dtd", "far"))
+        for name, distance in outliers.items()
     }
     content = {
         "schema": 1, "identity": {key: one[key] for key in ("config_hash", "seed", "accuracy")}, "sets": sets,

@@ -132,6 +132,12 @@ def published_sensitivity(method: str, parameter: str, backbone: str, dataset: s
     return {float(value): theirs for value, theirs in rows.items()}
 
 
+def published_detection(sets: Iterable[str]) -> list[dict[str, str]]:
+    """Rows of `detection.csv`, ImageNet against unknown classes, all of whose sets are among these."""
+    there = set(sets)
+    return [row for row in read("detection") if there.issuperset(row["sets"].split())]
+
+
 def published_methods(backbone: str, shots: int, source: str) -> list[str]:
     """Methods of a source, in its order."""
     return [key[1] for key in _figures("accuracy") if (key[0], *key[2:]) == (source, backbone, shots)]

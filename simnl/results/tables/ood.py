@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from simnl.commands import as_typed
 from simnl.data.outliers import FAR
-from simnl.metrics.names import DEFINITIONS
+from simnl.metrics.names import DEFINITIONS, OF_OTHERS
 from simnl.numbers import shots_in_words
+from simnl.results.published import published_detection
 from simnl.results.stats import mean
 from simnl.results.tables import common
 from simnl.results.tables.common import Request
@@ -127,6 +128,22 @@ def seen_notes(records: Sequence[dict]) -> list[str]:
     return [many] if names else []
 
 
+def _published(run: dict) -> list[str]:
+    """A sentence on each published figure of the sets that a table is of; there are some on all classes of ImageNet."""
+    if (run["dataset"], run.get("subsample_classes", "all")) != ("imagenet", "all"):
+        return []
+    notes = []
+    for row in published_detection(run["sets"]):
+        sets = row["sets"].split()
+        if run["outliers"] in sets or (run["outliers"] == AVERAGE and run["sets"][sets[0]]["distance"] == FAR):
+            what = ", ".join(filter(None, (row["method"], row["score"], row["backbone"] or "backbone not stated")))
+            notes.append(
+                f"Published, {what}, mean over {', '.join(sets)}: AUROC {row['auroc']}, FPR95 {row['fpr95']} "
+                f"({(DEFINITIONS | OF_OTHERS)[row['definition']]}); {row['note']}. {row['source']}."
+            )
+    return notes
+
+
 def _against(run: dict, outliers: str) -> str:
     return f"{dataset_name(run['dataset'])} against {outliers}, {shots_in_words(run['shots'])}"
 
@@ -155,6 +172,7 @@ DETECTION = Listing(
             {f"{display_name(r['method'])}, {s}: n/a ({why})." for r in records for s, why in r["missing"].items()}
         ),
         *seen_notes(records),
+        *_published(records[0]),
     ],
     missing=NONE,
 )
