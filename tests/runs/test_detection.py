@@ -201,7 +201,7 @@ def test_a_damaged_or_foreign_file_is_told(runs):
         read_scores({**one, "seed": 9})
     path = Path(one["path"]).parent / FILE
     path.write_text(path.read_text().replace("0.", "1.", 1))
-    with pytest.raises(ValueError, match=r"is damaged .* Run the method's ood\.sh again"):
+    with pytest.raises(ValueError, match=r"is damaged .* Run the method's ood\.sh, which makes it"):
         read_detection(one)
 
 
