@@ -49,7 +49,7 @@ class ImageProjection:
     bias: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal is only a model to itself, so that results can be remembered by model
 class FrozenCLIP:
     """A CLIP model that is never trained, with the facts about it that the rest of the program reads.
 

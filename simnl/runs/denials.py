@@ -14,8 +14,10 @@ Source: Wang et al., "CLIPN for Zero-Shot OOD Detection: Teaching CLIP to Say No
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from simnl.clip.model import FrozenCLIP
@@ -52,11 +54,19 @@ class DenialSide:
 
 
 def denying_model(clip: FrozenCLIP, path: str) -> FrozenCLIP:
-    """The model whose texts are those of the second tower in a file.
+    """The model whose texts are those of the second tower in a file. It is made once for all runs of a process, as long
+    as the file stays as it is.
 
     Raises:
         FileNotFoundError, ValueError: see `read_no_tower` and `with_no_tower`.
     """
+    file = Path(path).expanduser()
+    stamp = (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None
+    return _denying_model(clip, path, stamp)
+
+
+@functools.lru_cache(maxsize=2)
+def _denying_model(clip: FrozenCLIP, path: str, stamp: tuple[int, int] | None) -> FrozenCLIP:
     return with_no_tower(clip, read_no_tower(path, clip.arch))
 
 

@@ -20,7 +20,7 @@ from simnl.files import sha256_of
 from simnl.metrics.two_sided import conformal_threshold
 from simnl.results.plots import RECORD_KINDS, Wanted
 from simnl.results.tables import Request, build
-from simnl.runs.denials import CLIPN_SCORES
+from simnl.runs.denials import CLIPN_SCORES, denying_model
 from simnl.runs.detection import detect, has_detection, read_detection, read_scores
 from simnl.runs.extra_scores import EXTRA, prepare
 from simnl.runs.open_set import fit_detectors
@@ -130,6 +130,16 @@ def test_two_towers(one, towers):
         assert scores["clipn_ctw"][row] == pytest.approx(p[int(np.argmax(asserted))], rel=1e-9)
         average = sum(a * share for a, share in zip(asserted, p, strict=True)) / sum(asserted)
         assert scores["clipn_atd"][row] == pytest.approx(average, rel=1e-9)
+
+
+def test_a_second_tower_is_read_once_for_all_runs(one, towers, tmp_path):
+    clip, again = (load_backbone(reload_trainer(one).cfg.MODEL.BACKBONE, torch.device("cpu")) for _ in range(2))
+    path = tmp_path / "tower.pt"
+    path.write_bytes(towers["first"].read_bytes())
+    denying = denying_model(clip, str(path))
+    assert denying_model(again, str(path)) is denying
+    save_checkpoint(path, clip, random_tower(clip, 1))
+    assert denying_model(clip, str(path)).fingerprint != denying.fingerprint
 
 
 def test_the_command_finds_the_second_tower(one, towers, monkeypatch, capsys, caplog):
