@@ -19,12 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from simnl.clip.architectures import plain_text_shapes
+from simnl.clip.architectures import CLIP_TEXT, captions, text_tower
 from simnl.clip.model import FrozenCLIP, fingerprint
-from simnl.clip.weights import Checkpoint, Shapes, misfit, open_checkpoint
+from simnl.clip.weights import Checkpoint, Shapes, misfit, open_checkpoint, shapes_of
 
 OFFSETS, NUM_OFFSETS = "prompt_no", 16
 POSITIONS = "positional_embedding"
+OTHER_PARTS = ("visual.", "logit_")  # of a model, beside the text tower
 RTOL, ATOL = 2**-10, 2**-20  # tensors that went through half precision count as equal
 WANTED = "Set CLIPN to a checkpoint of the authors' training, or to a safetensors file of its tensors."
 
@@ -51,29 +52,29 @@ def in_second(name: str) -> str:
     return f"{part}_no{dot}{rest}"
 
 
-def read_no_tower(path: str, arch: str) -> NoTower:
-    """The second tower in a file, for an architecture of open_clip. Nothing of the file is executed.
+def read_no_tower(path: str, clip: FrozenCLIP) -> NoTower:
+    """The second tower in a file, of the size of a model's text tower. Nothing of the file is executed.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, it holds no second tower, several, or one of another size, a number is NaN
-            or infinite, or the architecture has a text tower of its own kind.
+            or infinite, or the text tower of the model is not CLIP's own.
     """
     file = Path(path).expanduser()
     if not file.exists():
         raise FileNotFoundError(f"CLIPN: {file} does not exist. {WANTED}")
-    shapes = plain_text_shapes(arch)
-    if not shapes:
+    shapes = {name: shape for name, shape in shapes_of(clip.whole).items() if not name.startswith(OTHER_PARTS)}
+    if text_tower(clip.arch) != CLIP_TEXT or captions(clip.arch) or POSITIONS not in shapes:
         raise ValueError(
-            f"CLIPN: the text tower of {arch} is not CLIP's own, so the second tower in {file} cannot take its place. "
-            "Choose the backbone that the tower was trained with (BACKBONE, WEIGHTS)."
+            f"CLIPN: the text tower of {clip.arch} is not CLIP's own, so the second tower in {file} cannot take its "
+            "place. Choose the backbone that the tower was trained with (BACKBONE, WEIGHTS)."
         )
     try:
         checkpoint = open_checkpoint(file)
     except ValueError as error:
         raise ValueError(f"CLIPN: {error}") from error
     prefix = _prefix(file, checkpoint)
-    _check_size(file, checkpoint.shapes, prefix, shapes, arch)
+    _check_size(file, checkpoint.shapes, prefix, shapes, clip.arch)
     state = checkpoint.tensors()
     second = {name: state[prefix + in_second(name)].float() for name in shapes}
     offsets = state[prefix + OFFSETS].float()

@@ -67,7 +67,7 @@ def denying_model(clip: FrozenCLIP, path: str) -> FrozenCLIP:
 
 @functools.lru_cache(maxsize=2)
 def _denying_model(clip: FrozenCLIP, path: str, stamp: tuple[int, int] | None) -> FrozenCLIP:
-    return with_no_tower(clip, read_no_tower(path, clip.arch))
+    return with_no_tower(clip, read_no_tower(path, clip))
 
 
 def denial_side(trainer, clip: FrozenCLIP, names: Sequence[str], path: str) -> DenialSide:

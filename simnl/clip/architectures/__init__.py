@@ -30,8 +30,6 @@ TRANSFORMER = "open_clip's, read elsewhere"  # its transformer over other tokens
 HUGGING_FACE = "Hugging Face"
 UNKNOWN = ""
 
-TEXT_SIZES = {"context_length": CONTEXT_LENGTH, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}  # defaults
-
 
 def model_config(arch: str) -> dict | None:
     """The config of an architecture, bundled or open_clip's; None for an unknown one."""
@@ -120,31 +118,3 @@ def hub_text_config(arch: str) -> str:
 def captions(arch: str) -> bool:
     """True for CoCa, whose model has a decoder of captions besides the two towers."""
     return "multimodal_cfg" in settings(arch)
-
-
-def plain_text_shapes(arch: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors of CLIP's own text tower, under their names in a model of open_clip.
-
-    They are empty for an architecture whose text tower differs from CLIP's in more than its sizes.
-    """
-    config, text = settings(arch), settings(arch).get("text_cfg", {})
-    if text_tower(arch) != CLIP_TEXT or config.get("custom_text") or not set(text) <= set(TEXT_SIZES):
-        return {}
-    sizes = {**TEXT_SIZES, **text}
-    width = sizes["width"]
-    block = {
-        "ln_1.weight": (width,), "ln_1.bias": (width,), "ln_2.weight": (width,), "ln_2.bias": (width,),
-        "attn.in_proj_weight": (3 * width, width), "attn.in_proj_bias": (3 * width,),
-        "attn.out_proj.weight": (width, width), "attn.out_proj.bias": (width,),
-        "mlp.c_fc.weight": (4 * width, width), "mlp.c_fc.bias": (4 * width,),
-        "mlp.c_proj.weight": (width, 4 * width), "mlp.c_proj.bias": (width,),
-    }  # fmt: skip
-    blocks = range(sizes["layers"])
-    return {
-        "token_embedding.weight": (sizes["vocab_size"], width),
-        "positional_embedding": (sizes["context_length"], width),
-        **{f"transformer.resblocks.{n}.{name}": shape for n in blocks for name, shape in block.items()},
-        "ln_final.weight": (width,),
-        "ln_final.bias": (width,),
-        "text_projection": (width, config["embed_dim"]),
-    }
