@@ -46,6 +46,8 @@ class OnTop(VLTrainer):
         """Why this method cannot work on top of a base method; empty if it can."""
         if base.inference != "inductive" or not base.image_encoder_frozen:
             return "that method changes the image tower, or sees other test images"
+        if base.with_patches:
+            return "the features of that method are followed by those of patches"
         return "that method works on top of another one itself" if issubclass(base, OnTop) else ""
 
     @classmethod

@@ -33,8 +33,8 @@ class LearnsInTwoStages(VLTrainer):
         """
         super().check_cfg(cfg)
         if not 0 <= (share := self.node_of(cfg).STAGE1) <= 1:
-            key = f"TRAINER.{type(self).__name__.upper()}.STAGE1"
-            raise ValueError(f"{key} is {share}, but it is a share of the epochs from 0 to 1.")
+            name = self.base_of(cfg) or type(self).__name__
+            raise ValueError(f"TRAINER.{name.upper()}.STAGE1 is {share}, but it is a share of the epochs from 0 to 1.")
 
     @property
     def first_epochs(self) -> int:

@@ -143,7 +143,8 @@ def test_a_base_that_is_no_method_is_told(config):
 
 @pytest.mark.parametrize(
     ("base", "more"),
-    [("TDA", ()), ("TransCLIP", ()), ("CLIPLoRA", ()), ("ReHARK", ("TRAINER.REHARK.TRANSDUCTIVE", "True"))],
+    [(name, ()) for name in ("TDA", "TransCLIP", "CLIPLoRA", "LoCoOp")]
+    + [("ReHARK", ("TRAINER.REHARK.TRANSDUCTIVE", "True"))],
 )
 def test_a_base_that_does_not_suit_is_refused(config, base, more):
     cfg = config("TransCLIP", "TRAINER.TRANSCLIP.BASE", base, *more)

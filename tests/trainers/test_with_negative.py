@@ -38,7 +38,7 @@ def made(base: str, shots: int = 3, *options: str):
 
 def test_it_stands_on_every_method_whose_logits_it_can_have():
     assert {"CoCoOp", "CLIPAdapter", "TipAdapter", "TaskRes", "CoOp", "KgCoOp", "LinearProbe", "NLPrompt"} <= {*BASES}
-    for base in ("CLIPLoRA", "TDA", "TransCLIP", "WithNegative", "SimNL", "TIMOS", "ProLIP"):
+    for base in ("CLIPLoRA", "TDA", "TransCLIP", "WithNegative", "SimNL", "TIMOS", "ProLIP", "LoCoOp"):
         with pytest.raises(
             ValueError, match=rf"WITHNEGATIVE.BASE is '{base}', which does not suit: .* Choose one of .*CoCoOp"
         ):
@@ -135,3 +135,9 @@ def test_the_cache_without_the_branch_and_wrong_values():
     for capacity, alpha in ((0, 1.0), (3, 0.0)):
         with pytest.raises(ValueError, match=r"WITHNEGATIVE\.TEST_TIME needs"):
             ConfidentNegatives(capacity, alpha, 1.0)
+
+
+def test_a_wrong_value_of_the_base_is_told_by_its_own_key():
+    trainer = make_trainer("NegPrompt", "TRAINER.NEGPROMPT.STAGE1", "2.0")
+    with pytest.raises(ValueError, match=r"^TRAINER.NEGPROMPT.STAGE1 is 2.0, but it is a share"):
+        trainer.check_cfg(trainer.cfg)
