@@ -6,9 +6,7 @@ backbone yaml, data set yaml, trainer yaml, the OVERRIDES of these files, comman
 
 from __future__ import annotations
 
-import ast
 import difflib
-import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +23,7 @@ from simnl.locations import default_cache
 from simnl.runs.bases import base_file, base_of
 from simnl.runs.names import KEY as DISPLAY_NAME
 from simnl.runs.templates import apply_templates
+from simnl.runs.values import coerce
 from simnl.runs.yaml_files import read_yaml
 
 # Keys that do not change a run's figures. They are not part of the hash.
@@ -38,8 +37,6 @@ TOLD_ELSEWHERE = (
     "TRAINER.NAME", "DATASET.NAME", "DATASET.CONFIG", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES",
     "DATASET.LABEL_NOISE", "DATASET.FOLDER", "DATASET.VAL_FRACTION", "DATASET.TEST_FRACTION", "PRESET", "PROTOCOL",
 )  # fmt: skip
-
-LARGEST = 2**63 - 1  # the largest whole number that tensors and generators take
 
 
 class ConfigError(ValueError):
@@ -124,7 +121,11 @@ def base_config() -> CN:
 
 
 def assemble(
-    files: Sequence[str | Path], options: Sequence[str] = (), settings: dict | None = None, where: str = "command line"
+    files: Sequence[str | Path],
+    options: Sequence[str] = (),
+    settings: dict | None = None,
+    where: str = "command line",
+    complete: bool = False,
 ) -> CN:
     """Merge yaml files, their OVERRIDES, settings and KEY VALUE options into a frozen config.
 
@@ -133,6 +134,8 @@ def assemble(
         options: KEY, VALUE, KEY, VALUE, ... from the command line.
         settings: values by dotted key. They are applied before `options`.
         where: how messages name the place that options and settings come from.
+        complete: True for the config that a run has left, which holds every value. No other file is then read for it:
+            neither templates, which may have changed, nor the yaml of a base method whose node it has.
 
     Raises:
         ConfigError: there are unknown keys, wrong types or wrong forms. The message lists all problems, and the nearest
@@ -150,8 +153,9 @@ def assemble(
         _merge(cfg, pairs, path, problems)
     _merge(cfg, last, where, problems)
     base = base_file(cfg)
-    if base and base not in map(str, files):
-        return assemble([*files[:-1], base, *files[-1:]], options, settings, where)
+    has_node = complete and any(_has_node(body, base_of(cfg)) for _, body, _ in bodies)
+    if base and base not in map(str, files) and not has_node:
+        return assemble([*files[:-1], base, *files[-1:]], options, settings, where, complete)
     cfg.SETTING = cfg.SETTING or setting_of(cfg.DATASET.SUBSAMPLE_CLASSES, cfg.TEST.TARGETS)
     for path, _, overrides in bodies:
         for number, override in enumerate(overrides, 1):
@@ -159,12 +163,19 @@ def assemble(
             if _applies(cfg, override, where, problems):
                 _merge(cfg, _flatten(override.get("SET", {})), where, problems)
     _merge(cfg, last, where, [])
-    apply_templates(cfg, {key for key, _ in last}, problems)
+    if not complete:
+        apply_templates(cfg, {key for key, _ in last}, problems)
     if problems:
         raise ConfigError("\n".join(["The config has problems:", *(f"  {p}" for p in dict.fromkeys(problems))]))
     cfg.OPTIONS = [[key, _value(cfg, key)] for key in sorted({key for key, _ in typed}) if _is_option(key)]
     cfg.freeze()
     return cfg
+
+
+def _has_node(body: dict, method: str) -> bool:
+    """Whether the content of a yaml file has the node of a method, which may be empty."""
+    methods = body.get("TRAINER")
+    return isinstance(methods, dict) and method.upper() in methods
 
 
 def _is_option(key: str) -> bool:
@@ -246,56 +257,6 @@ def _merge(cfg: CN, pairs: Sequence[tuple[str, object]], where: str, problems: l
             node[leaf] = coerce(node[leaf], value)
         except ValueError as error:
             problems.append(f"{where}: {key}: {error}")
-
-
-def coerce(old: object, value: object) -> object:
-    """Give a new value the type of the old one if no information is lost.
-
-    Text is read as a Python literal unless text is expected. A whole number may stand for a fraction, a list for a
-    tuple, and a tuple for a list.
-
-    Raises:
-        ValueError: the types do not fit, or a number is infinite, NaN or beyond 64 bits.
-    """
-    if isinstance(old, str) and isinstance(value, str):
-        return value
-    if isinstance(old, str) and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str):
-        value = _literal(value)
-    _require_finite(value)
-    if isinstance(old, float) and type(value) is int:
-        return float(value)
-    if isinstance(old, list | tuple) and isinstance(value, list | tuple):
-        return type(old)(value)
-    if type(old) is not type(value):
-        hint = ". Put it in quotes" if isinstance(old, str) else ""
-        raise ValueError(
-            f"expected {type(old).__name__} as in {old!r}, got {type(value).__name__} {shortened(repr(value))}{hint}."
-        )
-    return value
-
-
-def _require_finite(value: object) -> None:
-    """Raise ValueError for a number, also inside a list or dict, that is infinite, NaN or beyond 64 bits."""
-    if isinstance(value, list | tuple | set | dict):
-        for inner in value.values() if isinstance(value, dict) else value:
-            _require_finite(inner)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {value}.")
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        raise ValueError(f"expected a number of at most {len(str(LARGEST))} digits.")
-
-
-def _literal(text: str) -> object:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if text.strip().lstrip("+-").lower() in ("nan", "inf", "infinity"):
-        return float(text)
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: thousands of brackets
-        return text
 
 
 def find_key(cfg: CN, key: str) -> tuple[Any, str]:

@@ -16,6 +16,7 @@ from yacs.config import CfgNode as CN
 
 from simnl.declarations import plain
 from simnl.files import write_text_atomically
+from simnl.runs.bases import base_of
 from simnl.runs.config import assemble, is_hashed
 from simnl.runs.folder import CONFIG, IDENTITY, check_folder
 from simnl.runs.identity import RunIdentity
@@ -125,16 +126,17 @@ def _differences(stored: dict[str, str], cfg: CN) -> str:
 
 
 def write_config(cfg: CN) -> Path:
-    """Write OUTPUT_DIR/config.yaml: all keys except the nodes of other methods, and a check sum as its last line."""
+    """Write OUTPUT_DIR/config.yaml: all keys except the nodes of methods that the run does not use, and a check sum as
+    its last line."""
     path = Path(cfg.OUTPUT_DIR) / FILE
     write_text_atomically(path, seal_text(_text(cfg)))
     return path
 
 
 def _text(cfg: CN) -> str:
-    body, own = plain(cfg), cfg.TRAINER.NAME.upper()
+    body, own = plain(cfg), [name.upper() for name in (cfg.TRAINER.NAME, base_of(cfg))]
     body["TRAINER"] = {
-        key: value for key, value in body["TRAINER"].items() if key == own or not isinstance(value, dict)
+        key: value for key, value in body["TRAINER"].items() if key in own or not isinstance(value, dict)
     }
     return yaml.dump(body, Dumper=YAML_DUMPER)
 
@@ -168,7 +170,7 @@ def read_config(folder: str | Path, settings: dict | None = None) -> CN:
         raise DamagedError(path, "is damaged (not UTF-8 text)", advice) from error
     if not check_text(text, path, advice):
         log.warning("%s is of an earlier version and has no check sum, so damage in it cannot be found.", path)
-    return assemble([path], settings={**(settings or {}), "OUTPUT_DIR": str(folder)})
+    return assemble([path], settings={**(settings or {}), "OUTPUT_DIR": str(folder)}, complete=True)
 
 
 def stored_keys(folder: str | Path) -> dict[str, str]:

@@ -10,9 +10,10 @@ from simnl.clip import tiny_clip
 from simnl.config_names import check_name, config_file, known
 from simnl.locations import CONFIGS
 from simnl.runs.backbones import backbone_names, backbone_settings
-from simnl.runs.config import ConfigError, assemble, coerce
+from simnl.runs.config import ConfigError, assemble
 from simnl.runs.identity import config_hash
 from simnl.runs.targets import target_config
+from simnl.runs.values import coerce
 from simnl.runs.yaml_files import read_yaml
 
 BACKBONE = CONFIGS / "backbones" / "rn50.yaml"

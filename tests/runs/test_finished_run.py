@@ -28,7 +28,7 @@ from simnl.runs.logs import run_log
 from simnl.runs.record import FILE, is_done
 from simnl.runs.restored import restore_logits
 from simnl.runs.run import run_one
-from simnl.runs.stored_config import read_config, stored_keys
+from simnl.runs.stored_config import read_config, stored_keys, write_config
 from simnl.sealed import read_sealed
 
 NAMES = ("cat", "dog $1 $2", "fish")  # dollar signs start no formula
@@ -68,6 +68,34 @@ def test_the_stored_config_is_the_config(runs, method):
     others = [key for key in stored_keys(runs[method]) if key.startswith("TRAINER.") and method.upper() not in key]
     assert others == ["TRAINER.NAME"]
     assert set(stored_keys(runs[method])) == set(relevant(cfg))
+
+
+@pytest.mark.parametrize(
+    ("base", "options"),
+    [
+        ("CoOp", ("TRAINER.COOP.N_CTX", "4", "OPTIM.MAX_EPOCH", "7", "PRESET", "official")),
+        ("ZSLP", ("OPTIM.MAX_EPOCH", "7", "PRESET", "official")),  # whose node is empty
+    ],
+)
+def test_the_stored_config_has_the_options_of_the_base_method(tmp_path, base, options):
+    """OVERRIDES in the yaml of the base method must not win over what the command line gave it."""
+    files = [CONFIGS / folder / f"{name}.yaml" for folder, name in (("backbones", "tiny"), ("trainers", "TransCLIP"))]
+    settings = {"TRAINER.NAME": "TransCLIP", "TRAINER.TRANSCLIP.BASE": base, "OUTPUT_DIR": str(tmp_path)}
+    cfg = assemble(files, options, settings)
+    write_config(cfg)
+    stored, given = relevant(read_config(tmp_path)), relevant(cfg)
+    assert {key for key in given if stored[key] != given[key]} <= {"OPTIONS"}
+
+
+def test_templates_are_those_of_the_run_whatever_their_file_holds_now(tmp_path):
+    file = tmp_path / "templates.txt"
+    file.write_text("a photo of a {}.")
+    files = [CONFIGS / "backbones" / "tiny.yaml", CONFIGS / "trainers" / "ZeroshotCLIP.yaml"]
+    settings = {"TRAINER.NAME": "ZeroshotCLIP", "PROMPTS.POSITIVE_FILE": str(file), "OUTPUT_DIR": str(tmp_path)}
+    write_config(assemble(files, [], settings))
+    for change in (lambda: file.write_text("a drawing of a {}."), file.unlink):
+        change()
+        assert read_config(tmp_path).PROMPTS.POSITIVE == ["a photo of a {}."]
 
 
 @pytest.mark.parametrize("method", ["SimNL", "ZeroshotCLIP"])
@@ -171,6 +199,12 @@ def test_a_run_on_another_split_is_not_drawn(runs):
     (record,) = find_records([runs["SimNL"]])
     with pytest.raises(ValueError, match=r"SimNL is a run on another split of imagefolder.*split_hash 0000"):
         reload(record | {"split_hash": 64 * "0"})
+
+
+def test_a_run_with_other_weights_is_not_drawn(runs):
+    (record,) = find_records([runs["SimNL"]])
+    with pytest.raises(ValueError, match=r"SimNL is a run with other weights of tiny-clip.*fingerprint 0000"):
+        reload(record | {"weights_fingerprint": 64 * "0"})
 
 
 def test_confusion_matrix_of_a_run(runs):

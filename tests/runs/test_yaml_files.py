@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from simnl.locations import CONFIGS
-from simnl.runs.config import ConfigError, assemble, coerce
+from simnl.runs.config import ConfigError, assemble
+from simnl.runs.values import coerce
 from simnl.runs.yaml_files import ALIASES, read_yaml
 
 LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 4))
