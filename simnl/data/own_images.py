@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 from simnl.commands import as_typed
-from simnl.data.base import NEW_SPLIT_SEED, FewShotDataset
+from simnl.data.base import FILES, NEW_SPLIT_SEED, FewShotDataset
 from simnl.data.classnames import find_alike, read_names
 from simnl.data.duplicates import Shared, find_shared, in_words, remembered_digests
 from simnl.data.listing import IMAGE_SUFFIXES, describe, list_folders, list_images, list_others, some
@@ -52,10 +52,8 @@ class ImageFolder(FewShotDataset):
     @classmethod
     def identity(cls, cfg) -> dict[str, str]:
         """Digests of the files that the config names, and of everything in the folder that decides labels and parts."""
-        given = [cfg.DATASET.SPLIT_FILE, cfg.DATASET.CLASSNAMES_FILE]
-        split, names = (Path(path).expanduser() if path else None for path in given)
-        sums = digests_of({k: p for k, p in (("DATASET.SPLIT_FILE", split), ("DATASET.CLASSNAMES_FILE", names)) if p})
-        root = cls.place(cfg)
+        named = {f"DATASET.{key}": Path(cfg.DATASET[key]).expanduser() for key in FILES if cfg.DATASET[key]}
+        sums, split, root = digests_of(named), named.get("DATASET.SPLIT_FILE"), cls.place(cfg)
         if cfg.DATASET.FOLDER and root.is_dir():
             sums["DATASET.FOLDER"] = content_digest(root)
             if split and (not split.is_file() or made_here(split.read_bytes())):

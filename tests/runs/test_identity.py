@@ -255,3 +255,15 @@ def test_the_hash_is_computed_once_for_all_seeds_from_the_command_line_to_the_re
         folder = cell.identity.folder(setup.output)
         known = json.loads((folder / IDENTITY).read_text()), read_record(folder / RECORD)
         assert {(found["config_hash"], found["seed"]) for found in known} == {(config_hash(cell.cfg), cell.seed)}
+
+
+def test_the_hash_follows_the_pairs_of_confusable_classes_not_their_place(mine, tmp_path):
+    def hash_with(path):
+        return config_hash(config(mine, "DATASET.LABEL_NOISE", "0.5", "DATASET.NOISE_PAIRS", str(path)))
+
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text('{"cat": "dog", "dog": "cat"}')
+    before = hash_with(pairs)
+    assert hash_with(shutil.copy(pairs, tmp_path / "moved.json")) == before
+    pairs.write_text('{"cat": "dog", "dog": "owl"}')
+    assert hash_with(pairs) != before
