@@ -238,6 +238,7 @@ class JoAPR(LearnsPrompts, VLTrainer):
         number, frequency = self.epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ
         if number == self.max_epoch or (frequency > 0 and number % frequency == 0):
             before = read_sealed(self.state_file) if self.state_file.is_file() else {}
-            earlier = {str(n): before[str(n)] for n in [number - frequency] if str(n) in before}
+            last = max((n for n in before if int(n) < number), key=int, default="")  # the checkpoint that is there now
+            earlier = {last: before[last]} if last else {}
             write_sealed(self.state_file, {**earlier, str(number): {"losses": self.history, "theta": self.theta}})
         super().after_epoch()

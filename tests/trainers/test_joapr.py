@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from yacs.config import CfgNode as CN
 
 from helpers.detection_golden import golden
 from helpers.images import make_images
 from helpers.methods import make_head
 from simnl.fewshot.losses import negative_entropy
+from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
 from simnl.runs.config import assemble
 from simnl.runs.run import run_one
+from simnl.sealed import read_sealed
 from trainers.joapr import HISTORY, JoAPR, RefiningLoader, crossing, divide, scaled_losses
 
 
@@ -141,3 +144,16 @@ def test_a_resumed_run_goes_on_with_the_losses_of_before(tmp_path, monkeypatch):
     learned = [load_file(tmp_path / name / "head.safetensors") for name in ("whole", "killed")]
     assert learned[0].keys() == learned[1].keys()
     assert all(torch.equal(learned[0][key], learned[1][key]) for key in learned[0])
+
+
+def test_a_run_that_was_killed_in_its_last_checkpoint_goes_on_from_the_one_before(tmp_path, monkeypatch):
+    """The last epoch is no multiple of the frequency, so its checkpoint does not follow the one before by as much."""
+    trainer = JoAPR.__new__(JoAPR)
+    trainer.output_dir, trainer.max_epoch, trainer.theta = str(tmp_path), 25, 0.5
+    trainer.cfg = CN({"TRAIN": {"CHECKPOINT_FREQ": 10}})
+    monkeypatch.setattr(VLTrainer, "after_epoch", lambda self: None)
+    for trainer.epoch in range(25):
+        trainer.history = [[float(trainer.epoch)]]
+        trainer.after_epoch()
+    kept = read_sealed(trainer.state_file)
+    assert {number: state["losses"] for number, state in kept.items()} == {"20": [[19.0]], "25": [[24.0]]}
