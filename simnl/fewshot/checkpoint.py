@@ -93,11 +93,15 @@ def restore_head(path: Path, head: nn.Module, about: dict) -> dict:
             f"{path} holds what a prediction needs, but not what the method learned. Point --model-dir at the run's "
             "folder."
         )
+    _load(path, state, head)
+    return found
+
+
+def _load(path: Path, state: dict[str, Tensor], head: nn.Module) -> None:
     try:
         head.load_state_dict(state)
     except RuntimeError as error:  # PyTorch's list of names or shapes, one per line
         raise ValueError(f"{path} does not fit this run: {' '.join(str(error).split())}") from error
-    return found
 
 
 def epoch_file(folder: str | Path, epoch: int) -> Path:
@@ -118,12 +122,14 @@ def load_trained(folder: str | Path, head: nn.Module, about: dict, epoch: int | 
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, of another method or of other classes.
+        ValueError: the file is damaged, of another method or of other classes. The checkpoint of an epoch names neither
+            of the two, so that only the names and shapes of its tensors are compared.
     """
     if not (head.state_dict() or isinstance(head, SearchableHead)):
         log.info("%s learns nothing, so there is nothing to load.", about["method"])
     elif epoch:
-        head.load_state_dict(load_checkpoint(str(epoch_file(folder, epoch)))["state_dict"])
+        file = epoch_file(folder, epoch)
+        _load(file, load_checkpoint(str(file))["state_dict"], head)
     else:
         found = restore_head(Path(folder) / HEAD, head, about)
         if isinstance(head, SearchableHead):

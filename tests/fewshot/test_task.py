@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import nn
 
-from simnl.fewshot.checkpoint import load_head, restore_head, save_head
+from dassl.utils import save_checkpoint
+from simnl.fewshot.checkpoint import epoch_file, load_head, load_trained, restore_head, save_head
 from simnl.fewshot.head import Head, SearchableHead
 from simnl.fewshot.loaders import (
     LabelledFeatures,
@@ -220,3 +221,11 @@ def test_a_searchable_head_refuses_unknown_hyper_parameters():
 
     with pytest.raises(ValueError, match="alpha"):
         Cache(beta=1.0, gamma=2.0)
+
+
+def test_a_checkpoint_of_another_head_is_named(tmp_path):
+    file = epoch_file(tmp_path, 3)
+    save_checkpoint({"state_dict": nn.Linear(2, 3).state_dict(), "epoch": 3}, str(file.parent))
+    load_trained(tmp_path, nn.Linear(2, 3), {}, epoch=3)
+    with pytest.raises(ValueError, match=rf"^{file} does not fit this run: .*size mismatch for weight"):
+        load_trained(tmp_path, nn.Linear(2, 4), {}, epoch=3)
