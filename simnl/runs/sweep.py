@@ -13,11 +13,13 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode as CN
 
 from simnl.runs.config import ConfigError, find_key
 from simnl.runs.record_rules import percent_problem
+from simnl.runs.values import coerce
 from simnl.sealed import DamagedError, read_sealed, write_sealed
 
 log = logging.getLogger(__name__)
@@ -29,18 +31,29 @@ def combinations(cfg: CN) -> list[dict[str, object]]:
     """Settings {KEY: value} in the order of SWEEP; the last key changes fastest. Empty without a sweep.
 
     Raises:
-        ConfigError: SWEEP is not a list of [KEY, [values]], or names an unknown key.
+        ConfigError: SWEEP is not a list of [KEY, [values]], names an unknown key, or has a value of another type than
+            the key.
     """
-    for entry in cfg.SWEEP:
-        pair = isinstance(entry, list | tuple) and len(entry) == 2
-        if not (pair and isinstance(entry[1], list | tuple) and entry[1]):
-            raise ConfigError(f"SWEEP holds [KEY, [values]] pairs, e.g. [['OPTIM.LR', [0.001, 0.01]]]; got {entry!r}.")
-        if find_key(cfg, entry[0])[0] is None:
-            raise ConfigError(f"SWEEP names the unknown key {entry[0]}. Check its spelling.")
-    if not cfg.SWEEP:
+    pairs = [_pair(cfg, entry) for entry in cfg.SWEEP]
+    if not pairs:
         return []
-    keys, values = zip(*cfg.SWEEP, strict=True)
+    keys, values = zip(*pairs, strict=True)
     return [dict(zip(keys, combination, strict=True)) for combination in itertools.product(*values)]
+
+
+def _pair(cfg: CN, entry: Any) -> tuple[str, list[object]]:
+    """The key of an entry of SWEEP, and its values, in the type of the key as on the command line."""
+    pair = isinstance(entry, list | tuple) and len(entry) == 2
+    if not (pair and isinstance(entry[1], list | tuple) and entry[1]):
+        raise ConfigError(f"SWEEP holds [KEY, [values]] pairs, e.g. [['OPTIM.LR', [0.001, 0.01]]]; got {entry!r}.")
+    key, values = entry
+    node, leaf = find_key(cfg, key)
+    if node is None:
+        raise ConfigError(f"SWEEP names the unknown key {key}. Check its spelling.")
+    try:
+        return key, [coerce(node[leaf], value) for value in values]
+    except ValueError as error:
+        raise ConfigError(f"SWEEP: {key}: {error}") from error
 
 
 def with_settings(cfg: CN, settings: dict[str, object], folder: str) -> CN:

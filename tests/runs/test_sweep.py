@@ -33,6 +33,13 @@ def test_a_wrong_sweep_is_refused(tmp_path, wrong):
         combinations(config(tmp_path, wrong))
 
 
+def test_values_have_the_type_of_their_key(tmp_path):
+    (settings,) = combinations(config(tmp_path, [[LR, [1]]]))
+    assert (settings[LR], type(settings[LR])) == (1.0, float)
+    with pytest.raises(ConfigError, match=r"SWEEP: OPTIM.LR: expected float as in .*, got str 'fast'"):
+        combinations(config(tmp_path, [[LR, [0.1, "fast"]]]))
+
+
 def test_the_first_best_is_kept_and_counted(tmp_path):
     cfg = config(tmp_path, [[RATIO, [0.2, 0.4, 0.6]]])
     scores = {0.2: 50.0, 0.4: 70.0, 0.6: 70.0}
