@@ -25,13 +25,14 @@ LOCK = ".lock"
 IDENTITY = "run.json"
 CONFIG = "config.yaml"
 # What a run writes in its folder.
-FOLDERS = ("head", "tensorboard", "sweep")
+FOLDERS = ("head", "tensorboard", "sweep", "held-shot")
 FILES = (
     LOCK, RECORD, IDENTITY, CONFIG, "log.txt", "head.safetensors", "selection.json", "sweep.json", "head/checkpoint",
-    "logits.safetensors", "outliers.safetensors", "detection.json", "flips.json",
+    "logits.safetensors", "outliers.safetensors", "detection.json", "flips.json", "held_shot.json", "division.json",
 )  # fmt: skip
 MANY = ("best-epoch*.safetensors", "head/model*.pth.tar*")  # patterns of files with numbers
-SWEPT = ("head", "sweep/*", "sweep/*/head")  # temporary files may lie here, beside the folder itself
+# Temporary files may lie here, besides in the folder itself.
+SWEPT = ("head", "sweep/*", "sweep/*/head", "held-shot", "held-shot/head")
 A_FILE, A_FOLDER = "a file", "a folder"
 ADVICE = "choose another folder for the output (--output-dir, or OUTPUT for the scripts)"
 

@@ -25,9 +25,9 @@ from simnl.studies.cells import Cell, Plan, Setup, build_cells
 
 A_FILE_BELONGS = [
     "result.json", "head.safetensors", "config.yaml", "selection.json", "sweep.json", "log.txt", "run.json", ".lock",
-    "best-epoch2.safetensors", "head/checkpoint", "head/model.pth.tar-2",
+    "best-epoch2.safetensors", "head/checkpoint", "head/model.pth.tar-2", "held_shot.json", "division.json",
 ]  # fmt: skip
-A_FOLDER_BELONGS = ["tensorboard", "head", "sweep"]
+A_FOLDER_BELONGS = ["tensorboard", "head", "sweep", "held-shot"]
 
 
 def link_to_itself(path: Path) -> None:
