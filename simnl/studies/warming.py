@@ -22,7 +22,7 @@ from simnl.clip.prompts import encode_prompt_sets
 from simnl.clip.store import FeatureStore
 from simnl.clip.views import ViewSpec
 from simnl.data.wrong_labels import WrongLabels
-from simnl.declarations import loaded, method
+from simnl.declarations import loaded
 from simnl.errors import describe, is_for_people
 from simnl.fewshot.description import taken_by
 from simnl.fewshot.inputs import FeatureInputs, load_backbone, open_store
@@ -56,7 +56,7 @@ class NoteTaker:
 
 def clip_of(cfg) -> FrozenCLIP:
     """The frozen model of a config as its method sees it; weights are loaded once per process."""
-    takes = taken_by(method(cfg.TRAINER.NAME))
+    takes = taken_by(loaded(cfg.TRAINER.NAME).of(cfg))
     device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
     return load_backbone(cfg.MODEL.BACKBONE, torch.device(device), takes)
 
@@ -118,7 +118,8 @@ def by_store(cells: Sequence[Cell]) -> list[list[Cell]]:
     for cell in cells:
         if cell.cfg is not None:
             clip = clip_of(cell.cfg)
-            groups.setdefault((clip.arch, clip.fingerprint, clip.precision, clip.image_dim), []).append(cell)
+            layer = clip.image_projection is None, clip.patches
+            groups.setdefault((clip.arch, clip.fingerprint, clip.precision, *layer), []).append(cell)
     return list(groups.values())
 
 

@@ -192,3 +192,18 @@ def test_the_tool_encodes_the_default_methods_and_a_dry_run_nothing(tmp_path, ca
     assert needed > 2 * 40
     assert f": {needed} views encoded" in said[1]
     assert ": 0 views encoded" in said[2]
+
+
+def test_features_are_those_of_the_base_method():
+    below = clip_of(cell_of("TransCLIP", "TRAINER.TRANSCLIP.BASE", "ProLIP").cfg)
+    assert below.image_dim == clip_of(cell_of("ProLIP").cfg).image_dim
+    assert below.image_projection is not None
+
+
+def test_layers_of_equal_width_are_stores_of_their_own(monkeypatch):
+    facts = {"arch": "a", "fingerprint": "f", "precision": "fp32", "image_dim": 8, "patches": 0}
+    layers = {"TipAdapter": None, "ProLIP": object()}
+    monkeypatch.setattr(
+        "simnl.studies.warming.clip_of", lambda cfg: SimpleNamespace(**facts, image_projection=layers[cfg.TRAINER.NAME])
+    )
+    assert [len(group) for group in by_store([cell_of(name) for name in layers])] == [1, 1]
