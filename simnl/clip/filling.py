@@ -19,6 +19,7 @@ from simnl.clip.model import FrozenCLIP
 from simnl.clip.pending import PendingFile, PendingViews, ReadFile, joined
 from simnl.clip.views import ViewSpec
 from simnl.data.digests import CHUNK, FileContent, FileDigests
+from simnl.data.images import UnreadableImage
 
 WORKERS_PAY_FROM = 128  # fewer views than this are decoded in the calling process
 Key = tuple[bytes, int, str]  # digest of an image, number of the view, path for messages
@@ -63,7 +64,7 @@ class Filling:
         """Encode and store; what was done before an error or an interruption stays.
 
         Raises:
-            UnreadableImage: a file cannot be read or decoded; NotFinite: features that are NaN or infinite.
+            UnreadableImage: a file cannot be read or decoded, or has changed; NotFinite: features are NaN or infinite.
             OSError: nothing can be written.
         """
         total = sum(len(file.views) for file in files)
@@ -90,11 +91,13 @@ class Filling:
     def _pixels(self, files: list[PendingFile], total: int) -> Iterator[tuple[list[Key], Tensor]]:
         """Views that are to be encoded, in the order of the files; digests are remembered on the way."""
         unknown = {file.path: len(file.views) for file in files if file.digest is None}
+        expected = {file.path: file.digest for file in files if file.digest is not None}
         done: dict[bytes, tuple[int, ...]] = {}
         fresh: list[FileContent] = []
         with closing(StoredViews(self._database.path)) as stored:
             for read, pixels in self._loader(files, total, stored):
                 some = [content for content, _ in read if content.path in unknown]
+                self._require_unchanged([c for c, _ in read if expected.get(c.path, c.digest) != c.digest])
                 self.learned |= {path: digest for path, _, digest in some}
                 fresh += some
                 keys, rows = _not_seen(read, done)
@@ -105,6 +108,18 @@ class Filling:
                     self._digests.remember(fresh)
                     fresh.clear()
         self._digests.remember(fresh)
+
+    def _require_unchanged(self, changed: list[FileContent]) -> None:
+        """Refuse files whose content is not that of the remembered digest: their features would get its key.
+
+        The new digests are remembered, so that the next run finds what belongs to them.
+        """
+        if changed:
+            self._digests.remember(changed)
+            raise UnreadableImage(
+                f"{changed[0].path} has another content than when it was last read. Either it was changed while images "
+                "were encoded, or its size and time stayed as they were. Run the command again."
+            )
 
     def _loader(self, files: list[PendingFile], total: int, stored: StoredViews) -> DataLoader:
         """Decoded batches of about `batch_size` views, from worker processes where that pays."""

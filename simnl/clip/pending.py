@@ -62,15 +62,17 @@ class PendingViews(Dataset):
         path, digest, views = self._files[index]
         with named(path):
             data, version = read_with_version(path)
+            found = hashlib.sha256(data).digest()
             if digest is None:
-                digest = hashlib.sha256(data).digest()
-                views = self._stored.missing(digest, views)
+                views = self._stored.missing(found, views)
+            elif found != digest:
+                views = ()  # its content has changed since; see `Filling`
             image = decode_image(data, self._decoder) if views else None
         pixels = []
         for view in views:
-            with seeded(view_seed(digest, view)):
+            with seeded(view_seed(found, view)):
                 pixels.append(self._transform(image))
-        return ReadFile(FileContent(path, version, digest), views), pixels
+        return ReadFile(FileContent(path, version, found), views), pixels
 
 
 def joined(items: list[tuple[ReadFile, list[Tensor]]]) -> tuple[list[ReadFile], Tensor | None]:

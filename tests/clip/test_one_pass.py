@@ -15,6 +15,7 @@ from helpers.images import make_images
 from helpers.stores import plain, store_at
 from simnl.clip.views import ViewSpec
 from simnl.data.digests import FileDigests
+from simnl.data.images import UnreadableImage
 
 CROPS = (0, 1)
 
@@ -91,3 +92,19 @@ def test_an_interruption_keeps_whole_batches_and_nothing_else(tmp_path, vit, mon
     rows = again.images(files, plain(vit))
     assert again.encoded_images == vit.batch_rows + 3
     assert torch.equal(rows, store_at(tmp_path / "fresh", vit).images(files, plain(vit)))
+
+
+def test_a_file_that_changed_behind_its_size_and_time_gets_no_features_under_the_old_digest(tmp_path, vit, image_files):
+    """The remembered digest is wrong then; it is mended, and the next run encodes what the file holds now."""
+    path, other = tmp_path / "one.png", Path(image_files[1]).read_bytes()
+    size = 8 + max(len(other), os.path.getsize(image_files[0]))
+    path.write_bytes(Path(image_files[0]).read_bytes().ljust(size, b"\0"))  # bytes behind the image are not read
+    before = os.stat(path)
+    first = store_at(tmp_path, vit).images([str(path)], plain(vit))
+    path.write_bytes(other.ljust(size, b"\0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UnreadableImage, match=r"one\.png has another content than when it was last read"):
+        store_at(tmp_path, vit).images([str(path)], crops(vit), CROPS)
+    found = store_at(tmp_path, vit).images([str(path)], plain(vit))
+    assert torch.equal(found, store_at(tmp_path, vit).images([image_files[1]], plain(vit)))
+    assert not torch.equal(found, first)
