@@ -227,9 +227,12 @@ class WithNegative(OnTop):
             super().before_epoch()
 
     def fit(self) -> None:
-        """Call the hook of the base method."""
+        """Call the hook of the base method. What it has chosen belongs to the whole head, too."""
         with self.as_base():
             super().fit()
+            chosen = getattr(self.head, "hparams", None)
+        if chosen is not None:
+            self.head.hparams = chosen
 
     def search_space(self, cfg: CN) -> Grid | None:
         """Call the hook of the base method."""

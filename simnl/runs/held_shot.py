@@ -57,12 +57,18 @@ def choose_on_held_shot(cfg: CN, build: Callable[[CN], Any]) -> dict[str, Any]:
         return {}
     log.info("Choosing on %d held-out images, one of each class.", trainer.num_val)
     trainer.train()
-    hparams = dict(getattr(trainer.head, "hparams", {}))  # a method with its own `fit` may choose nothing, e.g. WiSE-FT
+    hparams = chosen_by(trainer.head)  # a method with its own `fit` may choose nothing, e.g. WiSE-FT
     found = {"hparams": hparams, "num_val": trainer.num_val, "num_settings": trainer.num_settings} if hparams else {}
     if found:
         write_sealed(folder / FILE, found)
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return found
+
+
+def chosen_by(head: Any) -> dict[str, float]:
+    """The hyper-parameters of a head, without those that follow from its own support images and are no choice."""
+    own = getattr(head, "settled", ())
+    return {name: value for name, value in getattr(head, "hparams", {}).items() if name not in own}
 
 
 def chooses(trainer: Any) -> bool:

@@ -153,6 +153,22 @@ def test_a_penalty_is_chosen_too(config):
     assert chosen.num_val == 3
 
 
+def test_the_penalty_is_chosen_below_another_method_as_it_is_alone(config):
+    few = {"TRAINER.LINEARPROBE.MAX_ITER": 20}
+    alone = run_one(config("LinearProbe", **few))
+    below = run_one(config("WithNegative", folder="below", **{"TRAINER.WITHNEGATIVE.BASE": "LinearProbe", **few}))
+    assert below["hparams"] == alone["hparams"]
+    assert below["num_settings"] == alone["num_settings"]
+
+
+def test_what_follows_from_the_support_is_that_of_all_images(config):
+    """FUSION support: the choosing training has a lambda of its own images, which is no choice."""
+    options = {"TRAINER.SIMNL.FUSION": "support", "TRAINER.SIMNL.GRID.BETA": [0.5, 2.5, 2], "OPTIM.MAX_EPOCH": 1}
+    record = run_one(config("SimNL", **options))
+    plain = run_one(config("SimNL", folder="plain", **{"PROTOCOL": "no-val", **options}))
+    assert record["hparams"]["lam"] == plain["hparams"]["lam"] != 0.75
+
+
 def test_a_method_with_nothing_to_choose_is_fitted_once(config, monkeypatch):
     trained = []
     monkeypatch.setattr("trainers.coop.CoOp.before_train", lambda self: trained.append(1) or base(self), raising=False)
