@@ -65,8 +65,8 @@ def discriminant(moments: Moments) -> tuple[Tensor, Tensor]:
     scatter = gram - (means * counts[:, None]).T @ means
     if scatter.trace() <= 1e-12 * total:
         raise ValueError(
-            "The covariance needs rows that differ within a class, but each class has a single row. Use more "
-            "shots, or more augmented views (VIEWS.CACHE)."
+            "The covariance needs rows that differ within a class, but each class has a single row, or equal ones. Use "
+            "more shots, or more augmented views (VIEWS.CACHE)."
         )
     shrunk = scatter + scatter.trace() / (total - 1) * torch.eye(width, dtype=gram.dtype, device=gram.device)
     weights = width * torch.linalg.solve(shrunk, means.T).T

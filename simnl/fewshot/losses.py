@@ -18,7 +18,7 @@ def rerank_loss(similarity: Tensor, text: Tensor, labels: Tensor, neighbours: in
         similarity: f.m of unit image features f, (B, C), from which |f - m|^2 = 1 + |m|^2 - 2 f.m follows.
         text: m, (C, D), rows of any length.
         labels: (B,) int64.
-        neighbours: the number of neighbours; if there are fewer other classes, all of them.
+        neighbours: the number of nearest texts, at most C. As in the authors' code, the label's own text may be one.
         scale: the number by which the margin is divided.
     """
     distance = (1 + text.square().sum(-1) - 2 * similarity).clamp(min=1e-12).sqrt()

@@ -24,7 +24,11 @@ def learned_groups(head: Head, optim_cfg: CN) -> list[dict]:
 
 
 def in_one_pass(optim: Optimizer) -> Optimizer:
-    """The optimiser, set to update parameters and state in one pass over memory if it can."""
+    """The optimiser, set to update parameters and state in one pass over memory if it can.
+
+    PyTorch does not count such a step in the version of a parameter, so a head that knows by the version what is new
+    (`PromptHead.remembered`) must not be trained in this way.
+    """
     for group in optim.param_groups:
         if "fused" in group:
             group["fused"] = True
