@@ -8,6 +8,7 @@ support images, each left out in turn; for other methods they are the images tha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,6 +29,8 @@ from simnl.metrics.detection import RECALL, auroc
 from simnl.metrics.two_sided import OWN, TWO_SIDED, Sides, conformal_threshold, offset
 from simnl.runs.calibration import steady_temperature
 from simnl.runs.extra_scores import ExtraScores
+
+log = logging.getLogger(__name__)
 
 SPLITS = 5  # number of pseudo-open sets; set r is drawn by a generator with seed + r
 DEFAULT = "maxlogit"  # the score of methods that have only one choice
@@ -102,7 +105,8 @@ def fit_detectors(trainer, extra: ExtraScores = NO_EXTRA) -> Detectors:
 
 
 def _left_out_scores(trainer, detectors: Detectors) -> dict[str, Floats]:
-    """Scores (N,) by name of support images, by heads that have not seen them; empty if a class has only one image.
+    """Scores (N,) by name of support images, by heads that have not seen them; empty if a class has only one image, or
+    if the method cannot do with one image less.
 
     In turn r the r-th image of each class is left out, so there are as many heads as a class has images.
     """
@@ -116,7 +120,11 @@ def _left_out_scores(trainer, detectors: Detectors) -> dict[str, Floats]:
     parts: list[Mapping[str, Floats]] = []
     for turn in range(int(places.max()) + 1):
         rows = places == turn
-        head = trainer.build_head(_part_of(task, classes, ~rows, False), trainer.node).to(trainer.device).eval()
+        try:
+            head = trainer.build_head(_part_of(task, classes, ~rows, False), trainer.node).to(trainer.device).eval()
+        except ValueError as error:  # GDA needs two rows of some class for its covariance
+            log.info("Thresholds do not come from the support, because no image can be left out. %s", error)
+            return {}
         if isinstance(head, SearchableHead):
             head.hparams.update(trainer.head.hparams)
         batch = {"img": task.support_features[0, rows], "label": labels[rows]}

@@ -112,6 +112,12 @@ def test_one_shot_and_few_classes(place):
     assert fit_detectors(trainer).chosen == "maxlogit"
 
 
+def test_a_method_that_cannot_do_with_one_image_less_has_other_thresholds(place):
+    one = train(place, "GDA", "VIEWS.CACHE", "1")  # of one row of each class there is no covariance
+    assert fit_detectors(reload_trainer(one)).thresholds_from != "support"
+    assert detect(one, ["new"])["sets"]["new"]["figures"]
+
+
 def test_a_method_without_sides_has_the_scores_of_its_logits(runs):
     found = detect(runs["ZeroshotCLIP"], ["new"])
     assert found["detectors"] | {"scale": 0} == {
