@@ -15,6 +15,7 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from simnl.fewshot.head import SearchableHead
+from simnl.fewshot.on_top import OnTop
 from simnl.fewshot.selection import may_search
 from simnl.fewshot.trainer import VLTrainer
 from simnl.runs.sweep import with_settings
@@ -73,7 +74,8 @@ def chosen_by(head: Any) -> dict[str, float]:
 
 def chooses(trainer: Any) -> bool:
     """True if a method may choose something after its epochs, on images that the protocol allows."""
-    has_own_fit = type(trainer).fit is not VLTrainer.fit
+    kind = trainer.base_class() if isinstance(trainer, OnTop) else type(trainer)  # whose `fit` is called on top of it
+    has_own_fit = kind.fit is not VLTrainer.fit
     return may_search(trainer) and (isinstance(trainer.head, SearchableHead) or has_own_fit)
 
 

@@ -74,7 +74,7 @@ def test_the_stored_config_is_the_config(runs, method):
     ("base", "options"),
     [
         ("CoOp", ("TRAINER.COOP.N_CTX", "4", "OPTIM.MAX_EPOCH", "7", "PRESET", "official")),
-        ("ZSLP", ("OPTIM.MAX_EPOCH", "7", "PRESET", "official")),  # whose node is empty
+        ("ZSLP", ("VIEWS.TRAIN", "3", "PRESET", "official")),  # whose node is empty
     ],
 )
 def test_the_stored_config_has_the_options_of_the_base_method(tmp_path, base, options):

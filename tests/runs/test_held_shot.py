@@ -177,6 +177,7 @@ def test_a_method_with_nothing_to_choose_is_fitted_once(config, monkeypatch):
     base = VLTrainer.before_train
     record = run_one(config("CoOp"))
     assert (len(trained), record["num_val"]) == (1, 0)
+    assert not held_shot.chooses(seeded_trainer(config("WithNegative", PROTOCOL="fewshot-val")))  # on CLIP-Adapter
 
 
 def test_a_fit_that_chooses_nothing_leaves_nothing_behind(config, tmp_path):
