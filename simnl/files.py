@@ -1,4 +1,8 @@
-"""Write files so that a reader always finds the old content or the new, also after a crash or on a full disk."""
+"""Write files so that a reader always finds the old content or the new, also if a process is killed or a disk is full.
+
+Files are not forced to the disk, so the last ones may be damaged where the machine itself crashes. Their check sums
+(`simnl.sealed`) tell.
+"""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ test images:
     sigma = [sum_ic z_ic (q_i - mu_c)^2 / Q + tau gamma / N sum_n (s_n - mu_{y_n})^2] / (1 + tau gamma)
     g_ic  = -1/2 sum_d (q_id - mu_cd)^2 / sigma_d
 
-q are the unit features of the Q test images; s and y are a unit feature and the label of each of the N support images.
-W has the cosines of each image with its k = 3 nearest test images, and sigma is one variance per channel for all
-classes. Without SUPPORT, lambda = 1, gamma = 0, and the means start at the eight most confident images of each class.
-With SUPPORT, lambda = 1/2 and gamma is the first best of GAMMAS on the selection images, where each image takes the z
-of its nearest test image. The prediction is z. What the base learned does not change, and no label of a test image is
-used.
+q are the unit features of the Q test images, as the base takes them; s and y are a unit feature and the label of each
+of the N support images. W has the cosines of each image with its k = 3 nearest test images, and sigma is one variance
+per channel for all classes. Without SUPPORT, lambda = 1, gamma = 0, and the means start at the eight most confident
+images of each class. With SUPPORT, lambda = 1/2 and gamma is the first best of GAMMAS on the selection images, where
+each image takes the z of its nearest test image. The prediction is z. What the base learned does not change, and no
+label of a test image is used.
 
 Source: Zanella, Gerin, Ben Ayed, "Boosting Vision-Language Models with Transduction", NeurIPS 2024, arXiv:2406.01837,
 and the authors' released code.
