@@ -135,7 +135,7 @@ def test_total_needs_count_what_runs_share_once(monkeypatch):
         "other model": {SPEC: {"1.png": {0}}},
     }
     monkeypatch.setattr("simnl.studies.warming.needs_of", parts.get)
-    shared = {"arch": "tiny-clip", "precision": "fp32", "image_dim": 1}
+    shared = {"arch": "tiny-clip", "precision": "fp32", "image_projection": None, "patches": 0}
     weights = {name: SimpleNamespace(fingerprint=name.partition(" ")[2], **shared) for name in parts}
     monkeypatch.setattr("simnl.studies.warming.clip_of", weights.get)
     cells = [Cell(Plan("A", "shapes", 1), seed, name) for seed, name in enumerate(parts)]
