@@ -5,13 +5,12 @@ Data sets of the registry can be used as well (`simnl.runs.outliers`). Nothing i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from simnl.data.digests import FileDigests
-from simnl.data.listing import describe, list_folders, list_images, some
+from simnl.data.listing import describe, find_folder, list_folders, list_images, no_folder, some
 
 NEAR, FAR = "near", "far"
 
@@ -46,15 +45,19 @@ def rendered(name: str):
     return register
 
 
-def folder_outliers(folder: str | Path) -> Outliers:
+def folder_outliers(folder: str, root: str) -> Outliers:
     """All images in a folder and in the folders below it; the names of folders with images count as class names.
+
+    Args:
+        folder: the name of the folder, which `places_of` looks for.
+        root: the data root.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
     """
-    top = Path(os.path.abspath(os.path.expanduser(folder)))
+    top = find_folder(folder, root)
     if not top.is_dir():
-        raise FileNotFoundError(f"No outliers: {describe(top)}. Name a folder of images, or a data set.")
+        raise FileNotFoundError(f"No outliers: {no_folder(folder, root)}. Name a folder of images, or a data set.")
     paths: list[str] = []
     names: list[str] = []
     waiting = [top]

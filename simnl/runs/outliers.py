@@ -35,7 +35,7 @@ def build_outliers(cfg: CN, names: Sequence[str]) -> list[Outliers]:
     Args:
         cfg: the config of the run.
         names: `new` (the classes that SUBSAMPLE_CLASSES base leaves out), a data set's config name (its test images), a
-            rendered set, or the path of a folder of images (with a slash in it).
+            rendered set, or the path of a folder of images (with a slash in it; `simnl.data.listing.places_of`).
 
     Raises:
         ValueError: a name is unknown or given twice, or a set shares classes or images with the run.
@@ -56,7 +56,7 @@ def build_outliers(cfg: CN, names: Sequence[str]) -> list[Outliers]:
 def _outliers(cfg: CN, name: str) -> Outliers:
     load_plugins()
     if os.sep in name:
-        return folder_outliers(name)
+        return folder_outliers(name, cfg.DATASET.ROOT)
     if name in RENDERED:
         return RENDERED[name](Path(make_cache(cfg.STORE.ROOT)).resolve())
     if name in known(outlier_sets.KIND):

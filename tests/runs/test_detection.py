@@ -193,7 +193,7 @@ def test_outliers_that_are_known_or_empty_are_told(runs, tmp_path):
     )
     (tmp_path / "empty").mkdir()
     refused(one, f"{tmp_path}/empty", "there is no image in .*empty or below it", FileNotFoundError)
-    refused(one, f"{tmp_path}/nowhere", "nowhere does not exist", FileNotFoundError)
+    refused(one, f"{tmp_path}/nowhere", "there is no folder .*/nowhere", FileNotFoundError)
     refused(one, "plain_texture", "Did you mean plain_textures")
     make_images(tmp_path / "b" / "zoo" / "newt", 2, size=16)
     make_images(tmp_path / "a" / "zoo" / "mole", 2, size=16)
