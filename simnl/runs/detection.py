@@ -7,7 +7,6 @@ beside the record: the figures to `detection.json`, and the scores to `outliers.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -161,8 +160,8 @@ def _with_earlier_extra(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> d
 
 
 def about(outliers: Outliers) -> dict[str, Any]:
-    """The facts of a set: the number of images, their digest, and their distance from the known classes."""
-    digest = hashlib.sha256(json.dumps([Path(path).parts[-2:] for path in outliers.paths]).encode()).hexdigest()
+    """The facts of a set: the number of images, the digest of their contents, and the distance from known classes."""
+    digest = hashlib.sha256(b"".join(outliers.contents)).hexdigest()
     return {"images": len(outliers.paths), "digest": digest, "distance": outliers.distance}
 
 

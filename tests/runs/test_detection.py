@@ -112,6 +112,15 @@ def test_what_earlier_commands_found_is_kept(alone, strangers, tmp_path):
     assert (third["images"], len(read_scores(alone)[0]["others"]["energy"])) == (12, 12)  # nothing of other images
 
 
+def test_another_folder_with_the_same_names_is_another_set(alone, strangers, tmp_path):
+    detect(alone, [strangers])
+    cfg, other = read_config(Path(alone["path"]).parent), tmp_path / "strangers"
+    shutil.copytree(strangers, other)
+    assert has_detection(alone, build_outliers(cfg, [str(other)]))
+    make_images(other / "yeti", 7, size=16, seed=200)
+    assert not has_detection(alone, build_outliers(cfg, [str(other)]))
+
+
 def test_figures_of_another_way_of_scoring_are_dropped_and_named(alone, strangers, caplog):
     content = detect(alone, ["new", strangers])
     write_sealed(Path(alone["path"]).parent / FILE, {**content, "accuracy": content["accuracy"] - 1})
