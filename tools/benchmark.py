@@ -24,7 +24,8 @@ STUDY
   --datasets   {datasets}
                [those of the paper's eleven whose data is below DATA (for cross: imagenet); shapes where there is none]
   --shots      numbers from 1         [1 2 4 8 16 for fewshot, else 16]
-  --targets    for cross: data sets, or folders of images (absolute or below DATA), on which the methods are tested
+  --targets    for cross: data sets, or folders of images (absolute, or below DATA, or below the current folder;
+               ./NAME looks there first), on which the methods are tested
                [those of the paper's eleven, but the source, whose data is below DATA]
   --seeds      numbers from 0         [SEEDS, or 1 2 3]
   --backbone   the same as BACKBONE   [auto]

@@ -9,7 +9,8 @@ their test images from images of other classes. Nothing is trained, chosen or fi
 DATASET, SHOTS, KEY VALUE and the environment variables are those of scripts/run.sh (--help); beside them
   OUTLIERS  sets of images of unknown classes, separated by blanks:
             new, the classes that the run leaves out; {rendered} (rendered, no download);
-            the config name of a data set (its test images); the path of a folder of images (with a slash in it)
+            the config name of a data set (its test images); the path of a folder of images (with a slash in it):
+            absolute, or below DATA, or below the current folder (./NAME looks there first)
             [new and everything rendered]
   SCORES    scores that need more than logits, separated by blanks, or all:            [none]
             gl_mcm (patches of images, which are encoded once more), neglabel, csp, adaneg (words; adaneg learns from

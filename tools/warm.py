@@ -60,6 +60,7 @@ def main() -> int:
         number = whole_number(os.environ.get("LOCAL_RANK") or str(rank), name="LOCAL_RANK")
         torch.cuda.set_device(number % torch.cuda.device_count())
 
+    from simnl.results.overview import by_reason
     from simnl.runs.logs import configure_logging
     from simnl.studies.definitions import cells_of
     from simnl.studies.warming import total_needs, warm
@@ -76,7 +77,7 @@ def main() -> int:
     seconds = time.perf_counter() - start
     runs = sum(cell.cfg is not None and not cell.error for cell in cells)
     print(f"Process {rank + 1} of {world}: {done} for {runs} runs in {seconds:.1f} s", flush=True)
-    wrong = [f"{cell}: {cell.error}" for cell in cells if cell.error]
+    wrong = by_reason((cell, cell.error) for cell in cells if cell.error)
     if wrong and rank == 0:
         print("\nNot warmed:", *wrong, sep="\n  ", file=sys.stderr)
     return 1 if wrong and world == 1 else 0  # torchrun ends the other processes when one fails

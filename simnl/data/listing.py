@@ -83,6 +83,42 @@ def describe(folder: Path) -> str:
     return f"{folder} holds " + (some(names) if names else "nothing")
 
 
+def places_of(folder: str, root: str) -> list[Path]:
+    """Where a folder that a user names can be, in the order in which it is looked for: below the data root, then below
+    the current folder. A name that begins with `./` or `../` is looked for below the current folder first.
+
+    Args:
+        folder: the name; an absolute one has one place.
+        root: the data root.
+    """
+    name, above = os.path.expanduser(folder), [os.path.expanduser(root), os.curdir]
+    if _is_from_here(name):
+        above.reverse()
+    return list(dict.fromkeys(Path(os.path.abspath(os.path.join(place, name))) for place in above))
+
+
+def _is_from_here(name: str) -> bool:
+    return name.partition(os.sep)[0] in (os.curdir, os.pardir)
+
+
+def find_folder(folder: str, root: str) -> Path:
+    """The first of `places_of` that is a folder; the first of all if none is."""
+    places = places_of(folder, root)
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def lasting_name(folder: str, root: str) -> str:
+    """A name with which `find_folder` finds the same folder from any current folder: the one that the user typed, if
+    it is one below the data root, else the absolute path."""
+    found = find_folder(folder, root)
+    return str(found) if _is_from_here(folder) or found != places_of(folder, root)[0] else folder
+
+
+def no_folder(folder: str, root: str) -> str:
+    """A clause of an error message: in which places there is no folder."""
+    return f"there is no folder {' and no folder '.join(map(str, places_of(folder, root)))}"
+
+
 def some(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
     names = list(names)

@@ -5,13 +5,11 @@ Data sets of the registry can be used as well (`simnl.runs.outliers`). Nothing i
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simnl.data.digests import FileDigests
-from simnl.data.listing import describe, list_folders, list_images, some
+from simnl.data.listing import describe, find_folder, list_folders, list_images, no_folder, some
 
 NEAR, FAR = "near", "far"
 
@@ -25,12 +23,14 @@ class Outliers:
         paths: absolute paths of the images.
         classnames: the classes of the images, if they have names. None of them may be a class of the run.
         distance: `near` for other classes of the same data, `far` for other data.
+        contents: the SHA-256 of each image (32 bytes), in the order of the paths; empty if images were not read.
     """
 
     name: str
     paths: Sequence[str]
     classnames: Sequence[str]
     distance: str = FAR
+    contents: Sequence[bytes] = ()
 
 
 RENDERED: dict[str, Callable[[Path], Outliers]] = {}
@@ -46,15 +46,19 @@ def rendered(name: str):
     return register
 
 
-def folder_outliers(folder: str | Path) -> Outliers:
+def folder_outliers(folder: str, root: str) -> Outliers:
     """All images in a folder and in the folders below it; the names of folders with images count as class names.
+
+    Args:
+        folder: the name of the folder, which `places_of` looks for.
+        root: the data root.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
     """
-    top = Path(os.path.abspath(os.path.expanduser(folder)))
+    top = find_folder(folder, root)
     if not top.is_dir():
-        raise FileNotFoundError(f"No outliers: {describe(top)}. Name a folder of images, or a data set.")
+        raise FileNotFoundError(f"No outliers: {no_folder(folder, root)}. Name a folder of images, or a data set.")
     paths: list[str] = []
     names: list[str] = []
     waiting = [top]
@@ -74,14 +78,13 @@ def plain_name(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def check_disjoint(outliers: Outliers, known: Iterable[str], known_paths: Sequence[str], cache: Path) -> None:
+def check_disjoint(outliers: Outliers, known: Iterable[str], known_images: Mapping[bytes, str]) -> None:
     """Check that outliers show no known class and are not images of the run.
 
     Args:
-        outliers: the set of outliers.
+        outliers: the set of outliers, with its contents.
         known: the names of the known classes.
-        known_paths: the images that the run trains on, selects on or is tested on.
-        cache: the folder with the table of digests (STORE.ROOT).
+        known_images: {SHA-256: path} of the images that the run trains on, selects on or is tested on.
 
     Raises:
         ValueError: both have equal class names, or images that are equal byte for byte. The message names some.
@@ -93,13 +96,8 @@ def check_disjoint(outliers: Outliers, known: Iterable[str], known_paths: Sequen
             f"The outliers {outliers.name} are not unknown: {len(both)} of their classes are known to the run "
             f"({some(both)}). Leave the set out, or train on other classes (DATASET.SUBSAMPLE_CLASSES)."
         )
-    digests = FileDigests(cache)
-    ours = dict(zip(digests.of(list(known_paths)), known_paths, strict=True))
-    equal = [
-        f"{path} = {ours[content]}"
-        for content, path in zip(digests.of(list(outliers.paths)), outliers.paths, strict=True)
-        if content in ours
-    ]
+    pairs = zip(outliers.contents, outliers.paths, strict=True)
+    equal = [f"{path} = {known_images[content]}" for content, path in pairs if content in known_images]
     if equal:
         raise ValueError(
             f"The outliers {outliers.name} are not unknown: {len(equal)} of their {len(outliers.paths)} images are "

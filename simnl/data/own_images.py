@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shlex
 from pathlib import Path
 
@@ -13,7 +12,16 @@ from simnl.commands import as_typed
 from simnl.data.base import FILES, NEW_SPLIT_SEED, FewShotDataset
 from simnl.data.classnames import find_alike, read_names
 from simnl.data.duplicates import Shared, find_shared, in_words, remembered_digests
-from simnl.data.listing import IMAGE_SUFFIXES, describe, list_folders, list_images, list_others, some
+from simnl.data.listing import (
+    IMAGE_SUFFIXES,
+    describe,
+    find_folder,
+    list_folders,
+    list_images,
+    list_others,
+    no_folder,
+    some,
+)
 from simnl.data.splits import GENERATED, PARTS, Item, Split, check_items, make_split, read_split, write_split
 from simnl.files import digests_of
 from simnl.sealed import parse_json
@@ -27,7 +35,7 @@ PART_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", 
 
 @DATASET_REGISTRY.register()
 class ImageFolder(FewShotDataset):
-    """DATASET.FOLDER (absolute, or below DATASET.ROOT), laid out in one of two ways:
+    """DATASET.FOLDER (absolute, or below DATASET.ROOT or the current folder), laid out in one of two ways:
 
       <folder>/<class>/*.jpg                   split once, by DATASET.VAL_FRACTION and TEST_FRACTION;
                                                stored as <folder>/split.json or as DATASET.SPLIT_FILE says
@@ -72,11 +80,13 @@ class ImageFolder(FewShotDataset):
         """The folder that DATASET.FOLDER names."""
         if not cfg.DATASET.FOLDER:
             raise ValueError(
-                "ImageFolder needs DATASET.FOLDER. Set it to a folder of class folders, absolute or below DATASET.ROOT."
+                "ImageFolder needs DATASET.FOLDER. Set it to a folder of class folders: absolute, below DATASET.ROOT, "
+                "or below the current folder."
             )
         root = folder_of(cfg)
         if not root.is_dir():
-            raise FileNotFoundError(self.help(f"there is no folder {root} (DATASET.FOLDER)", root))
+            missing = no_folder(cfg.DATASET.FOLDER, cfg.DATASET.ROOT)
+            raise FileNotFoundError(self.help(f"{missing} (DATASET.FOLDER)", root))
         return root
 
     def load_split(self, cfg) -> Split:
@@ -217,9 +227,8 @@ def has_parts(folders: list[str]) -> bool:
 
 
 def folder_of(cfg) -> Path:
-    """The folder of the user's own images: DATASET.FOLDER, absolute or below DATASET.ROOT."""
-    above, folder = (os.path.expanduser(path) for path in (cfg.DATASET.ROOT, cfg.DATASET.FOLDER))
-    return Path(os.path.abspath(os.path.join(above, folder)))
+    """The folder of the user's own images, which DATASET.FOLDER names; see `places_of`."""
+    return find_folder(cfg.DATASET.FOLDER, cfg.DATASET.ROOT)
 
 
 def content_digest(root: Path) -> str:

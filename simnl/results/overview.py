@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,16 +81,24 @@ def _entry(cells: Sequence[Cell]) -> TableCell:
 def problems(cells: Sequence[Cell], outcomes: dict[int, dict]) -> tuple[list[str], list[str]]:
     """Lines on the cells that failed (once per reason), and on those that a method cannot do (once per method and
     reason)."""
-    failed: dict[str, list[Cell]] = {}
+    failed = []
     for number, cell in enumerate(cells):
         outcome = outcomes.get(number, {"state": "failed", "error": "not run: its process ended early"})
         if outcome["state"] == "failed":
             log = f"\n    log: {outcome['log']}" if outcome.get("log") else ""
-            failed.setdefault(f"{outcome['error']}{log}", []).append(cell)
+            failed.append((cell, f"{outcome['error']}{log}"))
     refused = dict.fromkeys(
         f"{cell.plan.method} on {cell.plan.dataset}: {cell.refusal}" for cell in cells if cell.refusal
     )
-    return [f"{_some(of_reason)}: {reason}" for reason, of_reason in failed.items()], list(refused)
+    return by_reason(failed), list(refused)
+
+
+def by_reason(failed: Iterable[tuple[Cell, str]]) -> list[str]:
+    """A line per reason: the first cells that it is about, how many more there are, and the reason itself."""
+    reasons: dict[str, list[Cell]] = {}
+    for cell, reason in failed:
+        reasons.setdefault(reason, []).append(cell)
+    return [f"{_some(cells)}: {reason}" for reason, cells in reasons.items()]
 
 
 def _some(cells: Sequence[Cell]) -> str:

@@ -65,7 +65,7 @@ def plugin_defaults(cfg: CN) -> None:
     cfg.DATASET.SPLIT_FILE = ""  # path of a split json; empty: the data set's own
     cfg.DATASET.NEW_SPLIT = False  # make a new split if the standard one is missing
     cfg.DATASET.CLASSNAMES_FILE = ""  # text file of `class, name for prompts` lines; empty: the data set's own
-    cfg.DATASET.FOLDER = ""  # ImageFolder: the folder, absolute or below ROOT
+    cfg.DATASET.FOLDER = ""  # ImageFolder: the folder, absolute or below ROOT or the current folder
     cfg.DATASET.VAL_FRACTION = 0.2  # ImageFolder: share of each class
     cfg.DATASET.TEST_FRACTION = 0.3
     cfg.DATASET.LABEL_NOISE = 0.0  # share of the few-shot training labels that are replaced

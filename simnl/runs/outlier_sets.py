@@ -87,7 +87,7 @@ def load(one: OutlierSet, root: str) -> Outliers:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder} ({describe(top)})")
         if not one.listed:
-            found = folder_outliers(folder)
+            found = folder_outliers(str(folder), root)
             names = [name for name in found.classnames if name != folder.name]
             return Outliers(one.name, found.paths, names, one.distance)
         return Outliers(one.name, _listed(top / one.listed, top / one.folder), (), one.distance)

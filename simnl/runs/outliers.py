@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.data.datasets import Datum, build_dataset
 from simnl.config_names import known
+from simnl.data.digests import FileDigests
 from simnl.data.outliers import FAR, NEAR, RENDERED, Outliers, check_disjoint, folder_outliers
 from simnl.fewshot.capabilities import NEW_CLASSES
 from simnl.files import make_cache
@@ -35,7 +37,7 @@ def build_outliers(cfg: CN, names: Sequence[str]) -> list[Outliers]:
     Args:
         cfg: the config of the run.
         names: `new` (the classes that SUBSAMPLE_CLASSES base leaves out), a data set's config name (its test images), a
-            rendered set, or the path of a folder of images (with a slash in it).
+            rendered set, or the path of a folder of images (with a slash in it; `simnl.data.listing.places_of`).
 
     Raises:
         ValueError: a name is unknown or given twice, or a set shares classes or images with the run.
@@ -47,16 +49,19 @@ def build_outliers(cfg: CN, names: Sequence[str]) -> list[Outliers]:
     twice = {one.name for one in sets if [other.name for other in sets].count(one.name) > 1}
     if twice:
         raise ValueError(f"Two sets of outliers have the same name: {', '.join(sorted(twice))}. Rename a folder.")
-    items = [*dataset.train_x, *(dataset.val or []), *dataset.test]
+    digests = FileDigests(make_cache(cfg.STORE.ROOT))
+    sets = [replace(one, contents=tuple(digests.of(list(one.paths)))) for one in sets]
+    paths = [item.impath for item in (*dataset.train_x, *(dataset.val or []), *dataset.test)]
+    known_images = dict(zip(digests.of(paths), paths, strict=True))
     for one in sets:
-        check_disjoint(one, dataset.lab2cname.values(), [item.impath for item in items], make_cache(cfg.STORE.ROOT))
+        check_disjoint(one, dataset.lab2cname.values(), known_images)
     return sets
 
 
 def _outliers(cfg: CN, name: str) -> Outliers:
     load_plugins()
     if os.sep in name:
-        return folder_outliers(name)
+        return folder_outliers(name, cfg.DATASET.ROOT)
     if name in RENDERED:
         return RENDERED[name](Path(make_cache(cfg.STORE.ROOT)).resolve())
     if name in known(outlier_sets.KIND):

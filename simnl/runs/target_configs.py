@@ -20,6 +20,7 @@ from yacs.config import CfgNode as CN
 from dassl.data.datasets import DATASET_REGISTRY
 from simnl.clip import prompt_files
 from simnl.config_names import check_name, config_file, known
+from simnl.data.listing import find_folder, no_folder
 from simnl.data.own_images import folder_of
 from simnl.fewshot.capabilities import CROSS, NEW_CLASSES, is_on_new_classes
 from simnl.runs.capabilities import refusal
@@ -102,17 +103,16 @@ def check_other(root: str, name: str) -> str:
     """The name of the config of a target with other classes: a data set's own, or that of folders of images.
 
     Raises:
-        ValueError: there is neither a data set of this name nor such a folder, absolute or below `root`.
+        ValueError: there is neither a data set of this name nor such a folder (`simnl.data.listing.places_of`).
     """
     if name in known("datasets") and name != OWN_IMAGES:
         return name
-    folder = CN({"DATASET": {"ROOT": root, "FOLDER": name}})
-    if name != OWN_IMAGES and folder_of(folder).is_dir():
+    if name != OWN_IMAGES and find_folder(name, root).is_dir():
         return OWN_IMAGES
     names = [known_name for known_name in known("datasets") if known_name != OWN_IMAGES]
     raise ValueError(
-        f"'{name}' is neither a data set nor a folder of images ({folder_of(folder)}). Give a folder, absolute or "
-        f"below {root}, or one of {', '.join(names)}."
+        f"'{name}' is neither a data set nor a folder of images: {no_folder(name, root)}. Give a folder, or one of "
+        f"{', '.join(names)}."
     )
 
 

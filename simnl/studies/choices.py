@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simnl.config_names import check_name, known
+from simnl.data.listing import lasting_name
 from simnl.declarations import declared
 from simnl.fewshot.capabilities import CROSS
+from simnl.runs.record import OWN_IMAGES
 from simnl.runs.target_configs import check_other
 from simnl.studies.cells import Setup, check_data
 
@@ -22,7 +24,8 @@ def targets_of(dataset: str, names: str | Sequence[str], root: str = "") -> list
 
     Args:
         names: a list, or a text with blanks or commas between.
-        root: the data root, below which folders of one's own images may lie.
+        root: the data root, below which folders of one's own images may lie. The name of one that lies below the
+            current folder becomes an absolute path.
 
     Raises:
         ValueError: a name is unknown, or the data set has no variants.
@@ -37,8 +40,9 @@ def targets_of(dataset: str, names: str | Sequence[str], root: str = "") -> list
 
 def _target_named(name: str, root: str) -> str:
     if name.startswith(CROSS):
-        check_other(root, name.removeprefix(CROSS))
-        return name
+        other = name.removeprefix(CROSS)
+        is_folder = check_other(root, other) == OWN_IMAGES
+        return f"{CROSS}{lasting_name(other, root)}" if is_folder else name
     return check_name("datasets", name)
 
 

@@ -101,6 +101,7 @@ def run(request: Request, cells: Sequence[Cell], workers: Workers) -> dict[int, 
 def follow(request: Request, workers: Workers, progress: Progress) -> None:
     """Submit the processes and pass on what they write until all cells are settled or all processes have ended."""
     if workers.executor == "slurm":
+        slurm.require_cluster()
         slurm.require_one_line("OUTPUT", request.setup.output)
     folder = Path(request.setup.output).absolute() / FOLDER / time.strftime("%Y%m%d-%H%M%S")
     folder = folder.with_name(f"{folder.name}-{os.getpid()}")

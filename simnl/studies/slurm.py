@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import shutil
 from collections.abc import Sequence
 
 from simnl.escaping import printable, shortened
@@ -45,6 +46,16 @@ def parse(texts: Sequence[str]) -> dict[str, object]:
             )
         parsed[name] = _value(name, value)
     return parsed
+
+
+def require_cluster() -> None:
+    """RuntimeError where this machine cannot submit jobs."""
+    missing = [f"no {tool}" for tool in ("sbatch", "srun") if shutil.which(tool) is None]
+    if missing:
+        raise RuntimeError(
+            f"This machine has {' and '.join(missing)}, so --executor slurm cannot submit jobs. Run the command on a "
+            "login node of the cluster; --dry-run shows the jobs anywhere."
+        )
 
 
 def require_one_line(name: str, text: str) -> None:

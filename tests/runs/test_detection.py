@@ -20,6 +20,7 @@ from simnl.runs.open_set import fit_detectors
 from simnl.runs.outliers import build_outliers
 from simnl.runs.reload import reload_trainer
 from simnl.runs.stored_config import read_config
+from simnl.sealed import write_sealed
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,47 @@ def test_outliers_change_no_threshold_weight_or_choice(runs, place, tmp_path, me
     assert read_detection(one)["sets"].keys() == second["sets"].keys()  # nothing half-written
 
 
+@pytest.fixture
+def alone(runs, tmp_path) -> dict:
+    """A copy of a run, without figures of detection."""
+    shutil.copytree(Path(runs["SimNL"]["path"]).parent, tmp_path / "run", ignore=shutil.ignore_patterns(FILE, SCORES))
+    return find_records([tmp_path / "run"])[0]
+
+
+def test_what_earlier_commands_found_is_kept(alone, strangers, tmp_path):
+    first = detect(alone, ["new", strangers])
+    scores = read_scores(alone)[0]
+    assert detect(alone, ["new"]) == first  # all of it
+    make_images(tmp_path / "others" / "kraken", 11, size=16, seed=101)
+    second = detect(alone, [f"{tmp_path}/others"])
+    assert list(second["sets"]) == ["new", "strangers", "others"]
+    assert read_detection(alone)["sets"] == json.loads(json.dumps(second["sets"]))
+    assert second["sets"].items() >= first["sets"].items()
+    kept = read_scores(alone)[0]
+    assert all(np.array_equal(kept[name][key], scores[name][key]) for name in scores for key in scores[name])
+    make_images(tmp_path / "others" / "kraken", 12, size=16, seed=102)
+    third = detect(alone, [f"{tmp_path}/others"])["sets"]["others"]
+    assert (third["images"], len(read_scores(alone)[0]["others"]["energy"])) == (12, 12)  # nothing of other images
+
+
+def test_another_folder_with_the_same_names_is_another_set(alone, strangers, tmp_path):
+    detect(alone, [strangers])
+    cfg, other = read_config(Path(alone["path"]).parent), tmp_path / "strangers"
+    shutil.copytree(strangers, other)
+    assert has_detection(alone, build_outliers(cfg, [str(other)]))
+    make_images(other / "yeti", 7, size=16, seed=200)
+    assert not has_detection(alone, build_outliers(cfg, [str(other)]))
+
+
+def test_figures_of_another_way_of_scoring_are_dropped_and_named(alone, strangers, caplog):
+    content = detect(alone, ["new", strangers])
+    write_sealed(Path(alone["path"]).parent / FILE, {**content, "accuracy": content["accuracy"] - 1})
+    found = detect(alone, ["new"])
+    assert (list(found["sets"]), found["accuracy"]) == (["new"], content["accuracy"])
+    assert "earlier figures of strangers are dropped, because known images have other scores now" in caplog.text
+    assert set(read_scores(alone)[0]) == {"known", "new"}
+
+
 def test_the_choice_is_made_without_any_image_beyond_the_support(runs, monkeypatch):
     trainer = reload_trainer(runs["SimNL"])
     found = fit_detectors(trainer)
@@ -130,6 +172,7 @@ def test_a_method_without_sides_has_the_scores_of_its_logits(runs):
 
 def test_the_table(runs, strangers):
     for one in runs.values():
+        (Path(one["path"]).parent / FILE).unlink(missing_ok=True)  # of other sets
         detect(one, ["new", strangers])
     tables = build("ood", list(runs.values()), Request())
     titles = [table.title.partition(",")[0] for table in tables]
@@ -165,7 +208,7 @@ def test_outliers_that_are_known_or_empty_are_told(runs, tmp_path):
     )
     (tmp_path / "empty").mkdir()
     refused(one, f"{tmp_path}/empty", "there is no image in .*empty or below it", FileNotFoundError)
-    refused(one, f"{tmp_path}/nowhere", "nowhere does not exist", FileNotFoundError)
+    refused(one, f"{tmp_path}/nowhere", "there is no folder .*/nowhere", FileNotFoundError)
     refused(one, "plain_texture", "Did you mean plain_textures")
     make_images(tmp_path / "b" / "zoo" / "newt", 2, size=16)
     make_images(tmp_path / "a" / "zoo" / "mole", 2, size=16)

@@ -21,7 +21,7 @@ from simnl.metrics.two_sided import conformal_threshold
 from simnl.results.plots import RECORD_KINDS, Wanted
 from simnl.results.tables import Request, build
 from simnl.runs.denials import CLIPN_SCORES, denying_model
-from simnl.runs.detection import detect, has_detection, read_detection, read_scores
+from simnl.runs.detection import FILE, SCORES, detect, has_detection, read_detection, read_scores
 from simnl.runs.extra_scores import EXTRA, prepare
 from simnl.runs.open_set import fit_detectors
 from simnl.runs.outliers import build_outliers, items_of
@@ -42,6 +42,12 @@ def place(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def one(place) -> dict:
     return train(place, "TipAdapter")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_found_yet(one) -> None:
+    for name in (FILE, SCORES):
+        (Path(one["path"]).parent / name).unlink(missing_ok=True)
 
 
 def test_all_of_them(one, place, tmp_path):
@@ -69,11 +75,37 @@ def test_all_of_them(one, place, tmp_path):
     (figure,) = RECORD_KINDS["tradeoff"]([{**one, "inference": "transductive"}]).values()
     assert figure.legends[0].get_texts()[0].get_text().endswith("†")
     assert "one seed" in figure._suptitle.get_text()
-    ((x,), (y,)) = figure.axes[0].lines[0].get_data()
+    of_new, of_others = figure.axes[:2]  # earlier sets are kept
+    ((x,), (y,)) = of_others.lines[0].get_data()
     assert (x, y) == (pytest.approx(second["accuracy"]), pytest.approx(100 * found))
-    assert figure.axes[0].get_ylabel() == "AUROC of energy (%)"
+    assert of_new.get_ylabel() == "AUROC of energy (%)"
     with pytest.raises(ValueError, match="has the score 'enrgy'"):
         RECORD_KINDS["tradeoff"]([one], Wanted(score="enrgy"))
+
+
+@pytest.fixture
+def no_words(monkeypatch, tmp_path) -> None:
+    """Nothing where the words are looked for when WORDNET is not set."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NLTK_DATA", raising=False)
+    monkeypatch.setattr(wordnet, "DEBIAN", tmp_path / "none")
+
+
+def test_scores_of_earlier_commands_are_kept(one, place, tmp_path, no_words):
+    words, folder = str(place / "words.txt"), Path(one["path"]).parent
+    make_images(tmp_path / "others" / "kraken", 11, size=16, seed=101)
+    first = detect(one, ["new"], ["neglabel"], words)
+    second = detect(one, [f"{tmp_path}/others"], ["gl_mcm", "neglabel"])
+    assert "neglabel" in second["sets"]["new"]["figures"].keys() - second["sets"]["others"]["figures"].keys()
+    assert second["detectors"]["thresholds"].keys() >= first["detectors"]["thresholds"].keys() | {"gl_mcm"}
+    assert (second["own"], second["extra"]["words"]) == (["neglabel", "gl_mcm", "l_mcm"], first["extra"]["words"])
+    new, others = (build_outliers(read_config(folder), [name]) for name in ("new", f"{tmp_path}/others"))
+    assert has_detection(one, new, ["neglabel"], first["extra"]["words"])
+    assert has_detection(one, others, ["gl_mcm"])
+    assert not has_detection(one, new, ["gl_mcm"])
+    assert not has_detection(one, others, ["neglabel"], first["extra"]["words"])
+    of_new, of_others = build("ood", [one], Request())
+    assert ["neglabel: n/a" in str(table.caption) for table in (of_new, of_others)] == [False, True]
 
 
 def whole_images(record: dict) -> np.ndarray:
@@ -87,10 +119,7 @@ def whole_images(record: dict) -> np.ndarray:
     return torch.nn.functional.normalize(features, dim=-1).matmul(texts.T).softmax(1).amax(1).numpy()
 
 
-def test_without_words_the_table_says_why(one, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("NLTK_DATA", raising=False)
-    monkeypatch.setattr(wordnet, "DEBIAN", tmp_path / "none")
+def test_without_words_the_table_says_why(one, no_words):
     found = detect(one, ["new"], ["neglabel"])
     assert found["own"] == []
     table = build("ood", [one], Request())[0]

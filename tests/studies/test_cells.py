@@ -240,7 +240,7 @@ def test_data_sets_of_a_study_unless_named(setup, monkeypatch):
     assert default_datasets(setup, "dg") == ["imagenet"]
 
 
-def test_targets_of_other_classes(setup, tmp_path):
+def test_targets_of_other_classes(setup, tmp_path, monkeypatch):
     def cells(**given):
         return cells_of(Request("cross", setup, datasets=("shapes",), seeds=(1,), **given))
 
@@ -248,6 +248,9 @@ def test_targets_of_other_classes(setup, tmp_path):
     folder = str(tmp_path / "mine")
     (cell,) = cells(methods=("CoOp",), targets=("dtd", folder))
     assert ["cross:dtd", f"cross:{folder}"] == cell.cfg.TEST.TARGETS
+    monkeypatch.chdir(tmp_path)
+    (cell,) = cells(methods=("CoOp",), targets=("mine",))  # below the current folder
+    assert [f"cross:{folder}"] == cell.cfg.TEST.TARGETS
     (refused,) = cells(methods=("SimNL",), targets=("dtd",))
     assert "cannot classify new ones" in refused.refusal
     (wrong,) = cells(methods=("CoOp",), targets=("nowhere",))

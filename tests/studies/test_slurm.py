@@ -108,6 +108,13 @@ def test_no_value_becomes_a_line_of_its_own(word):
     assert str(error.value).isprintable()
 
 
+def test_a_machine_that_is_no_cluster_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="This machine has no sbatch and no srun, so .* a login node"):
+        follow(Request("fewshot", Setup(output=str(tmp_path / "output"))), Workers("slurm"), None)
+    assert not (tmp_path / "output").exists()
+
+
 def test_nor_does_the_folder_of_the_output(sbatch, monkeypatch):
     output = f"{sbatch}/a\n#SBATCH --wrap=evil"
     workers = Workers.from_flags("slurm", 2, 0, (), "cpu")

@@ -147,9 +147,12 @@ def test_what_is_missing_is_told_once_and_ends_no_other_process(tmp_path, monkey
     for name, value in {"DATA": tmp_path, "CACHE": tmp_path, "RANK": rank, "WORLD_SIZE": world}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("SEEDS", raising=False)
-    monkeypatch.setattr("sys.argv", ["warm.py", "fewshot", "--datasets", "dtd", "--shots", "1", "--methods", "GDA"])
+    words = ["fewshot", "--datasets", "dtd", "--shots", "1", "2", "--methods", "GDA"]
+    monkeypatch.setattr("sys.argv", ["warm.py", *words])
     assert warm_tool.main() == code
-    assert capsys.readouterr().err.count("GDA dtd 1 shot seed 2: ") == (rank == 0)
+    said = capsys.readouterr().err
+    seeds = ", ".join(f"GDA dtd 1 shot seed {seed}" for seed in (1, 2, 3))
+    assert said.count(f"{seeds}, 3 more: DescribableTextures: ") == said.count("DescribableTextures") == (rank == 0)
 
 
 def test_a_run_without_its_data_or_prompts_stops_no_other(cache, monkeypatch):

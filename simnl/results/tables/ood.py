@@ -54,8 +54,8 @@ def ood_tables(records: Sequence[dict], request: Request) -> list[Table]:
 
 def detected(records: Sequence[dict]) -> list[dict]:
     """The runs that were tested on unknown classes, with what was found on each set of outliers under `sets`, where the
-    average over far sets stands, too."""
-    from simnl.runs.detection import read_detection  # what carries it out, which other layouts do not need
+    average over far sets stands, too. The `missing` of a set says why it lacks scores that were asked for."""
+    from simnl.runs.detection import read_detection, scores_made  # what carries it out: no other layout needs it
 
     found = []
     for record in records:
@@ -66,15 +66,17 @@ def detected(records: Sequence[dict]) -> list[dict]:
         except (OSError, ValueError) as error:
             log.warning("%s", error)
             continue
-        by_share = content.get("accuracy_by_share", {})
+        by_share, missing = content.get("accuracy_by_share", {}), content.get("extra", {}).get("missing", {})
+        sets = content["sets"] | _average(content["sets"])
+        for one in sets.values():
+            one["missing"] = {score: why for score, why in missing.items() if score not in scores_made(one)}
         of_run = {
-            "sets": content["sets"] | _average(content["sets"]),
+            "sets": sets,
             "known": {"accuracy": content["accuracy"], "ece": _ece(record)},
             "known_images": content["images"],
             "chosen": content["detectors"]["chosen"] if by_share else "",
             "by_share": by_share,
             "own": content.get("own", []),
-            "missing": content.get("extra", {}).get("missing", {}),
             "seen": content.get("inference", "inductive"),
         }
         found += [record | of_run] if content["sets"] else []
