@@ -124,7 +124,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _check_is_head(head)
 
     from simnl.classifier import FewShotClassifier
+    from simnl.data.images import ignore_size_warnings
 
+    ignore_size_warnings()
     if args.backbone is None:
         sys.stderr.write(TINY_NOTE)
     classifier = FewShotClassifier(

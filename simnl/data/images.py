@@ -11,6 +11,7 @@ images with 16 bits per channel keep the upper 8 bits.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,11 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return "it claims so many pixels that decoding it could fill the memory; make it smaller"
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def ignore_size_warnings() -> None:
+    """Silence Pillow's warnings about large images, for a command that itself says which image is too large."""
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def decode_image(data: bytes, decoder: str = PILLOW) -> Image.Image:

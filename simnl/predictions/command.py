@@ -14,7 +14,6 @@ import argparse
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -122,14 +121,13 @@ def _check_files(args: argparse.Namespace, paths: Sequence[str], head: Path) -> 
 
 
 def _label(args: argparse.Namespace, loaded, paths: list[str], start: float) -> int:
-    from PIL import Image
-
+    from simnl.data.images import ignore_size_warnings
     from simnl.predictions.outputs import csv_text, json_text
     from simnl.predictions.page import explanation_page
     from simnl.predictions.predict import Unreadable
     from simnl.predictions.sorting import Sorter
 
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an image that is too large has its own message
+    ignore_size_warnings()
     encoder, sorter = loaded.encoder(weights=args.weights), Sorter(args.sort_into) if args.sort_into else None
     say = _say_while_read if args.csv or args.json or args.html or args.sort_into else _say
     ready = time.perf_counter()
