@@ -72,6 +72,27 @@ def is_writable(path: Path) -> bool:
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
+def check_target(path: Path, example: str) -> None:
+    """Check that a file can be written at a path, before the work for it begins. Nothing is made.
+
+    Args:
+        path: the file, which may exist; folders above it may be missing, because `replacing` makes them.
+        example: a file name that the message suggests where the path is a folder.
+
+    Raises:
+        OSError: it cannot, because of a folder, a device, a file above it, or permissions. The message says which.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder. Name a file, such as {path / example}.")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a device or a pipe, which a file cannot replace. Choose another place.")
+    above = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written, because {above} is not a folder. Choose another place.")
+    if not os.access(above, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise PermissionError(f"{path} may not be written. Choose another place.")
+
+
 def _create(path: Path) -> int:
     """Make an empty file, and return the permissions that umask gives it."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), 0o666)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from simnl.files import replacing, write_text_atomically
+from simnl.files import check_target, replacing, write_text_atomically
 
 
 def test_writes_into_new_folders_and_over_old_files(tmp_path):
@@ -60,3 +61,22 @@ def test_an_error_of_the_system_names_the_file(tmp_path, error, named):
 def test_a_message_without_number_stays(tmp_path):
     with pytest.raises(OSError, match="^cannot write mode F$"), replacing(tmp_path / "b.txt"):
         raise OSError("cannot write mode F")
+
+
+def test_a_target_is_refused_before_the_work_if_it_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text_atomically(Path("file"), "old")
+    os.mkfifo("pipe")
+    for path, said in (
+        (".", r"\. is a folder. Name a file, such as head.json"),
+        ("file/a/b.json", "file/a/b.json cannot be written, because file is not a folder"),
+        ("pipe", "pipe is a device or a pipe"),
+    ):
+        with pytest.raises(OSError, match=said):
+            check_target(Path(path), "head.json")
+    check_target(Path("file"), "head.json")
+    check_target(tmp_path / "new" / "folder" / "a.json", "head.json")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="new/a.json may not be written"):
+        check_target(Path("new/a.json"), "head.json")
+    assert sorted(os.listdir()) == ["file", "pipe"]

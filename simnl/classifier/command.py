@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from simnl.commands import parser_of
 from simnl.data.classnames import read_names
-from simnl.data.listing import describe, list_folders, list_images
+from simnl.data.listing import describe, list_folders, list_images, some
 from simnl.data.own_images import CLASSNAMES_FILE
-from simnl.files import is_writable
+from simnl.files import check_target
 from simnl.numbers import argument
 
 ABOUT = """Learn from a folder of pictures, one sub-folder per class, and write what was learned to one file.
@@ -19,6 +20,11 @@ simnl fit photos head.safetensors --backbone vit_b16
 simnl predict head.safetensors new_photos/
 
 docs/classifier.md of the repository explains both, and the same from Python (simnl.FewShotClassifier)."""
+EXAMPLE = "head.safetensors"
+TINY_NOTE = (
+    "Note: no --backbone is named, so this is the bundled tiny CLIP, which knows rendered figures only: on photographs "
+    "its labels mean nothing. Name one, such as --backbone vit_b16, or say --backbone tiny to have no note.\n"
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,18 +40,33 @@ def build_parser() -> argparse.ArgumentParser:
     add("--method", default="SimNL", help="the name of a method (default: SimNL)")
     add("--backbone", default=None, help="rn50, vit_b16, ... (default: the bundled tiny CLIP, for rendered figures)")
     add("--weights", default=None, help="a weights tag, or the path of a checkpoint")
-    add("--validation", type=float, default=None, metavar="SHARE", help="hold out this share of each class and choose "
-        "epoch and hyper-parameters on it (0 to 1; default: nothing is chosen)")  # fmt: skip
+    add("--validation", type=_validation, default=None, metavar="SHARE", help="hold out this share of each class, "
+        "between 0 and 1, and choose epoch and hyper-parameters on it; or held-shot: a first training chooses "
+        "hyper-parameters on one picture of each class, and a second one learns from all (default: nothing is "
+        "chosen)")  # fmt: skip
     add("--seed", type=argument(0), default=1, help="the seed of all random numbers (default: 1)")
     add("--device", default="auto", help="auto, cpu or cuda")
     return parser
+
+
+def _validation(text: str) -> float | str:
+    if text == "held-shot":
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a share between 0 and 1 nor held-shot")
+    return share
 
 
 def labelled_pictures(folder: Path) -> tuple[list[str], list[str], dict[str, str]]:
     """Paths, labels (names of class folders), and the name of each class.
 
     Raises:
-        FileNotFoundError: there is no class folder, or a class has no picture; ValueError: `classnames.txt` is wrong.
+        FileNotFoundError: there is no class folder, or a class has no picture.
+        ValueError: there is one class alone, or `classnames.txt` is wrong.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -55,6 +76,10 @@ def labelled_pictures(folder: Path) -> tuple[list[str], list[str], dict[str, str
     if not classes:
         raise FileNotFoundError(
             f"There is no class folder: {describe(folder)}. Make a sub-folder of pictures for each class."
+        )
+    if len(classes) < 2:
+        raise ValueError(
+            f"{folder} has one class folder, {some(classes)}, but two or more classes are needed. Add a folder."
         )
     paths, labels = [], []
     for name in classes:
@@ -69,16 +94,20 @@ def labelled_pictures(folder: Path) -> tuple[list[str], list[str], dict[str, str
     return paths, labels, read_names(names, classes) if names.is_file() else {name: name for name in classes}
 
 
-def check_target(path: Path) -> None:
-    """Check that the head file can be written, before anything is learned.
+def _check_is_head(path: Path) -> None:
+    """Check that a file that is to be replaced is a head file, and not, say, one of the pictures.
 
     Raises:
-        IsADirectoryError, PermissionError: it cannot. The message says what to do.
+        FileExistsError: it is something else.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder. Name a file, such as {path / 'head.safetensors'}.")
-    if path.parent.is_dir() and not is_writable(path):
-        raise PermissionError(f"{path} may not be written. Choose another place.")
+    from simnl.fewshot.checkpoint import read_tensors
+
+    try:
+        read_tensors(path, "")
+    except ValueError as error:
+        raise FileExistsError(
+            f"{path} exists and is not a head file, so it is not replaced. Choose another name, or remove it."
+        ) from error
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -89,15 +118,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(arguments)
     paths, labels, names = labelled_pictures(Path(args.folder))
-    check_target(Path(args.head))
+    head = Path(args.head)
+    check_target(head, EXAMPLE)
+    if head.is_file():
+        _check_is_head(head)
 
     from simnl.classifier import FewShotClassifier
+    from simnl.data.images import ignore_size_warnings
 
+    ignore_size_warnings()
+    if args.backbone is None:
+        sys.stderr.write(TINY_NOTE)
     classifier = FewShotClassifier(
-        args.method, backbone=args.backbone, weights=args.weights, classnames=names, validation=args.validation,
-        random_state=args.seed, device=args.device, verbose=True,
+        args.method, backbone=args.backbone or "tiny", weights=args.weights, classnames=names,
+        validation=args.validation, random_state=args.seed, device=args.device, verbose=True,
     )  # fmt: skip
-    classifier.fit(paths, labels).save(args.head)
+    classifier.fit(paths, labels).save(head)
     record = classifier.record_
     print(f"{args.head}: {record['method']} on {record['num_train']} pictures of {len(names)} classes.")
     return 0

@@ -154,8 +154,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
 
     def predict(self, X) -> np.ndarray:
         """The label with the highest logit, (N,)."""
-        best = self.logits(X).argmax(1)
-        return self.classes_[best]
+        return self.classes_[self.logits(X).argmax(1)]
 
     def indices_of(self, y) -> np.ndarray:
         """Labels as positions in `classes_`, (N,).
@@ -163,6 +162,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: a label is not one of them.
         """
+        check_is_fitted(self)
         labels = checked_labels(y, len(y), "y")
         unknown = set(labels.tolist()) - set(self.classes_.tolist())
         if unknown:
@@ -247,8 +247,9 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"{name} learns prompts, so it needs a text tower. Give backbone instead of text_features."
             )
-        if self.logit_scale is not None and not (np.isfinite(self.logit_scale) and self.logit_scale > 0):
-            raise ValueError(f"logit_scale is {self.logit_scale}, but it must be a number above 0.")
+        scale = self.logit_scale
+        if scale is not None and not (isinstance(scale, numbers.Real) and 0 < float(scale) < np.inf):
+            raise ValueError(f"logit_scale is {scale!r}, but it must be a number above 0.")
 
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):

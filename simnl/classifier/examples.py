@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from simnl.classifier import inputs
+from simnl.escaping import shortened
 from simnl.fewshot.memory import Item, MemoryDataset
 
 HELD_SHOT = "held-shot"  # a protocol of runs: a first training chooses on the last example of each class
@@ -76,10 +78,12 @@ def checked_labels(y: Any, number: int, name: str) -> np.ndarray:
     """Labels as an array (N,).
 
     Raises:
-        ValueError: there are no labels, or more or fewer than examples, or they are NaN or a table.
+        ValueError: there are no labels, more or fewer than examples, a text in the place of a list, NaN or a table.
     """
     if y is None:
         raise ValueError(f"FewShotClassifier requires {name} to be passed, but the target y is None.")
+    if isinstance(y, str):
+        raise ValueError(f"{name} is the single text {shortened(y)!r}. Give a list with one label per example.")
     y = check_array(y, ensure_2d=False, dtype=None, input_name=name, ensure_min_samples=0)
     if len(y) != number:
         raise ValueError(f"{name} has {len(y)} labels, but there are {number} examples, which need one each.")
@@ -98,8 +102,8 @@ def divide(
         return examples, None, "no-val"
     if isinstance(validation, str) and validation == HELD_SHOT:
         return examples, None, HELD_SHOT
-    if isinstance(validation, float | int) and not isinstance(validation, bool):
-        out = inputs.held_out(examples.labels, validation, names, seed)
+    if isinstance(validation, numbers.Real) and not isinstance(validation, bool):  # numpy's numbers are Real, too
+        out = inputs.held_out(examples.labels, float(validation), names, seed)
         return examples.part(~out), examples.part(out), "fewshot-val"
     if not (isinstance(validation, tuple | list) and len(validation) == 2):
         raise ValueError(f"validation must be None, a pair (X, y), a share between 0 and 1, or '{HELD_SHOT}'.")

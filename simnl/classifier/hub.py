@@ -16,6 +16,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub import ModelCard, ModelHubMixin
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id
 from sklearn.utils.validation import check_is_fitted
 
 from simnl.clip.fetching import check_hub
@@ -96,8 +97,19 @@ def told(repository: str) -> Iterator[None]:
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise ConnectionError(
-            f"{repository}: {reason}. Check the network, or write the files to a folder first (save_pretrained)."
+            f"{repository}: {reason}. Check the network, or write the files to a folder first (save_pretrained, or "
+            "--folder)."
         ) from error
+
+
+def check_name(repository: str) -> None:
+    """Check that the hub allows the name of a repository.
+
+    Raises:
+        ValueError: it does not.
+    """
+    with told(repository):
+        validate_repo_id(repository)
 
 
 def for_others(head: LoadedHead, keep_names: bool) -> LoadedHead:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,23 @@ def is_pictures(x: object) -> bool:
     """Whether X is a list of pictures, by its first element; anything else should be an array of features.
 
     Raises:
-        TypeError: X is a single picture.
+        TypeError: X is a single picture, has no order (a generator, a set, a dict), or holds arrays of pixels.
+        ValueError: X is an empty list.
     """
     if isinstance(x, Picture):
         raise TypeError(f"X is a single picture ({_shown(x)}). Give a list of pictures.")
+    if isinstance(x, Mapping | AbstractSet | Iterator):
+        raise TypeError(f"X has the type {type(x).__name__}. Give a list of pictures, or an array of features.")
+    if isinstance(x, list | tuple) and not x:
+        raise ValueError("X is empty. Give one picture or more, or an array of features (N, D).")
     if isinstance(x, Tensor) or not hasattr(x, "__getitem__") or not hasattr(x, "__len__") or hasattr(x, "columns"):
         return False
     if hasattr(x, "toarray") or (isinstance(x, np.ndarray) and x.ndim != 1):
         return False
     first = next(iter(x), None)  # type: ignore[call-overload]
-    return isinstance(first, Picture)
+    if isinstance(first, np.ndarray) and first.ndim > 1:
+        raise TypeError("X holds arrays of pixels. Give paths or PIL images (PIL.Image.fromarray makes them).")
+    return isinstance(first, Picture | bytes)
 
 
 def as_pictures(x: Any, name: str = "X") -> list[Picture]:
@@ -47,7 +55,7 @@ def as_pictures(x: Any, name: str = "X") -> list[Picture]:
     pictures = list(x)
     for number, picture in enumerate(pictures):
         if not isinstance(picture, Picture):
-            raise TypeError(f"{name}[{number}] is a {type(picture).__name__}. Give paths or PIL images.")
+            raise TypeError(f"{name}[{number}] has the type {type(picture).__name__}. Give paths or PIL images.")
         if not isinstance(picture, Image.Image) and not os.path.isfile(picture):
             raise FileNotFoundError(f"{name}[{number}] is {_shown(picture)}, but there is no such file.")
     return pictures
@@ -130,10 +138,10 @@ def require_words(given: Any, classes: np.ndarray, method: str) -> None:
     """Check that prompts can be made of the names of classes.
 
     Raises:
-        ValueError: no names are given, and the labels are no words.
+        ValueError: no names are given, and a label is not a word.
     """
     labels = classes.tolist()
-    if given is None and not all(isinstance(label, str) for label in labels):
+    if given is None and not all(isinstance(label, str) and label.strip() for label in labels):
         shown = ", ".join(map(repr, labels[:3])) + (", ..." if len(labels) > 3 else "")
         raise ValueError(
             f"{method} reads the names of classes, but the labels are not words ({shown}). Give classnames={{label: "
@@ -148,14 +156,14 @@ def held_out(labels: np.ndarray, share: float, names: Sequence[str], seed: int) 
         ValueError: a share that is none, or a class with a single example; says which.
     """
     if not 0 < share < 1:
-        raise ValueError(f"validation is {share}, but a share must be between 0 and 1.")
+        raise ValueError(f"validation is {share}, but a share must be above 0 and below 1.")
     generator, chosen = np.random.RandomState(seed), np.zeros(len(labels), dtype=bool)
     for label, name in enumerate(names):
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
             raise ValueError(
                 f"Class {name!r} has 1 example, so no share ({share}) of it can be held out for validation. Give it "
-                "another example, or give validation=(X, y) or validation=None."
+                "another example, or leave validation out."
             )
         number = min(len(rows) - 1, max(1, round(share * len(rows))))
         chosen[generator.permutation(rows)[:number]] = True

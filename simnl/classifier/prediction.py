@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +27,10 @@ from simnl.fewshot import head_file
 from simnl.fewshot.description import FEATURES, PIXELS, HeadDescription, describe
 from simnl.fewshot.head_file import LoadedHead
 from simnl.fewshot.memory import GIVEN, NO_TOWER
+from simnl.files import check_target
 
 PICTURES = 256  # pictures in memory at once
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # the surrogates, such as those of a file name that is not UTF-8
 PREFIX = "simnl-"  # prefix of the names of temporary folders
 
 
@@ -66,9 +69,13 @@ class Fitted:
         Raises:
             ValueError: labels that a file cannot hold; OSError: the file cannot be written.
         """
+        check_target(path, head_file.FILE)
         odd = [label for label in self.about.labels if not isinstance(label, str | int | float)]
         if odd:
             raise ValueError(f"The label {odd[0]!r} is neither a word nor a number, so a file cannot hold it.")
+        halves = [label for label in self.about.labels if isinstance(label, str) and HALF_CHARACTER.search(label)]
+        if halves:
+            raise ValueError(f"The label {halves[0]!r} has half of a character, so a file cannot hold it. Rename it.")
         head_file.save(path, self.loaded.head, self.about)
 
     def of_features(self, features: Tensor) -> Tensor:

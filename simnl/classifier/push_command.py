@@ -10,6 +10,7 @@ docs/share.md says what is uploaded, and what is not.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,18 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def check_folder(folder: str) -> None:
+    """Check that a folder is named and can be one, so that nothing is uploaded where a folder was meant.
+
+    Raises:
+        ValueError: the name is empty. NotADirectoryError: something else is in its place.
+    """
+    if not folder:
+        raise ValueError("--folder is empty. Name a folder, or leave --folder out to upload the files.")
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise NotADirectoryError(f"--folder is {folder}, which is not a folder. Choose another name.")
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Share a head as the command line says; 0. The token is that of `hf auth login`, or of HF_TOKEN.
 
@@ -46,13 +59,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
 
     from simnl.classifier.card import evaluation_of_run, model_card
-    from simnl.classifier.hub import SharedHead, for_others, upload
+    from simnl.classifier.hub import SharedHead, check_name, for_others, upload
     from simnl.fewshot.head_file import load
 
+    check_name(args.repository)
+    if args.folder is not None:
+        check_folder(args.folder)
     head = for_others(load(args.head), args.keep_names)
     card = model_card(head.about, args.repository, evaluation_of_run(Path(args.head)), args.license)
     shared = SharedHead(head, card)
-    if args.folder:
+    if args.folder is not None:
         shared.save_pretrained(args.folder)
         sys.stdout.write(f"{args.folder} has what would be uploaded.\n")
         return 0

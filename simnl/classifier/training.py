@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ PARAMETERS = {
     "DATASET.CONFIG": "constants_of",
 }  # fmt: skip
 MEANINGLESS = ("DATASET.", "TEST.", "OUTPUT_DIR", "RESUME")  # keys that only have an effect in runs
+ONE_AT_A_TIME = threading.RLock()  # trainings of several threads would share the global generators and stdout
 MEANT = ("DATASET.TRAIN_DRAW", "DATASET.GROUP_BY")  # except these, which say how a method treats its images
 
 
@@ -64,6 +66,8 @@ def option_keys(options: Mapping[str, Any] | None, method: str) -> dict[str, Any
         raise ValueError(f"options must be a dict of config keys, such as {{'OPTIM.MAX_EPOCH': 10}}, not {options!r}.")
     full: dict[str, Any] = {}
     for key, value in (options or {}).items():
+        if not isinstance(key, str):
+            raise ValueError(f"options has the key {key!r}, but config keys are texts, such as 'OPTIM.MAX_EPOCH'.")
         name = key if "." in key or key in top_level_keys() else f"TRAINER.{method.upper()}.{key}"
         if name in PARAMETERS:
             raise ValueError(f"options has {key}. Use the parameter {PARAMETERS[name]} instead.")
@@ -74,7 +78,7 @@ def option_keys(options: Mapping[str, Any] | None, method: str) -> dict[str, Any
 
 
 def make_config(
-    *, method: str, backbone: str, weights: str | None, constants_of: str, settings: dict[str, Any],
+    *, method: str, backbone: str, weights: str | os.PathLike | None, constants_of: str, settings: dict[str, Any],
     options: Mapping[str, Any] | None,
 ) -> CN:  # fmt: skip
     """The frozen config of a run: yaml files in the order of `tools/train.py`, then settings, then options.
@@ -82,7 +86,11 @@ def make_config(
     Raises:
         ValueError: a backbone, data set or key is unknown, or a value is wrong. The message says what is valid.
     """
-    files, more = backbone_settings(backbone, weights or "")
+    weights = os.fspath(weights) if isinstance(weights, os.PathLike) else weights or ""
+    for parameter, word in (("backbone", backbone), ("weights", weights), ("constants_of", constants_of)):
+        if not isinstance(word, str):
+            raise ValueError(f"{parameter} is {word!r}, but it must be a text.")
+    files, more = backbone_settings(backbone, weights)
     check_name("datasets", constants_of)
     settings = {**more, **settings, "TRAINER.NAME": method} | option_keys(options, method)
     files = [*files, config_file("datasets", constants_of), config_file("trainers", method)]
@@ -95,20 +103,24 @@ def prompt_settings(templates: Any, negative: Any, cupl: Any, names: Sequence[st
     """The config keys of the user's prompts. CuPL sentences in a dict are written to a file in `folder`.
 
     Raises:
-        ValueError: only some classes have sentences. FileNotFoundError: there is no such file.
+        ValueError: only some classes have sentences, or prompts are not texts.
+        FileNotFoundError: there is no such file.
     """
     settings: dict[str, Any] = {"PROMPTS.CUPL": ""}
     for key, given in (("PROMPTS.POSITIVE", templates), ("PROMPTS.NEGATIVE", negative)):
         if given is not None:
-            settings[key] = [given] if isinstance(given, str) else list(given)
+            settings[key] = _texts(PARAMETERS[key], given)
     if isinstance(cupl, Mapping):
         missing = [name for name in names if not (cupl.get(name) or cupl.get(readable(name)))]
         if missing:
             raise ValueError(f"cupl has no sentences for {len(missing)} of {len(names)} classes, e.g. {missing[0]!r}.")
         path = folder / "cupl.json"
-        path.write_text(json.dumps({name: list(cupl.get(name) or cupl[readable(name)]) for name in names}))
+        sentences = {name: _texts("cupl", cupl.get(name) or cupl[readable(name)]) for name in names}
+        path.write_text(json.dumps(sentences))
         settings["PROMPTS.CUPL"] = str(path)
     elif cupl is not None:
+        if not isinstance(cupl, str | os.PathLike):
+            raise ValueError(f"cupl is {cupl!r}. Give sentences by class, {{name: [sentence, ...]}}, or a json file.")
         path = Path(os.path.abspath(Path(cupl).expanduser()))
         if not path.is_file():
             raise FileNotFoundError(f"cupl is {str(cupl)!r}, but there is no such file.")
@@ -116,10 +128,28 @@ def prompt_settings(templates: Any, negative: Any, cupl: Any, names: Sequence[st
     return settings
 
 
+def _texts(parameter: str, given: Any) -> list[str]:
+    """One text, or a list of texts, as a list.
+
+    Raises:
+        ValueError: it holds something else, or nothing.
+    """
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{parameter} has {given!r} in the place of a text, or of a list of one text or more.")
+    return texts
+
+
 def cache_root(cache: Any, folder: Path) -> Path:
-    """The folder of features: that of runs (None), another one, or one for this call alone (False)."""
+    """The folder of features: that of runs (None), another one, or one for this call alone (False).
+
+    Raises:
+        ValueError: `cache` is something else than these.
+    """
     if cache is False:
         return folder / "cache"
+    if cache is not None and not isinstance(cache, str | os.PathLike):
+        raise ValueError(f"cache is {cache!r}. Give a folder, False for none, or None for that of all runs.")
     return Path(default_cache() if cache is None else cache).expanduser()
 
 
@@ -149,12 +179,12 @@ def uses_cuda(device: str) -> bool:
         ValueError: the word is unknown. RuntimeError: there is no GPU.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device is {device!r}. Choose auto, cpu or cuda (which GPU, CUDA_VISIBLE_DEVICES says).")
+        raise ValueError(f"device is {device!r}. Choose auto, cpu or cuda (CUDA_VISIBLE_DEVICES says which GPU).")
     return pick_device(device)
 
 
 def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any]]:
-    """Sweep and train as a run does, in the temporary folder OUTPUT_DIR.
+    """Sweep and train as a run does, in the temporary folder OUTPUT_DIR. Other threads of the program wait meanwhile.
 
     Returns:
         The trainer with the deployed head, and the entries of the record about the choice of settings.
@@ -168,7 +198,12 @@ def train(cfg: CN, memory: Memory, verbose: int) -> tuple[Any, dict[str, Any]]:
 
     epochs = cfg.OPTIM.MAX_EPOCH * (len(combinations(cfg)) + 1)
     shown = bool(verbose) and epochs > 0
-    with undisturbed(), quiet(verbose < 2), bar("Training", epochs, "epoch", shown=shown, delay=0.5) as progress:
+    with (
+        ONE_AT_A_TIME,
+        undisturbed(),
+        quiet(verbose < 2),
+        bar("Training", epochs, "epoch", shown=shown, delay=0.5) as progress,
+    ):
         memory.bar = progress
         make_cache(cfg.STORE.ROOT)
         try:

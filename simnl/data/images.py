@@ -11,6 +11,7 @@ images with 16 bits per channel keep the upper 8 bits.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,11 +56,23 @@ def named(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        unknown = isinstance(error, UnidentifiedImageError)  # Pillow names the bytes, by their place in memory
-        reason = f"cannot identify image file {path!r}" if unknown else error
         raise UnreadableImage(
-            f"Cannot decode the image {path}: {reason}. Replace the file and run the command again."
+            f"Cannot decode the image {path}: {reason_of(error)}. Replace the file and run the command again."
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Why an image cannot be read or decoded, as one clause; `error` is what Pillow or the disk raised."""
+    if isinstance(error, UnidentifiedImageError):  # Pillow names the bytes, by their place in memory
+        return "it holds no image of a known kind"
+    if isinstance(error, Image.DecompressionBombError):
+        return "it claims so many pixels that decoding it could fill the memory; make it smaller"
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def ignore_size_warnings() -> None:
+    """Silence Pillow's warnings about large images, for a command that itself says which image is too large."""
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def decode_image(data: bytes, decoder: str = PILLOW) -> Image.Image:

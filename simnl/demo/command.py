@@ -29,7 +29,7 @@ from simnl.numbers import argument
 
 HOST = "127.0.0.1"
 PACKAGES = ("starlette", "uvicorn")  # of requirements-demo.txt
-PATIENCE = 1.5  # seconds in which what runs can end by itself
+PATIENCE = 1.5  # seconds in which the thread that learns can end by itself
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,10 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Show the page until Ctrl-C; 130, or 143 after SIGTERM.
+    """Show the page until Ctrl-C or SIGTERM. Returns 130 or 143.
 
     Raises:
-        ValueError, OSError, ImportError: what is wrong, where, and what to do.
+        ValueError, OSError, ImportError: the message says what is wrong, where, and what to do.
     """
     args = build_parser().parse_args(arguments)
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -73,22 +73,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
         raise FileNotFoundError(f"There is no head file {args.head}.")
     with listening(args.port) as listener, folder_of_the_page() as folder:
         number, ended = _serve(args, listener, folder)
-    print(f"Stopped by {interrupts.NAMES[number]}. What was on the page is gone, but for what you saved.")
-    if not ended:  # a thread that computes has not looked up: Python would wait for it, or crash on the way out
+    print(f"Stopped by {interrupts.NAMES[number]}. What was on the page is gone, except for what you saved.")
+    if not ended:  # the thread still computes, and Python would wait for it, or crash when it ends
         sys.stdout.flush()
         os._exit(128 + number)
     return 128 + number
 
 
 def _serve(args: argparse.Namespace, listener: socket.socket, folder: Path) -> tuple[int, bool]:
-    """Answer until a signal comes; its number, and whether the thread that learns has ended, too."""
+    """Answer requests until a signal comes. Returns its number, and whether the thread that learns has ended."""
     import uvicorn
 
+    from simnl.data.images import ignore_size_warnings
     from simnl.demo.lesson import Setup
     from simnl.demo.server import Pages
     from simnl.demo.session import Session
     from simnl.demo.teacher import Teacher
 
+    ignore_size_warnings()  # the page says itself that a picture is too large
     session, token = Session(folder / "page"), secrets.token_urlsafe(24)
     if args.head:
         session.use_head(Path(args.head).resolve(), Path(args.head).name)
@@ -119,14 +121,14 @@ def _has_windows() -> bool:
 
 @contextmanager
 def folder_of_the_page() -> Iterator[Path]:
-    """A folder that goes with all that is in it, whatever is still being written there."""
+    """A temporary folder, which is deleted at the end even if a thread still writes into it."""
     with tempfile.TemporaryDirectory(prefix="simnl-demo-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 @contextmanager
 def listening(port: int) -> Iterator[socket.socket]:
-    """A socket of the loopback address; 0: a free port.
+    """A socket that listens on the loopback address. Port 0 stands for a free port.
 
     Raises:
         OSError: the port is in use, or may not be used.

@@ -1,10 +1,10 @@
-"""What the page does not do, said in a sentence."""
+"""The error with which the page refuses a request, in a sentence."""
 
 from __future__ import annotations
 
 
 class Refused(ValueError):
-    """A wish that is not granted; the message is for the page. `status`: of HTTP."""
+    """A request is refused. The message is shown on the page, and `status` is the status of the HTTP answer."""
 
     def __init__(self, message: str, status: int = 400):
         super().__init__(message)

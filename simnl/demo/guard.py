@@ -1,4 +1,4 @@
-"""What stands before every request: only this machine's browser, on the address that the terminal shows, gets in.
+"""The check of every request: only this machine's browser gets in, at the address that the terminal shows.
 
 The server listens on the loopback address alone. Pages of other sites can still make a browser send requests to it, or
 make their own name point to it (DNS rebinding); so each request must have the token in its address, name this machine
@@ -28,10 +28,10 @@ HEADERS = {
 
 
 class Guard:
-    """An ASGI application before another one.
+    """An ASGI application that answers or passes on the requests to another one.
 
     Args:
-        app: what it guards.
+        app: the application that it guards.
         token: the first part of every path.
     """
 
@@ -56,7 +56,7 @@ class Guard:
         await app(scope, receive, send_with_headers)
 
     def _reason(self, scope: Scope) -> str:
-        """Why a request is refused; empty where it is not."""
+        """Why a request is refused, as a sentence; empty if it is not refused."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if _name(f"//{host}") not in HOSTS:

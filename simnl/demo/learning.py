@@ -1,6 +1,6 @@
-"""What is learned and asked: `FewShotClassifier` and `explain`, for a `Lesson`.
+"""Learn a `Lesson` with `FewShotClassifier`, and label and explain pictures with the result.
 
-This imports PyTorch, so that it is imported when the page is open already.
+This module imports PyTorch, so it is imported only after the page has opened.
 """
 
 from __future__ import annotations
@@ -29,16 +29,22 @@ from simnl.runs.capabilities import refusal
 from simnl.runs.devices import pick_device
 from simnl.runs.names import display_name
 
-PICTURES = 40  # that are labelled at once
+PICTURES = 40  # pictures that are labelled at once
 SHOWN = 5  # classes whose probabilities are kept
 SUPPORT = 8  # support pictures that are named
-CONSTANTS = "imagefolder"  # the config whose templates and constants are taken
+CONSTANTS = "imagefolder"  # the config that gives templates and constants
 Probabilities = tuple[tuple[int, float], ...]  # class and probability, the most probable first
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method that can be chosen. kind: how it learns; negative, sentences: whether it reads such prompts."""
+    """A method that can be chosen.
+
+    Attributes:
+        name, title: its registered name, and the name that the page shows.
+        kind: how it learns, in words.
+        prompts, negative, sentences: whether it reads templates, negative templates, and sentences about classes.
+    """
 
     name: str
     title: str
@@ -50,7 +56,15 @@ class Method:
 
 @dataclass(frozen=True)
 class Model:
-    """The frozen CLIP, once it is there. device: `cpu` or `cuda`; templates, negative_templates: the defaults."""
+    """The frozen CLIP that was loaded, and what can be done with it.
+
+    Attributes:
+        backbone, weights: as in `Setup`.
+        device: `cpu` or `cuda`.
+        is_tiny: True for the bundled tiny CLIP, which knows rendered figures only.
+        methods: the methods that work with it.
+        templates, negative_templates: the default prompts.
+    """
 
     backbone: str
     weights: str
@@ -66,9 +80,12 @@ class Fit:
     """What was learned, or came from a file.
 
     Attributes:
-        key: of the lesson; number: of its own, which the page names when it asks for evidence.
-        support: the picture of each name that `explain` has for a support image.
-        seconds: that it took; pictures: how many were learned from, of a file 0.
+        key: the key of the lesson.
+        number: the number by which the page asks for the evidence of this fit.
+        classifier: the fitted classifier.
+        support: the number of the picture for each name of a support image.
+        seconds: the time that learning took.
+        pictures: the number of pictures that taught it; 0 for a head file.
     """
 
     key: str
@@ -80,7 +97,7 @@ class Fit:
 
     @property
     def head(self) -> LoadedHead:
-        """The head."""
+        """The trained head."""
         return self.classifier.head_
 
 
@@ -88,7 +105,7 @@ def open_model(setup: Setup) -> Model:
     """Load the frozen CLIP, once per process, and say what can be done with it.
 
     Raises:
-        ValueError, OSError, RuntimeError: an unknown backbone, weights that are not there, no GPU; with what to do.
+        ValueError, OSError, RuntimeError: the backbone is unknown, or its weights or the GPU are missing.
     """
     device = "cuda" if pick_device(setup.device) else "cpu"
     load_plugins()
@@ -129,13 +146,13 @@ def learn(lesson: Lesson, model: Model, number: int, folder: Path) -> Fit:
     """Fit the method of a lesson, or load its head file.
 
     Args:
-        lesson: of which nothing is missing.
-        model: of `open_model`.
-        number: of the fit.
-        folder: where features are kept.
+        lesson: a lesson of which nothing is missing.
+        model: the result of `open_model`.
+        number: the number of the fit.
+        folder: the folder in which features are kept.
 
     Raises:
-        ValueError, OSError, FloatingPointError: what is wrong, where, and what to do.
+        ValueError, OSError, FloatingPointError: the message says what is wrong, where, and what to do.
     """
     start = time.perf_counter()
     if lesson.head is not None:
@@ -157,7 +174,7 @@ def learn(lesson: Lesson, model: Model, number: int, folder: Path) -> Fit:
 
 
 def _sentences(lesson: Lesson, model: Model) -> dict[str, list[str]] | None:
-    """Sentences about each class; those that have none get the templates' ones. None where no class has any."""
+    """Sentences about each class. A class without any gets those of the templates. None if no class has any."""
     if not lesson.sentences:
         return None
     templates = lesson.templates or model.templates

@@ -17,7 +17,7 @@ SHOWN = 3  # classes that a sentence names
 
 @dataclass(frozen=True)
 class Setup:
-    """What the command line says. weights: "" for the backbone's own; device: `auto`, `cpu`, `cuda` or `cuda:N`."""
+    """The choices of the command line. `weights` is "" for those of the backbone; `device` is as in `--device`."""
 
     backbone: str = "tiny"
     weights: str = ""
@@ -29,14 +29,14 @@ class Lesson:
     """A copy of a session at one time.
 
     Attributes:
-        revision, key: of the session then.
-        method: its registered name.
-        templates, negative_templates: None: the defaults.
-        names: of the classes.
-        sentences: about classes, by name, where there are such.
-        examples: (number, path, name of the class) of the pictures that are learned from.
-        new: (number, path) of those that are to be labelled.
-        head: a head file in the place of all this, and how it was called.
+        revision, key: those of the session at that time.
+        method: the registered name of the method.
+        templates, negative_templates: the prompts; None for the defaults.
+        names: the names of the classes.
+        sentences: the sentences about each class that has any, by its name.
+        examples: (number, path, name of the class) of each picture that teaches a class.
+        new: (number, path) of each picture that is to be labelled.
+        head: the path of a head file that is used in the place of all this, and the name that it had.
     """
 
     revision: int
@@ -51,7 +51,7 @@ class Lesson:
     head: tuple[Path, str] | None
 
     def missing(self) -> str:
-        """What must be there before anything can be learned, as a sentence; empty where all of it is."""
+        """What is missing before anything can be learned, as a sentence; empty if nothing is missing."""
         if self.head is not None:
             return ""
         if len(self.names) < 2:
@@ -75,20 +75,20 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def check_name(name: object, taken: AbstractSet[str]) -> str:
-    """The name of a class, without spaces around it. taken: names of the others, folded.
+    """The name of a class, without spaces around it. `taken` has the case-folded names of the other classes.
 
     Raises:
-        Refused: it is empty, too long, another class's, or has characters that nobody sees.
+        Refused: the name is empty, too long or that of another class, or has characters that nobody sees.
     """
     text = " ".join(str(name).split())
     if not text:
-        raise Refused("A class needs a name: CLIP reads it.")
+        raise Refused("A class needs a name, because CLIP reads it.")
     if len(text) > MAX_NAME:
         raise Refused(f"The name of a class may have {MAX_NAME} characters, and this one has {len(text)}.")
     if UNSAFE.search(text):
         raise Refused(f"The name {printable(text)} has characters that cannot be seen. Type it anew.")
     if text.casefold() in taken:
-        raise Refused(f"There is a class “{text}” already: names must differ.", 409)
+        raise Refused(f"There is a class “{text}” already. Names must differ.", 409)
     return text
 
 
@@ -97,16 +97,16 @@ def check_prompts(lines: object, placeholder: bool) -> tuple[str, ...]:
 
     Args:
         lines: a list of texts.
-        placeholder: each has {} once, in the place of the name; else none has.
+        placeholder: True if each text must have {} once, in the place of the name.
 
     Raises:
-        Refused: something else, too many, one that is too long, or one that has no such place.
+        Refused: `lines` is something else or has too many texts, or a text is too long or lacks the {}.
     """
     if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
-        raise Refused("Prompts are a list of texts.")
+        raise Refused("Prompts must be a list of texts.")
     found = tuple(text for line in lines if (text := " ".join(line.split())))
     if len(found) > MAX_PROMPTS:
-        raise Refused(f"There may be {MAX_PROMPTS} prompts, and here are {len(found)}.")
+        raise Refused(f"At most {MAX_PROMPTS} prompts are allowed, and these are {len(found)}.")
     for text in found:
         if len(text) > MAX_PROMPT:
             raise Refused(f"A prompt may have {MAX_PROMPT} characters, and “{shortened(text)}” has {len(text)}.")

@@ -1,4 +1,4 @@
-"""Pictures that come in: what is accepted, how large they may be, and the small copies that the page shows."""
+"""Uploaded pictures: which are accepted, how large they may be, and the small copies that the page shows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from simnl.data.images import UnreadableImage, read_image, to_rgb
+from simnl.data.images import UnreadableImage, read_image, reason_of, to_rgb
 from simnl.data.listing import IMAGE_SUFFIXES
 from simnl.demo.errors import Refused
-from simnl.escaping import file_name, shortened
+from simnl.escaping import file_name, printable, shortened
 
 # Only these are decoded: others that Pillow knows start programs (EPS) or are hardly ever met.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
@@ -27,7 +27,7 @@ SMALL = 256  # pixels of the longer side of a small copy
 
 @dataclass(frozen=True)
 class Looked:
-    """What is known of a picture after it was decoded once.
+    """The facts about a picture that was decoded.
 
     digest: SHA-256 (hex) of its content; width, height: in pixels; small: a small copy of what a model sees, JPEG.
     """
@@ -42,7 +42,7 @@ def look_at(content: bytes, name: str) -> Looked:
     """Decode a picture.
 
     Raises:
-        Refused: it is none, is damaged, or is too large; says which one and why.
+        Refused: the content is no picture, is damaged or is too large. The message says which picture, and why.
     """
     shown = shortened(name)
     if not content:
@@ -60,7 +60,7 @@ def look_at(content: bytes, name: str) -> Looked:
         kinds = ", ".join(FORMATS[:-1])
         raise Refused(f"{shown} is no picture that can be read. Use {kinds} or {FORMATS[-1]}.", 415) from None
     except (OSError, SyntaxError, ValueError, MemoryError) as error:
-        raise Refused(f"{shown} is damaged and cannot be decoded ({shortened(str(error))}).", 415) from error
+        raise Refused(f"{shown} cannot be decoded: {printable(reason_of(error))}.", 415) from error
     return Looked(hashlib.sha256(content).hexdigest(), width, height, small_copy(pixels))
 
 
@@ -83,7 +83,7 @@ def small_copy(image: Image.Image) -> bytes:
 
 
 def small_copy_of(folder: Path, name: str) -> bytes | None:
-    """A small copy of a picture in a folder; None where there is none, and for a name that leads out of the folder."""
+    """A small copy of a picture in a folder, or None if it is not there or its name leads out of the folder."""
     path = os.path.normpath(folder / name)
     if not Path(path).is_relative_to(os.path.normpath(folder)):
         return None
@@ -94,7 +94,7 @@ def small_copy_of(folder: Path, name: str) -> bytes | None:
 
 
 def free_name(name: str, taken: set[str]) -> str:
-    """A file's name for a picture that others in `taken` (small letters) do not have; it becomes one of them."""
+    """A file name for a picture that is not yet in `taken` (small letters). The name is added to `taken`."""
     stem, ending = os.path.splitext(file_name(os.path.basename(name.replace("\\", "/")) or "picture"))
     if ending.lower() not in IMAGE_SUFFIXES:
         stem, ending = stem + ending, ".png" if not ending else ""

@@ -1,4 +1,4 @@
-"""The addresses of the page: each answers in json, in a picture or in a file, and a refusal is a sentence."""
+"""The addresses of the page. Each answers with json, a picture or a file, and a refusal is a sentence in json."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Pages:
-    """What is answered.
+    """The answers to requests.
 
     Args:
-        session: what is on the page.
+        session: the content of the page.
         teacher: the thread that learns from it.
-        support: a folder with the pictures that a head file names; None: there is none.
+        support: the folder of the pictures that a head file names; None if no folder was given.
     """
 
     def __init__(self, session: Session, teacher: Teacher, support: Path | None = None):
@@ -71,7 +71,7 @@ class Pages:
     # ------------------------------------------------------------------ what is shown
 
     async def file(self, request: Request) -> Response:
-        """The page, its style and its program."""
+        """The page itself, its style sheet and its scripts."""
         name = request.path_params.get("name", "index.html")
         known = {path.name: path for path in PAGE.iterdir() if path.suffix in KINDS}
         if name not in known:
@@ -79,12 +79,12 @@ class Pages:
         return FileResponse(known[name], media_type=KINDS[known[name].suffix])
 
     async def state(self, request: Request) -> Response:
-        """What is on the page, what the thread does, and labels; without what the page says it has already."""
+        """The state of the page, without the parts that the page says it has already."""
         query = request.query_params
         return JSONResponse(state_of(self.session, self.teacher, query.get("content", ""), query.get("labels", "")))
 
     async def picture(self, request: Request) -> Response:
-        """A small copy of a picture; or move it."""
+        """Send a small copy of a picture, or move the picture."""
         number = request.path_params["number"]
         if request.method == "POST":
             self.session.move_picture(number, _whole(await _json(request), "place"))
@@ -96,7 +96,7 @@ class Pages:
         return FileResponse(path, media_type="image/jpeg")
 
     async def support_picture(self, request: Request) -> Response:
-        """A small copy of a support image of a loaded head, from the folder that was given."""
+        """Send a small copy of a support image of a loaded head, from the folder of `--support-images`."""
         index, result = request.path_params["index"], self.teacher.result
         names = result.fit.head.about.support if result else ()
         content = None
@@ -107,7 +107,7 @@ class Pages:
         return Response(content, media_type="image/jpeg")
 
     async def why(self, request: Request) -> Response:
-        """Why a picture has its label, by the fit that gave it."""
+        """Say why a picture has the label that a fit gave it."""
         fit, number = request.path_params["fit"], request.path_params["number"]
         has_support = self.support is not None
         return JSONResponse(await run_in_threadpool(evidence, self.session, self.teacher, fit, number, has_support))
@@ -115,7 +115,7 @@ class Pages:
     # ------------------------------------------------------------------ what is changed
 
     async def add_class(self, request: Request) -> Response:
-        """A further class."""
+        """Add a class."""
         self.session.add_class(str((await _json(request)).get("name") or ""))
         return DONE
 
@@ -130,7 +130,7 @@ class Pages:
         return DONE
 
     async def change_settings(self, request: Request) -> Response:
-        """Another method, or other prompts."""
+        """Choose another method, or other prompts."""
         wish, model = await _json(request), self.teacher.model
         method = wish.get("method")
         if method is not None and (model is None or method not in [one.name for one in model.methods]):
@@ -139,7 +139,7 @@ class Pages:
         return DONE
 
     async def add_picture(self, request: Request) -> Response:
-        """Take a picture: its bytes are the body."""
+        """Add a picture, whose bytes are the body of the request."""
         name = request.query_params.get("name", "picture")
         place, order = _asked(request, "place"), _asked(request, "order")
         async with self._uploads:
@@ -150,15 +150,15 @@ class Pages:
         return JSONResponse({"number": picture.number, "name": picture.name})
 
     async def remove_pictures(self, request: Request) -> Response:
-        """Take pictures away."""
+        """Remove pictures."""
         numbers = (await _json(request)).get("numbers")
         if not isinstance(numbers, list) or not all(type(number) is int for number in numbers):
-            raise Refused("numbers is a list of the numbers of pictures.")
+            raise Refused("numbers must be a list of the numbers of pictures.")
         self.session.remove_pictures(numbers)
         return DONE
 
     async def head(self, request: Request) -> Response:
-        """What was learned, as a file; or use such a file in the place of the classes."""
+        """Send what was learned as a head file, or use such a file in the place of the classes."""
         folder = self.session.folder / "heads"
         if request.method == "POST":
             name = file_name(request.query_params.get("name") or "head.safetensors")
@@ -193,10 +193,10 @@ def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
 
 
 def _asked(request: Request, key: str) -> int:
-    """A whole number in the address; 0 where it is not there."""
+    """A whole number in the query of the address; 0 if it is not there."""
     text = request.query_params.get(key, "0")
     if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
-        raise Refused(f"{key} is a whole number.")
+        raise Refused(f"{key} must be a whole number.")
     return int(text)
 
 
@@ -206,10 +206,10 @@ def _length(request: Request) -> int:
 
 
 async def _body(request: Request, limit: int, too_long: str) -> bytes:
-    """All of what was sent.
+    """The whole body of a request.
 
     Raises:
-        Refused: it is more than the limit; the rest is not read.
+        Refused: the body has more bytes than the limit. The rest is not read.
     """
     if _length(request) > limit:
         raise Refused(too_long, 413)
@@ -223,20 +223,20 @@ async def _body(request: Request, limit: int, too_long: str) -> bytes:
 
 
 async def _json(request: Request) -> dict[str, Any]:
-    body = await _body(request, MAX_JSON, "This is more text than the page takes.")
+    body = await _body(request, MAX_JSON, "The request holds more text than the page takes.")
     try:
         content = json.loads(body or b"{}")
     except (ValueError, RecursionError):
-        raise Refused("The request is no json.") from None
+        raise Refused("The request is not json.") from None
     if not isinstance(content, dict):
-        raise Refused("The request is no json object.")
+        raise Refused("The request is not a json object.")
     return content
 
 
 def _whole(content: dict[str, Any], key: str) -> int:
     value = content.get(key)
     if type(value) is not int:
-        raise Refused(f"{key} is a whole number.")
+        raise Refused(f"{key} must be a whole number.")
     return value
 
 

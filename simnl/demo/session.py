@@ -1,6 +1,6 @@
 """What a person has put on the page: classes, pictures, prompts, a method, or a head file.
 
-Requests change it, one at a time; the thread that learns takes a `Lesson`, which is a copy, and is told of changes.
+Requests change it, one at a time. The thread that learns is told of changes, and takes a `Lesson`, which is a copy.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Session:
     """All that is on the page.
 
     Attributes:
-        folder: where pictures and what is made of them lie while the page is open.
-        changed: is notified of every change, and held while something is looked at or changed.
-        revision: counts changes.
-        head: a head file that is used in the place of the classes, and how it was called.
+        folder: the folder that holds the pictures, and what is made of them, while the page is open.
+        changed: a condition that is notified of every change, and held while something is read or changed.
+        revision: the number of changes.
+        head: the path of a head file that is used in the place of the classes, and the name that it had.
     """
 
     folder: Path
@@ -52,10 +52,10 @@ class Session:
     # ------------------------------------------------------------------ classes and settings
 
     def add_class(self, name: str = "") -> TaughtClass:
-        """A further class; without a name `class 3`, or the like.
+        """Add a class. Without a name it is called `class 3`, or the like.
 
         Raises:
-            Refused: the name is no name, or there are too many classes.
+            Refused: the name is not allowed, or there are too many classes.
         """
         with self.changed:
             if len(self.classes) >= MAX_CLASSES:
@@ -69,10 +69,10 @@ class Session:
             return made
 
     def change_class(self, number: int, name: str | None = None, sentences: Sequence[str] | None = None) -> None:
-        """Call a class something else, or put other sentences about it.
+        """Give a class another name, or other sentences.
 
         Raises:
-            Refused: the name is no name or another class's, or there is no such class.
+            Refused: the name is not allowed or that of another class, or there is no such class.
         """
         with self.changed:
             one = self._class(number)
@@ -84,7 +84,7 @@ class Session:
             self._touch(relearn=True)
 
     def remove_class(self, number: int) -> None:
-        """Take a class away with its pictures.
+        """Remove a class with its pictures.
 
         Raises:
             Refused: there is no such class.
@@ -97,7 +97,7 @@ class Session:
     def change_settings(
         self, method: str | None = None, templates: Sequence[str] | None = None, negative: Sequence[str] | None = None
     ) -> None:
-        """Another method, or other prompts; no templates: the defaults.
+        """Choose another method, or other prompts. An empty list stands for the default prompts.
 
         Raises:
             Refused: a template lacks the place of the name.
@@ -114,10 +114,10 @@ class Session:
     # ------------------------------------------------------------------ pictures
 
     def check_room(self, size: int) -> None:
-        """See that a picture of so many bytes can be taken.
+        """Check that there is room for a picture of so many bytes.
 
         Raises:
-            Refused: there are too many already, or they are too large together.
+            Refused: there are too many pictures already, or they would be too large together.
         """
         with self.changed:
             if len(self.pictures) >= MAX_PICTURES:
@@ -126,10 +126,10 @@ class Session:
                 raise Refused(f"All pictures together may have {MAX_TOTAL // 2**20} MB: remove some.", 413)
 
     def add_picture(self, content: bytes, looked: Looked, name: str, place: int, order: int = 0) -> Picture:
-        """Keep a picture that was decoded.
+        """Add a picture that was decoded.
 
         Raises:
-            Refused: it is there already, there is no such class, or there is no room for it.
+            Refused: the picture is there already, there is no such class, or there is no room for it.
         """
         with self.changed:
             self.check_room(len(content))
@@ -162,7 +162,7 @@ class Session:
                 self._touch(relearn=True)
 
     def remove_pictures(self, numbers: Sequence[int]) -> None:
-        """Take pictures away.
+        """Remove pictures.
 
         Raises:
             Refused: there is no such picture.
@@ -173,10 +173,10 @@ class Session:
             self._touch(relearn=any(one.place != NEW for one in found))
 
     def picture(self, number: int) -> Picture:
-        """The picture of a number.
+        """The picture with a number.
 
         Raises:
-            Refused: there is none.
+            Refused: there is no such picture.
         """
         if number not in self.pictures:
             raise Refused("This picture is not there any more.", 404)
@@ -195,10 +195,10 @@ class Session:
             self._touch()
 
     def put_head_away(self, names: Sequence[str] = ()) -> None:
-        """Go back to the classes; `names`: such classes are made where they are missing, in the place of empty ones.
+        """Go back to the classes. Classes of these `names` are made if they are missing, and empty classes are removed.
 
         Raises:
-            Refused: these are too many classes, or one of them is no name.
+            Refused: there would be too many classes, or a name is not allowed.
         """
         with self.changed:
             if names:
@@ -218,11 +218,11 @@ class Session:
 
     @property
     def key(self) -> str:
-        """Names what labels come from; while it is the same, what was learned is up to date."""
+        """A text that names what labels come from. While it stays the same, what was learned is up to date."""
         return f"classes {self._lessons}" if self.head is None else str(self.head[0])
 
     def lesson(self) -> Lesson:
-        """A copy of what is to be learned, and of what is to be labelled. Files of removed pictures go."""
+        """A copy of what is to be learned and labelled. The files of removed pictures are deleted now."""
         with self.changed:
             for one in self._removed:
                 one.path.unlink(missing_ok=True)

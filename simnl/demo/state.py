@@ -1,4 +1,4 @@
-"""What the page is told, as json: what is on it, what the thread does, the labels, and why a picture has one."""
+"""The state of the page as json: its content, what the thread does, the labels, and why a picture has its label."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTDATED = "This label is out of date: the page has learned anew since. Open the
 
 
 def state_of(session: Session, teacher: Teacher, content: str = "", labels: str = "") -> dict[str, Any]:
-    """All of it, but for parts whose versions, `content` and `labels`, the page has already."""
+    """The state, without the parts that the page has already in the versions `content` and `labels`."""
     with session.changed:
         result = teacher.result
         is_current = result is not None and result.fit.key == session.key
@@ -86,16 +86,16 @@ def _labels(result: Result | None) -> dict[str, Any]:
 
 
 def evidence(session: Session, teacher: Teacher, number: int, picture: int, has_support: bool) -> dict[str, Any]:
-    """Why a picture has its label, as json: an `Explanation`, with the support pictures that can be shown.
+    """Why a picture has its label, as json: an `Explanation`, with the addresses of support pictures.
 
     Args:
-        session, teacher: of the page.
-        number: of the fit that gave the label.
-        picture: its number.
-        has_support: a folder with the support images of a loaded head was given.
+        session, teacher: those of the page.
+        number: the number of the fit that gave the label.
+        picture: the number of the picture.
+        has_support: True if a folder with the support images of a loaded head was given.
 
     Raises:
-        Refused: that fit is not the newest one any more, or the picture is gone.
+        Refused: the fit is not the newest one any more, or the picture is gone.
     """
     from simnl.demo import learning
 
@@ -115,7 +115,7 @@ def evidence(session: Session, teacher: Teacher, number: int, picture: int, has_
 
 
 def _address(fit: Fit, name: str, has_support: bool) -> str:
-    """Where the picture of a support image is; empty where it cannot be shown."""
+    """The address of the picture of a support image; empty if it cannot be shown."""
     if name in fit.support:
         return f"pictures/{fit.support[name]}"
     names = fit.head.about.support

@@ -1,7 +1,7 @@
-"""The thread that loads the model, learns, and labels: one thing at a time, always of one copy of the page.
+"""The thread that loads the model, learns and labels. It does one thing at a time, from one copy of the page.
 
-What it gives out is one `Result`, replaced as a whole: labels, probabilities and evidence of two trainings are never
-mixed. A change of what is learned ends a training that runs; encoding goes on, as features are kept for the next one.
+Its `Result` is always replaced as a whole, so that labels, probabilities and evidence of two trainings are never mixed.
+A change of what is learned ends a running training. Encoding goes on, because the next training can use the features.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # it imports PyTorch
 
 log = logging.getLogger(__name__)
 
-QUIET, PATIENCE = 0.05, 0.5  # seconds without a change before work begins; and at most so many
+QUIET, PATIENCE = 0.05, 0.5  # work begins after so many seconds without a change, and after at most so many
 TRAINING = "Training"  # what the classifier's bar says
 WORDS = {
     "Encoding images": "Encoding pictures", "Encoding prompts": "Reading the prompts", TRAINING: "Learning",
@@ -32,13 +32,19 @@ WORDS = {
 
 
 class Replaced(Exception):
-    """What is being done is out of date, or the page is closed."""
+    """The current work is out of date, or the page is closed."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What the thread does. phase: `loading`, `working`, `waiting` (something is missing), `ready`, `failed` (there is
-    no model) or `problem` (it could not be learned); text: a sentence; done, total: of what is counted, or None."""
+    """What the thread does.
+
+    Attributes:
+        phase: `loading`, `working`, `waiting` (something is missing), `ready`, `failed` (there is no model), or
+            `problem` (learning failed).
+        text: a sentence about it.
+        done, total: the progress, if something is counted.
+    """
 
     phase: str
     text: str
@@ -48,7 +54,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Result:
-    """Labels of the new pictures, by number, all from one fit."""
+    """The labels of the new pictures by their numbers, all from one fit."""
 
     fit: Fit
     labels: Mapping[int, Probabilities] = field(default_factory=dict)
@@ -58,11 +64,11 @@ class Teacher:
     """The thread.
 
     Attributes, which `session.changed` guards:
-        status: what it does.
+        status: what the thread does.
         model: the frozen CLIP; None until it is loaded.
-        result: the newest one, which may be older than the page; None until something was learned.
-        published: counts results.
-        seen: the revision that was dealt with.
+        result: the newest result, which may be older than the page; None until something was learned.
+        published: the number of results so far.
+        seen: the revision of the session with which the thread has finished.
     """
 
     def __init__(self, session: Session, setup: Setup):
@@ -77,11 +83,11 @@ class Teacher:
         self._thread = threading.Thread(target=self._run, name="teacher", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """End, and wait so long for it; whether it has ended."""
+        """Tell the thread to end, and wait for at most so many seconds. Returns whether it has ended."""
         self.session.close()
         if self._thread.is_alive():
             self._thread.join(seconds)
@@ -121,7 +127,7 @@ class Teacher:
         return True
 
     def _next(self) -> Lesson | None:
-        """The page, once it has changed and nothing has been changed for a moment; None where it was closed."""
+        """A copy of the page, once it has changed and then stayed the same for a moment; None if it was closed."""
         changed, session = self.session.changed, self.session
         with changed:
             changed.wait_for(lambda: session.closed or session.revision != self.seen)
@@ -146,7 +152,7 @@ class Teacher:
         self._show("ready", "Ready.")
 
     def _label(self, fit: Fit, lesson: Lesson) -> None:
-        """Label the new pictures that have no label yet, some at a time."""
+        """Label the new pictures that have no label yet, a few at a time."""
         known = self.result.labels if self.result else {}
         labels = {number: known[number] for number, _ in lesson.new if number in known}
         todo = [(number, path) for number, path in lesson.new if number not in labels]

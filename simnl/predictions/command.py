@@ -11,6 +11,7 @@ docs/predict.md explains the options and what a head file holds.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,11 +20,12 @@ from pathlib import Path
 
 from simnl.commands import parser_of
 from simnl.escaping import printable
-from simnl.files import write_text_atomically
+from simnl.files import check_target, write_text_atomically
 from simnl.numbers import argument
 from simnl.predictions.images import STANDARD_INPUT, images_of
 
 BATCH = 40  # images that are labelled and explained at once
+WRITTEN = {"csv": "labels.csv", "json": "labels.json", "html": "why.html", "half": "half.safetensors"}  # with examples
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,6 +89,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from simnl.runs.devices import pick_device
 
     loaded = load(args.head, weights=args.weights, device="cuda" if pick_device(args.device) else "cpu")
+    _check_files(args, paths, loaded.path)
     if args.half:
         before, after = halve(args.head, Path(args.half), weights=args.weights)
         _say(f"{args.half} has {after / 1000:.0f} kB, and {loaded.path} has {before / 1000:.0f} kB")
@@ -95,13 +98,38 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return _label(args, loaded, paths, start)
 
 
+def _check_files(args: argparse.Namespace, paths: Sequence[str], head: Path) -> None:
+    """Check before any work that the files can be written, and that none replaces the head, an image or another one.
+
+    Raises:
+        ValueError, OSError: the message says which file, and what to do.
+    """
+    if args.support_images and not args.html:
+        raise ValueError("--support-images is for the page of --html. Add --html FILE, or leave --support-images out.")
+    if args.support_images and not os.path.isdir(args.support_images):
+        raise FileNotFoundError(f"--support-images is {args.support_images}, and there is no such folder.")
+    taken = {os.path.realpath(head): "the head file"}
+    targets = [(f"--{name}", given) for name in WRITTEN if (given := getattr(args, name))]
+    if any(os.path.exists(given) for _, given in targets):
+        taken |= {os.path.realpath(path): "one of the images" for path in paths}
+    for option, given in targets:
+        check_target(Path(given), WRITTEN[option.removeprefix("--")])
+        place = os.path.realpath(given)
+        if place in taken:
+            raise ValueError(f"{option} is {given}, which is {taken[place]}. Give the new file a name of its own.")
+        taken[place] = f"the file of {option}, too"
+
+
 def _label(args: argparse.Namespace, loaded, paths: list[str], start: float) -> int:
+    from simnl.data.images import ignore_size_warnings
     from simnl.predictions.outputs import csv_text, json_text
     from simnl.predictions.page import explanation_page
     from simnl.predictions.predict import Unreadable
     from simnl.predictions.sorting import Sorter
 
+    ignore_size_warnings()
     encoder, sorter = loaded.encoder(weights=args.weights), Sorter(args.sort_into) if args.sort_into else None
+    say = _say_while_read if args.csv or args.json or args.html or args.sort_into else _say
     ready = time.perf_counter()
     answers, unreadable = [], []
     for answer in _answers(args, loaded, encoder, paths):
@@ -111,7 +139,7 @@ def _label(args: argparse.Namespace, loaded, paths: list[str], start: float) -> 
         answers.append(answer)
         if sorter is not None:
             sorter.add(answer.path, answer.label)
-        _say("\n".join([answer.line(), *(answer.why.lines() if answer.why and args.explain else [])]))
+        say("\n".join([answer.line(), *(answer.why.lines() if answer.why and args.explain else [])]))
     if args.csv:
         write_text_atomically(Path(args.csv), csv_text(answers))
     if args.json:
@@ -154,3 +182,12 @@ def _finish(labelled: int, unreadable: Sequence, loading: float, seconds: float)
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def _say_while_read(text: str) -> None:
+    """Write a line as long as a program reads it. After that the work goes on, for the files that were asked for."""
+    try:
+        _say(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simnl.commands import parser_of
+from simnl.files import check_target
 
 FORMATS = {".pt2": "torch", ".onnx": "onnx"}
 
@@ -42,8 +43,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         raise ValueError(
             f"--output is {args.output}. Give a name that ends in .pt2 or .onnx, or say --format torch or onnx."
         )
-    if output.is_dir():
-        raise ValueError(f"--output is {args.output}, which is a folder. Name a file.")
+    check_target(output, "head.onnx")
 
     from simnl.fewshot.export import export
     from simnl.fewshot.head_file import load

@@ -57,4 +57,9 @@ def _below(folder: str) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in JUNK)
         names = (name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."))
-        yield from (os.path.join(place, name) for name in sorted(names))
+        yield from (path for name in sorted(names) if not _is_special(path := os.path.join(place, name)))
+
+
+def _is_special(path: str) -> bool:
+    """True for a pipe, socket or device, from which reading may never end."""
+    return os.path.exists(path) and not os.path.isfile(path)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from simnl.bars import bar as progress_bar
-from simnl.data.images import UnreadableImage
+from simnl.data.images import UnreadableImage, reason_of
 from simnl.fewshot.encoder import ImageEncoder
 from simnl.fewshot.head_file import LoadedHead
 
@@ -111,4 +111,4 @@ def _reason(path: str, error: UnreadableImage) -> str:
     cause = error.__cause__
     if not Path(path).exists():
         return "there is no such file"
-    return str(cause or error).splitlines()[0]
+    return reason_of(cause or error)

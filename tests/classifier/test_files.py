@@ -58,7 +58,13 @@ def test_what_cannot_be_loaded_or_saved(tmp_path):
         FewShotClassifier.load(tmp_path)
     with pytest.raises(ValueError, match="not fitted yet"):
         FewShotClassifier().save(tmp_path / "head.safetensors")
+    classifier = FewShotClassifier("TipAdapter", text_features="class-means", device="cpu")
+    with pytest.raises(IsADirectoryError, match="is a folder. Name a file, such as .*/head.safetensors"):
+        classifier.fit(np.eye(2), ["ant", "bee"]).save(tmp_path)
+    with pytest.raises(ValueError, match="has half of a character, so a file cannot hold it"):
+        classifier.fit(np.eye(2), ["ant\udce9", "bee"]).save(tmp_path / "other.safetensors")
     assert (tmp_path / "head.safetensors").read_bytes() == b"not this"
+    assert [path.name for path in tmp_path.iterdir()] == ["head.safetensors"]
 
 
 def test_a_method_that_changes_the_image_tower(clip_checkpoints, pictures, tmp_path):

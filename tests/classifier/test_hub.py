@@ -199,6 +199,16 @@ def test_the_command_puts_the_accuracy_of_a_run_into_the_card(hub, fitted, tmp_p
     assert "| measured on | the test images of dtd |" in card
     assert "expected calibration error" in card
     assert not hub.repositories
+    (tmp_path / "file").write_text("mine")
+    for words, said in (
+        (["me/run", "--folder", ""], "--folder is empty"),
+        (["me/run", "--folder", str(tmp_path / "file")], "which is not a folder"),
+        (["no name", "--folder", str(tmp_path / "no")], "'no name' is neither a folder nor a repository of the hub"),
+    ):
+        with pytest.raises((ValueError, OSError), match=said):
+            push_command.run([str(run), *words])
+    assert not hub.repositories
+    assert not (tmp_path / "no").exists()
     (run / "logits.safetensors").unlink()
     assert push_command.run([str(run), "me/run", "--license", "mit"]) == 0
     assert f"{hub.url}/me/run/commit/" in capsys.readouterr().out

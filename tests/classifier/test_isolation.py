@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from simnl import FewShotClassifier
+from simnl.classifier import training
 from simnl.classifier.isolation import quiet
 
 X, Y = np.random.RandomState(0).randn(12, 6), ["ant", "bee", "cat"] * 4
@@ -114,3 +115,25 @@ def test_progress_is_shown_where_it_is_asked_for(capsys, monkeypatch):
     assert out == ""
     classifier.set_params(verbose=2).fit(X, Y)
     assert "epoch [3/3]" in capsys.readouterr().out
+
+
+def test_threads_train_one_after_the_other(monkeypatch):
+    """They share the generators, which one of them would restore while the other draws."""
+    free = []
+
+    def ask() -> None:
+        if is_free := training.ONE_AT_A_TIME.acquire(blocking=False):
+            training.ONE_AT_A_TIME.release()
+        free.append(is_free)
+
+    def asked(*args, **kwargs):
+        other = threading.Thread(target=ask)
+        other.start()
+        other.join()
+        return chosen(*args, **kwargs)
+
+    chosen = training.chosen_by_trainings
+    monkeypatch.setattr(training, "chosen_by_trainings", asked)
+    FewShotClassifier("TipAdapter", text_features="class-means").fit(X, Y)
+    ask()
+    assert free == [False, True]

@@ -196,7 +196,7 @@ def test_wishes_that_are_refused(open_tab, tmp_path, served):
     expect(third).to_be_focused()
     tab.keyboard.type("Class 1")
     tab.keyboard.press("Enter")
-    expect(tab.locator(".message")).to_contain_text("There is a class “Class 1” already: names must differ.")
+    expect(tab.locator(".message")).to_contain_text("There is a class “Class 1” already. Names must differ.")
     expect(third).to_have_value("class 3")
     choose(tab, tab.locator(".class .dropzone").nth(2), figures(tmp_path, "dotted star", range(1)))
     status = tab.locator("#status-text")

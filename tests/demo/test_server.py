@@ -19,9 +19,10 @@ from simnl.demo.lesson import MAX_NAME, check_name, check_prompts
 from simnl.demo.server import PAGE, Pages
 
 
-def picture(width: int = 8, height: int = 6, colour: int = 0, kind: str = "PNG") -> bytes:
+def picture(width: int = 8, height: int = 6, colour: int = 0, kind: str = "PNG", mode: str = "RGB") -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (width, height), (colour % 256, colour // 256, 90)).save(file, kind)
+    drawn = Image.new("RGB", (width, height), (colour % 256, colour // 256, 90))
+    (drawn if mode == "RGB" else drawn.convert("L").convert(mode)).save(file, kind)
     return file.getvalue()
 
 
@@ -122,13 +123,15 @@ def refused(page, content: bytes, name: str = "one.png", place: int = 0) -> tupl
         (b"just text", 415, "one.png is no picture that can be read. Use JPEG, PNG, GIF, BMP, WEBP, TIFF or PPM."),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", 415, "one.png is no picture that can be read."),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "one.png is no picture that can be read."),
-        (picture(64, 64, kind="JPEG")[:-200], 415, "one.png is damaged and cannot be decoded ("),
-        (claimed(8, 8), 415, "one.png is damaged and cannot be decoded"),
+        (picture(64, 64, kind="JPEG")[:-200], 415, "one.png cannot be decoded: "),
+        (claimed(8, 8), 415, "one.png cannot be decoded: "),
+        (picture(64, 64, kind="TIFF", mode="F"), 415, "one.png cannot be decoded: its pixels are fractions (mode F), "
+         "and the file does not say which value is white; save it with 8 or 16 bits per channel."),
         (claimed(30_000, 30_000), 413, "one.png has more than 50 million pixels: make it smaller."),
         (claimed(9_000, 6_000), 413, "one.png has 9,000 x 6,000 pixels, more than 50 million: make it smaller."),
         (picture(4, 600), 413, "one.png has 4 x 600 pixels, which is too narrow for a model to see."),
     ],
-    ids=["empty", "text", "eps", "svg", "cut", "no pixels", "bomb", "large", "narrow"],
+    ids=["empty", "text", "eps", "svg", "cut", "no pixels", "fractions", "bomb", "large", "narrow"],
 )  # fmt: skip
 def test_what_is_no_picture_is_refused_in_a_sentence(page, content, status, said):
     found, problem = refused(page, content)
@@ -182,7 +185,7 @@ def test_the_order_is_the_one_in_which_files_were_chosen(page):
     assert [one["name"] for one in page.state()["content"]["new"]] == ["1.png", "2.png", "3.png"]
     for query in ({"order": "x"}, {"order": "1" * 40}, {"place": "-1"}, {"place": "१"}):
         answer = page.post("pictures", picture(colour=9), query)
-        assert (answer.status_code, answer.json()["problem"]) == (400, f"{next(iter(query))} is a whole number.")
+        assert (answer.status_code, answer.json()["problem"]) == (400, f"{next(iter(query))} must be a whole number.")
 
 
 def test_files_of_removed_pictures_go(page):
@@ -201,10 +204,10 @@ def test_files_of_removed_pictures_go(page):
 def test_names_of_classes(page):
     first, second = page.session.classes
     for name, said in (
-        ("", "A class needs a name: CLIP reads it."),
-        ("  ", "A class needs a name: CLIP reads it."),
+        ("", "A class needs a name, because CLIP reads it."),
+        ("  ", "A class needs a name, because CLIP reads it."),
         ("x" * (MAX_NAME + 1), f"The name of a class may have {MAX_NAME} characters, and this one has 81."),
-        ("Class  2 ", "There is a class “Class 2” already: names must differ."),
+        ("Class  2 ", "There is a class “Class 2” already. Names must differ."),
         ("a\u200bb", "The name a\\u200bb has characters that cannot be seen. Type it anew."),
     ):
         assert page.post(f"classes/{first}", name=name).json()["problem"] == said
@@ -226,8 +229,8 @@ def test_prompts(page):
         ({"negative": ["no {} {}"]}, "“no {} {}” needs {} once, where the name of the class goes."),
         ({"templates": ["{} {0}"]}, "“{} {0}” needs {} once, where the name of the class goes."),
         ({"templates": ["{} " + "x" * 400]}, "A prompt may have 300 characters"),
-        ({"templates": ["a {}"] * 101}, "There may be 100 prompts, and here are 101."),
-        ({"templates": "a {}"}, "Prompts are a list of texts."),
+        ({"templates": ["a {}"] * 101}, "At most 100 prompts are allowed, and these are 101."),
+        ({"templates": "a {}"}, "Prompts must be a list of texts."),
         ({"method": "SimNL"}, "There is no method SimNL for this model."),  # none is loaded yet
     ):
         assert page.post("settings", **wish).json()["problem"].startswith(said)
@@ -240,9 +243,9 @@ def test_prompts(page):
 def test_requests_that_are_no_json(page, content):
     answer = page.post("classes", content)
     assert answer.status_code in (400, 413)
-    assert answer.json()["problem"].startswith(("The request is no json", "This is more text"))
+    assert answer.json()["problem"].startswith(("The request is not ", "The request holds more text"))
     for path, body in (("pictures/remove", {"numbers": "1"}), ("pictures/1", {"place": "x"})):
-        assert "is a" in page.post(path, **body).json()["problem"]
+        assert "must be a" in page.post(path, **body).json()["problem"]
 
 
 def test_a_defect_is_told_as_one(page, monkeypatch):

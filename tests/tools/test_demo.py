@@ -41,7 +41,7 @@ def test_a_page_at_once_for_this_machine_alone_and_ctrl_c(tmp_path):
     finally:
         process.kill()
     assert second == "This machine alone can open it. Ctrl-C ends it.\n"
-    assert (out, err) == ("Stopped by Ctrl-C. What was on the page is gone, but for what you saved.\n", "")
+    assert (out, err) == ("Stopped by Ctrl-C. What was on the page is gone, except for what you saved.\n", "")
     assert list(tmp_path.iterdir()) == []
 
 

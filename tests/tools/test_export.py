@@ -74,7 +74,7 @@ def test_the_example_for_torch(head, tmp_path, monkeypatch, capsys):
 def test_what_is_refused(head, tmp_path, monkeypatch, capsys):
     for words, said in (
         (["--output", tmp_path / "head.bin"], "Give a name that ends in .pt2 or .onnx, or say --format torch or onnx"),
-        (["--output", tmp_path, "--format", "torch"], "which is a folder. Name a file"),
+        (["--output", tmp_path, "--format", "torch"], "is a folder. Name a file, such as"),
         (["--output", head, "--format", "torch"], "the head file itself: give the program another name"),
         (["--output", tmp_path / "no.pt2", "--with-tower", "--weights", "/none/here.pt"], "no file /none/here.pt"),
     ):

@@ -87,7 +87,7 @@ def test_unreadable_images_are_told_at_the_end_and_end_nothing(head, images, tmp
         "2 images could not be read:",
         f"  {tmp_path}/bad\\x1b.png: " + err.splitlines()[-2].split(": ", 1)[1],
     ]
-    assert "cannot identify image file" in err
+    assert "it holds no image of a known kind" in err
     assert err.endswith("none.png: there is no such file\n")
     content = json.loads((tmp_path / "all.json").read_text())
     assert [Path(one["path"]).name for one in content["unreadable"]] == ["bad\x1b.png", "none.png"]

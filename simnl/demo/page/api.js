@@ -40,7 +40,7 @@ async function request(address, options = {}) {
   try {
     problem = (await answer.json()).problem || problem;
   } catch {
-    // it is no json
+    // the answer is not json
   }
   throw new Problem(problem);
 }
@@ -84,7 +84,7 @@ export async function refresh() {
   again = false;
 }
 
-// Send pictures, a few at a time; the names and reasons of those that were refused.
+// Send pictures, a few at a time. Returns the reasons of those that were refused, in the order of the files.
 export async function upload(files, place) {
   const waiting = [...files];
   const first = Date.now() * 1000; // they arrive in any order, and keep that in which they were chosen

@@ -92,7 +92,7 @@ function told(why) {
   if (why.support.length) {
     const of = why.support_terms.join(" and ");
     const largest = why.support[0].value;
-    parts.push(h("h3", {}, `Pictures that spoke for it`), h("p.faint", {}, `What each adds to the logit of ${why.label}, in ${of}.`));
+    parts.push(h("h3", {}, "Pictures that spoke for it"), h("p.faint", {}, `What each adds to the logit of ${why.label}, in ${of}.`));
     parts.push(h("ul.support", {}, ...why.support.map((one) => h("li", {}, seen(one), meter(one.value / largest), h("span.number", {}, signed(one.value))))));
   }
   if (why.note) parts.push(h("p.faint", {}, why.note));
