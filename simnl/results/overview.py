@@ -73,9 +73,8 @@ def _entry(cells: Sequence[Cell]) -> TableCell:
         return text(NOT_APPLICABLE)
     finished = [cell for cell in cells if is_finished(cell)]
     found = {cell.seed: read_record(f"{cell.folder}/{FILE}")["accuracy"] for cell in finished}
-    if not cells or len(found) == len(cells):
-        return figure(Stat(found) if found else None)
-    return replace(figure(Stat(found)), note=f"({len(found)} of {len(cells)} seeds)") if found else TableCell()
+    note = f"({len(found)} of {len(cells)} seeds)" if len(found) < len(cells) else ""
+    return replace(figure(Stat(found) if found else None), note=note)
 
 
 def problems(cells: Sequence[Cell], outcomes: dict[int, dict]) -> tuple[list[str], list[str]]:

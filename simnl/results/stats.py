@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 CI_METHODS = {
     "t": "Student t, two-sided 95 %: t(0.975, n-1) s / sqrt(n), s with n-1",
@@ -32,20 +31,3 @@ def interval(values: Sequence[float], method: str = "t") -> float | None:
     from scipy.special import stdtrit  # the quantile of Student's t; a table without intervals needs no scipy
 
     return float(stdtrit(n - 1, 0.975)) * math.sqrt(squares / (n - 1)) / math.sqrt(n)
-
-
-def paired_difference(
-    ours: Mapping[Any, float], theirs: Mapping[Any, float], method: str = "t"
-) -> tuple[float, float] | None:
-    """Mean of ours minus theirs over the draws that both have, and the half width of its 95 % interval.
-
-    Args:
-        ours, theirs: values by draw, of a type that can be sorted.
-        method: the name of the interval.
-
-    Returns:
-        (mean, half width); None for fewer than two common draws, which leave nothing to test.
-    """
-    differences = [ours[draw] - theirs[draw] for draw in sorted(ours.keys() & theirs.keys())]
-    half = interval(differences, method) if differences else None
-    return None if half is None else (mean(differences), half)

@@ -234,6 +234,11 @@ def test_sensitivity_marks_the_standard_value():
     np.testing.assert_allclose(np.column_stack(tau.lines[0].get_data()), [(0.01, 59.99), (1.0, 60.0), (10.0, 50.0)])
 
 
+def test_a_method_whose_alpha_is_no_number_is_not_in_the_way_of_sensitivity():
+    words = three(50.0, method="Mine", dataset="imagenet", options={"TRAINER.MINE.ALPHA": "auto"})
+    assert len(only(RECORD_KINDS["sensitivity"](sweep() + matrix() + words)).axes) == 2
+
+
 def test_noise_curves_with_and_without_reweighting():
     without = {"TRAINER.SIMNL.REWEIGHT_POSITIVE": False, "TRAINER.SIMNL.REWEIGHT_NEGATIVE": False}
     records = matrix()

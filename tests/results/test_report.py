@@ -17,8 +17,8 @@ import report
 import yaml
 
 from helpers.table_records import HALF, damaged, three, write
-from simnl.results.report import cell_text, make_report
-from simnl.results.tables.model import Cell
+from simnl.results.report import make_report
+from simnl.results.tables.model import Cell, cell_text
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -140,9 +140,9 @@ def test_the_same_runs_make_the_same_file(runs, html):
 
 
 def test_cells_as_text():
-    assert cell_text(Cell(1234.567, grouped=True, decimals=0)) == "1,235"
-    assert cell_text(Cell(0.5, 0.25, signed=True, note="(n=2)")) == "+0.50 ± 0.25 (n=2)"
-    assert cell_text(Cell(text="n/a")) == "n/a"
+    assert cell_text(Cell(1234.567, grouped=True, decimals=0, mark="best"), "plain") == "1,235"
+    assert cell_text(Cell(0.5, 0.25, signed=True, note="(n=2)"), "plain") == "+0.50 ± 0.25 (n=2)"
+    assert cell_text(Cell(text="n/a"), "plain") == "n/a"
 
 
 def test_the_tool(runs, tmp_path, monkeypatch, capsys):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from helpers.table_records import csv_rows, three
-from simnl.results.stats import paired_difference
 from simnl.results.tables import paired_tables, render_tables, runs_table, summarise
 from simnl.results.tables.common import Request
 from simnl.results.tables.layouts import build
@@ -63,14 +62,16 @@ def test_marks(figures, expected):
 
 def test_a_paired_difference_is_the_paired_t_test_of_the_textbook():
     ours, theirs = {1: 60.0, 2: 61.5, 3: 64.0, 5: 1.0}, {1: 59.0, 2: 61.0, 3: 61.0, 4: 99.0}
-    mean, half = paired_difference(ours, theirs)
+    found = Stat(ours).minus(Stat(theirs))
+    mean, half = found.mean, found.half
     pairs = [(ours[seed], theirs[seed]) for seed in (1, 2, 3)]
     known = scipy_stats.ttest_rel(*zip(*pairs, strict=True)).confidence_interval(0.95)
     assert (mean - half, mean + half) == (pytest.approx(known.low), pytest.approx(known.high))
-    mean, half = paired_difference(ours, theirs, "normal")
-    assert half == pytest.approx(1.96 * statistics.pstdev([1.0, 0.5, 3.0]) / 3**0.5)
-    assert paired_difference(ours, {1: 59.0}) is None
-    assert paired_difference({}, theirs) is None
+    normal = Stat(ours, "normal").minus(Stat(theirs)).half
+    assert normal == pytest.approx(1.96 * statistics.pstdev([1.0, 0.5, 3.0]) / 3**0.5)
+    assert Stat(ours).minus(Stat({1: 59.0})).half is None
+    assert Stat(ours).minus(Stat({4: 59.0})) is None
+    assert Stat(ours).minus(Stat(theirs, split="another")) is None
 
 
 @settings(deadline=None)  # on a machine that is busy, too

@@ -17,9 +17,9 @@ from simnl.results.plots import drawing, series
 from simnl.results.plots.series import SCORE, Kind, Wanted
 from simnl.results.plots.style import method_style
 from simnl.results.stats import mean
-from simnl.results.tables.common import method_order
+from simnl.results.tables.common import ORACLE, PROTOCOLS, method_order
 from simnl.results.tables.ood import detected, points, seen_notes
-from simnl.results.tables.paired import HONEST, ORACLE, PROTOCOLS
+from simnl.results.tables.paired import HONEST
 from simnl.results.tables.records import is_own_data, without_studies
 
 # What accuracy costs, of a record; features are encoded once for all methods.

@@ -19,7 +19,7 @@ from simnl.numbers import shots_in_words
 from simnl.results.plots import drawing, series
 from simnl.results.plots.series import Kind, Wanted
 from simnl.results.plots.style import LINES, MARKERS, method_style
-from simnl.results.tables.grids import PARAMETERS
+from simnl.results.tables.grids import PARAMETERS, given_value
 from simnl.results.tables.records import name_without_split, node_of
 from simnl.runs.config import assemble, find_key
 from simnl.runs.names import display_name
@@ -38,15 +38,15 @@ class Line(NamedTuple):
     rest: tuple[tuple[str, str], ...]
 
 
-def _swept(record: dict) -> list[str]:
-    """The `options` of a run that are swept hyper-parameters of its method."""
-    node = node_of(record)
-    return [key for key in record.get("options", {}) if key.startswith(node) and key[len(node) :] in PARAMETERS]
+def _swept(record: dict) -> dict[str, float]:
+    """The `options` of a run that are swept hyper-parameters of its method, as numbers."""
+    values = {node_of(record) + name: given_value(record, name) for name in PARAMETERS}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _off_standard(record: dict) -> list[str]:
     """Those of them whose value is not the standard one."""
-    return [key for key in _swept(record) if float(record["options"][key]) != _standard_value(key, record)]
+    return [key for key, value in _swept(record).items() if value != _standard_value(key, record)]
 
 
 def _line(record: dict) -> Line:
@@ -59,7 +59,7 @@ def _placed(records: Sequence[dict], key: str) -> Iterator[dict]:
     standard = {_line(r): _standard_value(key, r) for r in records if _off_standard(r) == [key]}
     for record in records:
         off, line = _off_standard(record), _line(record)
-        value = float(record["options"][key]) if off == [key] else None if off else standard.get(line)
+        value = _swept(record)[key] if off == [key] else None if off else standard.get(line)
         if value is not None:
             yield {**record, "place": (key, line, value)}
 

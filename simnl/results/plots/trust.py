@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -55,16 +53,8 @@ def _draw_reliability(ax: Axes, confidence: np.ndarray, right: np.ndarray, name:
     ax.legend(loc="upper left", fontsize=7)
 
 
-class Scores(NamedTuple):
-    """A score on known images, and on each set of outliers; the name of the score."""
-
-    known: np.ndarray
-    sets: dict[str, np.ndarray]
-    name: str
-
-
-def _scores(record: dict, wanted: Wanted) -> Scores:
-    """The score that was asked for, or the one that the run chose.
+def _scores(record: dict, wanted: Wanted) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
+    """The score that was asked for, or the one that the run chose: on known images, on each set of outliers; its name.
 
     Raises:
         FileNotFoundError, ValueError: the run has no scores of outliers, or none of that name.
@@ -76,9 +66,7 @@ def _scores(record: dict, wanted: Wanted) -> Scores:
     if name not in names:
         first = sorted(names, key=lambda one: (one not in LOGIT_SCORES, one))
         raise ValueError(f"--score: the run has no score '{name}'. Choose one of {', '.join(first)}.")
-    return Scores(
-        known[name], {figure_text(outliers): values[name] for outliers, values in sorted(found.items())}, name
-    )
+    return known[name], {figure_text(outliers): values[name] for outliers, values in sorted(found.items())}, name
 
 
 def roc_curves(record: dict, wanted: Wanted) -> tuple[str, Figure]:

@@ -8,8 +8,8 @@ its method, task and data set; where there is no finding, the mark says that not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 
 from simnl.results.published import ARROW, AVERAGE, ZEROSHOT, Figure, read, source_row
 
@@ -42,37 +42,8 @@ EQUAL_SELECTION = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What the released code of a method does in one scope: the columns of `audit.csv`, in its order."""
-
-    method: str
-    variant: str
-    repository: str
-    commit: str
-    scope: str
-    tasks: str
-    datasets: str
-    selection: str
-    draws: str
-    num_seeds: str
-    transductive: str
-    epoch_selection: str
-    hparam_selection: str
-    num_settings: str
-    selection_images: str
-    seeds: str
-    draws_detail: str
-    same_images_for_cache_and_training: str
-    per_dataset_constants: str
-    views: str
-    prompts: str
-    transductive_detail: str
-    backbones: str
-    reported_value: str
-    evidence: str
-    note: str
-    confidence: str
+class Finding(SimpleNamespace):
+    """What the released code of a method does in one scope: a row of `audit.csv`, whose columns are the attributes."""
 
     def covers(self, task: str, dataset: str) -> bool:
         """True where the finding is about this task and data set; `average` stands for all of the eleven."""

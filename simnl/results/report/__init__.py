@@ -7,12 +7,10 @@ anything, so it works from a disk, without a network. Whatever comes from record
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from sys import intern
@@ -27,10 +25,9 @@ from simnl.escaping import printable
 from simnl.results.plots import RECORD_KINDS, RUN_KINDS, Wanted, svg
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
-from simnl.results.tables.common import PRESETS
+from simnl.results.tables.common import PRESETS, PROTOCOLS
 from simnl.results.tables.fit import numeric
-from simnl.results.tables.model import Cell
-from simnl.results.tables.model import cell_text as rendered
+from simnl.results.tables.model import cell_text
 from simnl.results.tables.records import options_text, prompts_text
 from simnl.results.tables.render import MARKS, RULE
 from simnl.runs.record import config_of
@@ -40,13 +37,6 @@ log = logging.getLogger(__name__)
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 NOT_OF_THE_CONFIG = ("SEED", "OUTPUT_DIR", "RESUME", "OPTIONS")  # differ between the runs of a config
-PROTOCOLS = {
-    "no-val": "nothing is selected: last epoch, initial hyper-parameters",
-    "held-shot": "hyper-parameters are chosen on one of the K images per class, then all K are fitted",
-    "fewshot-val": "epoch and hyper-parameters are chosen on min(K, 4) more images per class",
-    "full-val": "epoch and hyper-parameters are chosen on the data set's whole validation split",
-    "oracle-test": "epoch and hyper-parameters are chosen on the test images: an upper bound, no fair comparison",
-}
 
 
 def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) -> Iterator[str]:
@@ -77,7 +67,7 @@ def make_report(output: str | Path, ci: str = "t", shown: Sequence[str] = ()) ->
         lstrip_blocks=True,
         finalize=lambda value: printable(value, lines=True) if type(value) is str else value,  # Markup stays
     )
-    environment.filters.update(figure=cell_text, options=options_text, prompts=prompts_text)
+    environment.filters.update(as_text=cell_text, options=options_text, prompts=prompts_text)
     environment.globals["of_figures"] = numeric
     return environment.get_template("report.html.j2").generate(content, notes=notes)
 
@@ -151,11 +141,6 @@ def _figures(records: Sequence[dict], ci: str, of_runs: Sequence[list[dict]]) ->
     return entries
 
 
-def cell_text(cell: Cell) -> str:
-    """A table's cell without its mark, which is in its class."""
-    return rendered(replace(cell, mark=""), "terminal")
-
-
 def _place(record: dict, output: Path) -> str:
     folder = Path(record["path"]).parent
     return str(folder.relative_to(output)) if folder.is_relative_to(output) else str(folder)
@@ -181,9 +166,9 @@ def _configs(records: Sequence[dict]) -> tuple[dict[str, str], list[dict]]:
 
 def _environments(records: Sequence[dict]) -> list[tuple[dict[str, str], int]]:
     """Versions and platforms, with the number of runs of each."""
-    texts: Counter[str] = Counter()
+    found: Counter[tuple] = Counter()
     for record in records:
         about = record.get("environment", {})
         flat = {key: value for key, value in about.items() if key != "packages"} | about.get("packages", {})
-        texts[json.dumps({key: str(value) for key, value in flat.items()}, sort_keys=True)] += 1
-    return [(json.loads(text), count) for text, count in texts.most_common()]
+        found[tuple(sorted((key, str(value)) for key, value in flat.items()))] += 1
+    return [(dict(versions), count) for versions, count in found.most_common()]

@@ -192,12 +192,10 @@ def _lines(family: Family, request: Request) -> list[Line]:
     n, lines = common.usual_n(rows), []
     for name, over in common.with_average(datasets).items():
         for row in rows:
-            stat, is_full = (
-                common.average_of([row.stats.get(one) for one in over], request.ci),
-                family.is_full(row.first),
-            )
+            stat = common.average_of([row.stats.get(one) for one in over], request.ci)
             if stat is None:
                 continue
+            is_full = family.is_full(row.first)
             difference = None if is_full else _difference([row.runs[one] for one in over], full, request.ci)
             parts = [parts_of(row.runs[one][-1]) for one in over]  # a data set may lack CuPL sentences
             same = {part: on if all(of[part] == on for of in parts) else None for part, on in parts[0].items()}

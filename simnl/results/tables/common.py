@@ -30,6 +30,14 @@ ELEVEN = (
 )  # fmt: skip
 SHIFTED = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 LAST = "SimNL"
+ORACLE = "oracle-test"
+PROTOCOLS = {  # from the fewest labels seen in the choice to the most
+    "no-val": "nothing is selected: last epoch, initial hyper-parameters",
+    "held-shot": "hyper-parameters are chosen on one of the K images per class, then all K are fitted",
+    "fewshot-val": "epoch and hyper-parameters are chosen on min(K, 4) more images per class",
+    "full-val": "epoch and hyper-parameters are chosen on the data set's whole validation split",
+    ORACLE: "epoch and hyper-parameters are chosen on the test images: an upper bound, no fair comparison",
+}
 PRESETS = {
     "repaired": "the mistakes of the authors' code that move figures are mended",
     "official": "the authors' code as it is",
@@ -126,7 +134,7 @@ def setting_text(record: dict) -> str:
         f"Backbone {record['backbone']}" + (f" ({detail})" if detail else ""),
         f"preset {record['preset']}",
         f"protocol {record['protocol']}",
-        *(["selected on the test images: an upper bound"] if record["protocol"] == "oracle-test" else []),
+        *(["selected on the test images: an upper bound"] if record["protocol"] == ORACLE else []),
         *unlike_standard(record, split, classes, "{} of the training labels wrong"),
     ]
     return "; ".join(parts) + "."

@@ -226,7 +226,7 @@ NOISE = Comparison(
 )
 
 
-def _value(record: dict, parameter: str) -> float | None:
+def given_value(record: dict, parameter: str) -> float | None:
     """A hyper-parameter that a run was given as a number; None where it was not."""
     try:
         return float(record["options"][node_of(record) + parameter])
@@ -241,8 +241,8 @@ def _curves(records: Sequence[dict], request: Request) -> Rows:
     """
     curves: Rows = {}
     for name in PARAMETERS:
-        key, given = node_of(records[0]) + name, [r for r in records if _value(r, name) is not None]
-        rows = grid(given, partial(_value, parameter=name), request.ci, partial(options_text, ignore=[key]))
+        key, given = node_of(records[0]) + name, [r for r in records if given_value(r, name) is not None]
+        rows = grid(given, partial(given_value, parameter=name), request.ci, partial(options_text, ignore=[key]))
         kept = [row for row in rows if len(row.stats) > 1 or set(row.first["options"]) == {key}]
         if len(kept) == 1:
             kept = [replace(kept[0], shown=display_name(kept[0].method))]
@@ -263,7 +263,7 @@ SENSITIVITY = Comparison(  # the paper's Table A3
     name="sensitivity",
     title=lambda records: f"Sensitivity of {display_name(records[0]['method'])} on {common.place_text(records[0])}",
     groups=lambda records, request: by_setting(
-        [r for r in records if any(_value(r, parameter) is not None for parameter in PARAMETERS)],
+        [r for r in records if any(given_value(r, parameter) is not None for parameter in PARAMETERS)],
         also=["method", "dataset", "shots"],
     ),
     figures=lambda record: {},

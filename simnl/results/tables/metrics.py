@@ -47,23 +47,20 @@ def _evaluated(records: Sequence[dict], kind: str) -> list[dict]:
     Runs that keep no logits are named in a warning, and left out, as are imported runs, which have neither logits nor
     a head to compute them from.
     """
-    from simnl.results.evaluation import evaluate  # logits and calibrators, which other layouts do not need
+    from simnl.results.evaluation import evaluate_all  # logits and calibrators, which other layouts do not need
     from simnl.runs.logits import TARGET, is_of_new_classes
 
+    rows, problems = evaluate_all([record for record in records if not is_imported(record)], kind)
+    for problem in problems:
+        log.warning("%s", problem)
     found = []
-    for record in (one for one in records if not is_imported(one)):
-        try:
-            rows = list(evaluate(record, kind))
-        except (OSError, ValueError) as error:
-            log.warning("%s", error)
-            continue
-        for before, after in zip(rows[::2], rows[1::2], strict=True):
-            part = before["part"]
-            if is_of_new_classes(f"{TARGET}{part}") if kind == DAC else part == "test":
-                figures = {name: before[name] for name in COLUMNS}
-                figures |= {f"{name}{MARKS[kind]}": after[name] for name in AFTER}
-                figures |= {key: after[key] for key in ("temperature", "note")}
-                found.append({**record, "part": part, "calibrator": kind, "figures": figures})
+    for (record, before), (_, after) in zip(rows[::2], rows[1::2], strict=True):  # before and after calibration
+        part = before["part"]
+        if is_of_new_classes(f"{TARGET}{part}") if kind == DAC else part == "test":
+            figures = {name: before[name] for name in COLUMNS}
+            figures |= {f"{name}{MARKS[kind]}": after[name] for name in AFTER}
+            figures |= {key: after[key] for key in ("temperature", "note")}
+            found.append({**record, "part": part, "calibrator": kind, "figures": figures})
     return found
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simnl import escaping
 from simnl.results.published.audit import raised
-from simnl.results.stats import interval, mean, paired_difference
+from simnl.results.stats import interval, mean
 
 MISSING = "–"
 NOT_APPLICABLE = "n/a"
@@ -20,6 +21,7 @@ LATEX_ESCAPES = {
     "<": r"$<$", ">": r"$>$", "|": r"$|$", "Δ": r"$\Delta$", "✓": r"$\checkmark$", "✗": r"$\times$",
     "†": r"\dag{}", "‡": r"\ddag{}",
 }  # fmt: skip
+LATEX_SPECIAL = re.compile("|".join(map(re.escape, LATEX_ESCAPES)))
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,32 @@ class Stat:
     @property
     def mean(self) -> float:
         """Mean over the seeds."""
-        return mean([self.by_seed[seed] for seed in sorted(self.by_seed)])
+        return mean(list(self.by_seed.values()))
 
     @property
     def half(self) -> float | None:
         """Half width of the 95 % interval; None for one seed."""
-        return interval([self.by_seed[seed] for seed in sorted(self.by_seed)], self.ci)
+        return interval(list(self.by_seed.values()), self.ci)
 
     @property
     def n(self) -> int:
         """Number of seeds."""
         return len(self.by_seed)
 
+    def minus(self, other: Stat) -> Stat | None:
+        """The differences to another figure, by seed; None where the two have no seed of one split in common."""
+        seeds = [seed for seed in self.by_seed if seed in other.by_seed] if self.split == other.split else []
+        return Stat({seed: self.by_seed[seed] - other.by_seed[seed] for seed in seeds}, self.ci) if seeds else None
+
     def is_beaten_by(self, best: Stat) -> bool:
         """False where the interval of the paired difference to a better figure contains 0.
 
         Where there is nothing to test (other splits, or fewer than two common seeds), the worse mean is beaten.
         """
-        found = paired_difference(best.by_seed, self.by_seed, self.ci) if best.split == self.split else None
-        return self.sign * (best.mean - self.mean) > 0 and (found is None or self.sign * found[0] > found[1])
+        if self.sign * (best.mean - self.mean) <= 0:
+            return False
+        paired = best.minus(self)
+        return paired is None or paired.half is None or self.sign * paired.mean > paired.half
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ def shown(content: Cell | str, fmt: str) -> str:
 
 
 def cell_text(cell: Cell, fmt: str) -> str:
-    """A cell as text in a format. The mark is on the mean alone, never on its interval."""
+    """A cell as text in a format, in `plain` without its mark. The mark is on the mean alone, not on its interval."""
     if cell.value is None:
         return escape(cell.text, fmt)
     number = f"{cell.value:{'+' if cell.signed else ''}{',' if cell.grouped else ''}.{cell.decimals}f}"
@@ -187,7 +196,8 @@ def cell_text(cell: Cell, fmt: str) -> str:
     if fmt == "markdown":
         number = {BEST: f"**{number}**", SECOND: f"<u>{number}</u>"}.get(cell.mark, number)
         return number + half + (f"<sup>{letters}</sup>" if letters else "") + note
-    return TERMINAL_MARKS[cell.mark] + number + half + raised(cell.audit) + note
+    mark = TERMINAL_MARKS[cell.mark] if fmt == "terminal" else ""
+    return mark + number + half + raised(cell.audit) + note
 
 
 def escape(content: str, fmt: str) -> str:
@@ -195,8 +205,4 @@ def escape(content: str, fmt: str) -> str:
     if fmt == "markdown":
         return escaping.markdown(content)
     content = escaping.printable(content)
-    if fmt == "latex":
-        content = content.replace("->", "\x00")
-        escaped = "".join(LATEX_ESCAPES.get(character, character) for character in content)
-        return escaped.replace("\x00", LATEX_ESCAPES["->"])
-    return content
+    return LATEX_SPECIAL.sub(lambda found: LATEX_ESCAPES[found[0]], content) if fmt == "latex" else content

@@ -219,10 +219,10 @@ def sets_of(records: Sequence[dict]) -> list[str]:
 def _tradeoff_lines(records: Sequence[dict], request: Request) -> list[dict]:
     sets, figure, lines = sets_of(records), records[0]["figure"], []
     for label, runs in labelled_runs([run for run in records if sets[0] in run["sets"]], request):
-        found = [{name: run["sets"][name]["figures"] if name in run["sets"] else {} for name in sets} for run in runs]
         figures = [
-            run["known"] | {f"{n}: {s}": of[n][s][figure] if of[n] else None for n in sets for s in SHOWN}
-            for run, of in zip(runs, found, strict=True)
+            run["known"] | {f"{n}: {s}": of[n]["figures"][s][figure] if n in of else None for n in sets for s in SHOWN}
+            for run in runs
+            for of in [run["sets"]]
         ]
         lines.append(mean_line("tradeoff", label, runs, figures, request.ci, figure=figure))
     return sorted(lines, key=lambda line: -line["accuracy"])

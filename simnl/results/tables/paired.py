@@ -10,7 +10,7 @@ from simnl.numbers import shots_in_words
 from simnl.results.stats import CI_METHODS, mean
 from simnl.results.tables import common
 from simnl.results.tables.beside import Rows
-from simnl.results.tables.common import Request
+from simnl.results.tables.common import ORACLE, PROTOCOLS, Request
 from simnl.results.tables.comparison import Average, Comparison
 from simnl.results.tables.grids import BASE2NEW, CROSS_DATA_SETS, DG, FEWSHOT, NOISE, noise_groups
 from simnl.results.tables.listing import Line, Listing
@@ -182,20 +182,14 @@ def _merged(rows: Sequence[GridRow]) -> GridRow:
 
 # ---------------------------------------------------------------------- layout `audit`
 
-ORACLE = "oracle-test"
-# From the fewest labels seen in the choice to the most. The first of `HONEST` that was run is compared with the oracle.
-PROTOCOLS = ("no-val", "held-shot", "fewshot-val", "full-val", ORACLE)
-HONEST = ("fewshot-val", "held-shot", "no-val", "full-val")
+HONEST = ("fewshot-val", "held-shot", "no-val", "full-val")  # the first that was run is compared with the oracle
 OPTIMISM = "optimism"
 
 
 def _optimism(stats: dict[str, Stat]) -> Stat | None:
     """The accuracy under the oracle minus that under the first honest protocol, in points, by seed."""
     best, fair = stats.get(ORACLE), next((stats[name] for name in HONEST if name in stats), None)
-    if best is None or fair is None or best.split != fair.split:
-        return None
-    seeds = sorted(best.by_seed.keys() & fair.by_seed.keys())
-    return Stat({seed: best.by_seed[seed] - fair.by_seed[seed] for seed in seeds}, best.ci) if seeds else None
+    return best.minus(fair) if best and fair else None
 
 
 def _protocols(records: Sequence[dict]) -> list[str]:
