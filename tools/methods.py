@@ -13,10 +13,13 @@ import _path  # noqa: F401 - makes the packages importable
 
 from simnl.commands import as_typed, parser_of
 from simnl.errors import fail_politely
-from simnl.runs import backbone_table, method_table
-from simnl.runs.pages import write_page
 
-PAGES = {page.PAGE: page.TABLES for page in (method_table, backbone_table)}
+
+def pages() -> dict:
+    """The tables of each page. To make them, all methods are imported."""
+    from simnl.runs import backbone_table, method_table
+
+    return {page.PAGE: page.TABLES for page in (method_table, backbone_table)}
 
 
 @fail_politely
@@ -27,7 +30,10 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; the exit code is 1 if a page is out of date"
     )
     args = parser.parse_args()
-    current = {path: write_page(path, tables, args.check) for path, tables in PAGES.items()}
+
+    from simnl.runs.pages import write_page
+
+    current = {path: write_page(path, tables, args.check) for path, tables in pages().items()}
     for path, is_current in current.items():
         if is_current or not args.check:
             print(f"{path} is {'up to date' if is_current else 'written'}.")

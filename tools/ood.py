@@ -8,7 +8,7 @@ their test images from images of other classes. Nothing is trained, chosen or fi
 
 DATASET, SHOTS, KEY VALUE and the environment variables are those of scripts/run.sh (--help); beside them
   OUTLIERS  sets of images of unknown classes, separated by blanks:
-            new, the classes that the run leaves out; {rendered} (rendered, no download);
+            new, the classes that the run leaves out; unseen_shapes, plain_textures, plain_noise, which are rendered;
             the config name of a data set (its test images); the path of a folder of images (with a slash in it):
             absolute, or below DATA, or below the current folder (./NAME looks there first)
             [new and everything rendered]
@@ -46,12 +46,8 @@ SUBSAMPLE = "DATASET.SUBSAMPLE_CLASSES"
 
 def usage(method: str) -> str:
     """The help text."""
-    from simnl.data.outliers import RENDERED
-    from simnl.plugins import load_plugins
-
-    load_plugins()
     command = f"bash {script_of(method, 'ood.sh') if method else 'scripts/ood.sh'}"
-    return as_typed(__doc__.format(command=command, method=method or "each method", rendered=", ".join(RENDERED)))
+    return as_typed(__doc__.format(command=command, method=method or "each method"))
 
 
 def asked_scores() -> list[str]:

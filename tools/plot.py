@@ -26,6 +26,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _path  # noqa: F401 - makes the packages importable
 
@@ -33,15 +34,17 @@ from simnl.commands import parser_of
 from simnl.errors import fail_politely
 from simnl.escaping import printable
 from simnl.numbers import argument
-from simnl.results.plots import CURVES, FORMATS, KINDS, Wanted, check_format, save, without_title
+from simnl.results.plots.names import CURVES, FORMATS, OF_RECORDS, OF_RUNS, check_format
 from simnl.results.stats import CI_HELP, CI_METHODS
-from simnl.results.tables import find_records, select
+
+if TYPE_CHECKING:
+    from simnl.results.plots.series import Kind, RunKind
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = parser_of(__doc__)
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=(*OF_RECORDS, *OF_RUNS))
     parser.add_argument("paths", nargs="+", help="run folders, or folders above them")
     parser.add_argument("--output", help=f"the file to write, .{', .'.join(FORMATS)} (default: KIND.png)")
     parser.add_argument("--methods", nargs="+", default=[], help="show only these, e.g. SimNL TipAdapterF")
@@ -59,17 +62,33 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def kind_of(name: str) -> Kind | RunKind:
+    """What draws the figures of a name; those of one run import PyTorch."""
+    if name in OF_RECORDS:
+        from simnl.results.plots.of_records import RECORD_KINDS
+
+        return RECORD_KINDS[name]
+    from simnl.results.plots.of_runs import RUN_KINDS
+
+    return RUN_KINDS[name]
+
+
 @fail_politely
 def main() -> int:
     """Entry point."""
     args = build_parser().parse_args()
-    logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
     output = Path(args.output or f"{args.kind}.png")
     check_format(output)
+
+    from simnl.results.plots.drawing import save, without_title
+    from simnl.results.plots.series import Wanted
+    from simnl.results.tables import find_records, select
+
+    logging.basicConfig(level=logging.WARNING, format="Note: %(message)s")
     curves = 0 if args.all or args.methods else CURVES
     wanted = Wanted(args.ci, curves, args.published, args.score, args.classes, args.projection)
     asked = {"method": args.methods, "dataset": args.datasets, "shots": args.shots}
-    figures = KINDS[args.kind](select(find_records(args.paths), asked, {}), wanted)
+    figures = kind_of(args.kind)(select(find_records(args.paths), asked, {}), wanted)
     for number, (title, figure) in enumerate(figures.items(), 1):
         path = output if number == 1 else output.with_name(f"{output.stem}-{number}{output.suffix}")
         if args.no_title:

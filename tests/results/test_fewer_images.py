@@ -9,7 +9,7 @@ import pytest
 from helpers.images import make_images
 from helpers.table_records import csv_rows, damaged, record, sealed_text, three, write
 from simnl.locations import CONFIGS
-from simnl.results.plots import RECORD_KINDS
+from simnl.results.plots.of_records import RECORD_KINDS
 from simnl.results.tables import find_records, render_tables, runs_table, summarise
 from simnl.results.tables.common import Request, fewer_images
 from simnl.results.tables.grids import FEWSHOT

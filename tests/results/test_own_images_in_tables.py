@@ -8,7 +8,7 @@ import pytest
 
 from helpers.table_records import csv_rows, record, three, write
 from simnl.locations import CONFIGS
-from simnl.results.plots import RECORD_KINDS
+from simnl.results.plots.of_records import RECORD_KINDS
 from simnl.results.tables import (
     Request,
     build,

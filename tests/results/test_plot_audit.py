@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.table_records import three
-from simnl.results.plots import RECORD_KINDS, save
+from simnl.results.plots.drawing import save
+from simnl.results.plots.of_records import RECORD_KINDS
 
 
 def runs(method: str, **means: float) -> list[dict]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from helpers.table_records import three
-from simnl.results.plots import RECORD_KINDS, Wanted, points, svg
+from simnl.results.plots import points
+from simnl.results.plots.drawing import svg
+from simnl.results.plots.of_records import RECORD_KINDS
+from simnl.results.plots.series import Wanted
 from simnl.results.tables import render_tables
 from simnl.results.tables.common import Request
 from simnl.results.tables.layouts import build

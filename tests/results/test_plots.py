@@ -14,8 +14,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from helpers.table_records import HALF, record, three, write
 from simnl.config_names import known
-from simnl.results.plots import CURVES, RECORD_KINDS, Wanted, drawing, save, style, without_title
+from simnl.results.plots import drawing, style
+from simnl.results.plots.drawing import save, without_title
+from simnl.results.plots.names import CURVES, OF_RECORDS, OF_RUNS
+from simnl.results.plots.of_records import RECORD_KINDS
+from simnl.results.plots.of_runs import RUN_KINDS
 from simnl.results.plots.runs import centred, confusion_matrix, project
+from simnl.results.plots.series import Wanted
 
 SHOTS = (1, 4, 16)
 BASE = {"dtd": 40.0, "eurosat": 50.0, "imagenet": 60.0}
@@ -385,3 +390,8 @@ def test_letters_that_the_font_lacks_are_named_once(tmp_path, caplog, recwarn):
     save(figure, tmp_path / "cats.png")
     assert caplog.text.count("The font of figures lacks \u732b, so that boxes") == 1
     assert not list(recwarn)
+
+
+def test_help_texts_name_every_figure():
+    assert tuple(RECORD_KINDS) == OF_RECORDS
+    assert tuple(RUN_KINDS) == OF_RUNS

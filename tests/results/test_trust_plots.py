@@ -10,7 +10,9 @@ import torch
 
 from helpers.logit_runs import drawn, make_run
 from simnl.metrics.calibration import equal_width
-from simnl.results.plots import RUN_KINDS, Wanted, save
+from simnl.results.plots.drawing import save
+from simnl.results.plots.of_runs import RUN_KINDS
+from simnl.results.plots.series import Wanted
 from simnl.runs.detection import SCORES
 from simnl.sealed import write_tensors
 

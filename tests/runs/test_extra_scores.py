@@ -18,7 +18,8 @@ from simnl.data import wordnet
 from simnl.fewshot.inputs import load_backbone
 from simnl.files import sha256_of
 from simnl.metrics.two_sided import conformal_threshold
-from simnl.results.plots import RECORD_KINDS, Wanted
+from simnl.results.plots.of_records import RECORD_KINDS
+from simnl.results.plots.series import Wanted
 from simnl.results.tables import Request, build
 from simnl.runs.denials import CLIPN_SCORES, denying_model
 from simnl.runs.detection import FILE, SCORES, detect, has_detection, read_detection, read_scores

@@ -15,8 +15,9 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from helpers.images import make_images
 from simnl.locations import CONFIGS
-from simnl.results.plots import RUN_KINDS, Wanted
+from simnl.results.plots.of_runs import RUN_KINDS
 from simnl.results.plots.runs import prototypes, reload
+from simnl.results.plots.series import Wanted
 from simnl.results.report import make_report
 from simnl.results.tables import find_records
 from simnl.runs.config import assemble, relevant

@@ -126,7 +126,7 @@ def test_a_page_without_its_markers_is_told():
 def test_the_tool_writes_the_page_and_says_whether_it_is_up_to_date(tmp_path, monkeypatch, capsys):
     page = tmp_path / "methods.md"
     page.write_text(BLANK)
-    monkeypatch.setattr(methods, "PAGES", {page: method_table.TABLES})
+    monkeypatch.setattr(methods, "pages", lambda: {page: method_table.TABLES})
     monkeypatch.setattr(sys, "argv", ["methods.py", "--check"])
     assert methods.main() == 1
     assert "out of date" in capsys.readouterr().err

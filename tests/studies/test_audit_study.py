@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simnl.results.plots import RECORD_KINDS
+from simnl.results.plots.of_records import RECORD_KINDS
 from simnl.studies.cells import Plan, Setup
 from simnl.studies.definitions import STUDIES
 

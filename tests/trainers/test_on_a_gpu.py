@@ -24,8 +24,9 @@ from simnl.fewshot.checkpoint import load_head
 from simnl.fewshot.selection import predict
 from simnl.fewshot.trainer import VLTrainer
 from simnl.locations import CONFIGS
-from simnl.results.plots import RUN_KINDS, Wanted
+from simnl.results.plots.of_runs import RUN_KINDS
 from simnl.results.plots.runs import prototypes, reload
+from simnl.results.plots.series import Wanted
 from simnl.results.tables import find_records
 from simnl.runs.config import assemble
 from simnl.runs.run import run_one, seeded_trainer

@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 
 from simnl.escaping import figure_text
 from simnl.files import replacing
+from simnl.results.plots.names import check_format
 from simnl.results.plots.style import RC
 from simnl.results.tables.model import Stat
 
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")  # what a panel is of
 Look = tuple[str, dict]  # a name in a legend, and its line properties
 
-FORMATS = ("png", "svg", "pdf")
 PANEL = (2.9, 2.3)  # inches
 SINGLE = (5.2, 3.6)  # the only panel of a figure
 PER_ROW = 4
@@ -261,18 +261,6 @@ def _saying_what_letters_lack() -> Iterator[None]:
             "can be given in classnames.txt.",
             ", ".join(sorted(lacking)),
         )
-
-
-def check_format(path: str | Path) -> str:
-    """The format that the ending of a file's name stands for.
-
-    Raises:
-        ValueError: an ending other than .png, .svg, .pdf.
-    """
-    suffix = Path(path).suffix.lower().lstrip(".")
-    if suffix not in FORMATS:
-        raise ValueError(f"--output is '{path}'. Its ending must be one of: {', '.join('.' + f for f in FORMATS)}.")
-    return suffix
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -13,6 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from simnl.numbers import shots_in_words
+from simnl.results.plots.names import CURVES
 from simnl.results.plots.style import RC
 from simnl.results.published import ZEROSHOT, audit
 from simnl.results.stats import mean
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)  # what tells figures apart
 OWN_SPLIT = " (own split)"
-CURVES = 8  # the most curves that can be told apart in one panel
 SCORE = "energy"
 
 

@@ -22,7 +22,9 @@ from matplotlib.figure import Figure
 from simnl.bars import bar as progress_bar
 from simnl.config_names import known
 from simnl.escaping import printable
-from simnl.results.plots import RECORD_KINDS, RUN_KINDS, Wanted, svg
+from simnl.results.plots.drawing import svg
+from simnl.results.plots.of_records import RECORD_KINDS
+from simnl.results.plots.series import Wanted
 from simnl.results.stats import CI_METHODS
 from simnl.results.tables import DEFAULT_LAYOUT, LAYOUTS, WITHOUT_RECORDS, Request, build, find_records, summarise
 from simnl.results.tables.common import PRESETS, PROTOCOLS
@@ -122,6 +124,8 @@ def _figures(records: Sequence[dict], ci: str, of_runs: Sequence[list[dict]]) ->
         except ValueError as error:
             log.debug("no figure %s: %s", kind, error)
     for of_run in of_runs:
+        from simnl.results.plots.of_runs import RUN_KINDS  # imports PyTorch, which a report without them does not need
+
         failed = dict[str, Exception]()
         for kind, draw_run in RUN_KINDS.items():
             try:
