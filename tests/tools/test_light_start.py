@@ -113,3 +113,7 @@ def test_a_finished_run_and_tables_import_no_torch(remembered, monkeypatch):
     assert "seed 1: done before, skipped" in done.stdout
     assert "n/a (SimNL): what it learns belongs to the classes of training" in done.stdout  # a reason was asked for
     assert json.loads(done.stderr.splitlines()[-1]) == {}
+    figure = ["plot.py", "cost", str(remembered), "--output", str(remembered / "cost.svg")]
+    drawn = ran([figure], ("torch", "open_clip", "sklearn"))
+    assert (remembered / "cost.svg").is_file(), drawn.stderr
+    assert json.loads(drawn.stderr.splitlines()[-1]) == {}
