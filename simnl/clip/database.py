@@ -20,6 +20,7 @@ import numpy as np
 
 from simnl.files import is_writable
 from simnl.sqlite import SQL_ERRORS, is_damage
+from simnl.waiting import holding
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class FeatureDatabase:
             self._replace(str(error))
 
     def _open(self) -> None:
+        self._file = _file_at(self.path)
         # One thread at a time uses the connection, but not always the one that opened it: a second one writes batches.
         self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
         self._connection.execute(f"PRAGMA cache_size = -{PAGES_KB}")
@@ -77,6 +79,7 @@ class FeatureDatabase:
         (found,) = self._connection.execute(question).fetchone()
         if found != self._content:
             raise sqlite3.DatabaseError(f"it holds other features: {found}")
+        self._file = _file_at(self.path)
 
     @property
     def is_writable(self) -> bool:
@@ -94,15 +97,20 @@ class FeatureDatabase:
     def _replace(self, why: str) -> None:
         if not is_writable(self.path):
             raise OSError(f"The feature store {self.path} is damaged ({why}), and it may not be written. {ELSEWHERE}.")
+        with holding(self.path.with_name(f"{self.path.name}.replace.lock"), f"replaces {self.path}"):
+            self.close()
+            if _file_at(self.path) == self._file:  # else another process has replaced it, and has perhaps filled it
+                self._put_aside(why)
+            self._open()
+
+    def _put_aside(self, why: str) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         log.warning(
             "The feature store %s is damaged (%s). It is kept as %s and built anew.", self.path, why, aside.name
         )
-        self.close()
         os.replace(self.path, aside)
         for journal in self.path.parent.glob(f"{self.path.name}-*"):
             journal.unlink(missing_ok=True)  # it must not be applied to the new file
-        self._open()
 
     def close(self) -> None:
         """Close the file. The object cannot be used afterwards."""
@@ -184,6 +192,15 @@ class FeatureDatabase:
             reason = str(error)
         self._replace(reason)
         return action(*args)
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """What tells the file at a path from one that takes its place; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class StoredViews:

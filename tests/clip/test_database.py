@@ -67,3 +67,15 @@ def test_what_half_precision_cannot_hold_is_told(tmp_path, vit, image_files, mon
     with pytest.raises(NotFinite, match=r"which they are stored in\. Choose fp32 \(MODEL\.BACKBONE\.STORED\)"):
         store_at(tmp_path, vit, half=True).images(image_files, plain(vit))
     assert store_at(tmp_path, vit).images(image_files, plain(vit)).isfinite().all()
+
+
+def test_a_file_that_another_process_has_replaced_is_not_replaced_again(tmp_path):
+    path, row = tmp_path / "x.sqlite", np.arange(4, dtype=np.float32)
+    first, second = FeatureDatabase(path, 4, {}), FeatureDatabase(path, 4, {})
+    with open(path, "r+b") as file:
+        file.write(b"no database" * 100)
+    first.write([(b"a" * 32, 0, row)])  # sees the damage, and begins a new file
+    features, absent = second.read([b"a" * 32], (0,))
+    assert not absent
+    assert np.array_equal(features[0, 0], row)
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
