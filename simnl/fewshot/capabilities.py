@@ -52,7 +52,8 @@ class Capable(Protocol):
 
 
 def check_choices(cfg) -> None:
-    """Refuse wrong values of the keys in `CHOICES`, and a protocol that the number of shots does not allow.
+    """Refuse wrong values of the keys in `CHOICES`, a negative number of epochs, and a protocol that does not allow the
+    number of shots.
 
     Raises:
         ValueError: the message names the key, its value, and the values that it can have.
@@ -62,6 +63,8 @@ def check_choices(cfg) -> None:
         value = (cfg[path[0]] if path else cfg)[leaf]
         if value not in allowed:
             raise ValueError(f"{key} is '{value}'. Choose one of: {', '.join(allowed)}.")
+    if cfg.OPTIM.MAX_EPOCH < 0:
+        raise ValueError(f"OPTIM.MAX_EPOCH is {cfg.OPTIM.MAX_EPOCH}. Set it to 0 (nothing is trained) or more.")
     if cfg.PROTOCOL == "held-shot" and cfg.DATASET.NUM_SHOTS == 1:
         raise ValueError(
             "PROTOCOL is held-shot, which holds out one image of each class and fits on the other ones. With one shot "

@@ -193,6 +193,12 @@ def test_one_shot_is_refused_before_anything_is_left(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_negative_number_of_epochs_is_refused_before_anything_is_left(config, tmp_path):
+    with pytest.raises(ValueError, match=r"OPTIM.MAX_EPOCH is -1. Set it to 0 \(nothing is trained\) or more"):
+        run_one(config(**{"OPTIM.MAX_EPOCH": -1}))
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_key_is_the_programs_own(config):
     with pytest.raises(ValueError, match="PROTOCOL held-shot"):
         check_pairs(["SELECTION.HOLD_OUT", "True"])
