@@ -154,7 +154,8 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
 
     def predict(self, X) -> np.ndarray:
         """The label with the highest logit, (N,)."""
-        return self.classes_[self.logits(X).argmax(1)]
+        best = self.logits(X).argmax(1)  # this says so where nothing was fitted; `classes_` would not
+        return self.classes_[best]
 
     def indices_of(self, y) -> np.ndarray:
         """Labels as positions in `classes_`, (N,).

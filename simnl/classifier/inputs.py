@@ -32,7 +32,7 @@ def is_pictures(x: object) -> bool:
     """
     if isinstance(x, Picture):
         raise TypeError(f"X is a single picture ({_shown(x)}). Give a list of pictures.")
-    if isinstance(x, Mapping | AbstractSet | Iterator):
+    if isinstance(x, Mapping | AbstractSet | Iterator) and not hasattr(x, "toarray"):  # of SciPy's sparse arrays
         raise TypeError(f"X has the type {type(x).__name__}. Give a list of pictures, or an array of features.")
     if isinstance(x, list | tuple) and not x:
         raise ValueError("X is empty. Give one picture or more, or an array of features (N, D).")

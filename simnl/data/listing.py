@@ -98,7 +98,7 @@ def places_of(folder: str, root: str) -> list[Path]:
 
 
 def _is_from_here(name: str) -> bool:
-    return name.partition(os.sep)[0] in (os.curdir, os.pardir)
+    return name.startswith((f"{os.curdir}{os.sep}", f"{os.pardir}{os.sep}"))
 
 
 def find_folder(folder: str, root: str) -> Path:
