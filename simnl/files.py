@@ -89,7 +89,7 @@ def check_target(path: Path, example: str) -> None:
     above = next(folder for folder in path.parents if os.path.lexists(folder))
     if not above.is_dir():
         raise NotADirectoryError(f"{path} cannot be written, because {above} is not a folder. Choose another place.")
-    if not os.access(above, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    if not (is_writable(path) if above == path.parent else os.access(above, os.W_OK)):
         raise PermissionError(f"{path} may not be written. Choose another place.")
 
 

@@ -154,7 +154,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
 
     def predict(self, X) -> np.ndarray:
         """The label with the highest logit, (N,)."""
-        best = self.logits(X).argmax(1)  # this says so where nothing was fitted; `classes_` would not
+        best = self.logits(X).argmax(1)  # first, because it refuses where nothing was fitted
         return self.classes_[best]
 
     def indices_of(self, y) -> np.ndarray:
@@ -245,9 +245,7 @@ class FewShotClassifier(Shareable, ClassifierMixin, BaseEstimator):
         elif method.with_patches:
             raise ValueError(f"{name} reads patches of images: X must hold pictures, not their features.")
         if is_given and not method.text_features_cached:
-            raise ValueError(
-                f"{name} learns prompts, so it needs a text tower. Give backbone instead of text_features."
-            )
+            raise ValueError(f"{name} learns prompts and needs a text tower. Give backbone instead of text_features.")
         scale = self.logit_scale
         if scale is not None and not (isinstance(scale, numbers.Real) and 0 < float(scale) < np.inf):
             raise ValueError(f"logit_scale is {scale!r}, but it must be a number above 0.")

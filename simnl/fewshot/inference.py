@@ -43,6 +43,10 @@ class Declarations:
         """The class that carries out a config: this class, unless the method works on top of another one."""
         return cls
 
+    def base_class(self) -> type:
+        """The class whose hooks learn: that of the base method, where this method works on top of another one."""
+        return type(self)
+
     @classmethod
     def node_of(cls, cfg: CN) -> CN:
         """The node of a config that the hooks of this class read."""

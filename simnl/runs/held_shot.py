@@ -15,7 +15,6 @@ from typing import Any
 from yacs.config import CfgNode as CN
 
 from simnl.fewshot.head import SearchableHead
-from simnl.fewshot.on_top import OnTop
 from simnl.fewshot.selection import may_search
 from simnl.fewshot.trainer import VLTrainer
 from simnl.runs.sweep import with_settings
@@ -74,8 +73,7 @@ def chosen_by(head: Any) -> dict[str, float]:
 
 def chooses(trainer: Any) -> bool:
     """True if a method may choose something after its epochs, on images that the protocol allows."""
-    kind = trainer.base_class() if isinstance(trainer, OnTop) else type(trainer)  # whose `fit` is called on top of it
-    has_own_fit = kind.fit is not VLTrainer.fit
+    has_own_fit = trainer.base_class().fit is not VLTrainer.fit
     return may_search(trainer) and (isinstance(trainer.head, SearchableHead) or has_own_fit)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dassl.engine import build_trainer
-from simnl.clip.model import FrozenCLIP
 from simnl.plugins import load_plugins
 from simnl.runs.stored_config import moved, read_config
 
@@ -33,30 +32,28 @@ def reload_trainer(record: Mapping[str, Any], settings: Mapping[str, Any] | None
     with contextlib.redirect_stdout(io.StringIO()):  # the engine's log lines
         load_plugins()
         trainer = build_trainer(cfg)
-        _check_split(record, trainer.dm.dataset, folder)
-        _check_weights(record, trainer.clip, folder)
+        split, clip = trainer.dm.dataset.split_hash, trainer.clip
+        others = f"on another split of {record['dataset']} than the one here"
+        _check_same(record, "split_hash", split, others, "Put that split back, point DATA at the data of the run")
+        others = f"with other weights of {clip.arch} than those here ({clip.weights})"
+        _check_same(record, "weights_fingerprint", clip.fingerprint, others, "Put the weights of the run back")
         trainer.load_model(str(folder))
     trainer.head.eval()
     return trainer
 
 
-def _check_split(record: Mapping[str, Any], dataset, folder: Path) -> None:
-    """Raise ValueError if the images or labels differ from those that the run was trained and tested on."""
-    known = record.get("split_hash")
-    if known and known != dataset.split_hash:
-        raise ValueError(
-            f"{folder} is a run on another split of {record['dataset']} than the one here: the run has split_hash "
-            f"{known[:12]}, and the data here {dataset.split_hash[:12]}. Its head would be tested on other images. Put "
-            "that split back, point DATA at the data of the run, or run its command again."
-        )
+def _check_same(record: Mapping[str, Any], key: str, here: str, others: str, put_back: str) -> None:
+    """Raise ValueError if what a key of a record tells apart is not what is here.
 
-
-def _check_weights(record: Mapping[str, Any], clip: FrozenCLIP, folder: Path) -> None:
-    """Raise ValueError if the weights of the model are not those with which the run was trained and tested."""
-    known = record.get("weights_fingerprint")
-    if known and known != clip.fingerprint:
+    Args:
+        record: the record of the run, with its `path`. Nothing is compared if it lacks the key.
+        key, here: the key, and the value that it would have here.
+        others: what the run had other than here, for the message.
+        put_back: what to do about it.
+    """
+    known = record.get(key)
+    if known and known != here:
         raise ValueError(
-            f"{folder} is a run with other weights of {clip.arch} than those here ({clip.weights}): the run has the "
-            f"fingerprint {known[:12]}, and the weights here have {clip.fingerprint[:12]}. Its head would be tested on "
-            "other features. Put the weights of the run back, or run its command again."
+            f"{Path(record['path']).parent} is a run {others}: the run has {key} {known[:12]}, and here it is "
+            f"{here[:12]}. Its head would be tested on something else. {put_back}, or run its command again."
         )

@@ -124,18 +124,7 @@ def _figures(records: Sequence[dict], ci: str, of_runs: Sequence[list[dict]]) ->
         except ValueError as error:
             log.debug("no figure %s: %s", kind, error)
     for of_run in of_runs:
-        from simnl.results.plots.of_runs import RUN_KINDS  # imports PyTorch, which a report without them does not need
-
-        failed = dict[str, Exception]()
-        for kind, draw_run in RUN_KINDS.items():
-            try:
-                figures += [(kind, title, figure) for title, figure in draw_run(of_run).items()]
-            except (FileNotFoundError, ValueError) as error:  # not every run has scores of unknown classes, for example
-                failed[kind] = error
-        if len(failed) == len(RUN_KINDS):
-            raise next(iter(failed.values()))
-        for kind, why in failed.items():
-            log.warning("%s: %s", kind, why)
+        figures += _figures_of_run(of_run)
     entries = []
     with progress_bar("Drawing figures", len(figures), "figure") as bar:
         for kind, title, figure in figures:
@@ -143,6 +132,23 @@ def _figures(records: Sequence[dict], ci: str, of_runs: Sequence[list[dict]]) ->
             entries.append({"kind": kind, "title": ", ".join(title.splitlines()), "data": data})
             bar.update()
     return entries
+
+
+def _figures_of_run(of_run: list[dict]) -> list[tuple[str, str, Figure]]:
+    """The kind, title and figure of what can be drawn of a run; an error where that is nothing."""
+    from simnl.results.plots.of_runs import RUN_KINDS  # imports PyTorch, which a report without them does not need
+
+    figures, failed = [], dict[str, Exception]()
+    for kind, draw in RUN_KINDS.items():
+        try:
+            figures += [(kind, title, figure) for title, figure in draw(of_run).items()]
+        except (FileNotFoundError, ValueError) as error:  # not every run has scores of unknown classes, for example
+            failed[kind] = error
+    if len(failed) == len(RUN_KINDS):
+        raise next(iter(failed.values()))
+    for kind, why in failed.items():
+        log.warning("%s: %s", kind, why)
+    return figures
 
 
 def _place(record: dict, output: Path) -> str:
